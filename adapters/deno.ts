@@ -1,0 +1,196 @@
+import type { Adapter } from "../core/adapter.ts";
+import { ReloadError } from "../core/error.ts";
+import { handshake, takeGeneration } from "./arrival.ts";
+import { clock } from "./clock.ts";
+import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "./command_line.ts";
+import { type Permission, permissionFlags, PERMISSIONS, type PermissionState } from "./deno_flags.ts";
+import { type Environment, parseEnviron, successorEnvironment } from "./environment.ts";
+import { startError } from "./node.ts";
+import { inheritedChannel, type NodeProcess, startDetached } from "./node_process.ts";
+import { platformSignals } from "./signals.ts";
+
+/** What of the global `Deno` is used here. */
+export interface DenoNamespace {
+  readonly pid: number;
+  readonly args: readonly string[];
+  readonly mainModule: string;
+  readonly build: { readonly os: string; readonly standalone: boolean };
+  readonly env: { get(name: string): string | undefined; delete(name: string): void; toObject(): Record<string, string> };
+  readonly permissions: {
+    querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState;
+  };
+  readonly Command: new (
+    file: string,
+    options: { args: string[]; stdin: "null"; stdout: "piped"; stderr: "piped"; signal: AbortSignal },
+  ) => { output(): Promise<{ success: boolean; stdout: Uint8Array; stderr: Uint8Array }> };
+  execPath(): string;
+  cwd(): string;
+  realPathSync(path: string): string;
+  readTextFileSync(path: string): string;
+  addSignalListener(signal: string, handler: () => void): void;
+  removeSignalListener(signal: string, handler: () => void): void;
+  kill(pid: number, signal: string): void;
+  exit(code: number): void;
+}
+
+/** How this program was started. */
+interface Origin {
+  command: CommandLine;
+  started: Environment | undefined;
+}
+
+/**
+ * The adapter for Deno. Signals and `listen()` need no permission. A reload needs `--allow-env`, because the environment is handed
+ * on, and `--allow-run=<the deno executable>`; to start from a flipped symbolic link it needs `--allow-read` of that link.
+ * Nothing here ever makes Deno ask on the terminal: what is not granted is an error that names the flag.
+ *
+ * Start-up stays with Deno's own functions: the first use of Node's `process` costs 20 ms.
+ */
+export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): Adapter {
+  const envGranted = isGranted("env");
+  const generation = isMainThread && envGranted ? takeGeneration(deno.env) : undefined;
+  const loaded: Environment = envGranted ? deno.env.toObject() : {};
+  const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
+  const files: Files = {
+    realPath(path) {
+      if (!isGranted("read", { path })) return undefined;
+      try {
+        return deno.realPathSync(path);
+      } catch {
+        return undefined;
+      }
+    },
+  };
+  const cwd = typedDirectory(loaded.PWD, deno.cwd(), files);
+  const hasAll = PERMISSIONS.every((name) => isGranted(name));
+  const hasProc = deno.build.os === "linux" || deno.build.os === "android";
+  let origin = isMainThread && hasAll && hasProc ? parseOrigin(read("cmdline"), read("environ")) : undefined;
+
+  function isGranted(name: Permission, what: { path?: string; command?: string } = {}): boolean {
+    const status = deno.permissions.querySync({ name, ...what });
+    return status.state === "granted" && !status.partial;
+  }
+
+  function read(name: string): string | undefined {
+    try {
+      return deno.readTextFileSync(`/proc/self/${name}`);
+    } catch {
+      return undefined;
+    }
+  }
+
+  function parseOrigin(cmdline: string | undefined, environ: string | undefined): Origin | undefined {
+    const [argv0, ...args] = parseCmdline(cmdline ?? "");
+    const started = environ === undefined ? undefined : parseEnviron(environ);
+    // Of a program made with `deno compile` the arguments are all there is to know.
+    if (deno.build.standalone) return { command: { file: execPath, args: deno.args }, started };
+    if (argv0 === undefined || !isGenuine([argv0, ...args], undefined)) return undefined;
+    const file = typedExecutable(argv0, execPath, cwd, loaded.PATH, files);
+    return { command: { file, argv0, args }, started };
+  }
+
+  /**
+   * With fewer than all permissions Deno keeps its own command line from the program, and does not tell what its permissions are
+   * restricted to. A second Deno may read it, the very executable that is to be started; it does nothing else.
+   */
+  async function askHelper(signal: AbortSignal): Promise<Origin | undefined> {
+    const code = `const read = (name) => Deno.readTextFileSync("/proc/${deno.pid}/" + name);` +
+      `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
+    const args = ["eval", "--no-config", "--no-lock", code];
+    const helper = new deno.Command(execPath, { args, stdin: "null", stdout: "piped", stderr: "piped", signal });
+    const { success, stdout, stderr } = await helper.output();
+    const text = new TextDecoder();
+    if (!success) {
+      throw new ReloadError("start", `the command line of this process cannot be read: ${text.decode(stderr).trim()}`);
+    }
+    const [cmdline, environ] = JSON.parse(text.decode(stdout));
+    return parseOrigin(cmdline, environ);
+  }
+
+  /** The command line where no kernel tells it. Flags that are no permission are lost: `command` is there for them. */
+  function rebuild(): Origin {
+    const states = Object.fromEntries(PERMISSIONS.map((name) => [name, deno.permissions.querySync({ name })]));
+    const flags = permissionFlags(states as Record<Permission, PermissionState>);
+    const script = deno.mainModule.startsWith("file:")
+      ? decodeURIComponent(new URL(deno.mainModule).pathname)
+      : deno.mainModule;
+    if (flags === undefined) {
+      throw new ReloadError(
+        "permission",
+        `on ${deno.build.os} Deno does not tell what its permissions are restricted to; give listen() the whole command line as \`command\``,
+      );
+    }
+    return { command: { file: execPath, args: ["run", ...flags, script, ...deno.args] }, started: undefined };
+  }
+
+  async function findOrigin(signal: AbortSignal): Promise<Origin> {
+    if (deno.build.standalone) return { command: { file: execPath, args: deno.args }, started: undefined };
+    if (!hasProc) return rebuild();
+    const found = hasAll ? undefined : await askHelper(signal);
+    if (found !== undefined) return found;
+    throw new ReloadError(
+      "start",
+      "the command line of this process is gone: process.title overwrote it. Set it after @js0/reload-self is imported, or give listen() a `command`",
+    );
+  }
+
+  /** Throws an error that names what to add, if a permission is missing to start this executable. */
+  function checkPermissions(file: string, env: Environment): void {
+    const missing: string[] = [];
+    if (!isGranted("run", { command: file })) missing.push(`--allow-run=${file}`);
+    if (!isGranted("env")) missing.push("--allow-env");
+    if (missing.length > 0) {
+      throw new ReloadError("permission", `Deno does not allow this process to start ${file}: add ${missing.join(" ")}`);
+    }
+    // https://docs.deno.com/go/permission-env: such a variable could make the allowed executable run anything.
+    const loader = Object.keys(env).find((name) => /^(LD|DYLD)_/.test(name));
+    if (loader !== undefined && !isGranted("run")) {
+      throw new ReloadError(
+        "permission",
+        `Deno does not allow this process to start another while ${loader} is set: add --allow-run (without a list), or unset ${loader}`,
+      );
+    }
+  }
+
+  return {
+    ...clock,
+    ...platformSignals(deno.build.os === "windows" ? "win32" : deno.build.os),
+    runtime: "Deno",
+    pid: deno.pid,
+    canReload: isMainThread,
+    onSignal(signal, handler) {
+      deno.addSignalListener(signal, handler);
+      return () => deno.removeSignalListener(signal, handler);
+    },
+    predecessor() {
+      if (generation === undefined) return undefined;
+      return inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
+    },
+    async start({ command, env, generation, signal }) {
+      checkPermissions(command?.[0] ?? execPath, isGranted("env") ? deno.env.toObject() : {});
+      origin ??= await findOrigin(signal);
+      const module = await import("node:child_process");
+      signal.throwIfAborted();
+      const same = isGranted("run", { command: origin.command.file }) ? origin.command : { ...origin.command, file: execPath };
+      const [file, ...args] = command ?? [];
+      const what = file === undefined ? same : { file, args };
+      const current = deno.env.toObject();
+      const variables = {
+        ...successorEnvironment({ started: origin.started, loaded, current }),
+        ...env,
+        ...handshake(generation),
+      };
+      // Whoever may run only this executable may not signal process groups; Deno would ask on the terminal.
+      const kill = (pid: number, signal: string) => {
+        if (!isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
+        deno.kill(pid, signal);
+      };
+      try {
+        return await startDetached(module, kill, what, cwd, variables);
+      } catch (cause) {
+        throw startError(what.file, cwd, cause);
+      }
+    },
+    exit: (code) => deno.exit(code),
+  };
+}

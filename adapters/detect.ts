@@ -1,0 +1,34 @@
+import type { Adapter } from "../core/adapter.ts";
+import { type BunNamespace, createBunAdapter } from "./bun.ts";
+import { createDenoAdapter, type DenoNamespace } from "./deno.ts";
+import { createInertAdapter } from "./inert.ts";
+import { createNodeAdapter } from "./node.ts";
+import type { NodeProcess } from "./node_process.ts";
+
+interface Globals {
+  Deno?: DenoNamespace;
+  Bun?: BunNamespace;
+  process?: NodeProcess;
+  navigator?: { userAgent?: string };
+}
+
+/**
+ * The adapter for the runtime that runs this program. To be called when the library is loaded: it remembers how the program was
+ * started, which the program may change later, and takes the handshake out of the environment.
+ */
+export function detectAdapter(globals: object = globalThis): Adapter {
+  const { Deno, Bun, process, navigator } = globals as Globals;
+  if (Deno !== undefined) {
+    // Deno Deploy has a Deno without processes. In a worker, and only there, there is a global postMessage.
+    if (typeof Deno.Command !== "function" || typeof Deno.addSignalListener !== "function") {
+      return createInertAdapter("Deno Deploy");
+    }
+    return createDenoAdapter(Deno, !("postMessage" in globals));
+  }
+  if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
+  // Other platforms have a `process` for compatibility, but its version is not Node's.
+  if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {
+    return createNodeAdapter(process, "Node", process.getBuiltinModule("node:worker_threads").isMainThread);
+  }
+  return createInertAdapter(navigator?.userAgent ?? "an unknown runtime");
+}

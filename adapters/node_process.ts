@@ -1,0 +1,99 @@
+/**
+ * What node:child_process and node:process offer for a reload, which Node, Bun and Deno all have. Nothing here is imported
+ * at start-up but types; the modules are handed in by the adapter that has loaded them.
+ */
+import type * as ChildProcessModule from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import type processModule from "node:process";
+import type { Channel, ExitStatus, Predecessor, StartedProcess } from "../core/adapter.ts";
+import { createMailbox } from "../core/mailbox.ts";
+import type { CommandLine } from "./command_line.ts";
+import type { Environment } from "./environment.ts";
+
+/** The `process` object of Node's. */
+export type NodeProcess = typeof processModule;
+
+/** The side of a channel that `process` and a `ChildProcess` have in common. */
+interface Endpoint {
+  readonly connected: boolean;
+  send(message: unknown, sent: (error: Error | null) => void): boolean;
+  on(event: "message", listener: (message: unknown) => void): unknown;
+  once(event: "disconnect", listener: () => void): unknown;
+}
+
+function createChannel(endpoint: Endpoint): Channel {
+  const inbox = createMailbox<unknown>();
+  const closed = Promise.withResolvers<void>();
+  endpoint.on("message", inbox.put);
+  endpoint.once("disconnect", () => closed.resolve());
+  if (!endpoint.connected) closed.resolve();
+  return {
+    send: (message) =>
+      new Promise((resolve, reject) => {
+        if (!endpoint.connected) throw new Error("the other process has closed the channel");
+        endpoint.send(message, (error) => error ? reject(error) : resolve());
+      }),
+    onMessage: inbox.open,
+    onClose(callback) {
+      closed.promise.then(callback);
+    },
+  };
+}
+
+/** The predecessor at the other end of the channel that this process was started with, if there is a channel. */
+export function inheritedChannel(process: NodeProcess, generation: number): Predecessor | undefined {
+  if (process.send === undefined) return undefined;
+  const send: (message: unknown, sent: (error: Error | null) => void) => boolean = process.send.bind(process);
+  const channel = createChannel({
+    get connected() {
+      return process.connected;
+    },
+    send,
+    on: (event, listener) => process.on(event, listener),
+    once: (event, listener) => process.once(event, listener),
+  });
+  process.channel?.unref();
+  // The channel is ours. A program written for another supervisor says `process.send?.("ready")` when it has one.
+  process.send = undefined;
+  return { generation, channel };
+}
+
+/** Starts a process in a session of its own, without stdin, with our stdout and stderr, and with a channel to it. */
+export async function startDetached(
+  { spawn }: typeof ChildProcessModule,
+  kill: (pid: number, signal: "SIGKILL") => void,
+  { file, argv0, args }: CommandLine,
+  cwd: string | undefined,
+  env: Environment,
+): Promise<StartedProcess> {
+  const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+  child.on("error", failed.reject); // Stays: an error event without a listener would end this process.
+  const { pid } = child;
+  if (pid === undefined) return await failed.promise;
+  let running = true;
+  const exited = new Promise<ExitStatus>((resolve) => {
+    child.once("exit", (code, signal) => {
+      running = false;
+      resolve({ code, signal });
+    });
+  });
+  return {
+    pid,
+    channel: createChannel(child as ChildProcess & Endpoint),
+    exited,
+    kill() {
+      if (!running) return; // The number may be somebody else's by now.
+      try {
+        kill(-pid, "SIGKILL"); // It leads a process group: what it has started goes with it.
+      } catch {
+        child.kill("SIGKILL");
+      }
+    },
+    release() {
+      child.unref();
+      child.channel?.unref?.(); // On Bun a channel has no hold on the process but the child's.
+    },
+  };
+}

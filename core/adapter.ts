@@ -1,0 +1,88 @@
+/** How a process ended: an exit code, or the signal that ended it. */
+export interface ExitStatus {
+  /** The exit code, `null` when a signal ended the process. */
+  code: number | null;
+  /** The signal that ended the process, or `null`. */
+  signal: string | null;
+}
+
+/** The inherited, private connection between an old process and a new one. Messages are JSON-like. */
+export interface Channel {
+  /** Resolves once the message has left this process; rejects when the channel is closed. */
+  send(message: unknown): Promise<void>;
+  /** Sets the one receiver. Messages that came earlier are given to it first. */
+  onMessage(receive: (message: unknown) => void): void;
+  /** Calls back once when the other side is gone, also if it was gone before. */
+  onClose(closed: () => void): void;
+}
+
+/** A new process of the program, seen from the one that started it. */
+export interface StartedProcess {
+  /** Its process id. */
+  readonly pid: number;
+  /** The channel to it. */
+  readonly channel: Channel;
+  /** Resolves when the process has ended and been reaped. Never rejects. */
+  readonly exited: Promise<ExitStatus>;
+  /** Ends the process and everything in its process group at once (SIGKILL). Harmless when it is gone. */
+  kill(): void;
+  /** From now on neither the process nor the channel keeps this process alive. */
+  release(): void;
+}
+
+/** The old process, seen from the new one. */
+export interface Predecessor {
+  /** The generation of *this* process, at least 1. */
+  readonly generation: number;
+  /** The channel to the old process. It never keeps this process alive. */
+  readonly channel: Channel;
+}
+
+/** What to start. */
+export interface StartRequest {
+  /** Start this instead of the same program again: the executable, then its arguments. */
+  command?: readonly string[];
+  /** Variables to set for the new process, or, where `undefined`, to remove. */
+  env: Readonly<Record<string, string | undefined>>;
+  /** The generation of the new process. */
+  generation: number;
+  /** Fires when nobody waits for the new process any more. */
+  signal: AbortSignal;
+}
+
+/** Time, and what keeps a process alive. */
+export interface Clock {
+  /** Milliseconds, only for differences. */
+  now(): number;
+  /** Calls back once after `milliseconds`; the timer keeps the process alive. Returns the way to stop it. */
+  timer(milliseconds: number, callback: () => void): () => void;
+  /** Keeps this process alive until the returned function is called. */
+  hold(): () => void;
+}
+
+/**
+ * All that the core needs of a runtime: one interface, an implementation each for Deno, Bun and Node. Inject one of your own
+ * with `listen({ adapter })`, for example to test a program without processes.
+ */
+export interface Adapter extends Clock {
+  /** For messages to people: "Deno", "Bun", "Node". */
+  readonly runtime: string;
+  /** This process. */
+  readonly pid: number;
+  /** Are there signals and processes here at all? When `false`, neither `onSignal` nor `start` is called. */
+  readonly canReload: boolean;
+  /** The signals a program can wait for on this platform, and their numbers. */
+  readonly signals: Readonly<Record<string, number>>;
+  /** What reloads when the application does not say: SIGHUP, on Windows SIGBREAK (CTRL_BREAK). */
+  readonly reloadSignals: readonly string[];
+  /** What shuts down when the application does not say: SIGINT and SIGTERM, on Windows SIGINT. */
+  readonly shutdownSignals: readonly string[];
+  /** Subscribes to a signal; the subscription does not keep the process alive. Returns the way to end it. */
+  onSignal(signal: string, handler: () => void): () => void;
+  /** The process that started this one to be its successor, if there is one. Asked once. */
+  predecessor(): Predecessor | undefined;
+  /** Starts this program again, detached. Rejects, best with a `ReloadError`, when that cannot be done. */
+  start(request: StartRequest): Promise<StartedProcess>;
+  /** Ends this process at once. */
+  exit(code: number): void;
+}

@@ -1,0 +1,99 @@
+import type { Clock } from "./adapter.ts";
+import { checkMilliseconds, checkOptions, show } from "./check.ts";
+import { createTasks, type Tasks } from "./tasks.ts";
+import type { CancellationToken, CancelReason, TaskFailure } from "./token.ts";
+
+/** A token, and what only its owner may do with it. */
+export interface Cancellation {
+  /** What the application gets. */
+  readonly token: CancellationToken;
+  /** Cancels with this very reason. Does nothing when the token is cancelled already. */
+  cancel(reason: CancelReason): void;
+}
+
+interface Parent {
+  signal: AbortSignal;
+  tasks: Tasks;
+}
+
+/** A new token. `onFail` is told of tasks that fail, those of child tokens included. */
+export function createCancellation(
+  clock: Clock,
+  onFail: (failure: TaskFailure) => void,
+  parent?: Parent,
+): Cancellation {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const cancelled = Promise.withResolvers<CancelReason>();
+  const tasks = createTasks(clock, onFail);
+  let release: (() => void) | undefined;
+  let unnamed = 0;
+
+  // What a task rejects with when it gives up because the token was cancelled.
+  function isCancellation(error: unknown): boolean {
+    return signal.aborted && (error === signal.reason || (error instanceof Error && error.name === "AbortError"));
+  }
+
+  function cancel(reason: CancelReason): void {
+    if (signal.aborted) return;
+    parent?.signal.removeEventListener("abort", follow);
+    release?.();
+    controller.abort(Object.freeze(reason));
+    cancelled.resolve(reason);
+  }
+
+  function follow(): void {
+    cancel(parent?.signal.reason as CancelReason);
+  }
+
+  // A part of a part is a part: the parent waits for it too. Whether a rejection means "cancelled" is for the token to say
+  // on which the task was tracked.
+  const add: Tasks["add"] = (...task) => {
+    tasks.add(...task);
+    parent?.tasks.add(...task);
+  };
+
+  const token: CancellationToken = {
+    signal,
+    get isCancelled() {
+      return signal.aborted;
+    },
+    cancelled() {
+      if (!signal.aborted) release ??= clock.hold();
+      return cancelled.promise;
+    },
+    cancel(reason) {
+      cancel(reason === undefined ? { kind: "shutdown" } : { kind: "shutdown", reason });
+    },
+    child() {
+      return createCancellation(clock, () => {}, { signal, tasks: { ...tasks, add } }).token;
+    },
+    track(task, options = {}) {
+      checkOptions("track", options, ["name"]);
+      if (options.name !== undefined && typeof options.name !== "string") {
+        throw new TypeError(`track: name must be a string, not ${show(options.name)}`);
+      }
+      if (typeof task !== "function" && typeof task?.then !== "function") {
+        throw new TypeError(`track: the task must be a promise or a function, not ${show(task)}`);
+      }
+      const name = options.name ?? (typeof task === "function" ? task.name : "");
+      const promise = typeof task === "function" ? (async () => await task(signal))() : Promise.resolve(task);
+      add(name || `task ${++unnamed}`, promise, isCancellation);
+      return promise;
+    },
+    async drained(options = {}) {
+      checkOptions("drained", options, ["timeout"]);
+      if (options.timeout !== undefined) checkMilliseconds("timeout", options.timeout);
+      await token.cancelled();
+      return await tasks.ended(options.timeout);
+    },
+    async [Symbol.asyncDispose]() {
+      token.cancel();
+      await token.drained();
+    },
+  };
+
+  if (parent?.signal.aborted) follow();
+  else parent?.signal.addEventListener("abort", follow);
+  return { token, cancel };
+}

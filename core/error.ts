@@ -1,0 +1,82 @@
+/**
+ * Why a reload did not happen.
+ *
+ * - `unsupported`: there are no signals or no processes here ({@linkcode Token.canReload} is `false`).
+ * - `cancelled`: this process was cancelled before or during the reload.
+ * - `permission`: the runtime withholds a permission; the message names the flag to add.
+ * - `start`: the new process could not be started at all.
+ * - `exit`: the new process ended before it was in charge; see `exitCode` and `exitSignal`.
+ * - `refused`: the new process said that it cannot become ready.
+ * - `timeout`: the new process was not in charge within `readyTimeout`.
+ * - `protocol`: the new process said something that is not understood, or closed the channel.
+ * - `participant`: a part of this process could not take its step in the reload.
+ */
+export type ReloadErrorCode =
+  | "unsupported"
+  | "cancelled"
+  | "permission"
+  | "start"
+  | "exit"
+  | "refused"
+  | "timeout"
+  | "protocol"
+  | "participant";
+
+/** What a {@linkcode ReloadError} knows besides its message. */
+export interface ReloadErrorDetails {
+  /** What went wrong underneath. */
+  cause?: unknown;
+  /** The new process, if one was started. */
+  pid?: number;
+  /** With the code `exit`: the new process's exit code, `null` when a signal ended it. */
+  exitCode?: number | null;
+  /** With the code `exit`: the signal that ended the new process, or `null`. */
+  exitSignal?: string | null;
+}
+
+/**
+ * A reload did not happen. The running process is unharmed: it keeps its token, its sockets and its pid.
+ *
+ * @example
+ * ```ts
+ * import { listen, ReloadError } from "@js0/reload-self";
+ *
+ * const token = listen();
+ * try {
+ *   await token.reload();
+ * } catch (error) {
+ *   if (error instanceof ReloadError && error.code === "timeout") console.error("slow start", error.pid);
+ * }
+ * ```
+ */
+export class ReloadError extends Error {
+  /** Always `"ReloadError"`. */
+  override readonly name = "ReloadError";
+  /** Why, for programs. */
+  readonly code: ReloadErrorCode;
+  /** The new process, if one was started. It has been killed and is gone. */
+  readonly pid: number | undefined;
+  /** With the code `exit`: the new process's exit code, `null` when a signal ended it. */
+  readonly exitCode: number | null | undefined;
+  /** With the code `exit`: the signal that ended the new process, or `null`. */
+  readonly exitSignal: string | null | undefined;
+
+  /** Made by the library; an adapter of your own may throw one from `start()`. */
+  constructor(code: ReloadErrorCode, message: string, details: ReloadErrorDetails = {}) {
+    super(message, "cause" in details ? { cause: details.cause } : undefined);
+    this.code = code;
+    this.pid = details.pid;
+    this.exitCode = details.exitCode;
+    this.exitSignal = details.exitSignal;
+  }
+}
+
+/** The text of anything that was thrown, on one line where it has one. */
+export function describeError(error: unknown): string {
+  if (error instanceof Error) return error.message === "" ? error.name : error.message;
+  try {
+    return String(error);
+  } catch {
+    return "something that has no text";
+  }
+}

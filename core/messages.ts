@@ -1,0 +1,71 @@
+/**
+ * The messages between an old process and a new one. The old one states its version when it starts the new one, and both
+ * keep to it; fields that are not known are ignored, so that they can be added.
+ */
+export const PROTOCOL = 1;
+
+/** What a new process says to the old one. */
+export type FromSuccessor =
+  | { type: "hello"; pid: number }
+  | { type: "data"; name: string; data: unknown }
+  | { type: "ready" }
+  | { type: "failed"; message: string }
+  | { type: "in-charge" };
+
+/** What an old process says to the new one. */
+export type FromPredecessor =
+  | { type: "data"; name: string; data: unknown }
+  | { type: "commit" }
+  | { type: "reload" };
+
+/** Marks our messages, so that nothing else that is sent over the channel is taken for one. */
+const MARK = "@js0/reload-self";
+
+/** A message as it goes over the channel. */
+export function pack(message: FromSuccessor | FromPredecessor): unknown {
+  return { [MARK]: PROTOCOL, ...message };
+}
+
+function fields(raw: unknown): Record<string, unknown> | undefined {
+  if (typeof raw !== "object" || raw === null) return undefined;
+  const record = raw as Record<string, unknown>;
+  return record[MARK] === PROTOCOL ? record : undefined;
+}
+
+function data(record: Record<string, unknown>): { type: "data"; name: string; data: unknown } | undefined {
+  return typeof record.name === "string" ? { type: "data", name: record.name, data: record.data } : undefined;
+}
+
+/** What a new process said, or `undefined` for anything that is not understood. */
+export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
+  const record = fields(raw);
+  switch (record?.type) {
+    case "hello":
+      return Number.isSafeInteger(record.pid) && Number(record.pid) > 0
+        ? { type: "hello", pid: Number(record.pid) }
+        : undefined;
+    case "data":
+      return data(record);
+    case "ready":
+    case "in-charge":
+      return { type: record.type };
+    case "failed":
+      return typeof record.message === "string" ? { type: "failed", message: record.message } : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** What an old process said, or `undefined` for anything that is not understood. */
+export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined {
+  const record = fields(raw);
+  switch (record?.type) {
+    case "data":
+      return data(record);
+    case "commit":
+    case "reload":
+      return { type: record.type };
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,137 @@
+import type { Adapter } from "./adapter.ts";
+import { checkMilliseconds, checkOptions, show } from "./check.ts";
+import type { Logger, ReloadEvent } from "./event.ts";
+
+/** What `listen()` can be told. Everything has a default. */
+export interface ListenOptions {
+  /** Signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only `token.reload()`. */
+  reloadSignals?: readonly string[];
+  /**
+   * Signals that cancel the token; a second one ends the process at once with 128 + its number.
+   * Default: `["SIGINT", "SIGTERM"]`, on Windows `["SIGINT"]`. `[]`: none.
+   */
+  shutdownSignals?: readonly string[];
+  /**
+   * When this process can take over from its predecessor.
+   *
+   * - `"auto"` (default): in the turn of the event loop after `listen()`.
+   * - `"manual"`: when `token.ready()` is called.
+   * - a promise: when it resolves. When it rejects, the new process gives up and the old one goes on. A process without a
+   *   predecessor leaves the rejection unhandled, so that the runtime ends it as usual.
+   */
+  ready?: "auto" | "manual" | PromiseLike<unknown>;
+  /** Milliseconds from the beginning of a reload until the new process must be in charge. Default: 60 000. */
+  readyTimeout?: number;
+  /** Cancels the token when it aborts. */
+  signal?: AbortSignal;
+  /** Variables to set for the new process, or, where `undefined`, to remove, on top of the environment it gets anyway. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Start this instead of the same program again: the executable, then its arguments. */
+  command?: readonly string[];
+  /** Where lines for people go, `console` for example. Default: nowhere, but failures go to stderr. */
+  logger?: Logger;
+  /** Told of everything that happens. */
+  onEvent?: (event: ReloadEvent) => void;
+  /** Stands in for the runtime, for tests. Default: made for the runtime that is found. */
+  adapter?: Adapter;
+}
+
+const KNOWN: readonly (keyof ListenOptions)[] = [
+  "reloadSignals",
+  "shutdownSignals",
+  "ready",
+  "readyTimeout",
+  "signal",
+  "env",
+  "command",
+  "logger",
+  "onEvent",
+  "adapter",
+];
+
+/** Throws a TypeError that names the first option that is wrong. */
+export function checkListenOptions(options: ListenOptions, adapter: Adapter): void {
+  checkOptions("listen", options, KNOWN);
+  const { ready, readyTimeout, signal, env, command, logger, onEvent } = options;
+  const seen = new Set<string>();
+  for (const name of ["reloadSignals", "shutdownSignals"] as const) {
+    const signals = options[name];
+    if (signals === undefined) continue;
+    if (!Array.isArray(signals)) fail(name, "an array of signal names", signals);
+    for (const signal of signals) checkSignal(name, signal, adapter, seen);
+  }
+  if (
+    ready !== undefined && ready !== "auto" && ready !== "manual" &&
+    typeof (ready as PromiseLike<unknown> | null)?.then !== "function"
+  ) {
+    fail("ready", `"auto", "manual" or a promise`, ready);
+  }
+  if (readyTimeout !== undefined) checkMilliseconds("listen: readyTimeout", readyTimeout);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) fail("signal", "an AbortSignal", signal);
+  if (env !== undefined) checkEnv(env);
+  if (command !== undefined) {
+    if (!Array.isArray(command) || command.length === 0 || command[0] === "") {
+      fail("command", "an executable and its arguments, as an array of strings", command);
+    }
+    for (const part of command) checkText("command", part);
+  }
+  if (logger !== undefined) {
+    for (const level of ["info", "warn", "error"] as const) {
+      if (typeof (logger as Logger | null)?.[level] !== "function") {
+        fail("logger", "an object with the methods info, warn and error, such as console", logger);
+      }
+    }
+  }
+  if (onEvent !== undefined && typeof onEvent !== "function") fail("onEvent", "a function", onEvent);
+}
+
+/** Do two calls of `listen()` ask for the same? */
+export function sameOptions(a: ListenOptions, b: ListenOptions): boolean {
+  return KNOWN.every((name) => sameValue(a[name], b[name]));
+}
+
+function sameValue(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (!isPlain(a) || !isPlain(b)) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.is(a[key], b[key]));
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
+}
+
+function checkSignal(option: string, signal: unknown, adapter: Adapter, seen: Set<string>): void {
+  if (typeof signal !== "string") fail(option, "an array of signal names", signal);
+  if (signal === "SIGKILL" || signal === "SIGSTOP") {
+    throw new TypeError(`listen: ${option}: no process can handle ${signal}`);
+  }
+  // An adapter without signals is given none: any name does.
+  if (adapter.canReload && !Object.hasOwn(adapter.signals, signal)) {
+    const known = Object.keys(adapter.signals).join(", ");
+    throw new TypeError(`listen: ${option}: ${show(signal)} is no signal that can be handled here; those are ${known}`);
+  }
+  if (seen.has(signal)) throw new TypeError(`listen: ${option}: ${signal} is named twice`);
+  seen.add(signal);
+}
+
+function checkEnv(env: unknown): void {
+  if (!isPlain(env) || Array.isArray(env)) fail("env", "an object of strings", env);
+  for (const [name, value] of Object.entries(env)) {
+    if (name === "" || name.includes("=") || name.includes("\0")) {
+      throw new TypeError(`listen: env: ${show(name)} cannot be the name of a variable`);
+    }
+    if (value !== undefined) checkText(`env.${name}`, value);
+  }
+}
+
+/** The kernel ends arguments and variables at a NUL. */
+function checkText(option: string, value: unknown): void {
+  if (typeof value !== "string") fail(option, "a string", value);
+  if (value.includes("\0")) throw new TypeError(`listen: ${option} must not contain a NUL character`);
+}
+
+function fail(option: string, expected: string, value: unknown): never {
+  throw new TypeError(`listen: ${option} must be ${expected}, not ${show(value)}`);
+}

@@ -1,0 +1,229 @@
+import type { Adapter } from "./adapter.ts";
+import { createCancellation } from "./cancellation.ts";
+import { describeError, ReloadError } from "./error.ts";
+import type { ReloadCause } from "./event.ts";
+import { pack } from "./messages.ts";
+import type { ListenOptions } from "./options.ts";
+import type { Participant } from "./participant.ts";
+import { createReporter } from "./report.ts";
+import { beginSuccession, type Succession } from "./succession.ts";
+import type { Token } from "./token.ts";
+import { beginTransaction, type Successor, type Transaction } from "./transaction.ts";
+
+const DEFAULT_READY_TIMEOUT = 60_000;
+
+/**
+ * One generation of the program, from its start to its retirement: subscribes to the signals, takes over from the
+ * predecessor, reloads, hands over. `onDispose` is called when the application has disposed of the token.
+ *
+ * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
+ */
+export function createProgram(
+  adapter: Adapter,
+  options: ListenOptions,
+  participants: readonly Participant[] = [],
+  onDispose: () => void = () => {},
+): Token {
+  const emit = createReporter(adapter.pid, options);
+  const { token: base, cancel } = createCancellation(
+    adapter,
+    ({ name, error }) => emit({ type: "task-fail", name, error }),
+  );
+  const unsubscribe = subscribe();
+  const predecessor = adapter.predecessor();
+  const generation = predecessor?.generation ?? 0;
+
+  /** Are we in charge, or still waiting for the predecessor to let go? */
+  let inCharge = predecessor === undefined;
+  let isReady = false;
+  /** The reload that is under way. */
+  let transaction: Transaction | undefined;
+  /** Reloads that were asked for while none could begin. One reload will serve them all. */
+  let later: { cause: ReloadCause; outcome: PromiseWithResolvers<number> } | undefined;
+  /** Who is in charge after us. */
+  let successor: Successor | undefined;
+
+  // Ours is the first listener: a new process is killed before the application hears that this one shuts down, so that it
+  // cannot take the end of this process for a reason to carry on alone.
+  base.signal.addEventListener("abort", () => {
+    const reason = base.signal.reason;
+    options.signal?.removeEventListener("abort", onOuterAbort);
+    if (reason.kind === "shutdown") {
+      const error = new ReloadError("cancelled", "this process is shutting down");
+      transaction?.abort(error);
+      if (!inCharge) succession?.failed("it is shutting down");
+      later?.outcome.reject(error);
+      later = undefined;
+    }
+    emit({ type: "cancel", reason });
+  });
+
+  let succession: Succession | undefined;
+  if (predecessor !== undefined) {
+    succession = beginSuccession(predecessor, adapter.pid, participants, {
+      inCharge(how) {
+        inCharge = true;
+        emit({ type: "in-charge", generation, predecessor: how });
+        serveLater();
+      },
+      reload: () => onReloadAsked({ by: "predecessor" }),
+    });
+  }
+
+  if (options.signal?.aborted) onOuterAbort();
+  else options.signal?.addEventListener("abort", onOuterAbort);
+
+  awaitReadiness(options.ready ?? "auto");
+
+  function subscribe(): () => void {
+    const ends: (() => void)[] = [];
+    const end = () => ends.splice(0).forEach((unsubscribe) => unsubscribe());
+    if (!adapter.canReload) return end;
+    let asked = false;
+    const handlers = [
+      ...(options.reloadSignals ?? adapter.reloadSignals).map((signal) =>
+        [signal, () => onReloadAsked({ by: "signal", signal })] as const
+      ),
+      ...(options.shutdownSignals ?? adapter.shutdownSignals).map((signal) =>
+        [signal, () => {
+          if (asked) adapter.exit(128 + (adapter.signals[signal] ?? 0));
+          asked = true;
+          cancel({ kind: "shutdown", signal });
+        }] as const
+      ),
+    ];
+    for (const [signal, handler] of handlers) {
+      try {
+        ends.push(adapter.onSignal(signal, handler));
+      } catch (cause) {
+        end();
+        throw new ReloadError("unsupported", `listen: ${signal} cannot be handled: ${describeError(cause)}`, { cause });
+      }
+    }
+    return end;
+  }
+
+  function onOuterAbort(): void {
+    cancel({ kind: "shutdown", reason: options.signal?.reason });
+  }
+
+  function awaitReadiness(ready: "auto" | "manual" | PromiseLike<unknown>): void {
+    if (ready === "manual") return;
+    if (ready === "auto") {
+      // In the next turn of the event loop, so that a program which throws right after listen() never counts as ready.
+      adapter.timer(0, becomeReady);
+      return;
+    }
+    Promise.resolve(ready).then(becomeReady, (error) => {
+      if (inCharge) throw error; // Nobody else would hear of it: leave it to the runtime, as an unhandled rejection.
+      succession?.failed(describeError(error));
+    });
+  }
+
+  function becomeReady(): void {
+    if (isReady || base.isCancelled) return;
+    isReady = true;
+    succession?.ready();
+  }
+
+  function onReloadAsked(cause: ReloadCause): void {
+    if (successor !== undefined) {
+      passOn(successor);
+    } else if (base.isCancelled) {
+      emit({ type: "reload-ignore", message: "asked to reload, but it is shutting down" });
+    } else {
+      reload(cause).catch(() => {}); // Reported by run().
+    }
+  }
+
+  async function passOn({ pid, channel }: Successor): Promise<void> {
+    try {
+      await channel.send(pack({ type: "reload" }));
+      emit({ type: "reload-pass-on", pid });
+    } catch {
+      const message = `asked to reload, but it handed over to pid ${pid}, which is gone too: ask the process in charge`;
+      emit({ type: "reload-ignore", message });
+    }
+  }
+
+  async function reload(cause: ReloadCause): Promise<number> {
+    if (!adapter.canReload) {
+      throw new ReloadError(
+        "unsupported",
+        `process ${adapter.pid} cannot be reloaded: there are no signals or no processes here (${adapter.runtime})`,
+      );
+    }
+    if (base.isCancelled) {
+      const why = successor === undefined ? "it is shutting down" : `pid ${successor.pid} is in charge now`;
+      throw new ReloadError("cancelled", `process ${adapter.pid} cannot reload any more: ${why}`);
+    }
+    if (inCharge && transaction === undefined) return await run(cause);
+    later ??= { cause, outcome: Promise.withResolvers() };
+    emit({ type: "reload-later", cause });
+    return await later.outcome.promise;
+  }
+
+  async function run(cause: ReloadCause): Promise<number> {
+    const begun = adapter.now();
+    const next = generation + 1;
+    emit({ type: "reload-begin", cause, generation: next });
+    transaction = beginTransaction({
+      adapter,
+      participants,
+      request: { command: options.command, env: options.env ?? {}, generation: next },
+      readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT,
+      emit,
+    });
+    try {
+      successor = await transaction.outcome;
+    } catch (error) {
+      transaction = undefined;
+      emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun });
+      serveLater();
+      throw error;
+    }
+    transaction = undefined;
+    const { pid } = successor;
+    emit({ type: "reload-end", pid, generation: next, milliseconds: adapter.now() - begun });
+    if (later !== undefined) {
+      // The new process may have started before what is to be reloaded was changed. It is told before the token is
+      // cancelled, because the application may end this process at once.
+      const { outcome } = later;
+      later = undefined;
+      await passOn(successor);
+      outcome.resolve(pid);
+    }
+    cancel({ kind: "reload", pid, generation: next });
+    return pid;
+  }
+
+  function serveLater(): void {
+    if (later === undefined || base.isCancelled) return;
+    const { cause, outcome } = later;
+    later = undefined;
+    run(cause).then(outcome.resolve, outcome.reject);
+  }
+
+  return {
+    signal: base.signal,
+    get isCancelled() {
+      return base.isCancelled;
+    },
+    cancelled: base.cancelled,
+    cancel: base.cancel,
+    child: base.child,
+    track: base.track,
+    drained: base.drained,
+    generation,
+    canReload: adapter.canReload,
+    ready: becomeReady,
+    reload: () => reload({ by: "call" }),
+    async [Symbol.asyncDispose]() {
+      base.cancel();
+      await base.drained();
+      await transaction?.outcome.catch(() => {});
+      unsubscribe();
+      onDispose();
+    },
+  };
+}

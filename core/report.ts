@@ -1,0 +1,87 @@
+import { describeError, type ReloadErrorCode } from "./error.ts";
+import type { Logger, ReloadCause, ReloadEvent } from "./event.ts";
+
+/** Where lines go that may not be lost, when the application has no logger: standard error. */
+const STDERR: Logger = {
+  info: () => {},
+  warn: () => {},
+  error: (line) => console.error(line),
+};
+
+/** What to do about a failed reload. */
+const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
+  exit: "What it wrote to stderr says why.",
+  timeout: "It was killed. Make it ready earlier, or raise readyTimeout.",
+  protocol: "It was killed. Does it call listen() of @js0/reload-self before it uses process.send()?",
+  refused: "It was killed.",
+};
+
+/** Tells the application and its log what happens. Neither can do harm by throwing. */
+export function createReporter(
+  pid: number,
+  { logger = STDERR, onEvent }: { logger?: Logger; onEvent?: (event: ReloadEvent) => void },
+): (event: ReloadEvent) => void {
+  function log(level: keyof Logger, line: string): void {
+    try {
+      logger[level](`reload-self: process ${pid}: ${line}`);
+    } catch {
+      // A log that fails is no reason for a server to fail.
+    }
+  }
+
+  return (event) => {
+    const entry = describe(pid, event);
+    if (entry !== undefined) log(...entry);
+    try {
+      onEvent?.(event);
+    } catch (error) {
+      log("error", `onEvent threw on ${event.type}: ${describeError(error)}`);
+    }
+  };
+}
+
+function describe(pid: number, event: ReloadEvent): [keyof Logger, string] | undefined {
+  switch (event.type) {
+    case "reload-begin":
+      return ["info", `reload begins (${asker(event.cause)})`];
+    case "reload-later":
+      return ["info", `a reload is asked for (${asker(event.cause)}); it comes after the one under way`];
+    case "reload-end":
+      return ["info", `reload done in ${Math.round(event.milliseconds)} ms: pid ${event.pid} is in charge`];
+    case "reload-fail": {
+      const advice = ADVICE[event.error.code];
+      return [
+        "error",
+        `reload failed: ${event.error.message}. Process ${pid} goes on unchanged.${advice === undefined ? "" : ` ${advice}`}`,
+      ];
+    }
+    case "rollback-fail":
+      return ["error", `${event.participant} could not undo its part of a failed reload: ${describeError(event.error)}`];
+    case "reload-pass-on":
+      return ["info", `a reload is passed on to pid ${event.pid}`];
+    case "reload-ignore":
+      return ["error", event.message];
+    case "in-charge":
+      return [
+        "info",
+        `in charge as generation ${event.generation}: the predecessor ${
+          event.predecessor === "gone" ? "is gone" : "has handed over"
+        }`,
+      ];
+    case "task-fail":
+      return ["warn", `${event.name} failed: ${describeError(event.error)}`];
+    default:
+      return undefined;
+  }
+}
+
+function asker(cause: ReloadCause): string {
+  switch (cause.by) {
+    case "signal":
+      return cause.signal;
+    case "call":
+      return "token.reload()";
+    case "predecessor":
+      return "passed on by the predecessor";
+  }
+}

@@ -1,0 +1,65 @@
+import type { Predecessor } from "./adapter.ts";
+import { createMailbox } from "./mailbox.ts";
+import { type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
+import type { Participant } from "./participant.ts";
+
+/** What the new process is told. */
+export interface SuccessionHandlers {
+  /** This process is in charge from now on. Called once. */
+  inCharge(predecessor: "handed over" | "gone"): void;
+  /** The predecessor passes a reload on that was asked of it. */
+  reload(): void;
+}
+
+/** The new process's side of a reload. */
+export interface Succession {
+  /** Says that this process can take over. */
+  ready(): void;
+  /** Says that this process will never be ready. The old one ends it. */
+  failed(message: string): void;
+}
+
+/** The transaction, seen from the new process: say hello, be ready, wait until the old one lets go or is gone. */
+export function beginSuccession(
+  { channel }: Predecessor,
+  pid: number,
+  participants: readonly Participant[],
+  handlers: SuccessionHandlers,
+): Succession {
+  const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<unknown>()]));
+  let inCharge = false;
+
+  function takeOver(predecessor: "handed over" | "gone"): void {
+    if (inCharge) return;
+    inCharge = true;
+    handlers.inCharge(predecessor);
+  }
+
+  /** Where the predecessor is gone there is nobody to tell: onClose says what to do about that. */
+  function tell(message: FromSuccessor): void {
+    channel.send(pack(message)).catch(() => {});
+  }
+
+  tell({ type: "hello", pid });
+  for (const participant of participants) {
+    participant.inherit?.({
+      send: (data) => channel.send(pack({ type: "data", name: participant.name, data })),
+      onData: (receive) => inboxes.get(participant.name)?.open(receive),
+    });
+  }
+  channel.onMessage((raw) => {
+    const message = parseFromPredecessor(raw);
+    if (message?.type === "data") inboxes.get(message.name)?.put(message.data);
+    if (message?.type === "reload") handlers.reload();
+    if (message?.type === "commit") {
+      tell({ type: "in-charge" });
+      takeOver("handed over");
+    }
+  });
+  channel.onClose(() => takeOver("gone"));
+
+  return {
+    ready: () => tell({ type: "ready" }),
+    failed: (message) => tell({ type: "failed", message }),
+  };
+}

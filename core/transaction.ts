@@ -1,0 +1,206 @@
+import type { Adapter, Channel, StartedProcess, StartRequest } from "./adapter.ts";
+import { describeError, ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./error.ts";
+import type { ReloadEvent } from "./event.ts";
+import { createMailbox } from "./mailbox.ts";
+import { type FromPredecessor, type FromSuccessor, pack, parseFromSuccessor } from "./messages.ts";
+import type { Link, Participant, ReloadContext } from "./participant.ts";
+
+/** What one reload needs. */
+export interface TransactionOptions {
+  adapter: Adapter;
+  participants: readonly Participant[];
+  /** What to start, but for the signal. */
+  request: Omit<StartRequest, "signal">;
+  /** Milliseconds from the beginning until the new process must be in charge. */
+  readyTimeout: number;
+  emit(event: ReloadEvent): void;
+}
+
+/** The successor that a reload has put in charge. */
+export interface Successor {
+  readonly pid: number;
+  readonly generation: number;
+  readonly channel: Channel;
+}
+
+/** One reload, under way. */
+export interface Transaction {
+  /** Resolves when the successor is in charge; rejects with a ReloadError when everything is rolled back. */
+  readonly outcome: Promise<Successor>;
+  /** Gives the reload up, unless it is over. */
+  abort(error: ReloadError): void;
+}
+
+/** How long to wait for the kernel to end a process that was killed; it may hang in a dead network file system. */
+const REAP_TIMEOUT = 5_000;
+/** How long the exit status may come after the channel was closed, which is the first that is seen of most exits. */
+const EXIT_STATUS_TIMEOUT = 1_000;
+
+/**
+ * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, and
+ * wait until it says that it is in charge. Only then is it safe to leave: a new process that dies before has taken nothing.
+ */
+export function beginTransaction(options: TransactionOptions): Transaction {
+  const { adapter, participants, request, readyTimeout, emit } = options;
+  const { generation } = request;
+  const failure = Promise.withResolvers<never>();
+  const failed = new AbortController();
+  const asked: Participant[] = [];
+  let child: StartedProcess | undefined;
+  let over = false;
+  const context: ReloadContext = {
+    signal: failed.signal,
+    generation,
+    get pid() {
+      return child?.pid;
+    },
+  };
+
+  function fail(error: ReloadError): void {
+    if (over) return;
+    over = true;
+    // At once: the application may end this process before anything that is awaited here goes on.
+    child?.kill();
+    failure.reject(error);
+    failed.abort(error);
+  }
+
+  function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
+    const who = child === undefined ? "the new process" : `the new process (pid ${child.pid})`;
+    return new ReloadError(code, `${who} ${what}`, { ...details, pid: child?.pid });
+  }
+
+  /** Waits for a step, but no longer than the reload has not failed. */
+  function step<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, failure.promise]);
+  }
+
+  /** Lets every participant take the same step, one after the other. */
+  async function everyone(name: string, take: (participant: Participant) => void | Promise<void>): Promise<void> {
+    for (const participant of participants) {
+      try {
+        await step((async () => await take(participant))());
+      } catch (cause) {
+        const message = `${participant.name} could not ${name}: ${describeError(cause)}`;
+        throw new ReloadError("participant", message, { cause, pid: child?.pid });
+      }
+    }
+  }
+
+  async function run(): Promise<Successor> {
+    const stopTimer = adapter.timer(readyTimeout, () => fail(error("timeout", `was not in charge within ${readyTimeout} ms`)));
+    let starting: Promise<StartedProcess> | undefined;
+    try {
+      await everyone("prepare", (participant) => {
+        asked.push(participant);
+        return participant.prepare?.(context);
+      });
+      starting = adapter.start({ ...request, signal: failed.signal });
+      child = await step(starting);
+      const { pid, channel } = child;
+      emit({ type: "successor-start", pid, generation });
+      const dialogue = follow(child);
+      await step(dialogue.hello);
+      await everyone("offer", (participant) => participant.offer?.(dialogue.link(participant), context));
+      await step(dialogue.ready);
+      emit({ type: "successor-ready", pid, generation });
+      await everyone("commit", (participant) => participant.commit?.(context));
+      await step(dialogue.commit());
+      child.release();
+      over = true;
+      return { pid, generation, channel };
+    } catch (cause) {
+      fail(cause instanceof ReloadError ? cause : error("start", `could not be started: ${describeError(cause)}`, { cause }));
+      // What failed first is the reason; what a step threw when it was told to stop is not.
+      const reason: ReloadError = failed.signal.reason;
+      await rollBack(starting, reason);
+      throw reason;
+    } finally {
+      stopTimer();
+    }
+  }
+
+  /** Follows what the new process says, and whether it lives. */
+  function follow({ channel, exited }: StartedProcess) {
+    const hello = Promise.withResolvers<void>();
+    const ready = Promise.withResolvers<void>();
+    const inCharge = Promise.withResolvers<void>();
+    const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<unknown>()]));
+    let expected: "hello" | "ready" | "in-charge" | "nothing" = "hello";
+
+    function hear(message: FromSuccessor | undefined): void {
+      if (message?.type === "failed") {
+        fail(error("refused", `cannot become ready: ${message.message}`));
+      } else if (message?.type === "data" && expected !== "hello" && inboxes.has(message.name)) {
+        inboxes.get(message.name)?.put(message.data);
+      } else if (message?.type === "hello" && expected === "hello") {
+        expected = "ready";
+        hello.resolve();
+      } else if (message?.type === "ready" && expected === "ready") {
+        expected = "nothing";
+        ready.resolve();
+      } else if (message?.type === "in-charge" && expected === "in-charge") {
+        expected = "nothing";
+        inCharge.resolve();
+      } else {
+        fail(error("protocol", "said something that is not understood"));
+      }
+    }
+
+    /** What cannot be sent has no receiver any more; whoever watches the process knows the better reason. */
+    function tell(message: FromPredecessor): Promise<void> {
+      return channel.send(pack(message)).catch(() => failure.promise);
+    }
+
+    channel.onMessage((raw) => {
+      if (!over) hear(parseFromSuccessor(raw));
+    });
+    channel.onClose(() => {
+      if (over) return;
+      const stop = adapter.timer(EXIT_STATUS_TIMEOUT, () => fail(error("protocol", "closed its channel to this one")));
+      failed.signal.addEventListener("abort", stop);
+    });
+    exited.then(({ code, signal }) => {
+      const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
+      fail(error("exit", `${how} before it was in charge`, { exitCode: code, exitSignal: signal }));
+    });
+
+    return {
+      hello: hello.promise,
+      ready: ready.promise,
+      async commit(): Promise<void> {
+        expected = "in-charge";
+        await tell({ type: "commit" });
+        await inCharge.promise;
+      },
+      link: ({ name }: Participant): Link => ({
+        send: (data) => tell({ type: "data", name, data }),
+        onData: (receive) => inboxes.get(name)?.open(receive),
+      }),
+    };
+  }
+
+  /** Ends the new process, if there is one, then lets every participant undo what it did. */
+  async function rollBack(starting: Promise<StartedProcess> | undefined, reason: ReloadError): Promise<void> {
+    child ??= await starting?.catch(() => undefined);
+    if (child !== undefined) {
+      child.kill();
+      const reaped = Promise.withResolvers<unknown>();
+      const stopTimer = adapter.timer(REAP_TIMEOUT, () => reaped.resolve(undefined));
+      child.exited.then(reaped.resolve);
+      await reaped.promise;
+      stopTimer();
+      child.release();
+    }
+    for (const participant of asked.toReversed()) {
+      try {
+        await participant.rollback?.(reason);
+      } catch (error) {
+        emit({ type: "rollback-fail", participant: participant.name, error });
+      }
+    }
+  }
+
+  failure.promise.catch(() => {}); // Nobody may be waiting for a step when it fails.
+  return { outcome: run(), abort: fail };
+}

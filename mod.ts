@@ -1,0 +1,87 @@
+/**
+ * A long-running program that replaces itself: {@linkcode listen} returns a token, SIGHUP (CTRL_BREAK on Windows) starts the program
+ * again, and when the new process is ready, the token of the old one is cancelled, so that it finishes what it had begun and
+ * leaves. When the new process fails, nothing has happened. For Deno, Bun and Node.
+ *
+ * @example
+ * ```ts
+ * import { listen } from "@js0/reload-self";
+ *
+ * const token = listen();
+ * console.log(`process ${token.generation} is running`);
+ * const why = await token.cancelled();
+ * console.log("leaving", why);
+ * ```
+ *
+ * @module
+ */
+import { detectAdapter } from "./adapters/detect.ts";
+import type { Adapter } from "./core/adapter.ts";
+import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
+import { createProgram } from "./core/program.ts";
+import type { Token } from "./core/token.ts";
+
+export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
+export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
+export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
+export type { ListenOptions } from "./core/options.ts";
+export type {
+  CancellationToken,
+  CancelReason,
+  Drained,
+  DrainOptions,
+  ReloadReason,
+  ShutdownReason,
+  TaskFailure,
+  Token,
+  TrackOptions,
+} from "./core/token.ts";
+
+/** What belongs to the process, not to a copy of this module: two copies must not both answer a signal. */
+interface Registry {
+  readonly adapter: Adapter;
+  listening?: { token: Token; options: ListenOptions };
+}
+
+const KEY = Symbol.for("@js0/reload-self");
+const globals = globalThis as { [KEY]?: Registry };
+const registry: Registry = globals[KEY] ??= { adapter: detectAdapter() };
+
+/**
+ * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that says when to finish. Call it once,
+ * first thing; another call without options returns the same token.
+ *
+ * Where there are no signals or no processes, and in worker threads, the token never reloads: `token.canReload` is `false`.
+ *
+ * @param options See {@linkcode ListenOptions}; everything has a default.
+ * @returns The token of this process.
+ * @throws {TypeError} When an option is wrong, or not the same as in an earlier call; the message names it.
+ * @throws {ReloadError} When a signal handler cannot be set.
+ *
+ * @example
+ * ```ts
+ * import { listen } from "@js0/reload-self";
+ *
+ * const token = listen({ logger: console });
+ * token.track(async (signal) => {
+ *   while (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100));
+ * });
+ * const why = await token.cancelled();
+ * const { complete } = await token.drained({ timeout: 10_000 });
+ * console.log(why.kind, complete);
+ * ```
+ */
+export function listen(options: ListenOptions = {}): Token {
+  const { listening } = registry;
+  const adapter = options?.adapter ?? registry.adapter;
+  checkListenOptions(options, adapter);
+  if (listening !== undefined) {
+    if (Object.keys(options).length > 0 && !sameOptions(options, listening.options)) {
+      throw new TypeError("listen: it was called before with other options; call it once, or without options to get the token");
+    }
+    return listening.token;
+  }
+  const token = createProgram(adapter, options, [], () => registry.listening = undefined);
+  registry.listening = { token, options };
+  return token;
+}
