@@ -1,0 +1,61 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+function read(pid: number, name: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** The pids of all processes. */
+export function allPids(): number[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/** Has the process this variable in the environment that it was started with? */
+export function hasVariable(pid: number, entry: string): boolean {
+  return read(pid, "environ")?.split("\0").includes(entry) ?? false;
+}
+
+/** The state letter of a process (`Z`: a zombie), or `undefined` when it is gone. */
+export function stateOf(pid: number): string | undefined {
+  return read(pid, "stat")?.replace(/^.*\) /s, "").charAt(0);
+}
+
+/** Is the process there, and not a zombie? */
+export function isAlive(pid: number): boolean {
+  const state = stateOf(pid);
+  return state !== undefined && state !== "Z" && state !== "X";
+}
+
+/** The children of a process, zombies included. */
+export function childrenOf(pid: number): number[] {
+  return allPids().filter((child) => read(child, "stat")?.replace(/^.*\) /s, "").split(" ")[1] === String(pid));
+}
+
+/** What the file descriptors of a process lead to, sorted; numbers that differ from process to process are left out. */
+export function descriptorsOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`).replace(/\[\d+\]$/, "")];
+    } catch {
+      return [];
+    }
+  }).sort();
+}
+
+/** The memory of a process in bytes: its own, and its part of what it shares. */
+export function memoryOf(pid: number): number {
+  return 1024 * Number(/^Pss:\s+(\d+)/m.exec(read(pid, "smaps_rollup") ?? "")?.[1]);
+}
+
+/** The command line of a process. */
+export function commandLineOf(pid: number): string[] {
+  return (read(pid, "cmdline") ?? "").split("\0").slice(0, -1);
+}
+
+/** The id of the session of a process. */
+export function sessionOf(pid: number): number {
+  return Number(read(pid, "stat")?.replace(/^.*\) /s, "").split(" ")[3]);
+}

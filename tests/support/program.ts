@@ -1,0 +1,144 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { allPids, hasVariable } from "./proc.ts";
+import type { Runtime } from "./runtimes.ts";
+import { until } from "./wait.ts";
+
+/** A line of JSON that a program under test has written. */
+export interface Report {
+  type: string;
+  pid: number;
+  generation: number;
+  // Whatever the fixture wrote: each test knows what it asks for.
+  // deno-lint-ignore no-explicit-any
+  [field: string]: any;
+}
+
+/** How a program is started. */
+export interface StartOptions {
+  /** Instead of the runtime's flags for an unrestricted program. */
+  flags?: readonly string[];
+  /** The script, a fixture's name or a path. Default: program.ts. */
+  script?: string;
+  args?: readonly string[];
+  env?: Record<string, string | undefined>;
+  cwd?: string;
+  /** What every generation does; see fixtures/program.ts. Can be changed with `behave`. */
+  behaviour?: string;
+  /** The whole command line, instead of the above. */
+  command?: readonly string[];
+  stdin?: "pipe";
+}
+
+/** A program under test: all its generations. */
+export interface Program {
+  readonly process: ChildProcess;
+  /** All that was reported so far. */
+  readonly reports: readonly Report[];
+  /** All other lines on stdout and stderr. */
+  readonly lines: readonly string[];
+  /** Waits for a report, from the first one on. */
+  report(type: string, match?: Partial<Report> | ((report: Report) => boolean)): Promise<Report>;
+  /** Waits for another line. */
+  line(match: RegExp): Promise<string>;
+  /** Sets what the generations that start from now on do. */
+  behave(behaviour: string): void;
+  /** Sends a signal to a generation. */
+  signal(to: Report | number, signal?: NodeJS.Signals): void;
+  /** The processes of the program that exist. */
+  pids(): number[];
+}
+
+const fixtures = fileURLToPath(new URL("../fixtures/", import.meta.url));
+
+/** The path of a fixture. */
+export function fixture(name: string): string {
+  return fixtures + name;
+}
+
+/** A folder of the test's own, removed at its end. */
+export function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "reload-self-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Starts a program, and sees to it that nothing of it outlives the test. */
+export function startProgram(t: TestContext, runtime: Runtime, options: StartOptions = {}): Program {
+  const behaviourFile = join(temporaryFolder(t), "behaviour");
+  const behave = (behaviour: string) => writeFileSync(behaviourFile, behaviour);
+  behave(options.behaviour ?? "run");
+
+  const mark = randomUUID();
+  const [file, ...args] = options.command ?? [
+    runtime.executable,
+    ...(options.flags ?? runtime.flags),
+    options.script ?? fixture("program.ts"),
+    ...(options.args ?? []),
+  ];
+  const env = { ...process.env, TEST_PROGRAM: mark, BEHAVIOUR: behaviourFile, NO_COLOR: "1", ...options.env };
+  const child = spawn(file as string, args, {
+    cwd: options.cwd,
+    env: { PWD: options.cwd ?? process.cwd(), ...env },
+    stdio: [options.stdin ?? "ignore", "pipe", "pipe"],
+  });
+  const pids = () => allPids().filter((pid) => hasVariable(pid, `TEST_PROGRAM=${mark}`));
+  t.after(async () => {
+    await until("the processes of the test to be gone", () => {
+      const left = pids();
+      for (const pid of left) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // Gone by itself.
+        }
+      }
+      return left.length === 0;
+    });
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  });
+
+  const reports: Report[] = [];
+  const lines: string[] = [];
+  child.on("error", (error) => lines.push(`cannot be started: ${error.message}`));
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream as NodeJS.ReadableStream }).on("line", (line) => {
+      try {
+        reports.push(JSON.parse(line.startsWith("{") ? line : ""));
+      } catch {
+        lines.push(line);
+      }
+    });
+  }
+  async function find<T>(what: string, look: () => T | undefined): Promise<T> {
+    try {
+      return await until(what, look);
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\nreports: ${JSON.stringify(reports)}\nlines:\n${lines.join("\n")}`);
+    }
+  }
+
+  return {
+    process: child,
+    reports,
+    lines,
+    report: (type, match = {}) =>
+      find(`${type} ${typeof match === "function" ? match : JSON.stringify(match)}`, () =>
+        reports.find((report) =>
+          report.type === type && (typeof match === "function"
+            ? match(report)
+            : Object.entries(match).every(([key, value]) => report[key] === value))
+        )),
+    line: (match) => find(String(match), () => lines.find((line) => match.test(line))),
+    behave,
+    signal: (to, signal = "SIGHUP") => process.kill(typeof to === "number" ? to : to.pid, signal),
+    pids,
+  };
+}

@@ -1,0 +1,23 @@
+import { pinned } from "../pinned.mjs";
+
+/** A runtime that programs under test are started with. */
+export interface Runtime {
+  readonly name: string;
+  readonly kind: "node" | "deno" | "bun";
+  readonly executable: string;
+  /** What comes between the executable and the script when nothing is restricted. */
+  readonly flags: readonly string[];
+}
+
+function runtime(name: keyof typeof pinned, kind: Runtime["kind"], flags: readonly string[]): Runtime {
+  return { name, kind, executable: pinned[name], flags };
+}
+
+/** Every runtime and version that is promised to work. RUNTIMES=deno,bun narrows it down while developing. */
+export const runtimes: readonly Runtime[] = [
+  runtime("node22", "node", ["--disable-warning=ExperimentalWarning"]),
+  runtime("node24", "node", []),
+  runtime("node26", "node", []),
+  runtime("deno", "deno", ["run", "--allow-all", "--quiet"]),
+  runtime("bun", "bun", []),
+].filter(({ name }) => (process.env.RUNTIMES ?? name).split(",").includes(name));
