@@ -19,25 +19,25 @@ export interface EnvironmentHistory {
  * variable that is already set would hide what the file says now (Node, Deno and Bun alike).
  */
 export function successorEnvironment(history: EnvironmentHistory): Environment {
-  const { loaded, current } = history;
-  const env: Environment = { ...(history.started ?? current) };
+  // In maps, because "constructor" is a name that a variable may have.
+  const loaded = new Map(Object.entries(history.loaded));
+  const current = new Map(Object.entries(history.current));
+  const env = new Map(Object.entries(history.started ?? history.current));
   if (history.started !== undefined) {
-    for (const name of new Set([...Object.keys(loaded), ...Object.keys(current)])) {
-      if (loaded[name] === current[name]) continue;
-      if (current[name] === undefined) delete env[name];
-      else env[name] = current[name];
-    }
+    for (const name of loaded.keys()) if (!current.has(name)) env.delete(name);
+    for (const [name, value] of current) if (loaded.get(name) !== value) env.set(name, value);
   }
-  for (const name of HANDSHAKE_VARIABLES) delete env[name];
-  return env;
+  for (const name of HANDSHAKE_VARIABLES) env.delete(name);
+  return Object.fromEntries(env);
 }
 
 /** Reads /proc/PID/environ; see proc_pid_environ(5). */
 export function parseEnviron(text: string): Environment {
-  const env: Environment = {};
+  const env = new Map<string, string>();
   for (const entry of text.split("\0")) {
-    const equals = entry.indexOf("=", 1);
-    if (equals > 0) env[entry.slice(0, equals)] ??= entry.slice(equals + 1);
+    const equals = entry.indexOf("=");
+    const name = entry.slice(0, equals);
+    if (equals > 0 && !env.has(name)) env.set(name, entry.slice(equals + 1)); // As getenv(3) does: the first one counts.
   }
-  return env;
+  return Object.fromEntries(env);
 }

@@ -12,10 +12,14 @@ export type FromSuccessor =
   | { type: "failed"; message: string }
   | { type: "in-charge" };
 
-/** What an old process says to the new one. */
+/**
+ * What an old process says to the new one. `over` ends the reload: the old process knows that the new one is in charge. Until then
+ * it may still take it all back and kill the new one, which therefore starts no reload of its own.
+ */
 export type FromPredecessor =
   | { type: "data"; name: string; data: unknown }
   | { type: "commit" }
+  | { type: "over"; reload: boolean }
   | { type: "reload" };
 
 /** Marks our messages, so that nothing else that is sent over the channel is taken for one. */
@@ -65,6 +69,8 @@ export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined 
     case "commit":
     case "reload":
       return { type: record.type };
+    case "over":
+      return { type: "over", reload: record.reload === true };
     default:
       return undefined;
   }

@@ -35,6 +35,8 @@ export function createProgram(
 
   /** Are we in charge, or still waiting for the predecessor to let go? */
   let inCharge = predecessor === undefined;
+  /** Is the reload over that this process came from? Until then it can be taken back, and no other may begin. */
+  let settled = predecessor === undefined;
   let isReady = false;
   /** The reload that is under way. */
   let transaction: Transaction | undefined;
@@ -64,6 +66,9 @@ export function createProgram(
       inCharge(how) {
         inCharge = true;
         emit({ type: "in-charge", generation, predecessor: how });
+      },
+      over() {
+        settled = true;
         serveLater();
       },
       reload: () => onReloadAsked({ by: "predecessor" }),
@@ -153,11 +158,11 @@ export function createProgram(
         `process ${adapter.pid} cannot be reloaded: there are no signals or no processes here (${adapter.runtime})`,
       );
     }
-    if (base.isCancelled) {
+    if (successor !== undefined || base.isCancelled) {
       const why = successor === undefined ? "it is shutting down" : `pid ${successor.pid} is in charge now`;
       throw new ReloadError("cancelled", `process ${adapter.pid} cannot reload any more: ${why}`);
     }
-    if (inCharge && transaction === undefined) return await run(cause);
+    if (settled && transaction === undefined) return await run(cause);
     later ??= { cause, outcome: Promise.withResolvers() };
     emit({ type: "reload-later", cause });
     return await later.outcome.promise;
@@ -183,16 +188,14 @@ export function createProgram(
       throw error;
     }
     transaction = undefined;
-    const { pid } = successor;
+    const { pid, channel } = successor;
     emit({ type: "reload-end", pid, generation: next, milliseconds: adapter.now() - begun });
-    if (later !== undefined) {
-      // The new process may have started before what is to be reloaded was changed. It is told before the token is
-      // cancelled, because the application may end this process at once.
-      const { outcome } = later;
-      later = undefined;
-      await passOn(successor);
-      outcome.resolve(pid);
-    }
+    // Whatever was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for.
+    // It is told before the token is cancelled, because the application may end this process at once.
+    const waiting = later;
+    later = undefined;
+    await channel.send(pack({ type: "over", reload: waiting !== undefined })).catch(() => {}); // It is gone: nobody to tell.
+    waiting?.outcome.resolve(pid);
     cancel({ kind: "reload", pid, generation: next });
     return pid;
   }

@@ -7,6 +7,8 @@ import type { Participant } from "./participant.ts";
 export interface SuccessionHandlers {
   /** This process is in charge from now on. Called once. */
   inCharge(predecessor: "handed over" | "gone"): void;
+  /** The reload is over: the predecessor will not take it back. Called once. */
+  over(): void;
   /** The predecessor passes a reload on that was asked of it. */
   reload(): void;
 }
@@ -28,11 +30,18 @@ export function beginSuccession(
 ): Succession {
   const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<unknown>()]));
   let inCharge = false;
+  let over = false;
 
   function takeOver(predecessor: "handed over" | "gone"): void {
     if (inCharge) return;
     inCharge = true;
     handlers.inCharge(predecessor);
+  }
+
+  function finish(): void {
+    if (over) return;
+    over = true;
+    handlers.over();
   }
 
   /** Where the predecessor is gone there is nobody to tell: onClose says what to do about that. */
@@ -55,8 +64,15 @@ export function beginSuccession(
       tell({ type: "in-charge" });
       takeOver("handed over");
     }
+    if (message?.type === "over") {
+      if (message.reload) handlers.reload();
+      finish();
+    }
   });
-  channel.onClose(() => takeOver("gone"));
+  channel.onClose(() => {
+    takeOver("gone");
+    finish();
+  });
 
   return {
     ready: () => tell({ type: "ready" }),

@@ -33,8 +33,11 @@ export interface Transaction {
 
 /** How long to wait for the kernel to end a process that was killed; it may hang in a dead network file system. */
 const REAP_TIMEOUT = 5_000;
-/** How long the exit status may come after the channel was closed, which is the first that is seen of most exits. */
-const EXIT_STATUS_TIMEOUT = 1_000;
+/**
+ * How long what has already happened may take to be noticed. Most exits are seen first as a closed channel, and only then with
+ * their status. And a process that was frozen sees that its timers are over before it reads what came in the meantime.
+ */
+const NOTICE_TIMEOUT = 1_000;
 
 /**
  * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, and
@@ -47,6 +50,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   const failed = new AbortController();
   const asked: Participant[] = [];
   let child: StartedProcess | undefined;
+  let committed = false;
   let over = false;
   const context: ReloadContext = {
     signal: failed.signal,
@@ -88,7 +92,12 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   }
 
   async function run(): Promise<Successor> {
-    const stopTimer = adapter.timer(readyTimeout, () => fail(error("timeout", `was not in charge within ${readyTimeout} ms`)));
+    const overdue = () => fail(error("timeout", `was not in charge within ${readyTimeout} ms`));
+    let stopTimer = adapter.timer(readyTimeout, () => {
+      // Once told to take over, it may have done so: its answer is looked for once more, before it is killed.
+      if (committed) stopTimer = adapter.timer(NOTICE_TIMEOUT, overdue);
+      else overdue();
+    });
     let starting: Promise<StartedProcess> | undefined;
     try {
       await everyone("prepare", (participant) => {
@@ -142,7 +151,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       } else if (message?.type === "in-charge" && expected === "in-charge") {
         expected = "nothing";
         inCharge.resolve();
-      } else {
+      } else if (!committed) {
         fail(error("protocol", "said something that is not understood"));
       }
     }
@@ -157,7 +166,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     });
     channel.onClose(() => {
       if (over) return;
-      const stop = adapter.timer(EXIT_STATUS_TIMEOUT, () => fail(error("protocol", "closed its channel to this one")));
+      const stop = adapter.timer(NOTICE_TIMEOUT, () => fail(error("protocol", "closed its channel to this one")));
       failed.signal.addEventListener("abort", stop);
     });
     exited.then(({ code, signal }) => {
@@ -170,6 +179,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       ready: ready.promise,
       async commit(): Promise<void> {
         expected = "in-charge";
+        committed = true;
         await tell({ type: "commit" });
         await inCharge.promise;
       },

@@ -130,12 +130,14 @@ export function startProgram(t: TestContext, runtime: Runtime, options: StartOpt
     reports,
     lines,
     report: (type, match = {}) =>
-      find(`${type} ${typeof match === "function" ? match : JSON.stringify(match)}`, () =>
-        reports.find((report) =>
-          report.type === type && (typeof match === "function"
-            ? match(report)
-            : Object.entries(match).every(([key, value]) => report[key] === value))
-        )),
+      find(
+        `${type} ${typeof match === "function" ? match : JSON.stringify(match)}`,
+        () =>
+          reports.find((report) =>
+            report.type === type &&
+            (typeof match === "function" ? match(report) : Object.entries(match).every(([key, value]) => report[key] === value))
+          ),
+      ),
     line: (match) => find(String(match), () => lines.find((line) => match.test(line))),
     behave,
     signal: (to, signal = "SIGHUP") => process.kill(typeof to === "number" ? to : to.pid, signal),
