@@ -8,13 +8,7 @@ export interface BunNamespace {
   readonly isMainThread: boolean;
 }
 
-/** Milliseconds after which a start is over: time for what nobody waits for. */
-const STARTED = 100;
-
-/**
- * The adapter for Bun: Node's. Bun needs no permissions. Reading files costs it a third of its start-up (4 ms for the first
- * use of node:fs), and `process.title` does not overwrite the command line, so that is read when the program has started.
- */
+/** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Adapter {
-  return createNodeAdapter(process, "Bun", bun.isMainThread, (work) => setTimeout(work, STARTED).unref());
+  return createNodeAdapter(process, "Bun", bun.isMainThread);
 }

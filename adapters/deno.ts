@@ -26,6 +26,7 @@ export interface DenoNamespace {
   execPath(): string;
   cwd(): string;
   realPathSync(path: string): string;
+  statSync(path: string): { readonly isFile: boolean; readonly isDirectory: boolean; readonly mode: number | null };
   readTextFileSync(path: string): string;
   addSignalListener(signal: string, handler: () => void): void;
   removeSignalListener(signal: string, handler: () => void): void;
@@ -152,6 +153,27 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     }
   }
 
+  /**
+   * Throws what the start would fail with, as far as that can be seen: Deno 2.9 leaks the socket of the channel to a process that
+   * could not be started, one for each reload that fails so.
+   */
+  function checkFiles(file: string): void {
+    const code = !file.includes("/")
+      ? undefined
+      : problem(file, ({ isFile, mode }) => isFile && (mode === null || (mode & 0o111) !== 0)) ??
+        problem(cwd, ({ isDirectory }) => isDirectory);
+    if (code !== undefined) throw startError(file, cwd, Object.assign(new Error(code), { code }));
+  }
+
+  function problem(path: string, isRight: (info: ReturnType<DenoNamespace["statSync"]>) => boolean): string | undefined {
+    if (!isGranted("read", { path })) return undefined;
+    try {
+      return isRight(deno.statSync(path)) ? undefined : "EACCES";
+    } catch (error) {
+      return error instanceof Error && error.name === "NotFound" ? "ENOENT" : undefined;
+    }
+  }
+
   return {
     ...clock,
     ...platformSignals(deno.build.os === "windows" ? "win32" : deno.build.os),
@@ -174,6 +196,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
       const same = isGranted("run", { command: origin.command.file }) ? origin.command : { ...origin.command, file: execPath };
       const [file, ...args] = command ?? [];
       const what = file === undefined ? same : { file, args };
+      checkFiles(what.file);
       const current = deno.env.toObject();
       const variables = {
         ...successorEnvironment({ started: origin.started, loaded, current }),

@@ -27,21 +27,15 @@ interface Origin {
  * needs `--allow-child-process`, and `--allow-fs-read=/` to start from a flipped symbolic link.
  *
  * @param isMainThread A worker thread cannot be reloaded.
- * @param later When to find out how the program was started. At once, unless the runtime keeps that knowledge.
  */
-export function createNodeAdapter(
-  process: NodeProcess,
-  runtime: string,
-  isMainThread: boolean,
-  later: (work: () => void) => void = (work) => work(),
-): Adapter {
+export function createNodeAdapter(process: NodeProcess, runtime: string, isMainThread: boolean): Adapter {
   const { env } = process;
   const generation = isMainThread
     ? takeGeneration({ get: (name) => env[name], delete: (name) => delete env[name] })
     : undefined;
   const loaded = { ...env };
-  let origin: Origin | undefined;
-  if (isMainThread) later(() => origin ??= findOrigin());
+  // Now, not when it is needed: a title overwrites the command line, and a deploy flips the links that it leads through.
+  const origin = isMainThread ? findOrigin() : undefined;
 
   function findOrigin(): Origin {
     const fs = process.getBuiltinModule("node:fs");
@@ -81,7 +75,8 @@ export function createNodeAdapter(
     async start({ command, env, generation, signal }) {
       const module = await import("node:child_process");
       signal.throwIfAborted();
-      const { command: same, cwd, started } = origin ??= findOrigin();
+      if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+      const { command: same, cwd, started } = origin;
       const [file, ...args] = command ?? [];
       const what = file === undefined ? same : { file, args };
       const variables = {
