@@ -36,7 +36,8 @@ export interface DenoNamespace {
 
 /** How this program was started. */
 interface Origin {
-  command: CommandLine;
+  /** `undefined` where it cannot be told. */
+  command: CommandLine | undefined;
   started: Environment | undefined;
 }
 
@@ -80,21 +81,23 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     }
   }
 
-  function parseOrigin(cmdline: string | undefined, environ: string | undefined): Origin | undefined {
-    const [argv0, ...args] = parseCmdline(cmdline ?? "");
-    const started = environ === undefined ? undefined : parseEnviron(environ);
+  function parseOrigin(cmdline: string | undefined, environ: string | undefined): Origin {
+    return { command: parseCommand(cmdline ?? ""), started: environ === undefined ? undefined : parseEnviron(environ) };
+  }
+
+  function parseCommand(cmdline: string): CommandLine | undefined {
     // Of a program made with `deno compile` the arguments are all there is to know.
-    if (deno.build.standalone) return { command: { file: execPath, args: deno.args }, started };
-    if (argv0 === undefined || !isGenuine([argv0, ...args], undefined)) return undefined;
-    const file = typedExecutable(argv0, execPath, cwd, loaded.PATH, files);
-    return { command: { file, argv0, args }, started };
+    if (deno.build.standalone) return { file: execPath, args: deno.args };
+    const [argv0 = "", ...args] = parseCmdline(cmdline);
+    if (!isGenuine([argv0, ...args], undefined)) return undefined;
+    return { file: typedExecutable(argv0, execPath, cwd, loaded.PATH, files), argv0, args };
   }
 
   /**
    * With fewer than all permissions Deno keeps its own command line from the program, and does not tell what its permissions are
    * restricted to. A second Deno may read it, the very executable that is to be started; it does nothing else.
    */
-  async function askHelper(signal: AbortSignal): Promise<Origin | undefined> {
+  async function askHelper(signal: AbortSignal): Promise<Origin> {
     const code = `const read = (name) => Deno.readTextFileSync("/proc/${deno.pid}/" + name);` +
       `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
     const args = ["eval", "--no-config", "--no-lock", code];
@@ -109,30 +112,23 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
   }
 
   /** The command line where no kernel tells it. Flags that are no permission are lost: `command` is there for them. */
-  function rebuild(): Origin {
+  function rebuild(): CommandLine | undefined {
+    if (deno.build.standalone) return { file: execPath, args: deno.args };
     const states = Object.fromEntries(PERMISSIONS.map((name) => [name, deno.permissions.querySync({ name })]));
     const flags = permissionFlags(states as Record<Permission, PermissionState>);
-    const script = deno.mainModule.startsWith("file:")
-      ? decodeURIComponent(new URL(deno.mainModule).pathname)
-      : deno.mainModule;
-    if (flags === undefined) {
-      throw new ReloadError(
-        "permission",
-        `on ${deno.build.os} Deno does not tell what its permissions are restricted to; give listen() the whole command line as \`command\``,
-      );
-    }
-    return { command: { file: execPath, args: ["run", ...flags, script, ...deno.args] }, started: undefined };
+    const script = deno.mainModule.startsWith("file:") ? decodeURIComponent(new URL(deno.mainModule).pathname) : deno.mainModule;
+    return flags && { file: execPath, args: ["run", ...flags, script, ...deno.args] };
   }
 
-  async function findOrigin(signal: AbortSignal): Promise<Origin> {
-    if (deno.build.standalone) return { command: { file: execPath, args: deno.args }, started: undefined };
-    if (!hasProc) return rebuild();
-    const found = hasAll ? undefined : await askHelper(signal);
-    if (found !== undefined) return found;
-    throw new ReloadError(
-      "start",
-      "the command line of this process is gone: process.title overwrote it. Set it after @js0/reload-self is imported, or give listen() a `command`",
-    );
+  /** The same program again, or an error that says why that is not known and what to do. */
+  function sameAgain({ command }: Origin): CommandLine {
+    if (command === undefined) {
+      const why = hasProc
+        ? "process.title overwrote it. Set it after @js0/reload-self is imported"
+        : `on ${deno.build.os} Deno does not tell what its permissions are restricted to. Do not restrict them to values`;
+      throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);
+    }
+    return isGranted("run", { command: command.file }) ? command : { ...command, file: execPath };
   }
 
   /** Throws an error that names what to add, if a permission is missing to start this executable. */
@@ -190,12 +186,11 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     },
     async start({ command, env, generation, signal }) {
       checkPermissions(command?.[0] ?? execPath, isGranted("env") ? deno.env.toObject() : {});
-      origin ??= await findOrigin(signal);
+      origin ??= hasProc ? await askHelper(signal) : { command: rebuild(), started: undefined };
       const module = await import("node:child_process");
       signal.throwIfAborted();
-      const same = isGranted("run", { command: origin.command.file }) ? origin.command : { ...origin.command, file: execPath };
       const [file, ...args] = command ?? [];
-      const what = file === undefined ? same : { file, args };
+      const what = file === undefined ? sameAgain(origin) : { file, args };
       checkFiles(what.file);
       const current = deno.env.toObject();
       const variables = {
