@@ -99,15 +99,16 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
    */
   async function askHelper(signal: AbortSignal): Promise<Origin> {
     const code = `const read = (name) => Deno.readTextFileSync("/proc/${deno.pid}/" + name);` +
-      `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
+      `console.log(JSON.stringify([read("cmdline"), read("environ"), Deno.execPath()]));`;
     const args = ["eval", "--no-config", "--no-lock", code];
-    const helper = new deno.Command(execPath, { args, stdin: "null", stdout: "piped", stderr: "piped", signal });
+    const helper = new deno.Command(allowed(execPath), { args, stdin: "null", stdout: "piped", stderr: "piped", signal });
     const { success, stdout, stderr } = await helper.output();
     const text = new TextDecoder();
     if (!success) {
       throw new ReloadError("start", `the command line of this process cannot be read: ${text.decode(stderr).trim()}`);
     }
-    const [cmdline, environ] = JSON.parse(text.decode(stdout));
+    const [cmdline, environ, helperPath] = JSON.parse(text.decode(stdout));
+    if (helperPath !== execPath) throw notAllowed(execPath);
     return parseOrigin(cmdline, environ);
   }
 
@@ -121,23 +122,35 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
   }
 
   /** The same program again, or an error that says why that is not known and what to do. */
-  function sameAgain({ command }: Origin): CommandLine {
+  function sameAgain(): CommandLine {
+    const command = origin?.command;
     if (command === undefined) {
       const why = hasProc
         ? "process.title overwrote it. Set it after @js0/reload-self is imported"
         : `on ${deno.build.os} Deno does not tell what its permissions are restricted to. Do not restrict them to values`;
       throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);
     }
-    return isGranted("run", { command: command.file }) ? command : { ...command, file: execPath };
+    return { ...command, file: allowed(command.file, execPath) };
   }
 
-  /** Throws an error that names what to add, if a permission is missing to start this executable. */
-  function checkPermissions(file: string, env: Environment): void {
-    const missing: string[] = [];
-    if (!isGranted("run", { command: file })) missing.push(`--allow-run=${file}`);
-    if (!isGranted("env")) missing.push("--allow-env");
-    if (missing.length > 0) {
-      throw new ReloadError("permission", `Deno does not allow this process to start ${file}: add ${missing.join(" ")}`);
+  /** The first of these that may be run. `--allow-run=deno` allows that name only, where a link leads from it to the executable. */
+  function allowed(...files: string[]): string {
+    const file = [...files, "deno"].find((command) => isGranted("run", { command }));
+    if (file === undefined) throw notAllowed(files[0] as string);
+    return file;
+  }
+
+  function notAllowed(file: string, more: string = ""): ReloadError {
+    return new ReloadError("permission", `Deno does not allow this process to start ${file}: add --allow-run=${file}${more}`);
+  }
+
+  /** The environment, which takes a permission, or an error that names what to add to start one of these executables with it. */
+  function environmentFor(files: readonly string[]): Environment {
+    const env = isGranted("env") ? deno.env.toObject() : undefined;
+    const isRunAllowed = files.some((command) => isGranted("run", { command }));
+    if (!isRunAllowed) throw notAllowed(files[0] as string, env === undefined ? " --allow-env" : "");
+    if (env === undefined) {
+      throw new ReloadError("permission", "Deno does not allow this process to hand its environment on: add --allow-env");
     }
     // https://docs.deno.com/go/permission-env: such a variable could make the allowed executable run anything.
     const loader = Object.keys(env).find((name) => /^(LD|DYLD)_/.test(name));
@@ -147,6 +160,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
         `Deno does not allow this process to start another while ${loader} is set: add --allow-run (without a list), or unset ${loader}`,
       );
     }
+    return env;
   }
 
   /**
@@ -185,16 +199,15 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
       return inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
     },
     async start({ command, env, generation, signal }) {
-      checkPermissions(command?.[0] ?? execPath, isGranted("env") ? deno.env.toObject() : {});
-      origin ??= hasProc ? await askHelper(signal) : { command: rebuild(), started: undefined };
+      const current = environmentFor(command?.slice(0, 1) ?? [execPath, "deno"]);
+      if (command === undefined) origin ??= hasProc ? await askHelper(signal) : { command: rebuild(), started: undefined };
       const module = await import("node:child_process");
       signal.throwIfAborted();
       const [file, ...args] = command ?? [];
-      const what = file === undefined ? sameAgain(origin) : { file, args };
+      const what = file === undefined ? sameAgain() : { file, args };
       checkFiles(what.file);
-      const current = deno.env.toObject();
       const variables = {
-        ...successorEnvironment({ started: origin.started, loaded, current }),
+        ...successorEnvironment({ started: origin?.started, loaded, current }),
         ...env,
         ...handshake(generation),
       };

@@ -1,6 +1,6 @@
 /** Deno with a restricted set of permissions, and Node's permission model. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -68,6 +68,18 @@ for (const [what, flags] of sets) {
     assert.equal(new Set(first.permissions).size, 8);
   });
 }
+
+test("deno: --allow-run=deno, where deno is a link on the search path", { skip }, async (t) => {
+  const folder = temporaryFolder(t);
+  symlinkSync(deno.executable, join(folder, "deno"));
+  const flags = ["run", "--quiet", "--allow-env", "--allow-run=deno", script(t)];
+  const program = startProgram(t, deno, {
+    command: ["/bin/sh", "-c", `exec deno "$@"`, "sh", ...flags],
+    env: { PATH: `${folder}:${process.env.PATH}` },
+  });
+  program.signal(await program.report("start"));
+  await program.report("in-charge", { generation: 1 });
+});
 
 const missing: [what: string, flags: string[], env: Record<string, string>, message: RegExp][] = [
   ["nothing", [], {}, /add --allow-run=\S+deno --allow-env/],
