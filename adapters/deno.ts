@@ -117,7 +117,9 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     if (deno.build.standalone) return { file: execPath, args: deno.args };
     const states = Object.fromEntries(PERMISSIONS.map((name) => [name, deno.permissions.querySync({ name })]));
     const flags = permissionFlags(states as Record<Permission, PermissionState>);
-    const script = deno.mainModule.startsWith("file:") ? decodeURIComponent(new URL(deno.mainModule).pathname) : deno.mainModule;
+    const script = deno.mainModule.startsWith("file:")
+      ? decodeURIComponent(new URL(deno.mainModule).pathname)
+      : deno.mainModule;
     return flags && { file: execPath, args: ["run", ...flags, script, ...deno.args] };
   }
 

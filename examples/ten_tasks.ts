@@ -17,9 +17,11 @@ async function work(name: string, secondsToFinish: number): Promise<void> {
   console.log(`${me}: ${name} finished`);
 }
 
-token.track(work("task 1", 0.1).then(() => {
-  token.track(work("task 11", 0.1));
-}));
+token.track(
+  work("task 1", 0.1).then(() => {
+    token.track(work("task 11", 0.1));
+  }),
+);
 for (let n = 2; n <= 10; n++) token.track(work(`task ${n}`, n / 10), { name: `task ${n}` });
 console.log(`${me}: ten tasks are running`);
 

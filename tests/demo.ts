@@ -12,7 +12,15 @@ const commands: [name: string, command: string[]][] = [
 ];
 
 for (const [name, [file, ...args]] of commands) {
-  console.log(`\n${name}: ${[name.toLowerCase(), ...args.slice(0, -1).map((arg) => arg.replace(pinned.deno, "deno")), "examples/loop.ts"].join(" ")}`);
+  console.log(
+    `\n${name}: ${
+      [
+        name.toLowerCase(),
+        ...args.slice(0, -1).map((arg) => arg.replace(pinned.deno, "deno")),
+        "examples/loop.ts",
+      ].join(" ")
+    }`,
+  );
   const child = spawn(file as string, args, { stdio: ["ignore", "pipe", "inherit"] });
   let sentAt = 0;
   let old: string | undefined;

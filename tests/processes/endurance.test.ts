@@ -28,7 +28,9 @@ for (const runtime of runtimes) {
     const [third, last] = seen as [typeof seen[0], typeof seen[0]];
     assert.deepEqual(last.descriptors, third.descriptors);
     const ratio = last.memory / third.memory;
-    t.diagnostic(`memory of the last generation: ${(100 * ratio).toFixed(1)} % of the third's ${(third.memory / 2 ** 20).toFixed(1)} MiB`);
+    t.diagnostic(
+      `memory of the last generation: ${(100 * ratio).toFixed(1)} % of the third's ${(third.memory / 2 ** 20).toFixed(1)} MiB`,
+    );
     assert.ok(ratio < 1.1, `memory grew to ${ratio} times`);
     assert.deepEqual(program.pids(), pids.slice(-1));
     assert.deepEqual(program.reports.filter(({ type }) => type === "reload-fail"), []);

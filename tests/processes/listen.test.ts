@@ -14,7 +14,8 @@ for (const runtime of runtimes) {
     assert.match(timeout, /^TypeError: listen: readyTimeout must be a number of milliseconds above 0/);
     assert.match(unknown, /^TypeError: listen: reloadSignals: "SIGFOO" is no signal/);
     assert.match(foreign, /^TypeError: listen: reloadSignals: "SIGBREAK" is no signal/);
-    const again = "TypeError: listen: it was called before with other options; call it once, or without options to get the token";
+    const again =
+      "TypeError: listen: it was called before with other options; call it once, or without options to get the token";
     assert.deepEqual(rest, [true, true, again, again, true, true, false, true, "cancelled"]);
     assert.equal(await ended(program.process), 0);
   });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
@@ -44,7 +44,14 @@ function start(t: TestContext, flags: string[], env: Record<string, string | und
 const run = `--allow-run=${deno?.executable}`;
 const sets: [what: string, flags: string[]][] = [
   ["the least", ["--allow-env", run]],
-  ["some values of each", ["--allow-env", run, "--allow-read=/etc", "--allow-net=localhost", "--allow-write=/tmp", "--allow-sys=hostname"]],
+  ["some values of each", [
+    "--allow-env",
+    run,
+    "--allow-read=/etc",
+    "--allow-net=localhost",
+    "--allow-write=/tmp",
+    "--allow-sys=hostname",
+  ]],
   ["short flags, a list of programs", ["-E", `${run},ls`, "-R", "-N"]],
   ["some denied", ["--allow-env", run, "--allow-read", "--deny-read=/etc", "--deny-net", "--deny-import"]],
   ["all but one", ["--allow-all", "--deny-write=/etc"]],
@@ -87,7 +94,12 @@ const missing: [what: string, flags: string[], env: Record<string, string>, mess
   ["another program", ["--allow-env", "--allow-run=ls"], {}, /add --allow-run=\S+deno$/],
   ["no --allow-env", [run], {}, /add --allow-env$/],
   ["some of --allow-env", [run, "--allow-env=HOME"], {}, /add --allow-env$/],
-  ["a list, and LD_LIBRARY_PATH", [run, "--allow-env"], { LD_LIBRARY_PATH: "/nowhere" }, /add --allow-run \(without a list\), or unset LD_LIBRARY_PATH/],
+  [
+    "a list, and LD_LIBRARY_PATH",
+    [run, "--allow-env"],
+    { LD_LIBRARY_PATH: "/nowhere" },
+    /add --allow-run \(without a list\), or unset LD_LIBRARY_PATH/,
+  ],
 ];
 for (const [what, flags, env, message] of missing) {
   test(`deno: a missing permission is named: ${what}`, { skip }, async (t) => {
@@ -105,7 +117,10 @@ for (const [what, flags, env, message] of missing) {
 test("deno: nothing is asked on a terminal", { skip }, async (t) => {
   // script(1) gives the program a terminal; a question would wait for an answer there for ever.
   const command = [deno.executable, "run", script(t)].map((part) => `'${part}'`).join(" ");
-  const program = startProgram(t, deno, { command: ["script", "--quiet", "--return", "--command", command, "/dev/null"], stdin: "pipe" });
+  const program = startProgram(t, deno, {
+    command: ["script", "--quiet", "--return", "--command", command, "/dev/null"],
+    stdin: "pipe",
+  });
   const first = await program.report("start");
   program.signal(first);
   assert.equal((await program.report("reload-fail")).error.code, "permission");

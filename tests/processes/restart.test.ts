@@ -1,9 +1,19 @@
 /** The new process starts exactly as the operator started the first one. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { commandLineOf, descriptorsOf } from "../support/proc.ts";
 import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
@@ -11,7 +21,17 @@ import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 const library = fileURLToPath(new URL("../../mod.ts", import.meta.url));
-const awkward = ["two words", "", "'single' \"double\"", "line\nbreak", "\\back\\slash", "$HOME `id` *", "日本語 😀", "--flag=x y", "-"];
+const awkward = [
+  "two words",
+  "",
+  "'single' \"double\"",
+  "line\nbreak",
+  "\\back\\slash",
+  "$HOME `id` *",
+  "日本語 😀",
+  "--flag=x y",
+  "-",
+];
 
 /** Reloads twice, and returns what the three generations reported. */
 async function threeGenerations(program: Program, change: () => void = () => {}): Promise<[Report, Report, Report]> {
@@ -125,7 +145,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${name}: a variable changed or removed at run time stays so; \`env\` comes on top`, async (t) => {
-    const script = writeTiny(t, `[process.env.ADDED, process.env.REMOVED, process.env.OPTION, process.env.UNSET, process.env.RELOAD_SELF]`);
+    const script = writeTiny(
+      t,
+      `[process.env.ADDED, process.env.REMOVED, process.env.OPTION, process.env.UNSET, process.env.RELOAD_SELF]`,
+    );
     const change = `process.env.ADDED = (process.env.ADDED ?? "") + "x"; delete process.env.REMOVED;\n`;
     const options = `listen({ env: { OPTION: "set", UNSET: undefined }, `;
     writeFileSync(script, readFileSync(script, "utf8").replace("listen({ ", options) + "");
@@ -230,7 +253,10 @@ const held = []; try { for (;;) held.push(openSync("/dev/null")); } catch {}
 report("full", held.length);
 process.on("SIGUSR2", async () => { const { closeSync } = await import("node:fs"); held.forEach((fd) => closeSync(fd)); report("free"); });
 `;
-    writeFileSync(script, readFileSync(script, "utf8").replace("const stay", `if (process.env.HOARD) { ${hoard} }\nconst stay`));
+    writeFileSync(
+      script,
+      readFileSync(script, "utf8").replace("const stay", `if (process.env.HOARD) { ${hoard} }\nconst stay`),
+    );
     // What a reload needs is loaded by a first one that fails for another reason.
     const program = startProgram(t, runtime, {
       command: ["/bin/sh", "-c", `ulimit -n 100; exec "$@"`, "sh", executable, ...flags, script],
@@ -255,7 +281,8 @@ test("bun build --compile", { skip: bun === undefined && "not asked for" }, asyn
   const runtime = bun as Runtime;
   const script = writeTiny(t, "process.argv.slice(2)");
   const binary = join(dirname(script), "app");
-  const build = (file: string) => execFileSync(runtime.executable, ["build", "--compile", script, "--outfile", file], { stdio: "pipe" });
+  const build = (file: string) =>
+    execFileSync(runtime.executable, ["build", "--compile", script, "--outfile", file], { stdio: "pipe" });
   build(binary);
   const program = startProgram(t, runtime, { command: [binary, ...awkward] });
   const [first, second, third] = await threeGenerations(program, () => {
@@ -274,10 +301,18 @@ test("node: a single executable application", { skip: node === undefined && "not
   const script = writeTiny(t, "process.argv.slice(2)", folder);
   writeFileSync(
     script,
-    readFileSync(script, "utf8").replace("await token.cancelled();\nclearInterval(stay);", "token.cancelled().then(() => clearInterval(stay));"),
+    readFileSync(script, "utf8").replace(
+      "await token.cancelled();\nclearInterval(stay);",
+      "token.cancelled().then(() => clearInterval(stay));",
+    ),
   );
-  execFileSync(bundler.executable, ["build", script, "--target=node", "--format=cjs", "--outfile", join(folder, "app.cjs")], { stdio: "pipe" });
-  writeFileSync(join(folder, "sea.json"), JSON.stringify({ main: "app.cjs", output: "app", disableExperimentalSEAWarning: true }));
+  execFileSync(bundler.executable, ["build", script, "--target=node", "--format=cjs", "--outfile", join(folder, "app.cjs")], {
+    stdio: "pipe",
+  });
+  writeFileSync(
+    join(folder, "sea.json"),
+    JSON.stringify({ main: "app.cjs", output: "app", disableExperimentalSEAWarning: true }),
+  );
   execFileSync(runtime.executable, ["--build-sea", "sea.json"], { cwd: folder, stdio: "pipe" });
   const program = startProgram(t, runtime, { command: [join(folder, "app"), ...awkward] });
   for (const { value } of await threeGenerations(program)) assert.deepEqual(value, awkward);
@@ -286,8 +321,15 @@ test("node: a single executable application", { skip: node === undefined && "not
 test("deno serve", { skip: deno === undefined && "not asked for" }, async (t) => {
   const script = writeTiny(t, "Deno.args");
   // The new process binds after the old one let go, until sockets are handed over; port 0 gives each its own.
-  writeFileSync(script, readFileSync(script, "utf8").replace(/const stay[^]*/, "export default { fetch: () => new Response('hello') };"));
-  const program = startProgram(t, deno as Runtime, { flags: ["serve", "--quiet", "--allow-all", "--port=0"], script, args: awkward });
+  writeFileSync(
+    script,
+    readFileSync(script, "utf8").replace(/const stay[^]*/, "export default { fetch: () => new Response('hello') };"),
+  );
+  const program = startProgram(t, deno as Runtime, {
+    flags: ["serve", "--quiet", "--allow-all", "--port=0"],
+    script,
+    args: awkward,
+  });
   const generations = await threeGenerations(program);
   for (const { value, pid } of generations) {
     assert.deepEqual(value, awkward);

@@ -1,0 +1,59 @@
+/** What the tools say, and the tests of the core in every runtime. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { globSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { pinned } from "./pinned.mjs";
+
+const root = dirname(fileURLToPath(new URL("../mod.ts", import.meta.url)));
+const run = promisify(execFile);
+
+/** Runs a tool, and shows all that it says when it fails. */
+async function succeeds(file: string, args: string[]): Promise<void> {
+  // Without package.json: Deno would take the types in node_modules for a part of the program, and complain about them.
+  const env = { ...process.env, NO_COLOR: "1", DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" };
+  try {
+    await run(file, args, { cwd: root, env, maxBuffer: 2 ** 26 });
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    assert.fail(`${args.join(" ")}\n${stdout}\n${stderr}`);
+  }
+}
+
+const json = (name: string) => JSON.parse(readFileSync(`${root}/${name}`, "utf8"));
+const suites = globSync("tests/{core,adapters}/*.test.ts", { cwd: root });
+const examples = globSync("examples/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno_"));
+
+const checks: [name: string, file: string, args: string[]][] = [
+  ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
+  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", ...examples]],
+  ["deno lint", pinned.deno, ["lint", "--quiet"]],
+  ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
+  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts"]],
+  ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
+  ["the core on node22", pinned.node22, ["--test", ...suites]],
+  ["the core on node24", pinned.node24, ["--test", ...suites]],
+  ["the core on deno", pinned.deno, ["test", "--quiet", "--allow-all", "--no-check", ...suites]],
+  ["the core on bun", pinned.bun, ["test", ...suites]],
+];
+for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
+
+test("deno.json, jsr.json and CHANGELOG.md agree", () => {
+  const { name, version, exports, license, publish } = json("deno.json");
+  assert.deepEqual(json("jsr.json"), { name, version, exports, license, publish });
+  const [, newest] = /^## (\S+)/m.exec(readFileSync(`${root}/CHANGELOG.md`, "utf8")) ?? [];
+  assert.equal(newest, version);
+});
+
+test("the core imports nothing but itself, and start-up loads no module of a runtime", () => {
+  for (const file of globSync("{mod.ts,core/*.ts,adapters/*.ts}", { cwd: root })) {
+    const source = readFileSync(`${root}/${file}`, "utf8").replace(/\/\*\*[^]*?\*\//g, "");
+    for (const [, isType, from] of source.matchAll(/^(?:import|export)( type)?[^;]*? from "([^"]+)";/gm)) {
+      if (isType === undefined) assert.match(from as string, /^\.\.?\//, file);
+      if (file.startsWith("core/")) assert.match(from as string, /^\.\//, file);
+    }
+  }
+});
