@@ -45,9 +45,9 @@ export function descriptorsOf(pid: number): string[] {
   }).sort();
 }
 
-/** The memory of a process in bytes: its own, and its part of what it shares. */
+/** The memory of a process in bytes, without what it has mapped from files: that is shared with whoever runs the same runtime. */
 export function memoryOf(pid: number): number {
-  return 1024 * Number(/^Pss:\s+(\d+)/m.exec(read(pid, "smaps_rollup") ?? "")?.[1]);
+  return 1024 * Number(/^Anonymous:\s+(\d+)/m.exec(read(pid, "smaps_rollup") ?? "")?.[1]);
 }
 
 /** The command line of a process. */
