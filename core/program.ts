@@ -37,6 +37,7 @@ export function createProgram(
   let inCharge = predecessor === undefined;
   /** Is the reload over that this process came from? Until then it can be taken back, and no other may begin. */
   let settled = predecessor === undefined;
+  const tookOver = Promise.withResolvers<void>();
   let isReady = false;
   /** The reload that is under way. */
   let transaction: Transaction | undefined;
@@ -65,6 +66,7 @@ export function createProgram(
     succession = beginSuccession(predecessor, adapter.pid, participants, {
       inCharge(how) {
         inCharge = true;
+        tookOver.resolve();
         emit({ type: "in-charge", generation, predecessor: how });
       },
       over() {
@@ -119,9 +121,12 @@ export function createProgram(
       adapter.timer(0, becomeReady);
       return;
     }
-    Promise.resolve(ready).then(becomeReady, (error) => {
-      if (inCharge) throw error; // Nobody else would hear of it: leave it to the runtime, as an unhandled rejection.
-      succession?.failed(describeError(error));
+    Promise.resolve(ready).then(becomeReady, async (error) => {
+      if (!inCharge) {
+        succession?.failed(describeError(error));
+        await tookOver.promise; // Never, unless the predecessor is gone before it could end this process.
+      }
+      throw error; // Nobody else would hear of it: leave it to the runtime, as an unhandled rejection.
     });
   }
 

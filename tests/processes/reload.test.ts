@@ -135,7 +135,7 @@ for (const runtime of runtimes) {
     const program = startProgram(t, runtime, { env: { OPTIONS: `{"readyTimeout":1500}` } });
     const old = await program.report("start");
     const seen = new Set<number>();
-    for (const behaviour of ["never", "unready"]) {
+    for (const behaviour of ["never", "unready", "family"]) {
       program.behave(behaviour);
       program.signal(old);
       const { error } = await program.report("reload-fail", ({ error }) => !seen.has(error.pid));
@@ -177,6 +177,19 @@ for (const runtime of runtimes) {
     program.signal(next);
     await program.report("in-charge", { generation: 2, predecessor: "handed over" });
     await gone(next.pid);
+  });
+
+  test(`${runtime.name}: a successor that is alone and cannot become ready ends as the runtime ends it`, async (t) => {
+    const program = startProgram(t, runtime);
+    const old = await program.report("start");
+    program.behave("orphan");
+    program.signal(old);
+    const next = await program.report("waiting", { generation: 1 });
+    program.signal(old, "SIGKILL");
+    await program.report("in-charge", { pid: next.pid, predecessor: "gone" });
+    program.signal(next, "SIGUSR2");
+    await gone(next.pid);
+    assert.ok(program.lines.some((line) => line.includes("no database")), program.lines.join("\n"));
   });
 
   test(`${runtime.name}: a shutdown during a reload leaves nobody behind`, async (t) => {

@@ -162,6 +162,15 @@ for (const runtime of runtimes) {
     ]);
   });
 
+  test(`${name}: a program that has a channel to its supervisor already keeps it to itself`, async (t) => {
+    const program = startProgram(t, runtime, { ipc: true });
+    const messages: unknown[] = [];
+    program.process.on("message", (message) => messages.push(message));
+    const [first, second] = await threeGenerations(program);
+    assert.deepEqual([first.send, second.send], ["function", "undefined"]);
+    assert.deepEqual(messages, []);
+  });
+
   test(`${name}: a program given on the command line`, async (t) => {
     const code = tiny("process.argv.at(-1)");
     const flags = { node: ["--input-type=module", "-e"], bun: ["-e"], deno: ["eval", "--quiet"] }[kind];

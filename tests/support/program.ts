@@ -34,6 +34,8 @@ export interface StartOptions {
   /** The whole command line, instead of the above. */
   command?: readonly string[];
   stdin?: "pipe";
+  /** With a channel to the test, as a supervisor gives its programs. */
+  ipc?: boolean;
 }
 
 /** A program under test: all its generations. */
@@ -86,7 +88,7 @@ export function startProgram(t: TestContext, runtime: Runtime, options: StartOpt
   const child = spawn(file as string, args, {
     cwd: options.cwd,
     env: { PWD: options.cwd ?? process.cwd(), ...env },
-    stdio: [options.stdin ?? "ignore", "pipe", "pipe"],
+    stdio: [options.stdin ?? "ignore", "pipe", "pipe", ...(options.ipc ? ["ipc" as const] : [])],
   });
   const pids = () => allPids().filter((pid) => hasVariable(pid, `TEST_PROGRAM=${mark}`));
   t.after(async () => {
