@@ -30,6 +30,7 @@ const examples = globSync("examples/*.ts", { cwd: root }).filter((name) => !name
 const checks: [name: string, file: string, args: string[]][] = [
   ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
   ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", ...examples]],
+  ["deno check of the examples in doc comments", pinned.deno, ["check", "--quiet", "--doc", "mod.ts", "core/error.ts"]],
   ["deno lint", pinned.deno, ["lint", "--quiet"]],
   ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
   ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts"]],
