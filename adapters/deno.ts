@@ -1,5 +1,6 @@
-import type { Adapter } from "../core/adapter.ts";
+import type { Adapter, Channel } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
+import { pack } from "../core/messages.ts";
 import { handshake, takeGeneration } from "./arrival.ts";
 import { clock } from "./clock.ts";
 import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "./command_line.ts";
@@ -31,8 +32,12 @@ export interface DenoNamespace {
   addSignalListener(signal: string, handler: () => void): void;
   removeSignalListener(signal: string, handler: () => void): void;
   kill(pid: number, signal: string): void;
+  unrefTimer(id: unknown): void;
   exit(code: number): void;
 }
+
+/** Milliseconds between two looks whether the predecessor is still there. */
+const LOOK_INTERVAL = 500;
 
 /** How this program was started. */
 interface Origin {
@@ -66,6 +71,8 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
   const cwd = typedDirectory(loaded.PWD, deno.cwd(), files);
   const hasAll = PERMISSIONS.every((name) => isGranted(name));
   const hasProc = deno.build.os === "linux" || deno.build.os === "android";
+  // Of a program made with `deno compile` the arguments are all there is to know; and it is no Deno that could be asked.
+  const { standalone } = deno.build;
   let origin = isMainThread && hasAll && hasProc ? parseOrigin(read("cmdline"), read("environ")) : undefined;
 
   function isGranted(name: Permission, what: { path?: string; command?: string } = {}): boolean {
@@ -86,8 +93,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
   }
 
   function parseCommand(cmdline: string): CommandLine | undefined {
-    // Of a program made with `deno compile` the arguments are all there is to know.
-    if (deno.build.standalone) return { file: execPath, args: deno.args };
+    if (standalone) return { file: execPath, args: deno.args };
     const [argv0 = "", ...args] = parseCmdline(cmdline);
     if (!isGenuine([argv0, ...args], undefined)) return undefined;
     return { file: typedExecutable(argv0, execPath, cwd, loaded.PATH, files), argv0, args };
@@ -99,22 +105,27 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
    */
   async function askHelper(signal: AbortSignal): Promise<Origin> {
     const code = `const read = (name) => Deno.readTextFileSync("/proc/${deno.pid}/" + name);` +
-      `console.log(JSON.stringify([read("cmdline"), read("environ"), Deno.execPath()]));`;
+      `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
     const args = ["eval", "--no-config", "--no-lock", code];
-    const helper = new deno.Command(allowed(execPath), { args, stdin: "null", stdout: "piped", stderr: "piped", signal });
+    const helper = new deno.Command(allowed([execPath, "deno"]), {
+      args,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      signal,
+    });
     const { success, stdout, stderr } = await helper.output();
     const text = new TextDecoder();
     if (!success) {
       throw new ReloadError("start", `the command line of this process cannot be read: ${text.decode(stderr).trim()}`);
     }
-    const [cmdline, environ, helperPath] = JSON.parse(text.decode(stdout));
-    if (helperPath !== execPath) throw notAllowed(execPath);
+    const [cmdline, environ] = JSON.parse(text.decode(stdout));
     return parseOrigin(cmdline, environ);
   }
 
   /** The command line where no kernel tells it. Flags that are no permission are lost: `command` is there for them. */
   function rebuild(): CommandLine | undefined {
-    if (deno.build.standalone) return { file: execPath, args: deno.args };
+    if (standalone) return { file: execPath, args: deno.args };
     const states = Object.fromEntries(PERMISSIONS.map((name) => [name, deno.permissions.querySync({ name })]));
     const flags = permissionFlags(states as Record<Permission, PermissionState>);
     const script = deno.mainModule.startsWith("file:")
@@ -132,12 +143,14 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
         : `on ${deno.build.os} Deno does not tell what its permissions are restricted to. Do not restrict them to values`;
       throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);
     }
-    return { ...command, file: allowed(command.file, execPath) };
+    // Where a link leads from the name to the executable, `--allow-run=deno` allows that name only. It is what was typed then.
+    const { file, argv0 = "" } = command;
+    return { ...command, file: allowed(argv0 === "" || argv0.includes("/") ? [file, execPath] : [file, execPath, argv0]) };
   }
 
-  /** The first of these that may be run. `--allow-run=deno` allows that name only, where a link leads from it to the executable. */
-  function allowed(...files: string[]): string {
-    const file = [...files, "deno"].find((command) => isGranted("run", { command }));
+  /** The first of these that may be run. */
+  function allowed(files: readonly string[]): string {
+    const file = files.find((command) => isGranted("run", { command }));
     if (file === undefined) throw notAllowed(files[0] as string);
     return file;
   }
@@ -186,6 +199,19 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     }
   }
 
+  /**
+   * A channel that notices when the other process is gone. Deno 2.9 says nothing when that process dies with messages unread: the
+   * kernel then reports a reset connection instead of its end (unix(7)), and Deno's reader stops without closing the channel.
+   */
+  function watch(channel: Channel): Channel {
+    const closed = Promise.withResolvers<void>();
+    const timer = setInterval(() => channel.send(pack({ type: "alive" })).catch(() => closed.resolve()), LOOK_INTERVAL);
+    deno.unrefTimer(timer);
+    channel.onClose(closed.resolve);
+    closed.promise.then(() => clearInterval(timer));
+    return { ...channel, onClose: (callback) => void closed.promise.then(callback) };
+  }
+
   return {
     ...clock,
     ...platformSignals(deno.build.os === "windows" ? "win32" : deno.build.os),
@@ -198,11 +224,14 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     },
     predecessor() {
       if (generation === undefined) return undefined;
-      return inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
+      const predecessor = inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
+      return predecessor && { ...predecessor, channel: watch(predecessor.channel) };
     },
     async start({ command, env, generation, signal }) {
       const current = environmentFor(command?.slice(0, 1) ?? [execPath, "deno"]);
-      if (command === undefined) origin ??= hasProc ? await askHelper(signal) : { command: rebuild(), started: undefined };
+      if (command === undefined) {
+        origin ??= hasProc && !standalone ? await askHelper(signal) : { command: rebuild(), started: undefined };
+      }
       const module = await import("node:child_process");
       signal.throwIfAborted();
       const [file, ...args] = command ?? [];

@@ -7,6 +7,7 @@ export const PROTOCOL = 1;
 /** What a new process says to the old one. */
 export type FromSuccessor =
   | { type: "hello"; pid: number }
+  | { type: "alive" } // Asks for nothing: whether it can be sent tells if the old process is there.
   | { type: "data"; name: string; data: unknown }
   | { type: "ready" }
   | { type: "failed"; message: string }
@@ -50,6 +51,7 @@ export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
         : undefined;
     case "data":
       return data(record);
+    case "alive":
     case "ready":
     case "in-charge":
       return { type: record.type };

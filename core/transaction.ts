@@ -138,6 +138,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     let expected: "hello" | "ready" | "in-charge" | "nothing" = "hello";
 
     function hear(message: FromSuccessor | undefined): void {
+      if (message?.type === "alive") return;
       if (message?.type === "failed") {
         fail(error("refused", `cannot become ready: ${message.message}`));
       } else if (message?.type === "data" && expected !== "hello" && inboxes.has(message.name)) {

@@ -10,7 +10,7 @@ test("every message arrives as it was sent", () => {
   const fromSuccessor = fc.oneof(
     fc.record({ type: fc.constant("hello" as const), pid: fc.integer({ min: 1, max: 2 ** 31 }) }),
     fc.record({ type: fc.constant("failed" as const), message: fc.string() }),
-    fc.constantFrom({ type: "ready" as const }, { type: "in-charge" as const }),
+    fc.constantFrom({ type: "ready" as const }, { type: "in-charge" as const }, { type: "alive" as const }),
     data,
   );
   fc.assert(fc.property(fromSuccessor, (message) => {

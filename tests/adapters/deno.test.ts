@@ -1,0 +1,62 @@
+/** What of Deno cannot be had here: compiled programs, and other systems than Linux. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createDenoAdapter, type DenoNamespace } from "../../adapters/deno.ts";
+import type { PermissionState } from "../../adapters/deno_flags.ts";
+
+interface Facts {
+  os?: string;
+  standalone?: boolean;
+  /** Permissions that are not granted, by name. */
+  states?: Record<string, PermissionState>;
+}
+
+/** Starts the program again in a Deno like that, and returns the error that it fails with: there is no such executable. */
+async function startError({ os = "linux", standalone = false, states = {} }: Facts): Promise<Error> {
+  const deno = {
+    pid: 1,
+    args: ["an argument"],
+    mainModule: "file:///srv/a%20b.ts",
+    build: { os, standalone },
+    env: { get: () => undefined, delete() {}, toObject: () => ({}) },
+    permissions: { querySync: ({ name }: { name: string }) => states[name] ?? { state: "granted" } },
+    Command: class {
+      constructor() {
+        throw new Error("asked a helper");
+      }
+    },
+    execPath: () => "/nowhere/app",
+    cwd: () => "/",
+    realPathSync: (path: string) => path,
+    readTextFileSync() {
+      throw new Error("no /proc");
+    },
+    statSync: () => ({ isFile: true, isDirectory: true, mode: 0o755 }),
+  } as unknown as DenoNamespace;
+  const adapter = createDenoAdapter(deno, true);
+  return await adapter.start({ env: {}, generation: 1, signal: new AbortController().signal }).then(
+    () => assert.fail("it was started"),
+    (error) => error,
+  );
+}
+
+const restricted = { read: { state: "prompt" } };
+const missing = /^\/nowhere\/app in \/ cannot be started: there is no such executable/;
+
+test("a compiled program is started by its own path, never asked as if it were Deno", async () => {
+  for (const os of ["linux", "darwin"]) {
+    for (const states of [{}, restricted]) assert.match((await startError({ os, standalone: true, states })).message, missing);
+  }
+});
+
+test("on Linux a restricted program asks a helper, an unrestricted one does not", async () => {
+  assert.equal((await startError({ states: restricted })).message, "asked a helper");
+  assert.match((await startError({})).message, /process\.title overwrote it/);
+});
+
+test("elsewhere the command line is rebuilt, unless a permission is restricted to values", async () => {
+  assert.match((await startError({ os: "darwin" })).message, missing);
+  assert.match((await startError({ os: "darwin", states: restricted })).message, missing);
+  const partial = { read: { state: "granted", partial: true } };
+  assert.match((await startError({ os: "darwin", states: partial })).message, /on darwin Deno does not tell .* `command`/);
+});
