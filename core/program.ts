@@ -176,7 +176,6 @@ export function createProgram(
   async function run(cause: ReloadCause): Promise<number> {
     const begun = adapter.now();
     const next = generation + 1;
-    emit({ type: "reload-begin", cause, generation: next });
     transaction = beginTransaction({
       adapter,
       participants,
@@ -184,6 +183,7 @@ export function createProgram(
       readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT,
       emit,
     });
+    emit({ type: "reload-begin", cause, generation: next });
     try {
       successor = await transaction.outcome;
     } catch (error) {

@@ -100,6 +100,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     });
     let starting: Promise<StartedProcess> | undefined;
     try {
+      failed.signal.throwIfAborted();
       await everyone("prepare", (participant) => {
         asked.push(participant);
         return participant.prepare?.(context);
@@ -213,5 +214,6 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   }
 
   failure.promise.catch(() => {}); // Nobody may be waiting for a step when it fails.
-  return { outcome: run(), abort: fail };
+  // In a turn of its own, so that whoever began the reload can abort it from its first step on.
+  return { outcome: Promise.resolve().then(run), abort: fail };
 }

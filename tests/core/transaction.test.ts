@@ -161,6 +161,17 @@ test("a shutdown while the process is being started leaves none behind", async (
   assert.equal(world.processes[1]?.exit?.signal, "SIGKILL");
 });
 
+test("a shutdown at any event of a reload leaves nobody behind", async () => {
+  for (const type of ["reload-begin", "successor-start", "successor-ready"]) {
+    const world = createWorld({ onEvent: (process, event) => event.type === type && process.token?.cancel() });
+    const old = world.begin();
+    const { outcome } = await begin(world, old);
+    if (world.processes.length > 1) await complete(world);
+    assert.equal(((await outcome) as ReloadError).code, "cancelled", type);
+    assert.deepEqual(world.processes.filter((process) => process !== old && process.exit === undefined), []);
+  }
+});
+
 const garbage: [what: string, messages: unknown[]][] = [
   ["a foreign message", [{ hello: 1 }]],
   ["no object", ["ready"]],

@@ -62,12 +62,14 @@ export interface World {
 export interface WorldOptions {
   options?: ListenOptions;
   participants?: (process: SimulatedProcess) => Participant[];
-  /** Runs instead of a successful start. */
+  /** Told of every event. */
+  onEvent?: (process: SimulatedProcess, event: ReloadEvent) => unknown;
+  /** Runs before a start, which fails when it throws. */
   start?: (request: StartRequest) => void;
 }
 
 /** An empty world. */
-export function createWorld({ options = {}, participants = () => [], start }: WorldOptions = {}): World {
+export function createWorld({ options = {}, participants = () => [], start, onEvent }: WorldOptions = {}): World {
   const processes: SimulatedProcess[] = [];
   const wires: Wire[] = [];
   const handlers = new Map<SimulatedProcess, Map<string, () => void>>();
@@ -219,6 +221,7 @@ export function createWorld({ options = {}, participants = () => [], start }: Wo
         onEvent(event) {
           process.events.push(event);
           if (event.type === "in-charge") process.inCharge = true;
+          onEvent?.(process, event);
           try {
             check(process, event);
           } catch (error) {
