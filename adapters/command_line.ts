@@ -41,8 +41,9 @@ export function typedExecutable(
   searchPath: string | undefined,
   files: Files,
 ): string {
+  if (argv0 === "" || argv0 === execPath) return execPath;
   const real = files.realPath(execPath);
-  if (real === undefined || argv0 === "") return execPath;
+  if (real === undefined) return execPath;
   const candidates = argv0.includes("/") ? [argv0] : (searchPath ?? "").split(":").map((entry) => `${entry || "."}/${argv0}`);
   for (const candidate of candidates) {
     if (!candidate.startsWith("/") && directory === undefined) continue;

@@ -17,14 +17,14 @@ interface Globals {
  * started, which the program may change later, and takes the handshake out of the environment.
  */
 export function detectAdapter(globals: object = globalThis): Adapter {
-  const { Deno, Bun, process, navigator } = globals as Globals;
+  // Deno loads many of its globals at the first look: `process` takes 20 ms, `Deno.Command` 4 ms.
+  const { Deno } = globals as Globals;
   if (Deno !== undefined) {
     // Deno Deploy has a Deno without processes. In a worker, and only there, there is a global postMessage.
-    if (typeof Deno.Command !== "function" || typeof Deno.addSignalListener !== "function") {
-      return createInertAdapter("Deno Deploy");
-    }
+    if (!("Command" in Deno && "addSignalListener" in Deno)) return createInertAdapter("Deno Deploy");
     return createDenoAdapter(Deno, !("postMessage" in globals));
   }
+  const { Bun, process, navigator } = globals as Globals;
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
   // Other platforms have a `process` for compatibility, but its version is not Node's.
   if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {

@@ -117,6 +117,7 @@ export function createProgram(
   function awaitReadiness(ready: "auto" | "manual" | PromiseLike<unknown>): void {
     if (ready === "manual") return;
     if (ready === "auto") {
+      if (succession === undefined) return becomeReady();
       // In the next turn of the event loop, so that a program which throws right after listen() never counts as ready.
       adapter.timer(0, becomeReady);
       return;

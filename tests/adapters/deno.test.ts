@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createDenoAdapter, type DenoNamespace } from "../../adapters/deno.ts";
+import { detectAdapter } from "../../adapters/detect.ts";
 import type { PermissionState } from "../../adapters/deno_flags.ts";
 
 interface Facts {
@@ -11,9 +12,8 @@ interface Facts {
   states?: Record<string, PermissionState>;
 }
 
-/** Starts the program again in a Deno like that, and returns the error that it fails with: there is no such executable. */
-async function startError({ os = "linux", standalone = false, states = {} }: Facts): Promise<Error> {
-  const deno = {
+function fakeDeno({ os = "linux", standalone = false, states = {} }: Facts): DenoNamespace {
+  return {
     pid: 1,
     args: ["an argument"],
     mainModule: "file:///srv/a%20b.ts",
@@ -32,8 +32,13 @@ async function startError({ os = "linux", standalone = false, states = {} }: Fac
       throw new Error("no /proc");
     },
     statSync: () => ({ isFile: true, isDirectory: true, mode: 0o755 }),
+    addSignalListener() {},
   } as unknown as DenoNamespace;
-  const adapter = createDenoAdapter(deno, true);
+}
+
+/** Starts the program again in a Deno like that, and returns the error that it fails with: there is no such executable. */
+async function startError(facts: Facts): Promise<Error> {
+  const adapter = createDenoAdapter(fakeDeno(facts), true);
   return await adapter.start({ env: {}, generation: 1, signal: new AbortController().signal }).then(
     () => assert.fail("it was started"),
     (error) => error,
@@ -59,4 +64,14 @@ test("elsewhere the command line is rebuilt, unless a permission is restricted t
   assert.match((await startError({ os: "darwin", states: restricted })).message, missing);
   const partial = { read: { state: "granted", partial: true } };
   assert.match((await startError({ os: "darwin", states: partial })).message, /on darwin Deno does not tell .* `command`/);
+});
+
+test("start-up looks at nothing that Deno loads at the first look", () => {
+  const slow = { get: () => assert.fail("looked at") };
+  const deno = Object.defineProperty(fakeDeno({}), "Command", slow);
+  const globals = Object.defineProperties({ Deno: deno }, { process: slow, navigator: slow, Bun: slow });
+  const adapter = detectAdapter(globals);
+  assert.equal(adapter.runtime, "Deno");
+  assert.equal(adapter.canReload, true);
+  assert.equal(adapter.predecessor(), undefined);
 });
