@@ -202,6 +202,21 @@ test("a successor that shuts down before it is in charge says so", async () => {
   assert.match(error.message, /shutting down/);
 });
 
+test("a successor that shuts down just before it is told to take over does not", async () => {
+  const world = createWorld();
+  const old = world.begin();
+  const { child, outcome } = await begin(world, old);
+  world.boot(child);
+  child.token?.ready();
+  while (!old.events.some(({ type }) => type === "successor-ready")) {
+    world.deliver(0);
+    await world.settle();
+  }
+  world.signal(child, "SIGTERM"); // The commit is on its way.
+  assert.equal(child.inCharge, false);
+  await fails(world, old, outcome, "refused");
+});
+
 test("a frozen process looks for the answer once more before it kills a successor that has taken over", async () => {
   const world = createWorld();
   const old = world.begin();
