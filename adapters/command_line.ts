@@ -8,6 +8,11 @@ export interface CommandLine {
   args: readonly string[];
 }
 
+/** The command line that an application asks for. */
+export function asCommandLine([file, ...args]: readonly string[]): CommandLine {
+  return { file: file as string, args };
+}
+
 /** The questions about files that telling a command line takes. A file that cannot be looked at is `undefined`. */
 export interface Files {
   /** The path without symbolic links. */

@@ -1,13 +1,20 @@
 import type { Adapter, Channel } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
-import { handshake, takeGeneration } from "./arrival.ts";
+import { takeGeneration } from "./arrival.ts";
 import { clock } from "./clock.ts";
-import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "./command_line.ts";
+import {
+  asCommandLine,
+  type CommandLine,
+  type Files,
+  isGenuine,
+  parseCmdline,
+  typedDirectory,
+  typedExecutable,
+} from "./command_line.ts";
 import { type Permission, permissionFlags, PERMISSIONS, type PermissionState } from "./deno_flags.ts";
-import { type Environment, parseEnviron, successorEnvironment } from "./environment.ts";
-import { startError } from "./node.ts";
-import { inheritedChannel, type NodeProcess, startDetached } from "./node_process.ts";
+import { type Environment, parseEnviron } from "./environment.ts";
+import { inheritedChannel, type NodeProcess, startError, startSuccessor } from "./node_process.ts";
 import { platformSignals } from "./signals.ts";
 
 /** What of the global `Deno` is used here. */
@@ -227,31 +234,22 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
       const predecessor = inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
       return predecessor && { ...predecessor, channel: watch(predecessor.channel) };
     },
-    async start({ command, env, generation, signal }) {
+    async start(request) {
+      const { command, signal } = request;
       const current = environmentFor(command?.slice(0, 1) ?? [execPath, "deno"]);
       if (command === undefined) {
         origin ??= hasProc && !standalone ? await askHelper(signal) : { command: rebuild(), started: undefined };
       }
       const module = await import("node:child_process");
       signal.throwIfAborted();
-      const [file, ...args] = command ?? [];
-      const what = file === undefined ? sameAgain() : { file, args };
+      const what = command === undefined ? sameAgain() : asCommandLine(command);
       checkFiles(what.file);
-      const variables = {
-        ...successorEnvironment({ started: origin?.started, loaded, current }),
-        ...env,
-        ...handshake(generation),
-      };
       // Whoever may run only this executable may not signal process groups; Deno would ask on the terminal.
       const kill = (pid: number, signal: string) => {
         if (!isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
         deno.kill(pid, signal);
       };
-      try {
-        return await startDetached(module, kill, what, cwd, variables);
-      } catch (cause) {
-        throw startError(what.file, cwd, cause);
-      }
+      return await startSuccessor(module, kill, what, cwd, { started: origin?.started, loaded, current }, request);
     },
     exit: (code) => deno.exit(code),
   };

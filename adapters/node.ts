@@ -1,8 +1,9 @@
 import type { Adapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
-import { handshake, takeGeneration } from "./arrival.ts";
+import { takeGeneration } from "./arrival.ts";
 import { clock } from "./clock.ts";
 import {
+  asCommandLine,
   type CommandLine,
   type Files,
   isGenuine,
@@ -11,8 +12,8 @@ import {
   typedDirectory,
   typedExecutable,
 } from "./command_line.ts";
-import { type Environment, parseEnviron, successorEnvironment } from "./environment.ts";
-import { inheritedChannel, type NodeProcess, startDetached } from "./node_process.ts";
+import { type Environment, parseEnviron } from "./environment.ts";
+import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_process.ts";
 import { platformSignals } from "./signals.ts";
 
 /** How this program was started. */
@@ -72,44 +73,15 @@ export function createNodeAdapter(process: NodeProcess, runtime: string, isMainT
       return () => process.off(signal, handler);
     },
     predecessor: () => generation === undefined ? undefined : inheritedChannel(process, generation),
-    async start({ command, env, generation, signal }) {
+    async start(request) {
       const module = await import("node:child_process");
-      signal.throwIfAborted();
+      request.signal.throwIfAborted();
       if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
       const { command: same, cwd, started } = origin;
-      const [file, ...args] = command ?? [];
-      const what = file === undefined ? same : { file, args };
-      const variables = {
-        ...successorEnvironment({ started, loaded, current: process.env }),
-        ...env,
-        ...handshake(generation),
-      };
-      try {
-        return await startDetached(module, (pid, signal) => process.kill(pid, signal), what, cwd, variables);
-      } catch (cause) {
-        throw startError(what.file, cwd, cause);
-      }
+      const what = request.command === undefined ? same : asCommandLine(request.command);
+      const history = { started, loaded, current: process.env };
+      return await startSuccessor(module, (pid, signal) => process.kill(pid, signal), what, cwd, history, request);
     },
     exit: (code) => process.exit(code),
   };
-}
-
-/** What can be told of a start that failed: the runtimes name the executable also when it is the directory that is missing. */
-export function startError(file: string, cwd: string | undefined, cause: unknown): ReloadError {
-  const code = (cause as { code?: unknown } | null)?.code;
-  const where = `${file} in ${cwd ?? "the working directory"}`;
-  const why: Record<string, string> = {
-    ENOENT: "there is no such executable, or no such directory",
-    EACCES: "it is not executable, or the directory cannot be entered",
-    EMFILE: "this process has no file descriptors left",
-    ENFILE: "the system has no file descriptors left",
-    EAGAIN: "the limit of processes is reached",
-    ENOMEM: "there is not enough memory",
-    E2BIG: "the arguments and the environment are too long",
-    ERR_ACCESS_DENIED: "Node's permission model forbids it: add --allow-child-process",
-  };
-  const reason = (typeof code === "string" ? why[code] : undefined) ?? (cause instanceof Error ? cause.message : String(cause));
-  return new ReloadError(code === "ERR_ACCESS_DENIED" ? "permission" : "start", `${where} cannot be started: ${reason}`, {
-    cause,
-  });
 }

@@ -5,10 +5,12 @@
 import type * as ChildProcessModule from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import type processModule from "node:process";
-import type { Channel, ExitStatus, Predecessor, StartedProcess } from "../core/adapter.ts";
+import type { Channel, ExitStatus, Predecessor, StartedProcess, StartRequest } from "../core/adapter.ts";
+import { describeError, ReloadError } from "../core/error.ts";
 import { createMailbox } from "../core/mailbox.ts";
+import { handshake } from "./arrival.ts";
 import type { CommandLine } from "./command_line.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, type EnvironmentHistory, successorEnvironment } from "./environment.ts";
 
 /** The `process` object of Node's. */
 export type NodeProcess = typeof processModule;
@@ -58,12 +60,29 @@ export function inheritedChannel(process: NodeProcess, generation: number): Pred
   return { generation, channel };
 }
 
+/** Starts the successor of this process, or throws a ReloadError that tells why that cannot be done. */
+export async function startSuccessor(
+  module: typeof ChildProcessModule,
+  kill: (pid: number, signal: "SIGKILL") => void,
+  what: CommandLine,
+  cwd: string,
+  history: EnvironmentHistory,
+  { env, generation }: StartRequest,
+): Promise<StartedProcess> {
+  const variables = { ...successorEnvironment(history), ...env, ...handshake(generation) };
+  try {
+    return await startDetached(module, kill, what, cwd, variables);
+  } catch (cause) {
+    throw startError(what.file, cwd, cause);
+  }
+}
+
 /** Starts a process in a session of its own, without stdin, with our stdout and stderr, and with a channel to it. */
-export async function startDetached(
+async function startDetached(
   { spawn }: typeof ChildProcessModule,
   kill: (pid: number, signal: "SIGKILL") => void,
   { file, argv0, args }: CommandLine,
-  cwd: string | undefined,
+  cwd: string,
   env: Environment,
 ): Promise<StartedProcess> {
   const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] });
@@ -96,4 +115,24 @@ export async function startDetached(
       child.channel?.unref?.(); // On Bun a channel has no hold on the process but the child's.
     },
   };
+}
+
+/** What can be told of a start that failed: the runtimes name the executable also when it is the directory that is missing. */
+export function startError(file: string, cwd: string, cause: unknown): ReloadError {
+  const code = (cause as { code?: unknown } | null)?.code;
+  const where = `${file} in ${cwd}`;
+  const why: Record<string, string> = {
+    ENOENT: "there is no such executable, or no such directory",
+    EACCES: "it is not executable, or the directory cannot be entered",
+    EMFILE: "this process has no file descriptors left",
+    ENFILE: "the system has no file descriptors left",
+    EAGAIN: "the limit of processes is reached",
+    ENOMEM: "there is not enough memory",
+    E2BIG: "the arguments and the environment are too long",
+    ERR_ACCESS_DENIED: "Node's permission model forbids it: add --allow-child-process",
+  };
+  const reason = (typeof code === "string" ? why[code] : undefined) ?? describeError(cause);
+  return new ReloadError(code === "ERR_ACCESS_DENIED" ? "permission" : "start", `${where} cannot be started: ${reason}`, {
+    cause,
+  });
 }

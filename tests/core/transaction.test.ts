@@ -20,6 +20,14 @@ async function deliverAll(world: World): Promise<void> {
   checkWorld(world);
 }
 
+/** Delivers messages until something has happened. */
+async function deliverUntil(world: World, happened: () => boolean): Promise<void> {
+  while (!happened()) {
+    world.deliver(0);
+    await world.settle();
+  }
+}
+
 /** Begins a reload, and returns the new process and the outcome. */
 async function begin(world: World, old: SimulatedProcess) {
   const outcome = old.token?.reload().catch((error) => error) as Promise<unknown>;
@@ -208,10 +216,7 @@ test("a successor that shuts down just before it is told to take over does not",
   const { child, outcome } = await begin(world, old);
   world.boot(child);
   child.token?.ready();
-  while (!old.events.some(({ type }) => type === "successor-ready")) {
-    world.deliver(0);
-    await world.settle();
-  }
+  await deliverUntil(world, () => old.events.some(({ type }) => type === "successor-ready"));
   world.signal(child, "SIGTERM"); // The commit is on its way.
   assert.equal(child.inCharge, false);
   await fails(world, old, outcome, "refused");
@@ -223,10 +228,7 @@ test("a frozen process looks for the answer once more before it kills a successo
   const { child, outcome } = await begin(world, old);
   world.boot(child);
   child.token?.ready();
-  while (!child.inCharge) {
-    world.deliver(0);
-    await world.settle();
-  }
+  await deliverUntil(world, () => child.inCharge);
   await world.tick(); // The deadline of the reload, before the answer is read.
   await world.tick();
   await deliverAll(world);

@@ -73,7 +73,6 @@ export function createWorld({ options = {}, participants = () => [], start, onEv
   const processes: SimulatedProcess[] = [];
   const wires: Wire[] = [];
   const handlers = new Map<SimulatedProcess, Map<string, () => void>>();
-  const fromParent = new Map<SimulatedProcess, Channel>();
   const toParent = new Map<SimulatedProcess, Channel>();
   const onExit = new Map<SimulatedProcess, (exit: ExitStatus) => void>();
   let timers: { at: number; owner: SimulatedProcess; callback: () => void }[] = [];
@@ -124,7 +123,7 @@ export function createWorld({ options = {}, participants = () => [], start, onEv
           return () => handlers.get(process)?.delete(signal);
         },
         predecessor() {
-          const channel = fromParent.get(process);
+          const channel = toParent.get(process);
           return channel && { generation: process.generation, channel };
         },
         start: async (request) => {
@@ -147,7 +146,6 @@ export function createWorld({ options = {}, participants = () => [], start, onEv
   function startChild(parent: SimulatedProcess, request: StartRequest): StartedProcess {
     const child = spawn(parent, request);
     const [ours, theirs] = connect(parent, child);
-    fromParent.set(child, theirs);
     toParent.set(child, theirs);
     const exited = new Promise<ExitStatus>((resolve) => onExit.set(child, resolve));
     return {

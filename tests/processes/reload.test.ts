@@ -1,9 +1,9 @@
 /** The promises of a reload, with real processes. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { childrenOf, isAlive, sessionOf, stateOf } from "../support/proc.ts";
 import { type Program, type Report, startProgram } from "../support/program.ts";
-import { runtimes } from "../support/runtimes.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 // The children of a process that has ended are reaped by process 1, which may take its time: here a zombie counts as gone.
@@ -20,6 +20,16 @@ async function unharmed(program: Program, old: Report): Promise<void> {
   assert.equal(next.generation, old.generation + 1);
   await gone(old.pid);
   assert.deepEqual(program.pids(), [next.pid]);
+}
+
+/** A reload that has got as far as this report of the new process, which behaves as told. */
+async function halfWay(t: TestContext, runtime: Runtime, behaviour: string, type: string) {
+  const program = startProgram(t, runtime);
+  const old = await program.report("start");
+  program.behave(behaviour);
+  program.signal(old);
+  const next = await program.report(type, { generation: 1 });
+  return { program, old, next };
 }
 
 for (const runtime of runtimes) {
@@ -153,11 +163,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a successor that is killed half-way costs nothing`, async (t) => {
-    const program = startProgram(t, runtime);
-    const old = await program.report("start");
-    program.behave("unready");
-    program.signal(old);
-    const next = await program.report("start", { generation: 1 });
+    const { program, old, next } = await halfWay(t, runtime, "unready", "start");
     program.signal(next, "SIGKILL");
     const { error } = await program.report("reload-fail");
     assert.deepEqual([error.code, error.exitSignal, error.exitCode], ["exit", "SIGKILL", null]);
@@ -165,11 +171,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: the successor carries on alone when the predecessor dies half-way`, async (t) => {
-    const program = startProgram(t, runtime);
-    const old = await program.report("start");
-    program.behave("manual");
-    program.signal(old);
-    const next = await program.report("waiting", { generation: 1 });
+    const { program, old, next } = await halfWay(t, runtime, "manual", "waiting");
     program.signal(old, "SIGKILL");
     await program.report("in-charge", { pid: next.pid, predecessor: "gone" });
     program.signal(next, "SIGUSR2");
@@ -192,11 +194,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a successor that is alone and cannot become ready ends as the runtime ends it`, async (t) => {
-    const program = startProgram(t, runtime);
-    const old = await program.report("start");
-    program.behave("orphan");
-    program.signal(old);
-    const next = await program.report("waiting", { generation: 1 });
+    const { program, old, next } = await halfWay(t, runtime, "orphan", "waiting");
     program.signal(old, "SIGKILL");
     await program.report("in-charge", { pid: next.pid, predecessor: "gone" });
     program.signal(next, "SIGUSR2");
@@ -205,11 +203,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a shutdown during a reload leaves nobody behind`, async (t) => {
-    const program = startProgram(t, runtime);
-    const old = await program.report("start");
-    program.behave("unready");
-    program.signal(old);
-    const next = await program.report("start", { generation: 1 });
+    const { program, old, next } = await halfWay(t, runtime, "unready", "start");
     program.signal(old, "SIGTERM");
     assert.equal((await program.report("reload-fail")).error.code, "cancelled");
     assert.deepEqual((await program.report("cancelled")).reason, { kind: "shutdown", signal: "SIGTERM" });

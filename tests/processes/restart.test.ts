@@ -68,6 +68,14 @@ function writeTiny(t: TestContext, expression: string, folder: string = temporar
   return join(folder, "tiny.ts");
 }
 
+/** Changes a program's text; what is to be changed must be there. */
+function edit(path: string, from: string | RegExp, to: string): void {
+  const before = readFileSync(path, "utf8");
+  const after = before.replace(from, () => to);
+  assert.notEqual(after, before, `${from} is not in ${path}`);
+  writeFileSync(path, after);
+}
+
 /** A fresh copy of a file, put in the place of another at once, as installers do. */
 function replace(path: string, make: (temporary: string) => void): void {
   make(`${path}.new`);
@@ -95,7 +103,7 @@ for (const runtime of runtimes) {
 
   test(`${name}: a relative script, and a title set before listen()`, async (t) => {
     const script = writeTiny(t, `(process.title = "my server", process.argv.slice(2))`);
-    writeFileSync(script, readFileSync(script, "utf8").replace("const token", `process.title = "my server";\nconst token`));
+    edit(script, "const token", `process.title = "my server";\nconst token`);
     const program = startProgram(t, runtime, { cwd: dirname(script), script: "./tiny.ts", args: ["a b"] });
     for (const { value } of await threeGenerations(program)) assert.deepEqual(value, ["a b"]);
   });
@@ -151,8 +159,8 @@ for (const runtime of runtimes) {
     );
     const change = `process.env.ADDED = (process.env.ADDED ?? "") + "x"; delete process.env.REMOVED;\n`;
     const options = `listen({ env: { OPTION: "set", UNSET: undefined }, `;
-    writeFileSync(script, readFileSync(script, "utf8").replace("listen({ ", options) + "");
-    writeFileSync(script, readFileSync(script, "utf8").replace("const stay", `${change}const stay`));
+    edit(script, "listen({ ", options);
+    edit(script, "const stay", `${change}const stay`);
     const program = startProgram(t, runtime, { script, env: { REMOVED: "here", UNSET: "here" } });
     const values = (await threeGenerations(program)).map(({ value }) => value);
     assert.deepEqual(values, [
@@ -262,11 +270,7 @@ const held = []; try { for (;;) held.push(openSync("/dev/null")); } catch {}
 report("full", held.length);
 process.on("SIGUSR2", async () => { const { closeSync } = await import("node:fs"); held.forEach((fd) => closeSync(fd)); report("free"); });
 `;
-    writeFileSync(
-      script,
-      readFileSync(script, "utf8").replace("const stay", `if (process.env.HOARD) { ${hoard} }\nconst stay`),
-    );
-    // What a reload needs is loaded by a first one that fails for another reason.
+    edit(script, "const stay", `if (process.env.HOARD) { ${hoard} }\nconst stay`);
     const program = startProgram(t, runtime, {
       command: ["/bin/sh", "-c", `ulimit -n 100; exec "$@"`, "sh", executable, ...flags, script],
       env: { HOARD: "1" },
@@ -295,7 +299,7 @@ test("bun build --compile", { skip: bun === undefined && "not asked for" }, asyn
   build(binary);
   const program = startProgram(t, runtime, { command: [binary, ...awkward] });
   const [first, second, third] = await threeGenerations(program, () => {
-    writeFileSync(script, readFileSync(script, "utf8").replace("process.argv.slice(2)", `["new", ...process.argv.slice(2)]`));
+    edit(script, "process.argv.slice(2)", `["new", ...process.argv.slice(2)]`);
     replace(binary, build);
   });
   assert.deepEqual([first, second, third].map(({ value }) => value), [awkward, ["new", ...awkward], ["new", ...awkward]]);
@@ -308,13 +312,7 @@ test("node: a single executable application", { skip: node === undefined && "not
   if (bundler === undefined || runtime.name !== "node26") return t.skip("needs node26, and bun to bundle");
   const folder = temporaryFolder(t);
   const script = writeTiny(t, "process.argv.slice(2)", folder);
-  writeFileSync(
-    script,
-    readFileSync(script, "utf8").replace(
-      "await token.cancelled();\nclearInterval(stay);",
-      "token.cancelled().then(() => clearInterval(stay));",
-    ),
-  );
+  edit(script, "await token.cancelled();\nclearInterval(stay);", "token.cancelled().then(() => clearInterval(stay));");
   execFileSync(bundler.executable, ["build", script, "--target=node", "--format=cjs", "--outfile", join(folder, "app.cjs")], {
     stdio: "pipe",
   });
@@ -330,10 +328,7 @@ test("node: a single executable application", { skip: node === undefined && "not
 test("deno serve", { skip: deno === undefined && "not asked for" }, async (t) => {
   const script = writeTiny(t, "Deno.args");
   // The new process binds after the old one let go, until sockets are handed over; port 0 gives each its own.
-  writeFileSync(
-    script,
-    readFileSync(script, "utf8").replace(/const stay[^]*/, "export default { fetch: () => new Response('hello') };"),
-  );
+  edit(script, /const stay[^]*/, "export default { fetch: () => new Response('hello') };");
   const program = startProgram(t, deno as Runtime, {
     flags: ["serve", "--quiet", "--allow-all", "--port=0"],
     script,

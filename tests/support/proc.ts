@@ -18,9 +18,14 @@ export function hasVariable(pid: number, entry: string): boolean {
   return read(pid, "environ")?.split("\0").includes(entry) ?? false;
 }
 
+/** The fields of /proc/PID/stat from the state on, past the name, which may contain anything; proc_pid_stat(5). */
+function statOf(pid: number): string[] | undefined {
+  return read(pid, "stat")?.replace(/^.*\) /s, "").split(" ");
+}
+
 /** The state letter of a process (`Z`: a zombie), or `undefined` when it is gone. */
 export function stateOf(pid: number): string | undefined {
-  return read(pid, "stat")?.replace(/^.*\) /s, "").charAt(0);
+  return statOf(pid)?.[0];
 }
 
 /** Is the process there, and not a zombie? */
@@ -31,7 +36,7 @@ export function isAlive(pid: number): boolean {
 
 /** The children of a process, zombies included. */
 export function childrenOf(pid: number): number[] {
-  return allPids().filter((child) => read(child, "stat")?.replace(/^.*\) /s, "").split(" ")[1] === String(pid));
+  return allPids().filter((child) => statOf(child)?.[1] === String(pid));
 }
 
 /** What the file descriptors of a process lead to, sorted; numbers that differ from process to process are left out. */
@@ -57,5 +62,5 @@ export function commandLineOf(pid: number): string[] {
 
 /** The id of the session of a process. */
 export function sessionOf(pid: number): number {
-  return Number(read(pid, "stat")?.replace(/^.*\) /s, "").split(" ")[3]);
+  return Number(statOf(pid)?.[3]);
 }
