@@ -1,3 +1,5 @@
+import type { SocketAdapter } from "./socket_adapter.ts";
+
 /** How a process ended: an exit code, or the signal that ended it. */
 export interface ExitStatus {
   /** The exit code, `null` when a signal ended the process. */
@@ -8,10 +10,14 @@ export interface ExitStatus {
 
 /** The inherited, private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
-  /** Resolves once the message has left this process; rejects when the channel is closed. */
-  send(message: unknown): Promise<void>;
+  /**
+   * Resolves once the message has left this process; rejects when the channel is closed.
+   *
+   * @param handle A listening socket to send along: what {@linkcode Listener.handle} is. It stays open in this process.
+   */
+  send(message: unknown, handle?: unknown): Promise<void>;
   /** Sets the one receiver. Messages that came earlier are given to it first. */
-  onMessage(receive: (message: unknown) => void): void;
+  onMessage(receive: (message: unknown, handle?: unknown) => void): void;
   /** Calls back once when the other side is gone, also if it was gone before. */
   onClose(closed: () => void): void;
 }
@@ -85,4 +91,6 @@ export interface Adapter extends Clock {
   start(request: StartRequest): Promise<StartedProcess>;
   /** Ends this process at once. */
   exit(code: number): void;
+  /** Listening sockets. Without it a program reloads, but hands no socket over. */
+  readonly sockets?: SocketAdapter;
 }

@@ -28,6 +28,10 @@ export type ReloadEvent =
   | { type: "in-charge"; generation: number; predecessor: "handed over" | "gone" }
   /** The token is cancelled. */
   | { type: "cancel"; reason: CancelReason }
+  /** A reload of this program can lose connections, or something else is not as it should be; the message says what mends it. */
+  | { type: "warning"; message: string }
+  /** Connections that had not ended after `drainTimeout` were cut. */
+  | { type: "drain-cut"; server: string; connections: number; milliseconds: number }
   /** A tracked task rejected for another reason than being cancelled. `drained()` reports it too. */
   | { type: "task-fail"; name: string; error: unknown };
 

@@ -19,6 +19,7 @@ export type FromSuccessor =
  */
 export type FromPredecessor =
   | { type: "data"; name: string; data: unknown }
+  | { type: "offered" } // All that the participants offer has been sent.
   | { type: "commit" }
   | { type: "over"; reload: boolean }
   | { type: "reload" };
@@ -68,6 +69,7 @@ export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined 
   switch (record?.type) {
     case "data":
       return data(record);
+    case "offered":
     case "commit":
     case "reload":
       return { type: record.type };

@@ -14,7 +14,8 @@ export interface ListenOptions {
   /**
    * When this process can take over from its predecessor.
    *
-   * - `"auto"` (default): in the turn of the event loop after `listen()`.
+   * - `"auto"` (default): when it listens wherever its predecessor listens, and where that is nowhere, in the turn of the event
+   *   loop after `listen()`. A program that listens on less than before on purpose calls `token.ready()`.
    * - `"manual"`: when `token.ready()` is called.
    * - a promise: when it resolves. When it rejects, the new process gives up and the old one goes on. A process without a
    *   predecessor leaves the rejection unhandled, so that the runtime ends it as usual.
@@ -22,6 +23,19 @@ export interface ListenOptions {
   ready?: "auto" | "manual" | PromiseLike<unknown>;
   /** Milliseconds from the beginning of a reload until the new process must be in charge. Default: 60 000. */
   readyTimeout?: number;
+  /**
+   * Milliseconds for which the old process goes on answering when the new one is in charge. Servers of `Deno.serve` and `Bun.serve`
+   * and those on unix sockets have it before the token is cancelled, for the connections that are on their way; bound servers leave
+   * idle connections open for so long after it, for one more request. Default: 1 000.
+   */
+  settle?: number;
+  /** Milliseconds from the cancellation until the connections of bound servers that are left are cut. Default: 30 000. */
+  drainTimeout?: number;
+  /**
+   * Makes the state that the new process gets as `token.inherited`: anything that JSON can hold, up to 64 MiB of it. Called when the
+   * new process is ready, right before it is in charge. When it throws, the reload fails.
+   */
+  handOver?: () => unknown;
   /** Cancels the token when it aborts. */
   signal?: AbortSignal;
   /** Variables to set for the new process, or, where `undefined`, to remove, on top of the environment it gets anyway. */
@@ -41,6 +55,9 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
   "shutdownSignals",
   "ready",
   "readyTimeout",
+  "settle",
+  "drainTimeout",
+  "handOver",
   "signal",
   "env",
   "command",
@@ -52,7 +69,7 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
 /** Throws a TypeError that names the first option that is wrong. */
 export function checkListenOptions(options: ListenOptions, adapter: Adapter): void {
   checkOptions("listen", options, KNOWN);
-  const { ready, readyTimeout, signal, env, command, logger, onEvent } = options;
+  const { ready, readyTimeout, settle, drainTimeout, handOver, signal, env, command, logger, onEvent } = options;
   const seen = new Set<string>();
   for (const name of ["reloadSignals", "shutdownSignals"] as const) {
     const signals = options[name];
@@ -67,6 +84,9 @@ export function checkListenOptions(options: ListenOptions, adapter: Adapter): vo
     fail("ready", `"auto", "manual" or a promise`, ready);
   }
   if (readyTimeout !== undefined) checkMilliseconds("listen: readyTimeout", readyTimeout);
+  if (settle !== undefined && settle !== 0) checkMilliseconds("listen: settle", settle);
+  if (drainTimeout !== undefined) checkMilliseconds("listen: drainTimeout", drainTimeout);
+  if (handOver !== undefined && typeof handOver !== "function") fail("handOver", "a function", handOver);
   if (signal !== undefined && !(signal instanceof AbortSignal)) fail("signal", "an AbortSignal", signal);
   if (env !== undefined) checkEnv(env);
   if (command !== undefined) {

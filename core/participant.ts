@@ -1,3 +1,5 @@
+import type { ReloadErrorCode } from "./error.ts";
+
 /** What a participant of one reload is told. */
 export interface ReloadContext {
   /** Fires when the reload has failed or was given up: stop what you are doing. */
@@ -10,10 +12,10 @@ export interface ReloadContext {
 
 /** A participant's own line to its namesake in the other process. */
 export interface Link {
-  /** Sends JSON-like data. */
-  send(data: unknown): Promise<void>;
+  /** Sends JSON-like data, and with it a listening socket, which stays open in this process too. */
+  send(data: unknown, handle?: unknown): Promise<void>;
   /** Sets the receiver; data that came earlier is given to it first. It must check what it gets. */
-  onData(receive: (data: unknown) => void): void;
+  onData(receive: (data: unknown, handle?: unknown) => void): void;
 }
 
 /**
@@ -24,8 +26,16 @@ export interface Link {
 export interface Participant {
   /** Names the participant in errors, and its namesake in the other process. */
   readonly name: string;
-  /** In the new process, when it starts: the line to the old one. */
-  inherit?(link: Link): void;
+  /**
+   * In the new process, when it starts: the line to the old one. `offered` resolves when the old process has offered all that it
+   * has, or is gone. What is returned resolves when this process can stand in for the old one, as far as this participant knows,
+   * and in a later turn of the event loop than that, so that a program which throws right after it listens is not ready; a program that does not say itself when it is ready (`ready: "auto"`) is ready then.
+   */
+  inherit?(link: Link, offered: Promise<void>): void | Promise<void>;
+  /** In the new process: it is in charge, because the old one handed over or is gone. */
+  succeed?(predecessor: "handed over" | "gone"): void;
+  /** In the new process: the reload is over. The old one has retired, or is gone. */
+  over?(): void;
   /** Nothing has been started yet. */
   prepare?(context: ReloadContext): void | Promise<void>;
   /** The channel to the new process is open; it has said hello, and it is not ready yet. */
@@ -34,4 +44,11 @@ export interface Participant {
   commit?(context: ReloadContext): void | Promise<void>;
   /** The reload failed: make undone what the other steps did. */
   rollback?(reason: Error): void | Promise<void>;
+  /** What this participant can tell about why a reload failed in this way: a clause for its message. */
+  explain?(code: ReloadErrorCode): string | undefined;
+  /**
+   * In the old process, when the new one is in charge and before the token is cancelled: let go of what may not be there when the
+   * new one starts a reload of its own. `signal` fires when this process is told to shut down meanwhile.
+   */
+  retire?(signal: AbortSignal): void | Promise<void>;
 }

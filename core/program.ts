@@ -1,16 +1,35 @@
-import type { Adapter } from "./adapter.ts";
+import type { Adapter, Clock } from "./adapter.ts";
 import { createCancellation } from "./cancellation.ts";
 import { describeError, ReloadError } from "./error.ts";
-import type { ReloadCause } from "./event.ts";
+import type { ReloadCause, ReloadEvent } from "./event.ts";
 import { pack } from "./messages.ts";
+import { createHandOver } from "./hand_over.ts";
 import type { ListenOptions } from "./options.ts";
 import type { Participant } from "./participant.ts";
 import { createReporter } from "./report.ts";
 import { beginSuccession, type Succession } from "./succession.ts";
-import type { Token } from "./token.ts";
+import type { CancellationToken, Token } from "./token.ts";
 import { beginTransaction, type Successor, type Transaction } from "./transaction.ts";
 
 const DEFAULT_READY_TIMEOUT = 60_000;
+
+/** What a part of the library is told of the program that it belongs to. */
+export interface ProgramContext {
+  readonly pid: number;
+  readonly clock: Clock;
+  readonly options: ListenOptions;
+  readonly token: CancellationToken;
+  readonly hasPredecessor: boolean;
+  emit(event: ReloadEvent): void;
+}
+
+/** What a part of the library adds to a program. */
+export interface Extension {
+  /** What takes part in a reload. */
+  readonly participants: readonly Participant[];
+  /** What the token offers on its behalf. */
+  readonly members?: Partial<Pick<Token, "bind" | "fetch" | "path" | "webSocket">>;
+}
 
 /**
  * One generation of the program, from its start to its retirement: subscribes to the signals, takes over from the
@@ -21,7 +40,7 @@ const DEFAULT_READY_TIMEOUT = 60_000;
 export function createProgram(
   adapter: Adapter,
   options: ListenOptions,
-  participants: readonly Participant[] = [],
+  extend: (program: ProgramContext) => Extension = () => ({ participants: [] }),
   onDispose: () => void = () => {},
 ): Token {
   const emit = createReporter(adapter.pid, options);
@@ -61,6 +80,17 @@ export function createProgram(
     emit({ type: "cancel", reason });
   });
 
+  const handOver = createHandOver(options.handOver, predecessor !== undefined, adapter);
+  const extension = extend({
+    pid: adapter.pid,
+    clock: adapter,
+    options,
+    token: base,
+    hasPredecessor: predecessor !== undefined,
+    emit,
+  });
+  const participants = [handOver.participant, ...extension.participants];
+
   let succession: Succession | undefined;
   if (predecessor !== undefined) {
     succession = beginSuccession(predecessor, adapter.pid, participants, {
@@ -81,6 +111,10 @@ export function createProgram(
   else options.signal?.addEventListener("abort", onOuterAbort);
 
   awaitReadiness(options.ready ?? "auto");
+
+  function noSockets(method: string): ReloadError {
+    return new ReloadError("unsupported", `${method}: there are no sockets to listen on here (${adapter.runtime})`);
+  }
 
   function subscribe(): () => void {
     const ends: (() => void)[] = [];
@@ -118,8 +152,10 @@ export function createProgram(
     if (ready === "manual") return;
     if (ready === "auto") {
       if (succession === undefined) return becomeReady();
-      // In the next turn of the event loop, so that a program which throws right after listen() never counts as ready.
-      adapter.timer(0, becomeReady);
+      // Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready.
+      const { promise: turn, resolve } = Promise.withResolvers<void>();
+      adapter.timer(0, resolve);
+      Promise.all([succession.inherited, turn]).then(becomeReady);
       return;
     }
     Promise.resolve(ready).then(becomeReady, async (error) => {
@@ -196,6 +232,13 @@ export function createProgram(
     transaction = undefined;
     const { pid, channel } = successor;
     emit({ type: "reload-end", pid, generation: next, milliseconds: adapter.now() - begun });
+    for (const participant of participants) {
+      try {
+        await participant.retire?.(base.signal);
+      } catch (error) {
+        emit({ type: "warning", message: `${participant.name} could not retire: ${describeError(error)}` });
+      }
+    }
     // Whatever was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for.
     // It is told before the token is cancelled, because the application may end this process at once.
     const waiting = later;
@@ -226,6 +269,14 @@ export function createProgram(
     generation,
     canReload: adapter.canReload,
     ready: becomeReady,
+    get inherited() {
+      return handOver.inherited();
+    },
+    bind: () => Promise.reject(noSockets("bind")),
+    fetch: (handler) => handler,
+    path: () => Promise.reject(noSockets("path")),
+    webSocket: (socket) => socket,
+    ...extension.members,
     reload: () => reload({ by: "call" }),
     async [Symbol.asyncDispose]() {
       base.cancel();

@@ -68,6 +68,16 @@ function describe(pid: number, event: ReloadEvent): [keyof Logger, string] | und
           event.predecessor === "gone" ? "is gone" : "has handed over"
         }`,
       ];
+    case "warning":
+      return ["error", event.message];
+    case "drain-cut":
+      return [
+        "warn",
+        `${event.connections} ${
+          event.connections === 1 ? "connection" : "connections"
+        } of ${event.server} had not ended after ` +
+        `${event.milliseconds} ms (drainTimeout) and ${event.connections === 1 ? "was" : "were"} cut`,
+      ];
     case "task-fail":
       return ["warn", `${event.name} failed: ${describeError(event.error)}`];
     default:

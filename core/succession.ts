@@ -19,6 +19,8 @@ export interface Succession {
   ready(): void;
   /** Says that this process will never be ready. The old one ends it. */
   failed(message: string): void;
+  /** Resolves when every participant can stand in for what the old process has offered. */
+  readonly inherited: Promise<unknown>;
 }
 
 /** The transaction, seen from the new process: say hello, be ready, wait until the old one lets go or is gone. */
@@ -28,19 +30,23 @@ export function beginSuccession(
   participants: readonly Participant[],
   handlers: SuccessionHandlers,
 ): Succession {
-  const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<unknown>()]));
+  const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<[data: unknown, handle?: unknown]>()]));
+  const offered = Promise.withResolvers<void>();
   let inCharge = false;
   let over = false;
 
   function takeOver(predecessor: "handed over" | "gone"): void {
     if (inCharge) return;
     inCharge = true;
+    offered.resolve();
+    for (const participant of participants) participant.succeed?.(predecessor);
     handlers.inCharge(predecessor);
   }
 
   function finish(): void {
     if (over) return;
     over = true;
+    for (const participant of participants) participant.over?.();
     handlers.over();
   }
 
@@ -50,15 +56,16 @@ export function beginSuccession(
   }
 
   tell({ type: "hello", pid });
-  for (const participant of participants) {
+  const inherited = participants.map((participant) =>
     participant.inherit?.({
-      send: (data) => channel.send(pack({ type: "data", name: participant.name, data })),
+      send: (data, handle) => channel.send(pack({ type: "data", name: participant.name, data }), handle),
       onData: (receive) => inboxes.get(participant.name)?.open(receive),
-    });
-  }
-  channel.onMessage((raw) => {
+    }, offered.promise)
+  );
+  channel.onMessage((raw, handle) => {
     const message = parseFromPredecessor(raw);
-    if (message?.type === "data") inboxes.get(message.name)?.put(message.data);
+    if (message?.type === "data") inboxes.get(message.name)?.put(message.data, handle);
+    if (message?.type === "offered") offered.resolve();
     if (message?.type === "reload") handlers.reload();
     if (message?.type === "commit") {
       tell({ type: "in-charge" });
@@ -77,5 +84,6 @@ export function beginSuccession(
   return {
     ready: () => tell({ type: "ready" }),
     failed: (message) => tell({ type: "failed", message }),
+    inherited: Promise.all([offered.promise, ...inherited]),
   };
 }

@@ -63,6 +63,10 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   function fail(error: ReloadError): void {
     if (over) return;
     over = true;
+    for (const participant of participants) {
+      const more = participant.explain?.(error.code);
+      if (more !== undefined) error.message += `; ${more}`;
+    }
     // At once: the application may end this process before anything that is awaited here goes on.
     child?.kill();
     failure.reject(error);
@@ -112,6 +116,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       const dialogue = follow(child);
       await step(dialogue.hello);
       await everyone("offer", (participant) => participant.offer?.(dialogue.link(participant), context));
+      await step(dialogue.offered());
       await step(dialogue.ready);
       emit({ type: "successor-ready", pid, generation });
       await everyone("commit", (participant) => participant.commit?.(context));
@@ -135,7 +140,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     const hello = Promise.withResolvers<void>();
     const ready = Promise.withResolvers<void>();
     const inCharge = Promise.withResolvers<void>();
-    const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<unknown>()]));
+    const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<[data: unknown]>()]));
     let expected: "hello" | "ready" | "in-charge" | "nothing" = "hello";
 
     function hear(message: FromSuccessor | undefined): void {
@@ -159,8 +164,8 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     }
 
     /** What cannot be sent has no receiver any more; whoever watches the process knows the better reason. */
-    function tell(message: FromPredecessor): Promise<void> {
-      return channel.send(pack(message)).catch(() => failure.promise);
+    function tell(message: FromPredecessor, handle?: unknown): Promise<void> {
+      return channel.send(pack(message), handle).catch(() => failure.promise);
     }
 
     channel.onMessage((raw) => {
@@ -178,6 +183,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
 
     return {
       hello: hello.promise,
+      offered: () => tell({ type: "offered" }),
       ready: ready.promise,
       async commit(): Promise<void> {
         expected = "in-charge";
@@ -186,7 +192,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
         await inCharge.promise;
       },
       link: ({ name }: Participant): Link => ({
-        send: (data) => tell({ type: "data", name, data }),
+        send: (data, handle) => tell({ type: "data", name, data }, handle),
         onData: (receive) => inboxes.get(name)?.open(receive),
       }),
     };
