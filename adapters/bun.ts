@@ -1,4 +1,5 @@
 import type { Adapter } from "../core/adapter.ts";
+import { bunLibc, listenInFront } from "./bun_sockets.ts";
 import { createNodeAdapter } from "./node.ts";
 import type { NodeProcess } from "./node_process.ts";
 
@@ -10,5 +11,5 @@ export interface BunNamespace {
 
 /** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Adapter {
-  return createNodeAdapter(process, "Bun", bun.isMainThread);
+  return createNodeAdapter(process, "Bun", bun.isMainThread, { listen: listenInFront, libc: bunLibc });
 }

@@ -1,6 +1,7 @@
 import type { Adapter, Channel } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
+import { createActivation } from "./activation.ts";
 import { takeGeneration } from "./arrival.ts";
 import { clock } from "./clock.ts";
 import {
@@ -13,17 +14,20 @@ import {
   typedExecutable,
 } from "./command_line.ts";
 import { type Permission, permissionFlags, PERMISSIONS, type PermissionState } from "./deno_flags.ts";
+import { isElected, type SharedVariables } from "./deno_threads.ts";
+import { denoFiles, denoLibc, type DenoSocketsNamespace, isServedOnDeno, listenOnDeno } from "./deno_sockets.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
+import { LIBRARIES } from "./libc.ts";
 import { inheritedChannel, type NodeProcess, startError, startSuccessor } from "./node_process.ts";
 import { platformSignals } from "./signals.ts";
 
 /** What of the global `Deno` is used here. */
-export interface DenoNamespace {
+export interface DenoNamespace extends DenoSocketsNamespace {
   readonly pid: number;
   readonly args: readonly string[];
   readonly mainModule: string;
   readonly build: { readonly os: string; readonly standalone: boolean };
-  readonly env: { get(name: string): string | undefined; delete(name: string): void; toObject(): Record<string, string> };
+  readonly env: SharedVariables;
   readonly permissions: {
     querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState;
   };
@@ -39,6 +43,7 @@ export interface DenoNamespace {
   addSignalListener(signal: string, handler: () => void): void;
   removeSignalListener(signal: string, handler: () => void): void;
   kill(pid: number, signal: string): void;
+  readLinkSync(path: string): string;
   unrefTimer(id: unknown): void;
   exit(code: number): void;
 }
@@ -60,8 +65,10 @@ interface Origin {
  *
  * Start-up stays with Deno's own functions: the first use of Node's `process` costs 20 ms.
  */
-export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): Adapter {
+export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter {
   const envGranted = isGranted("env");
+  const id = `${performance.now()}${Math.random()}`;
+  const isMainThread = isMain && (!envGranted || isElected(deno.env, deno.pid, id));
   const generation = isMainThread && envGranted ? takeGeneration(deno.env) : undefined;
   const loaded: Environment = envGranted ? deno.env.toObject() : {};
   const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
@@ -219,6 +226,25 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
     return { ...channel, onClose: (callback) => void closed.promise.then(callback) };
   }
 
+  const activation = createActivation(loaded, deno.pid, generation !== undefined, listenOnDeno, () => ({
+    link: deno.readLinkSync,
+    text: deno.readTextFileSync,
+  }));
+
+  function mayListen(): boolean {
+    const { state, partial } = deno.permissions.querySync({ name: "net" });
+    return state === "granted" || partial === true;
+  }
+
+  /** Deno would ask on the terminal. */
+  function checkPath(path: string): void {
+    for (const name of ["read", "write"] as const) {
+      if (isGranted(name, { path })) continue;
+      const folder = path.slice(0, path.lastIndexOf("/")) || ".";
+      throw new ReloadError("permission", `Deno does not allow this process to use ${path}: add --allow-${name}=${folder}`);
+    }
+  }
+
   return {
     ...clock,
     ...platformSignals(deno.build.os === "windows" ? "win32" : deno.build.os),
@@ -249,8 +275,25 @@ export function createDenoAdapter(deno: DenoNamespace, isMainThread: boolean): A
         if (!isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
         deno.kill(pid, signal);
       };
-      return await startSuccessor(module, kill, what, cwd, { started: origin?.started, loaded, current }, request);
+      return await startSuccessor(
+        module,
+        kill,
+        what,
+        cwd,
+        { started: origin?.started, loaded, current },
+        request,
+        activation.inherit(),
+      );
     },
     exit: (code) => deno.exit(code),
+    sockets: {
+      activated: activation.activated,
+      listen: activation.listen,
+      files: () => Promise.resolve(denoFiles(deno, checkPath)),
+      isServed: (path) => isServedOnDeno(deno, path),
+      cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
+      hasNativeServers: hasProc && mayListen(),
+      libc: () => Promise.resolve(denoLibc(deno, LIBRARIES.some((path) => isGranted("ffi", { path })))),
+    },
   };
 }

@@ -1,5 +1,7 @@
 import type { Adapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
+import type { SocketAdapter } from "../core/socket_adapter.ts";
+import { createActivation } from "./activation.ts";
 import { takeGeneration } from "./arrival.ts";
 import { clock } from "./clock.ts";
 import {
@@ -13,8 +15,16 @@ import {
   typedExecutable,
 } from "./command_line.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
+import { nodeFiles } from "./node_files.ts";
 import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_process.ts";
+import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
+
+/** How a server listens on a runtime, and how C is called. */
+export interface NodeSockets {
+  listen: SocketAdapter["listen"];
+  libc?: SocketAdapter["libc"];
+}
 
 /** How this program was started. */
 interface Origin {
@@ -29,7 +39,12 @@ interface Origin {
  *
  * @param isMainThread A worker thread cannot be reloaded.
  */
-export function createNodeAdapter(process: NodeProcess, runtime: string, isMainThread: boolean): Adapter {
+export function createNodeAdapter(
+  process: NodeProcess,
+  runtime: string,
+  isMainThread: boolean,
+  { listen, libc }: NodeSockets = { listen: listenDirectly },
+): Adapter {
   const { env } = process;
   const generation = isMainThread
     ? takeGeneration({ get: (name) => env[name], delete: (name) => delete env[name] })
@@ -62,6 +77,11 @@ export function createNodeAdapter(process: NodeProcess, runtime: string, isMainT
     return { command, cwd: typed, started: environ === undefined ? undefined : parseEnviron(environ) };
   }
 
+  const activation = createActivation(env, process.pid, generation !== undefined, listen, () => {
+    const fs = process.getBuiltinModule("node:fs");
+    return { link: (path) => fs.readlinkSync(path), text: (path) => fs.readFileSync(path, "utf8") };
+  });
+
   return {
     ...clock,
     ...platformSignals(process.platform),
@@ -80,8 +100,25 @@ export function createNodeAdapter(process: NodeProcess, runtime: string, isMainT
       const { command: same, cwd, started } = origin;
       const what = request.command === undefined ? same : asCommandLine(request.command);
       const history = { started, loaded, current: process.env };
-      return await startSuccessor(module, (pid, signal) => process.kill(pid, signal), what, cwd, history, request);
+      return await startSuccessor(
+        module,
+        (pid, signal) => process.kill(pid, signal),
+        what,
+        cwd,
+        history,
+        request,
+        activation.inherit(),
+      );
     },
     exit: (code) => process.exit(code),
+    sockets: {
+      activated: activation.activated,
+      listen: activation.listen,
+      files: async () => nodeFiles(await import("node:fs")),
+      isServed,
+      cutsAnswers: false,
+      hasNativeServers: libc !== undefined && process.platform === "linux",
+      libc: libc ?? (() => Promise.resolve("there are no servers to steer")),
+    },
   };
 }

@@ -8,6 +8,7 @@ import type processModule from "node:process";
 import type { Channel, ExitStatus, Predecessor, StartedProcess, StartRequest } from "../core/adapter.ts";
 import { describeError, ReloadError } from "../core/error.ts";
 import { createMailbox } from "../core/mailbox.ts";
+import { activationVariables } from "./activation.ts";
 import { handshake } from "./arrival.ts";
 import type { CommandLine } from "./command_line.ts";
 import { type Environment, type EnvironmentHistory, successorEnvironment } from "./environment.ts";
@@ -18,22 +19,23 @@ export type NodeProcess = typeof processModule;
 /** The side of a channel that `process` and a `ChildProcess` have in common. */
 interface Endpoint {
   readonly connected: boolean;
-  send(message: unknown, sent: (error: Error | null) => void): boolean;
-  on(event: "message", listener: (message: unknown) => void): unknown;
+  send(message: unknown, handle: unknown, options: { keepOpen: boolean }, sent: (error: Error | null) => void): boolean;
+  on(event: "message", listener: (message: unknown, handle: unknown) => void): unknown;
   once(event: "disconnect", listener: () => void): unknown;
 }
 
 function createChannel(endpoint: Endpoint): Channel {
-  const inbox = createMailbox<unknown>();
+  const inbox = createMailbox<[message: unknown, handle?: unknown]>();
   const closed = Promise.withResolvers<void>();
   endpoint.on("message", inbox.put);
   endpoint.once("disconnect", () => closed.resolve());
   if (!endpoint.connected) closed.resolve();
   return {
-    send: (message) =>
+    send: (message, handle) =>
       new Promise((resolve, reject) => {
         if (!endpoint.connected) throw new Error("the other process has closed the channel");
-        endpoint.send(message, (error) => error ? reject(error) : resolve());
+        // Deno closes a server that was sent, unless told to keep it open; Node and Bun keep it anyway.
+        endpoint.send(message, handle, { keepOpen: true }, (error) => error ? reject(error) : resolve());
       }),
     onMessage: inbox.open,
     onClose(callback) {
@@ -45,7 +47,7 @@ function createChannel(endpoint: Endpoint): Channel {
 /** The predecessor at the other end of the channel that this process was started with, if there is a channel. */
 export function inheritedChannel(process: NodeProcess, generation: number): Predecessor | undefined {
   if (process.send === undefined) return undefined;
-  const send: (message: unknown, sent: (error: Error | null) => void) => boolean = process.send.bind(process);
+  const send: Endpoint["send"] = process.send.bind(process);
   const channel = createChannel({
     get connected() {
       return process.connected;
@@ -68,24 +70,31 @@ export async function startSuccessor(
   cwd: string,
   history: EnvironmentHistory,
   { env, generation }: StartRequest,
+  sockets: readonly (number | "ignore")[],
 ): Promise<StartedProcess> {
-  const variables = { ...successorEnvironment(history), ...env, ...handshake(generation) };
+  const activation = activationVariables(sockets.length);
+  const variables = { ...successorEnvironment(history), ...activation, ...env, ...handshake(generation) };
   try {
-    return await startDetached(module, kill, what, cwd, variables);
+    return await startDetached(module, kill, what, cwd, variables, sockets);
   } catch (cause) {
     throw startError(what.file, cwd, cause);
   }
 }
 
-/** Starts a process in a session of its own, without stdin, with our stdout and stderr, and with a channel to it. */
+/**
+ * Starts a process in a session of its own, without stdin, with our stdout and stderr, with the sockets that we were started
+ * with, under the same numbers, and with a channel to it.
+ */
 async function startDetached(
   { spawn }: typeof ChildProcessModule,
   kill: (pid: number, signal: "SIGKILL") => void,
   { file, argv0, args }: CommandLine,
   cwd: string,
   env: Environment,
+  sockets: readonly (number | "ignore")[],
 ): Promise<StartedProcess> {
-  const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  const stdio = ["ignore" as const, "inherit" as const, "inherit" as const, ...sockets, "ipc" as const];
+  const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
   child.on("error", failed.reject); // Stays: an error event without a listener would end this process.

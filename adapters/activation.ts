@@ -1,0 +1,120 @@
+/** The sockets that systemd, or another process that does as it does, starts a process with; sd_listen_fds(3). */
+import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import type { Environment } from "./environment.ts";
+
+/** A socket that this process was started with. */
+export interface ActivatedSocket {
+  fd: number;
+  /** What systemd calls it, `unknown` when it does not say. */
+  name: string;
+  /** Where it listens, a path for a unix socket, as far as that can be told. */
+  address: SocketAddress | string | undefined;
+}
+
+const FIRST = 3;
+/** More would be a mistake: the whole of an ordinary limit of files. */
+const MOST = 1024;
+
+/** How many sockets this process was started with: those that are meant for it, or that its predecessor passed on. */
+export function countActivated(env: Environment, pid: number, isSuccessor: boolean): number {
+  const { LISTEN_FDS, LISTEN_PID } = env;
+  if (LISTEN_FDS === undefined || !/^\d{1,4}$/.test(LISTEN_FDS) || Number(LISTEN_FDS) > MOST) return 0;
+  const isOurs = LISTEN_PID === String(pid) || (isSuccessor && LISTEN_PID === undefined);
+  return isOurs ? Number(LISTEN_FDS) : 0;
+}
+
+/** The variables for a new process that the sockets are passed on to, or not: its pid is not known before. */
+export function activationVariables(count: number): Environment {
+  return count > 0 ? { LISTEN_PID: undefined } : { LISTEN_PID: undefined, LISTEN_FDS: undefined, LISTEN_FDNAMES: undefined };
+}
+
+/** What it takes to tell where a socket listens: links and files of /proc; `undefined` where one cannot be read. */
+export interface ProcFiles {
+  link(path: string): string | undefined;
+  text(path: string): string | undefined;
+}
+
+/** The sockets this process was started with. */
+export function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {
+  const named = names?.split(":") ?? [];
+  return Array.from({ length: count }, (_, i) => {
+    const inode = /^socket:\[(\d+)\]$/.exec(proc.link(`/proc/self/fd/${FIRST + i}`) ?? "")?.[1];
+    return { fd: FIRST + i, name: named[i] || "unknown", address: inode === undefined ? undefined : addressOf(inode, proc) };
+  });
+}
+
+/** Looks a socket up by its inode; proc_net(5), proc_pid_net(5). */
+function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | undefined {
+  for (const table of ["tcp", "tcp6"]) {
+    for (const line of proc.text(`/proc/self/net/${table}`)?.split("\n") ?? []) {
+      const fields = line.trim().split(/\s+/);
+      if (fields[9] === inode && fields[1] !== undefined) return parseAddress(fields[1]);
+    }
+  }
+  for (const line of proc.text("/proc/self/net/unix")?.split("\n") ?? []) {
+    const fields = line.trim().split(/\s+/);
+    if (fields[6] === inode) return fields[7];
+  }
+  return undefined;
+}
+
+/** An address as /proc/net/tcp shows it: numbers of 32 bits in the byte order of the machine, and the port. */
+function parseAddress(field: string): SocketAddress {
+  const [words = "", port = ""] = field.split(":");
+  const numbers = words.match(/.{8}/g)?.map((word) => parseInt(word, 16)) ?? [];
+  const bytes = new Uint8Array(new Uint32Array(numbers).buffer);
+  const isIPv4 = bytes.length === 4;
+  const groups = () => {
+    const view = new DataView(bytes.buffer);
+    return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");
+  };
+  const address = isIPv4 ? bytes.join(".") : bytes.every((byte) => byte === 0) ? "::" : groups();
+  return { address, family: isIPv4 ? "IPv4" : "IPv6", port: parseInt(port, 16) };
+}
+
+/** The part of an adapter that knows the sockets which this process was started with. */
+export interface Activation extends Pick<SocketAdapter, "activated" | "listen"> {
+  /** What a new process gets as its sockets: those that we have not closed, under the numbers that they have here. */
+  inherit(): (number | "ignore")[];
+}
+
+/** Wraps the way to listen, so that it is known which of the sockets have been closed meanwhile. */
+export function createActivation(
+  env: Environment,
+  pid: number,
+  isSuccessor: boolean,
+  listen: SocketAdapter["listen"],
+  openProc: () => { link(path: string): string; text(path: string): string },
+): Activation {
+  let sockets: ActivatedSocket[] | undefined;
+  const listeners = new Map<number, Listener>();
+  const attempt = (read: (path: string) => string) => (path: string) => {
+    try {
+      return read(path);
+    } catch {
+      return undefined;
+    }
+  };
+  function find(): ActivatedSocket[] {
+    const count = countActivated(env, pid, isSuccessor);
+    if (count === 0) return [];
+    const proc = openProc();
+    return activatedSockets(count, env.LISTEN_FDNAMES, { link: attempt(proc.link), text: attempt(proc.text) });
+  }
+  return {
+    get activated() {
+      return sockets ??= find();
+    },
+    async listen(server, source) {
+      const listener = await listen(server, source);
+      if ("fd" in source) listeners.set(source.fd, listener);
+      return listener;
+    },
+    // A number that was closed may be somebody else's by now.
+    inherit: () =>
+      (sockets ??= find()).map(({ fd }) => {
+        const listener = listeners.get(fd);
+        return listener === undefined || listener.isOpen ? fd : "ignore";
+      }),
+  };
+}

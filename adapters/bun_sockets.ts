@@ -1,0 +1,71 @@
+/** Listening sockets on Bun. */
+import type { Server } from "node:net";
+import type { Libc, Listener, ListenSource } from "../core/socket_adapter.ts";
+import type { BindableServer } from "../core/token.ts";
+import { CALLS, openFirst, withoutLibc } from "./libc.ts";
+import { addressOf, startListening } from "./node_sockets.ts";
+
+/** What Bun's http.Server hides: the options that it was made with. */
+function secrets(server: object): { tls?: unknown; options?: object } {
+  return Object.fromEntries(
+    Object.getOwnPropertySymbols(server).map((symbol) => [symbol.description, (server as Record<symbol, unknown>)[symbol]]),
+  );
+}
+
+/**
+ * Makes a server of the application's listen by way of a net.Server in front of it: Bun's http.Server takes neither a handle nor a
+ * file descriptor (it listens on a port of its own choice instead), but it serves the connections that it is told of.
+ */
+export async function listenInFront(server: BindableServer, source: ListenSource): Promise<Listener> {
+  const { allowHalfOpen = true, pauseOnConnect = false } = server as { allowHalfOpen?: boolean; pauseOnConnect?: boolean };
+  let target = server;
+  const accept = (socket: unknown) => void target.emit("connection", socket);
+  let front: Server;
+  if ("handle" in source) {
+    front = source.handle as Server;
+    Object.assign(front, { allowHalfOpen, pauseOnConnect, noDelay: true });
+    front.on("connection", accept);
+  }
+  const { tls, options } = secrets(server);
+  if (tls && "keepAliveTimeout" in server) {
+    // It does no TLS for a connection that it is told of.
+    const module = await import("node:tls");
+    target = module.createServer(options ?? {}, (socket) => server.emit("connection", socket));
+    target.on("tlsClientError", (error, socket) => server.emit("tlsClientError", error, socket));
+  }
+  if (!("handle" in source)) {
+    const net = await import("node:net");
+    front = net.createServer({ allowHalfOpen, pauseOnConnect, noDelay: true }, accept);
+    await startListening(front, "fd" in source ? { fd: source.fd } : source.options);
+  }
+  const address = server.address;
+  server.address = () => front.listening ? front.address() : null;
+  server.emit("listening");
+  return {
+    handle: front!,
+    get isOpen() {
+      return front.listening;
+    },
+    address: addressOf(server),
+    close() {
+      server.address = address;
+      front.close();
+    },
+  };
+}
+
+/** The C library, by way of bun:ffi. */
+export async function bunLibc(): Promise<Libc | string> {
+  const name = "bun:ffi"; // Not known to the type checkers of other runtimes.
+  const ffi: BunFfi = await import(name);
+  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, args]) => [name, { args, returns: "i32" }]));
+  const library = openFirst((name) => ffi.dlopen(name, calls));
+  if (library === undefined) return withoutLibc("the C library is not found", "");
+  return { ...library.symbols, addressOf: (buffer) => BigInt(ffi.ptr(buffer)) };
+}
+
+/** What of bun:ffi is used here. */
+interface BunFfi {
+  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
+  ptr(buffer: Uint8Array): number;
+}

@@ -1,0 +1,84 @@
+/** Listening sockets on Deno. */
+import type { Libc, Listener, ListenSource, SocketFiles } from "../core/socket_adapter.ts";
+import type { BindableServer } from "../core/token.ts";
+import { CALLS, openFirst, withoutLibc } from "./libc.ts";
+import { listenDirectly } from "./node_sockets.ts";
+
+/** What of the global `Deno` is used here. */
+export interface DenoSocketsNamespace {
+  readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
+  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
+  lstatSync(path: string): { readonly isSocket: boolean | null; readonly mode: number | null };
+  chmodSync(path: string, mode: number): void;
+  linkSync(from: string, to: string): void;
+  renameSync(from: string, to: string): void;
+  removeSync(path: string): void;
+  connect(options: { transport: "unix"; path: string }): Promise<{ close(): void }>;
+}
+
+/** Makes a server of the application's listen. */
+export async function listenOnDeno(server: BindableServer, source: ListenSource): Promise<Listener> {
+  const listener = await listenDirectly(server, source);
+  return {
+    ...listener,
+    get isOpen() {
+      return listener.isOpen;
+    },
+    close() {
+      listener.close();
+      // Deno 2.9 destroys a connection after an answer that promised to keep it, when the server listens no more (resOnFinish in
+      // ext/node/polyfills/_http_server.ts): the client's next request is on its way by then.
+      Object.defineProperty(server, "listening", { value: true, configurable: true });
+    },
+  };
+}
+
+/** The C library, by way of Deno.dlopen. */
+export function denoLibc(deno: DenoSocketsNamespace, isAllowed: boolean): Libc | string {
+  if (!isAllowed) return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");
+  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]));
+  const library = openFirst((name) => deno.dlopen(name, calls));
+  if (library === undefined) return withoutLibc("the C library is not found", "");
+  return { ...library.symbols, addressOf: (buffer) => deno.UnsafePointer.value(deno.UnsafePointer.of(buffer)) };
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && error.name === "NotFound";
+}
+
+/** The operations on the paths of unix sockets. They take --allow-read and --allow-write for the folder. */
+export function denoFiles(deno: DenoSocketsNamespace, check: (path: string) => void): SocketFiles {
+  return {
+    kind(path) {
+      check(path);
+      try {
+        return deno.lstatSync(path).isSocket ? "socket" : "other";
+      } catch (error) {
+        if (isMissing(error)) return "nothing";
+        throw error;
+      }
+    },
+    mode: (path) => (deno.lstatSync(path).mode ?? 0o700) & 0o7777,
+    chmod: (path, mode) => deno.chmodSync(path, mode),
+    link: (from, to) => deno.linkSync(from, to),
+    rename: (from, to) => deno.renameSync(from, to),
+    remove(path) {
+      check(path);
+      try {
+        deno.removeSync(path);
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+    },
+  };
+}
+
+/** Does somebody accept connections on a unix socket? */
+export async function isServedOnDeno(deno: DenoSocketsNamespace, path: string): Promise<boolean> {
+  try {
+    (await deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
