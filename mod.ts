@@ -18,23 +18,29 @@
 import { detectAdapter } from "./adapters/detect.ts";
 import type { Adapter } from "./core/adapter.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
-import { createProgram } from "./core/program.ts";
+import { createProgram, type ProgramContext } from "./core/program.ts";
 import type { Token } from "./core/token.ts";
+import { createSockets } from "./sockets/sockets.ts";
 
 export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
 export type { ListenOptions } from "./core/options.ts";
+export type { Libc, Listener, ListenSource, SocketAdapter, SocketAddress, SocketFiles } from "./core/socket_adapter.ts";
 export type {
+  BindableServer,
+  BindOptions,
   CancellationToken,
   CancelReason,
   Drained,
   DrainOptions,
+  FetchHandler,
   ReloadReason,
   ShutdownReason,
   TaskFailure,
   Token,
   TrackOptions,
+  WebSocketLike,
 } from "./core/token.ts";
 
 /** What belongs to the process, not to a copy of this module: two copies must not both answer a signal. */
@@ -81,7 +87,9 @@ export function listen(options: ListenOptions = {}): Token {
     }
     return listening.token;
   }
-  const token = createProgram(adapter, options, [], () => registry.listening = undefined);
+  const { sockets } = adapter;
+  const extend = (program: ProgramContext) => sockets === undefined ? { participants: [] } : createSockets(sockets, program);
+  const token = createProgram(adapter, options, extend, () => registry.listening = undefined);
   registry.listening = { token, options };
   return token;
 }

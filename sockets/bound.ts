@@ -1,0 +1,234 @@
+import type { Clock } from "../core/adapter.ts";
+import { describeError } from "../core/error.ts";
+import type { Link, Participant } from "../core/participant.ts";
+import type { Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import type { BindableServer } from "../core/token.ts";
+import { notListening } from "./missing.ts";
+
+/** What `bind` is asked for: where to listen on TCP. */
+export interface BoundRequest {
+  /** The name of a socket that the process was started with; sd_listen_fds(3). */
+  name?: string;
+  /** What server.listen() of node:net takes. */
+  options: Readonly<Record<string, unknown>>;
+}
+
+/** The participant, and the way to bind a server. */
+export interface Bound {
+  readonly participant: Participant;
+  /** Lets a server listen, on the predecessor's socket where it has one for the same address. */
+  bind(server: BindableServer, request: BoundRequest): Promise<void>;
+  /** Was this process started with a socket at this path? */
+  isActivated(path: string): boolean;
+  /** Stops listening everywhere. */
+  close(): void;
+  /** Do we listen on this port? */
+  has(port: number): boolean;
+}
+
+/** A server of this process. */
+interface Entry {
+  readonly server: BindableServer;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Listens, from the moment that this process is in charge. */
+  listener: Listener | undefined;
+  /** The socket to listen on then, while it waits; without one it is sent. */
+  fd: number | undefined;
+  address: SocketAddress | undefined;
+}
+
+/** How long the kernel may take to close the sockets of a process that was killed, and how often to try. */
+const DYING = 5_000;
+const AGAIN = 10;
+
+/** What the predecessor has: the request that it was bound for, and the address that came of it. */
+type Offer = Map<string, SocketAddress | undefined>;
+
+/** Names what was asked for: the same in every generation, also where the kernel chose the port. */
+function keyOf({ name, options: { host, port, path } }: BoundRequest, taken: ReadonlyMap<string, unknown>): string {
+  const base = name !== undefined ? `socket ${name}` : path !== undefined ? String(path) : `${host ?? "*"}:${port}`;
+  let key = base;
+  for (let i = 2; taken.has(key) && Number(port) === 0; i++) key = `${base} #${i}`;
+  return key;
+}
+
+function parseAddress(value: unknown): SocketAddress | undefined {
+  const { address, family, port } = (value ?? {}) as Partial<SocketAddress>;
+  return typeof address === "string" && typeof family === "string" && Number.isInteger(port) && Number(port) > 0
+    ? { address, family, port: Number(port) }
+    : undefined;
+}
+
+/**
+ * The participant for servers of node's kind. Both processes have the same socket in the end, with one queue of connections, so that
+ * none can get lost between them. The new process has it when it is ready, and not before: until then it accepts nothing, and
+ * when it fails, it takes nothing with it.
+ */
+export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor: boolean): Bound {
+  const entries = new Map<string, Entry>();
+  /** In the new process: resolves when it is known what the old one has. */
+  const known = Promise.withResolvers<void>();
+  const complete = Promise.withResolvers<void>();
+  let offer: Offer = new Map();
+  let toPredecessor: Link | undefined;
+  if (!hasPredecessor) known.resolve();
+  /** In the old process: what the new one has asked for. */
+  let claimed = new Set<string>();
+  let answer = Promise.withResolvers<void>();
+  let toSuccessor: Link | undefined;
+
+  /** A server that waits does not listen yet, and only one that listens keeps its process alive. */
+  let isWaiting = hasPredecessor;
+  let release: (() => void) | undefined;
+
+  async function open(entry: Entry, source: ListenSource): Promise<void> {
+    const { server } = entry as { server: { address?: unknown } };
+    delete server.address;
+    entry.listener = await adapter.listen(entry.server, source);
+    entry.address = entry.listener.address;
+  }
+
+  /** Listens on what a process had that has just died: the kernel closes its channel first, and its sockets a moment later. */
+  async function openWhenFree(entry: Entry, source: ListenSource): Promise<void> {
+    for (const begun = clock.now();;) {
+      try {
+        return await open(entry, source);
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== "EADDRINUSE" || clock.now() - begun > DYING) throw error;
+      }
+      await new Promise<void>((resolve) => clock.timer(AGAIN, resolve));
+    }
+  }
+
+  /** Says something to the new process, and waits until it has done it. */
+  async function ask(data: object, handle?: unknown): Promise<void> {
+    answer = Promise.withResolvers();
+    answer.promise.catch(() => {});
+    await toSuccessor?.send(data, handle);
+    await answer.promise;
+  }
+
+  /** Lets a server that waits know its address already: programs tell it in their first line. */
+  function wait(key: string, entry: Entry): void {
+    entries.set(key, entry);
+    entry.server.address = () => entry.address ?? null;
+    toPredecessor?.send({ claim: key }).catch(() => {});
+    if ([...offer.keys()].every((key) => entries.has(key))) clock.timer(0, complete.resolve);
+  }
+
+  /** The socket that systemd made for a request, if there is one left. */
+  function activatedFor({ name, options: { host, port, path } }: BoundRequest): number | undefined {
+    const used = new Set([...entries.values()].map(({ fd }) => fd));
+    const free = adapter.activated.filter(({ fd }) => !used.has(fd));
+    if (name !== undefined) return free.find((socket) => socket.name === name)?.fd;
+    return free.find(({ address }) =>
+      typeof address === "string"
+        ? address === path
+        : address !== undefined && address.port === port && (host === undefined || host === address.address)
+    )?.fd;
+  }
+
+  const participant: Participant = {
+    name: "the bound servers",
+    inherit(link, offered) {
+      toPredecessor = link;
+      link.onData(async (data, handle) => {
+        const { sockets, key, next } = data as { sockets?: unknown; key?: unknown; next?: unknown };
+        if (next === true) link.send({ done: true }).catch(() => {});
+        if (Array.isArray(sockets)) {
+          offer = new Map(sockets.map(({ key, address }) => [String(key), parseAddress(address)]));
+          known.resolve();
+        }
+        const entry = entries.get(String(key));
+        if (entry === undefined || entry.listener !== undefined) return;
+        try {
+          await open(entry, entry.fd !== undefined ? { fd: entry.fd } : { handle });
+          await link.send({ done: true });
+        } catch (error) {
+          await link.send({ done: true, error: `${key}: ${describeError(error)}` }).catch(() => {});
+        }
+      });
+      offered.then(known.resolve);
+      return offered.then(() => offer.size > 0 ? complete.promise : undefined);
+    },
+    succeed(predecessor) {
+      known.resolve();
+      isWaiting = false;
+      offer = new Map();
+      release?.();
+      if (predecessor === "handed over") return;
+      // Its sockets are gone with it, but for those that we were started with.
+      for (const entry of entries.values()) {
+        if (entry.listener !== undefined) continue;
+        const source = entry.fd !== undefined
+          ? { fd: entry.fd }
+          : { options: { ...entry.options, ...(entry.address && { port: entry.address.port }) } };
+        openWhenFree(entry, source).catch((error) => entry.server.emit("error", error));
+      }
+    },
+    explain(code) {
+      const missing = [...entries].filter(([key, { listener }]) => listener?.isOpen && !claimed.has(key)).map(([key]) => key);
+      return code === "timeout" && missing.length > 0 ? notListening(missing) : undefined;
+    },
+    async offer(link) {
+      toSuccessor = link;
+      claimed = new Set();
+      const sockets = [...entries].filter(([, { listener }]) => listener?.isOpen).map(([key, { address }]) => ({
+        key,
+        address,
+      }));
+      const keys = new Set(sockets.map(({ key }) => key));
+      link.onData((data) => {
+        const { claim, done, error } = data as { claim?: unknown; done?: unknown; error?: unknown };
+        if (typeof claim === "string" && keys.has(claim)) claimed.add(claim);
+        if (done === true && error === undefined) answer.resolve();
+        else if (done === true) answer.reject(new Error(`the new process cannot listen on ${error}`));
+      });
+      if (sockets.length > 0) await link.send({ sockets });
+    },
+    async commit({ signal }) {
+      for (const key of claimed) {
+        signal.throwIfAborted();
+        const { listener, fd } = entries.get(key) as Entry;
+        // Deno 2.9 loses a socket that comes in one piece with another message: only a process that has read all is sent one.
+        await ask({ next: true });
+        await ask({ key }, fd === undefined ? listener?.handle : undefined);
+      }
+    },
+  };
+
+  return {
+    participant,
+    async bind(server, request) {
+      if (isWaiting) release ??= clock.hold();
+      await known.promise;
+      const key = keyOf(request, entries);
+      const present = entries.get(key);
+      if (present !== undefined && (present.listener === undefined || present.listener.isOpen)) {
+        throw new TypeError(`bind: this process listens on ${key} already`);
+      }
+      const { options } = request;
+      const fd = activatedFor(request);
+      const entry: Entry = { server, options, fd, listener: undefined, address: undefined };
+      if (offer.has(key)) {
+        entry.address = offer.get(key);
+        return wait(key, entry);
+      }
+      if (request.name !== undefined && fd === undefined && options.port === undefined) {
+        throw new TypeError(`bind: no socket of the name ${request.name} was handed to this process, and no port is given`);
+      }
+      entries.set(key, entry);
+      try {
+        await open(entry, fd !== undefined ? { fd } : { options });
+      } catch (error) {
+        entries.delete(key);
+        throw error;
+      }
+    },
+    isActivated: (path) => adapter.activated.some(({ address }) => address === path),
+    close() {
+      for (const { listener } of entries.values()) listener?.close();
+    },
+    has: (port) => [...entries.values()].some(({ address }) => address?.port === port),
+  };
+}

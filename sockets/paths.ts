@@ -1,0 +1,193 @@
+import type { Clock } from "../core/adapter.ts";
+import { describeError } from "../core/error.ts";
+import type { Link, Participant } from "../core/participant.ts";
+import type { SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
+import { notListening } from "./missing.ts";
+
+/** A path of a unix socket that this process serves, or is about to. */
+interface Entry {
+  readonly path: string;
+  /** The name next to it under which our socket is made, and which our server removes when it closes. */
+  readonly made: string;
+  /** Is our socket there? */
+  isMade: boolean;
+  /** Is it what is found at the path? */
+  isPlaced: boolean;
+  /** Resolves when it is, or when it will be as soon as this process is in charge. */
+  placing: Promise<void>;
+}
+
+/** The participant, and the way to get a path. */
+export interface Paths {
+  readonly participant: Participant;
+  /** Does this process serve any? */
+  readonly isServing: boolean;
+  /**
+   * The name to listen under instead of the path. When it is there, it is renamed to the path: at once, or when the predecessor
+   * that serves the path lets go.
+   */
+  reserve(path: string): Promise<string>;
+  /** Waits until the socket is at its path, or will be as soon as this process is in charge. */
+  placed(path: string): Promise<void>;
+}
+
+/** Milliseconds between two looks whether a socket is there: this part of the time that was waited already, within these. */
+const LOOK = { least: 1, most: 50, part: 0.02 };
+
+/**
+ * The longest path of a socket, in bytes, without its end; unix(7). Names next to it are longer by a dot and a pid.
+ */
+const LONGEST = 107;
+
+/**
+ * The participant for unix sockets. Every process makes a socket of its own under a private name and renames it to the path:
+ * that replaces the predecessor's in one step, so that there always is one to connect to, and what a server removes when
+ * it closes is a name that nobody uses.
+ */
+export function createPaths(
+  adapter: SocketAdapter,
+  clock: Clock,
+  pid: number,
+  signal: AbortSignal,
+  hasPredecessor: boolean,
+  warn: (line: string) => void,
+): Paths {
+  const entries = new Map<string, Entry>();
+  const known = Promise.withResolvers<void>();
+  const complete = Promise.withResolvers<void>();
+  if (!hasPredecessor) known.resolve();
+  /** In the new process: what the old one serves and has not let go of. */
+  let offered = new Set<string>();
+  let toPredecessor: Link | undefined;
+  /** In the old process: under which names the new one has made its sockets. */
+  let successors = new Map<string, string>();
+  let replaced: Entry[] = [];
+
+  /** Puts a socket at a path, with the mode of what was there. */
+  function place(files: SocketFiles, made: string, path: string): void {
+    if (files.kind(path) === "socket") files.chmod(made, files.mode(path));
+    files.rename(made, path);
+  }
+
+  async function whenMade(entry: Entry): Promise<SocketFiles | undefined> {
+    const files = await adapter.files();
+    for (const begun = clock.now(); files.kind(entry.made) !== "socket";) {
+      if (signal.aborted) return undefined;
+      const wait = Math.min(LOOK.most, Math.max(LOOK.least, (clock.now() - begun) * LOOK.part));
+      await new Promise<void>((resolve) => clock.timer(wait, resolve));
+    }
+    entry.isMade = true;
+    return files;
+  }
+
+  async function follow(entry: Entry): Promise<void> {
+    const files = await whenMade(entry);
+    if (files === undefined) return;
+    if (!offered.has(entry.path)) {
+      place(files, entry.made, entry.path);
+      entry.isPlaced = true;
+      return;
+    }
+    toPredecessor?.send({ made: entry.path, as: entry.made }).catch(() => {});
+    if ([...offered].every((path) => entries.get(path)?.isMade)) clock.timer(0, complete.resolve);
+  }
+
+  const participant: Participant = {
+    name: "the unix sockets",
+    inherit(link, isOffered) {
+      toPredecessor = link;
+      link.onData((data) => {
+        const { paths } = data as { paths?: unknown };
+        if (Array.isArray(paths)) offered = new Set(paths.filter((path) => typeof path === "string"));
+      });
+      isOffered.then(known.resolve);
+      return isOffered.then(() => offered.size > 0 ? complete.promise : undefined);
+    },
+    async succeed(predecessor) {
+      const mine = [...entries.values()].filter(({ path }) => offered.has(path));
+      offered = new Set();
+      for (const entry of mine) {
+        if (predecessor === "handed over" && entry.isMade) entry.isPlaced = true;
+        else if (entry.isMade) place(await adapter.files(), entry.made, entry.path);
+      }
+      known.resolve();
+    },
+    async offer(link) {
+      successors = new Map();
+      replaced = [];
+      const placed = [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
+      if (placed.length === 0) return;
+      link.onData((data) => {
+        const { made, as } = data as { made?: unknown; as?: unknown };
+        if (typeof made !== "string" || typeof as !== "string" || !placed.includes(made)) return;
+        // Nothing but a name next to the path may take its place.
+        if (as.startsWith(`${made}.`) && /^\d+$/.test(as.slice(made.length + 1)) && as !== `${made}.${pid}`) {
+          successors.set(made, as);
+        }
+      });
+      await link.send({ paths: placed });
+    },
+    explain(code) {
+      const missing = [...entries.values()].filter(({ path, isPlaced }) => isPlaced && !successors.has(path)).map(({ path }) =>
+        path
+      );
+      return code === "timeout" && missing.length > 0 ? notListening(missing) : undefined;
+    },
+    async commit() {
+      if (successors.size === 0) return;
+      const files = await adapter.files();
+      for (const [path, made] of successors) {
+        const entry = entries.get(path) as Entry;
+        // Kept under the name it was made under, to be put back. What our server removes in the end is just that.
+        if (files.kind(path) === "socket") files.link(path, entry.made);
+        replaced.push(entry);
+        place(files, made, path);
+      }
+    },
+    async rollback() {
+      if (successors.size === 0) return;
+      const files = await adapter.files();
+      for (const { path, made } of replaced) if (files.kind(made) === "socket") files.rename(made, path);
+      for (const made of successors.values()) files.remove(made);
+      successors = new Map();
+      replaced = [];
+    },
+    async retire() {
+      if (replaced.length === 0) return;
+      const files = await adapter.files();
+      for (const { made } of replaced) files.remove(made);
+    },
+  };
+
+  return {
+    participant,
+    get isServing() {
+      return entries.size > 0;
+    },
+    async reserve(path) {
+      const made = `${path}.${pid}`;
+      if (new TextEncoder().encode(made).length > LONGEST) {
+        throw new TypeError(`path: ${path} is too long: with ".${pid}" behind it, it must not have more than ${LONGEST} bytes`);
+      }
+      const release = clock.hold();
+      await known.promise;
+      release();
+      if (entries.has(path)) throw new TypeError(`path: ${path} is in use by this process already`);
+      const files = await adapter.files();
+      const kind = files.kind(path);
+      if (kind === "other") throw new TypeError(`path: what is at ${path} is no socket; it is not replaced`);
+      if (!offered.has(path) && kind === "socket" && await adapter.isServed(path)) {
+        throw Object.assign(new Error(`EADDRINUSE: another program serves ${path}`), { code: "EADDRINUSE" });
+      }
+      files.remove(made); // Left behind by a process of that number that was killed.
+      const entry: Entry = { path, made, isMade: false, isPlaced: false, placing: Promise.resolve() };
+      entries.set(path, entry);
+      entry.placing = follow(entry);
+      entry.placing.catch((error) => warn(`the socket of ${path} could not be put there: ${describeError(error)}`));
+      return made;
+    },
+    async placed(path) {
+      await entries.get(path)?.placing;
+    },
+  };
+}

@@ -1,0 +1,37 @@
+import type { WebSocketLike } from "../core/token.ts";
+
+const CLOSED = 3;
+/** RFC 6455, section 7.4.1: the endpoint is going away. */
+const GOING_AWAY = 1001;
+
+/** WebSockets that are to be told when this process retires. */
+export interface WebSockets {
+  add(socket: WebSocketLike): void;
+}
+
+/** Tells WebSockets to come back to the new process when the signal fires. */
+export function createWebSockets(signal: AbortSignal): WebSockets {
+  const sockets = new Set<WebSocketLike>();
+  /** Not every runtime tells when a socket has closed: the set is looked through when it has doubled. */
+  let limit = 1_000;
+
+  function tell(socket: WebSocketLike): void {
+    sockets.delete(socket);
+    try {
+      socket.close(GOING_AWAY, "the server is being replaced");
+    } catch {
+      // Closed meanwhile, or never opened.
+    }
+  }
+
+  signal.addEventListener("abort", () => [...sockets].forEach(tell));
+  return {
+    add(socket) {
+      if (signal.aborted) return tell(socket);
+      sockets.add(socket);
+      if (sockets.size < limit) return;
+      for (const other of sockets) if (other.readyState === CLOSED) sockets.delete(other);
+      limit = Math.max(1_000, 2 * sockets.size);
+    },
+  };
+}
