@@ -7,6 +7,7 @@ import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { pinned } from "./pinned.mjs";
 import { isAlive } from "./support/proc.ts";
+import { freePort } from "./support/port.ts";
 import { startProgram, temporaryFolder } from "./support/program.ts";
 import { type Runtime, runtimes } from "./support/runtimes.ts";
 import { until } from "./support/wait.ts";
@@ -62,7 +63,9 @@ for (const name of ["README.md", "README.zh.md"]) {
       const [, command] = /```sh\n(?:.*\n)*?((?:deno|bun|node) .*)\n```/.exec(section) ?? [];
       assert.ok(code !== undefined && command !== undefined, "the README has a program and a command to start it");
       const folder = installed(t);
-      writeFileSync(join(folder, "main.ts"), code.replace("jsr:@js0/reload-self", `${root}/mod.ts`));
+      const source = code.replace("jsr:@js0/reload-self", `${root}/mod.ts`);
+      const port = await freePort();
+      writeFileSync(join(folder, "main.ts"), source.replace("8000", String(port)));
       const bin = join(folder, "bin");
       mkdirSync(bin);
       symlinkSync(runtime.executable, join(bin, kind));
@@ -74,6 +77,7 @@ for (const name of ["README.md", "README.zh.md"]) {
       program.signal(pid);
       const next = Number(/\d+/.exec(await program.line(/generation 1/))?.[0]);
       await until("the old process to be gone", () => !isAlive(pid));
+      assert.equal(await (await fetch(`http://localhost:${port}/`)).text(), `pid ${next}, generation 1\n`);
       program.signal(next, "SIGTERM");
       await until("the new process to be gone", () => program.pids().length === 0);
       assert.deepEqual(program.lines.filter((line) => /error|failed/i.test(line)), []);

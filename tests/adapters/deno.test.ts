@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { createDenoAdapter, type DenoNamespace } from "../../adapters/deno.ts";
 import { detectAdapter } from "../../adapters/detect.ts";
 import type { PermissionState } from "../../adapters/deno_flags.ts";
+import { isElected } from "../../adapters/deno_threads.ts";
 
 interface Facts {
   os?: string;
@@ -18,7 +19,7 @@ function fakeDeno({ os = "linux", standalone = false, states = {} }: Facts): Den
     args: ["an argument"],
     mainModule: "file:///srv/a%20b.ts",
     build: { os, standalone },
-    env: { get: () => undefined, delete() {}, toObject: () => ({}) },
+    env: { get: () => undefined, set() {}, delete() {}, toObject: () => ({}) },
     permissions: { querySync: ({ name }: { name: string }) => states[name] ?? { state: "granted" } },
     Command: class {
       constructor() {
@@ -74,4 +75,17 @@ test("start-up looks at nothing that Deno loads at the first look", () => {
   assert.equal(adapter.runtime, "Deno");
   assert.equal(adapter.canReload, true);
   assert.equal(adapter.predecessor(), undefined);
+});
+
+test("of the threads of a process one is elected, and nothing but its name is left", () => {
+  const variables = new Map<string, string>();
+  const env = {
+    get: (name: string) => variables.get(name),
+    set: (name: string, value: string) => void variables.set(name, value),
+    delete: (name: string) => void variables.delete(name),
+    toObject: () => Object.fromEntries(variables),
+  };
+  assert.deepEqual(["a", "b", "c"].map((id) => isElected(env, 7, id)), [true, false, false]);
+  assert.deepEqual(env.toObject(), { RELOAD_SELF_THREAD: "7:a" });
+  assert.equal(isElected(env, 8, "d"), true, "the name came with the environment from another process");
 });

@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { allPids, hasVariable } from "./proc.ts";
 import type { Runtime } from "./runtimes.ts";
@@ -34,19 +33,28 @@ export interface StartOptions {
   /** The whole command line, instead of the above. */
   command?: readonly string[];
   stdin?: "pipe";
+  /** Descriptors of ours that the program finds from number 3 on. */
+  descriptors?: readonly number[];
   /** With a channel to the test, as a supervisor gives its programs. */
   ipc?: boolean;
+}
+
+/** What cleans up: a test, or a benchmark. */
+export interface TestScope {
+  after(cleanUp: () => unknown): void;
 }
 
 /** A program under test: all its generations. */
 export interface Program {
   readonly process: ChildProcess;
+  /** The file that `behave` writes. */
+  readonly behaviourFile: string;
   /** All that was reported so far. */
   readonly reports: readonly Report[];
   /** All other lines on stdout and stderr. */
   readonly lines: readonly string[];
-  /** Waits for a report, from the first one on. */
-  report(type: string, match?: Partial<Report> | ((report: Report) => boolean)): Promise<Report>;
+  /** Waits for a report, from the first one on, or from a later one. */
+  report(type: string, match?: Partial<Report> | ((report: Report) => boolean), from?: number): Promise<Report>;
   /** Waits for another line. */
   line(match: RegExp): Promise<string>;
   /** Sets what the generations that start from now on do. */
@@ -65,14 +73,14 @@ export function fixture(name: string): string {
 }
 
 /** A folder of the test's own, removed at its end. */
-export function temporaryFolder(t: TestContext): string {
+export function temporaryFolder(t: TestScope): string {
   const folder = mkdtempSync(join(tmpdir(), "reload-self-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
 /** Starts a program, and sees to it that nothing of it outlives the test. */
-export function startProgram(t: TestContext, runtime: Runtime, options: StartOptions = {}): Program {
+export function startProgram(t: TestScope, runtime: Runtime, options: StartOptions = {}): Program {
   const behaviourFile = join(temporaryFolder(t), "behaviour");
   const behave = (behaviour: string) => writeFileSync(behaviourFile, behaviour);
   behave(options.behaviour ?? "run");
@@ -88,7 +96,13 @@ export function startProgram(t: TestContext, runtime: Runtime, options: StartOpt
   const child = spawn(file as string, args, {
     cwd: options.cwd,
     env: { PWD: options.cwd ?? process.cwd(), ...env },
-    stdio: [options.stdin ?? "ignore", "pipe", "pipe", ...(options.ipc ? ["ipc" as const] : [])],
+    stdio: [
+      options.stdin ?? "ignore",
+      "pipe",
+      "pipe",
+      ...(options.descriptors ?? []),
+      ...(options.ipc ? ["ipc" as const] : []),
+    ],
   });
   const pids = () => allPids().filter((pid) => hasVariable(pid, `TEST_PROGRAM=${mark}`));
   t.after(async () => {
@@ -113,7 +127,9 @@ export function startProgram(t: TestContext, runtime: Runtime, options: StartOpt
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream as NodeJS.ReadableStream }).on("line", (line) => {
       try {
-        reports.push(JSON.parse(line.startsWith("{") ? line : ""));
+        // `deno serve --parallel` says which thread wrote it.
+        const text = line.replace(/^\[serve-worker-\d+ *\] /, "");
+        reports.push(JSON.parse(text.startsWith("{") ? text : ""));
       } catch {
         lines.push(line);
       }
@@ -129,14 +145,15 @@ export function startProgram(t: TestContext, runtime: Runtime, options: StartOpt
 
   return {
     process: child,
+    behaviourFile,
     reports,
     lines,
-    report: (type, match = {}) =>
+    report: (type, match = {}, from = 0) =>
       find(
         `${type} ${typeof match === "function" ? match : JSON.stringify(match)}`,
         () =>
-          reports.find((report) =>
-            report.type === type &&
+          reports.find((report, i) =>
+            i >= from && report.type === type &&
             (typeof match === "function" ? match(report) : Object.entries(match).every(([key, value]) => report[key] === value))
           ),
       ),
