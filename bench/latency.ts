@@ -1,0 +1,74 @@
+/** From the signal to the first answer of the new process, next to a bare start of the same program. */
+import { spawn } from "node:child_process";
+import { openConnection } from "../tests/load/http1.ts";
+import { startServer } from "../tests/load/rows.ts";
+import { fixture, type TestScope } from "../tests/support/program.ts";
+import type { Runtime } from "../tests/support/runtimes.ts";
+import { isAlive } from "../tests/support/proc.ts";
+import { until } from "../tests/support/wait.ts";
+import { median } from "./statistics.ts";
+
+/** Milliseconds between two looks: more of them would take the processor from what is measured. */
+const LOOK = 2;
+const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+
+/** The generation that answers, or `undefined` where nobody does. */
+async function ask(port: number): Promise<number | undefined> {
+  try {
+    const connection = await openConnection({ port });
+    connection.write(GET);
+    const answer = await connection.answer();
+    connection.close();
+    return Number(answer.headers.get("x-generation"));
+  } catch {
+    return undefined;
+  }
+}
+
+async function firstAnswer(port: number, generation: number): Promise<void> {
+  while (await ask(port) !== generation) await new Promise((resolve) => setTimeout(resolve, LOOK));
+}
+
+/** Milliseconds, the medians of so many rounds that take turns. */
+export async function latency(
+  t: TestScope,
+  runtime: Runtime,
+  kind: "http" | "native",
+  flags: string[],
+  rounds: number,
+): Promise<{ bare: number; reload: number }> {
+  const options = { settle: 20 };
+  const server = await startServer(t, runtime, { kind, options }, { runtimeFlags: flags });
+  const port = server.target.port as number;
+  const bare: number[] = [];
+  const reload: number[] = [];
+  let current = server.first;
+  const free = await startServer(t, runtime, { kind, options }, { runtimeFlags: flags });
+  const freePort = free.target.port as number;
+  process.kill(free.first.pid, "SIGKILL");
+  await until("a free port", () => !isAlive(free.first.pid));
+  for (let i = 0; i < rounds; i++) {
+    let begun = performance.now();
+    server.program.signal(current);
+    await firstAnswer(port, current.generation + 1);
+    reload.push(performance.now() - begun);
+    const old = current;
+    current = await server.program.report("in-charge", { generation: old.generation + 1 });
+    await until(`${old.pid} to be gone`, () => !isAlive(old.pid));
+
+    begun = performance.now();
+    const child = spawn(runtime.executable, [...flags, fixture("server.ts")], {
+      env: {
+        ...process.env,
+        BEHAVIOUR: server.program.behaviourFile,
+        SERVER: JSON.stringify({ kind, ports: [freePort], options }),
+      },
+      stdio: "ignore",
+    });
+    await firstAnswer(freePort, 0);
+    bare.push(performance.now() - begun);
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
+  }
+  return { bare: median(bare), reload: median(reload) };
+}

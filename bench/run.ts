@@ -1,0 +1,142 @@
+/**
+ * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput soak`. They take about half an hour, most of it the soak;
+ * RUNTIMES=deno,bun narrows them down, RELOADS, ROUNDS and SOAK change how long they are.
+ */
+import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
+import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
+import type { TestScope } from "../tests/support/program.ts";
+import { descriptorsOf, isAlive, memoryOf } from "../tests/support/proc.ts";
+import { type Runtime, runtimes } from "../tests/support/runtimes.ts";
+import { until } from "../tests/support/wait.ts";
+import { latency } from "./latency.ts";
+import { throughput } from "./throughput.ts";
+
+const RELOADS = Number(process.env.RELOADS ?? 100);
+const ROUNDS = Number(process.env.ROUNDS ?? 21);
+const SOAK = Number(process.env.SOAK ?? 1000);
+
+const flags: Record<Runtime["kind"], string[]> = {
+  node: [],
+  deno: ["run", "--allow-all", "--quiet", "--unstable-net"],
+  bun: [],
+};
+
+let bad = 0;
+
+function print(ok: boolean, ...columns: string[]): void {
+  if (!ok) bad++;
+  console.log([ok ? "ok " : "BAD", ...columns].join("  "));
+}
+
+/** Runs a part, and cleans up behind it. */
+async function scoped(work: (t: TestScope) => Promise<void>): Promise<void> {
+  const cleanUps: (() => unknown)[] = [];
+  try {
+    await work({ after: (cleanUp) => void cleanUps.push(cleanUp) });
+  } finally {
+    for (const cleanUp of cleanUps.reverse()) await cleanUp();
+  }
+}
+
+const parts: Record<string, () => Promise<void>> = {
+  async load() {
+    for (const row of rowsOf(runtimes)) {
+      for (const crash of [false, true]) {
+        await scoped(async (t) => {
+          const begun = performance.now();
+          const tallies = await runRow(t, row, { reloads: RELOADS, crash, settle: 500 });
+          const seconds = (performance.now() - begun) / 1000;
+          for (const [kind, tally] of tallies) {
+            const rate = `${Math.round(tally.connections / seconds)} new connections/s`;
+            const name = `${row.name}, ${kind}${crash ? ", every second one crashes" : ""}`.padEnd(56);
+            print(failureCount(tally) === 0, name, describeTally(tally).replace(/, generations.*/, ""), rate);
+          }
+        });
+      }
+    }
+  },
+
+  async latency() {
+    for (const runtime of runtimes) {
+      for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", "native"] as const) {
+        await scoped(async (t) => {
+          const { bare, reload } = await latency(t, runtime, kind, flags[runtime.kind], ROUNDS);
+          const name = `${runtime.name} ${kind}`.padEnd(16);
+          const ratio = reload / bare;
+          print(
+            ratio <= 1.15,
+            name,
+            `bare start ${bare.toFixed(1)} ms`,
+            `reload ${reload.toFixed(1)} ms`,
+            `ratio ${ratio.toFixed(2)}`,
+          );
+        });
+      }
+    }
+  },
+
+  async throughput() {
+    for (const runtime of runtimes) {
+      for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", "native"] as const) {
+        await scoped(async (t) => {
+          const { bare, library, ratio } = await throughput(t, runtime, kind, flags[runtime.kind], ROUNDS);
+          const name = `${runtime.name} ${kind}`.padEnd(16);
+          // Bun's node:http has to be served by way of a net.Server: see adapters/bun_sockets.ts.
+          const expected = runtime.kind === "bun" && kind === "http" ? 0 : 0.99;
+          print(
+            ratio >= expected,
+            name,
+            `without ${Math.round(bare)}/s`,
+            `with ${Math.round(library)}/s`,
+            `ratio ${ratio.toFixed(3)}`,
+          );
+        });
+      }
+    }
+  },
+
+  async soak() {
+    for (const runtime of runtimes) {
+      await scoped(async (t) => {
+        const kind = runtime.kind === "node" ? "http" : "native";
+        const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 100 } });
+        const loads = [startLoad("new", target, 4), startLoad("keep", target, 4)];
+        const memory: number[] = [];
+        const descriptors: number[] = [];
+        let current = first;
+        for (let i = 1; i <= SOAK; i++) {
+          const old = current;
+          program.signal(old);
+          current = await program.report("in-charge", { generation: i });
+          await until("the old process to be gone", () => !isAlive(old.pid));
+          if (i % 50 !== 0) continue;
+          memory.push(memoryOf(current.pid));
+          descriptors.push(descriptorsOf(current.pid).filter((name) => !name.startsWith("socket:")).length);
+        }
+        const tallies = await Promise.all(loads.map((load) => load.stop()));
+        const failures = tallies.reduce((sum, tally) => sum + failureCount(tally), 0);
+        const half = memory.length >> 1;
+        const mean = (numbers: number[]) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+        const growth = mean(memory.slice(half)) / mean(memory.slice(0, half));
+        const spread = Math.max(...descriptors) - Math.min(...descriptors);
+        print(
+          failures === 0 && growth < 1.1 && spread <= 2,
+          runtime.name.padEnd(16),
+          `${SOAK} reloads, ${failures} failures`,
+          tallies.map(describeTally).join("; ").replace(/, generations[^;]*/g, ""),
+          `memory ${(mean(memory) / 2 ** 20).toFixed(1)} MiB, second half ${growth.toFixed(2)} of the first`,
+          `${Math.min(...descriptors)} to ${Math.max(...descriptors)} descriptors besides sockets`,
+        );
+      });
+    }
+  },
+};
+
+const wanted = process.argv.slice(2);
+for (const part of wanted.length > 0 ? wanted : Object.keys(parts)) {
+  const run = parts[part];
+  if (run === undefined) throw new Error(`no such benchmark: ${part}; there are ${Object.keys(parts).join(", ")}`);
+  console.log(`\n${part}`);
+  await run();
+}
+process.exitCode = bad > 0 ? 1 : 0;
