@@ -43,6 +43,7 @@ export interface DenoNamespace extends DenoSocketsNamespace {
   addSignalListener(signal: string, handler: () => void): void;
   removeSignalListener(signal: string, handler: () => void): void;
   kill(pid: number, signal: string): void;
+  readDirSync(path: string): Iterable<{ readonly name: string }>;
   readLinkSync(path: string): string;
   unrefTimer(id: unknown): void;
   exit(code: number): void;
@@ -291,6 +292,8 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       listen: activation.listen,
       files: () => Promise.resolve(denoFiles(deno, checkPath)),
       isServed: (path) => isServedOnDeno(deno, path),
+      descriptors: () =>
+        hasAll && hasProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined,
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       hasNativeServers: hasProc && mayListen(),
       libc: () => Promise.resolve(denoLibc(deno, LIBRARIES.some((path) => isGranted("ffi", { path })))),

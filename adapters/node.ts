@@ -20,6 +20,14 @@ import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_proce
 import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
 
+function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch {
+    return undefined; // No /proc, no permission, no such file: there is a less exact way for each.
+  }
+}
+
 /** How a server listens on a runtime, and how C is called. */
 export interface NodeSockets {
   listen: SocketAdapter["listen"];
@@ -55,13 +63,6 @@ export function createNodeAdapter(
 
   function findOrigin(): Origin {
     const fs = process.getBuiltinModule("node:fs");
-    const attempt = <T>(work: () => T): T | undefined => {
-      try {
-        return work();
-      } catch {
-        return undefined; // No /proc, no permission, no such file: there is a less exact way for each.
-      }
-    };
     const files: Files = { realPath: (path) => attempt(() => fs.realpathSync(path)) };
     const read = (path: string) => attempt(() => fs.readFileSync(path, "utf8"));
 
@@ -117,6 +118,7 @@ export function createNodeAdapter(
       files: async () => nodeFiles(await import("node:fs")),
       isServed,
       cutsAnswers: false,
+      descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
       hasNativeServers: libc !== undefined && process.platform === "linux",
       libc: libc ?? (() => Promise.resolve("there are no servers to steer")),
     },

@@ -88,6 +88,8 @@ export interface SocketAdapter {
   files(): Promise<SocketFiles>;
   /** Does somebody accept connections at this path? */
   isServed(path: string): Promise<boolean>;
+  /** The descriptors of this process; `undefined` where they cannot be told. */
+  descriptors(): number[] | undefined;
   /** The C library, or why it cannot be called. */
   libc(): Promise<Libc | string>;
   /** Does a session of node:http2 that is closed end before its last answer is sent? */

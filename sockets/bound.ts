@@ -74,6 +74,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   if (!hasPredecessor) known.resolve();
   /** In the old process: what the new one has asked for. */
   let claimed = new Set<string>();
+  let hasRead = Promise.withResolvers<void>();
   let answer = Promise.withResolvers<void>();
   let toSuccessor: Link | undefined;
 
@@ -133,8 +134,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     inherit(link, offered) {
       toPredecessor = link;
       link.onData(async (data, handle) => {
-        const { sockets, key, next } = data as { sockets?: unknown; key?: unknown; next?: unknown };
-        if (next === true) link.send({ done: true }).catch(() => {});
+        const { sockets, key } = data as { sockets?: unknown; key?: unknown };
         if (Array.isArray(sockets)) {
           offer = new Map(sockets.map(({ key, address }) => [String(key), parseAddress(address)]));
           known.resolve();
@@ -148,8 +148,12 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
           await link.send({ done: true, error: `${key}: ${describeError(error)}` }).catch(() => {});
         }
       });
-      offered.then(known.resolve);
-      return offered.then(() => offer.size > 0 ? complete.promise : undefined);
+      return offered.then(() => {
+        known.resolve();
+        if (offer.size === 0) return;
+        link.send({ read: true }).catch(() => {});
+        return complete.promise;
+      });
     },
     succeed(predecessor) {
       known.resolve();
@@ -173,13 +177,15 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     async offer(link) {
       toSuccessor = link;
       claimed = new Set();
+      hasRead = Promise.withResolvers();
       const sockets = [...entries].filter(([, { listener }]) => listener?.isOpen).map(([key, { address }]) => ({
         key,
         address,
       }));
       const keys = new Set(sockets.map(({ key }) => key));
       link.onData((data) => {
-        const { claim, done, error } = data as { claim?: unknown; done?: unknown; error?: unknown };
+        const { claim, done, error, read } = data as { claim?: unknown; done?: unknown; error?: unknown; read?: unknown };
+        if (read === true) hasRead.resolve();
         if (typeof claim === "string" && keys.has(claim)) claimed.add(claim);
         if (done === true && error === undefined) answer.resolve();
         else if (done === true) answer.reject(new Error(`the new process cannot listen on ${error}`));
@@ -187,11 +193,11 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       if (sockets.length > 0) await link.send({ sockets });
     },
     async commit({ signal }) {
+      // Deno 2.9 loses a socket that comes in one piece with another message: only a process that has read all is sent one.
+      if (claimed.size > 0) await hasRead.promise;
       for (const key of claimed) {
         signal.throwIfAborted();
         const { listener, fd } = entries.get(key) as Entry;
-        // Deno 2.9 loses a socket that comes in one piece with another message: only a process that has read all is sent one.
-        await ask({ next: true });
         await ask({ key }, fd === undefined ? listener?.handle : undefined);
       }
     },

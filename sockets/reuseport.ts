@@ -100,11 +100,16 @@ function colons(address: Uint8Array): string {
   return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");
 }
 
-/** All TCP sockets of this process that listen, whichever thread or library opened them. */
-export function ownListeners(libc: Libc): OwnListener[] {
+/** All descriptors that there can be, for a process that may not look. */
+function allDescriptors(libc: Libc): number[] {
   const size = /^FDSize:\s*(\d+)/m.exec(readProc(libc, "/proc/self/status", (read) => read.includes("\nFDSize:\t")));
+  return Array.from({ length: Number(size?.[1] ?? 1024) }, (_, fd) => fd);
+}
+
+/** All TCP sockets of this process that listen, whichever thread or library opened them. */
+export function ownListeners(libc: Libc, descriptors: readonly number[] = allDescriptors(libc)): OwnListener[] {
   const found: OwnListener[] = [];
-  for (let fd = 0; fd < Number(size?.[1] ?? 1024); fd++) {
+  for (const fd of descriptors) {
     if (option(libc, fd, SO_ACCEPTCONN) !== 1) continue;
     const address = new Uint8Array(128);
     const length = new Uint8Array(new Uint32Array([address.length]).buffer);

@@ -27,6 +27,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext): 
   const paths = createPaths(adapter, clock, pid, token.signal, hasPredecessor, (message) => emit({ type: "warning", message }));
   const steering = createSteering({
     clock,
+    descriptors: adapter.descriptors,
     async libc() {
       if (!adapter.hasNativeServers) return undefined;
       const libc = await adapter.libc();

@@ -22,6 +22,8 @@ interface Group {
 /** What steering needs. */
 export interface SteeringOptions {
   clock: Clock;
+  /** The descriptors of this process, where they can be told. */
+  descriptors(): number[] | undefined;
   /** The C library, why it cannot be called, or nothing where there is nothing to steer. */
   libc(): Promise<Libc | string | undefined>;
   /** Is this port bound by `token.bind()`? Its socket is handed over. */
@@ -42,7 +44,7 @@ export interface Steering {
  * sockets of its own on the same addresses; which of them gets a connection is decided by a program in the kernel: the old one's
  * until the new process is ready, the new one's from then on.
  */
-export function createSteering({ clock, libc: load, isBound, warn }: SteeringOptions): Steering {
+export function createSteering({ clock, descriptors, libc: load, isBound, warn }: SteeringOptions): Steering {
   let libc: Libc | undefined;
   let groups = new Map<string, Group>();
   let blocked: OwnListener[] = [];
@@ -62,7 +64,7 @@ export function createSteering({ clock, libc: load, isBound, warn }: SteeringOpt
 
   /** The groups that this process listens in. */
   function look(libc: Libc): void {
-    const listeners = ownListeners(libc).filter(({ port }) => !isBound(port));
+    const listeners = ownListeners(libc, descriptors()).filter(({ port }) => !isBound(port));
     blocked = listeners.filter(({ reusePort }) => !reusePort);
     hasServers = blocked.length < listeners.length;
     groups = new Map();
@@ -144,7 +146,7 @@ export function createSteering({ clock, libc: load, isBound, warn }: SteeringOpt
   async function tidy(): Promise<void> {
     const loaded = await load();
     if (typeof loaded !== "object") return;
-    for (const { fd, reusePort } of ownListeners(loaded)) if (reusePort) unsteer(loaded, fd);
+    for (const { fd, reusePort } of ownListeners(loaded, descriptors())) if (reusePort) unsteer(loaded, fd);
   }
 
   const participant: Participant = {

@@ -136,6 +136,7 @@ test("nobody gets a connection before the commit but the old process, and nobody
           },
           hold: () => () => {},
         },
+        descriptors: () => undefined,
         libc: () => Promise.resolve(libc),
         isBound: () => false,
         warn: (line) => warnings.push(line),

@@ -153,7 +153,12 @@ if (deno !== undefined) {
     const runtimeFlags = [...restricted, `--allow-run=${deno.executable}`];
     const server = await startServer(t, deno, { kind: "native", options: { settle: 100 } }, { runtimeFlags });
     let current = server.first;
-    for (let i = 1; i <= 2; i++) current = await reload(server, current);
+    for (let i = 1; i <= 2; i++) {
+      const old = current;
+      current = await reload(server, old);
+      // Until then a connection may still go to the old one, and be lost with it: that is what is told.
+      await until("the old process to be gone", () => !isAlive(old.pid));
+    }
     const told = server.program.lines.filter((line) => line.includes("--allow-ffi"));
     assert.equal(told.filter((line) => line.includes(`process ${server.first.pid}`)).length, 1);
     assert.match(told[0] as string, /a reload may lose some.*Add --allow-ffi/);
