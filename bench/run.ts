@@ -109,7 +109,7 @@ const parts: Record<string, () => Promise<void>> = {
           program.signal(old);
           current = await program.report("in-charge", { generation: i });
           await until("the old process to be gone", () => !isAlive(old.pid));
-          if (i % 50 !== 0) continue;
+          if (i % Math.max(1, Math.floor(SOAK / 20)) !== 0) continue;
           memory.push(memoryOf(current.pid));
           descriptors.push(descriptorsOf(current.pid).filter((name) => !name.startsWith("socket:")).length);
         }
