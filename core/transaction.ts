@@ -63,12 +63,12 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   function fail(error: ReloadError): void {
     if (over) return;
     over = true;
+    // At once: the application may end this process before anything that is awaited here goes on.
+    child?.kill();
     for (const participant of participants) {
       const more = participant.explain?.(error.code);
       if (more !== undefined) error.message += `; ${more}`;
     }
-    // At once: the application may end this process before anything that is awaited here goes on.
-    child?.kill();
     failure.reject(error);
     failed.abort(error);
   }
