@@ -99,7 +99,7 @@ const parts: Record<string, () => Promise<void>> = {
     for (const runtime of runtimes) {
       await scoped(async (t) => {
         const kind = runtime.kind === "node" ? "http" : "native";
-        const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 100 } });
+        const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 500 } });
         const loads = [startLoad("new", target, 4), startLoad("keep", target, 4)];
         const memory: number[] = [];
         const descriptors: number[] = [];
