@@ -1,11 +1,15 @@
 import { PROTOCOL } from "../core/messages.ts";
-import { LEADER } from "./deno_threads.ts";
+import { ELECTION } from "./deno_threads.ts";
 
 /** The variable that tells a new process that it is a successor: the protocol's version and the generation. */
 const VARIABLE = "RELOAD_SELF";
 
-/** Variables that belong to one start of a process and must not reach the next: ours, and those of the runtimes' channels. */
-export const HANDSHAKE_VARIABLES: readonly string[] = [VARIABLE, LEADER, "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
+const OURS = [VARIABLE, "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
+
+/** Does a variable belong to one start of a process, so that it must not reach the next? Ours, and those of the runtimes' channels. */
+export function isOfOneStart(name: string): boolean {
+  return OURS.includes(name) || name.startsWith(ELECTION);
+}
 
 /** What the old process puts into the environment of the new one. */
 export function handshake(generation: number): Record<string, string> {

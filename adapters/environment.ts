@@ -1,4 +1,4 @@
-import { HANDSHAKE_VARIABLES } from "./arrival.ts";
+import { isOfOneStart } from "./arrival.ts";
 
 /** Variables of a process. */
 export type Environment = Record<string, string | undefined>;
@@ -27,7 +27,7 @@ export function successorEnvironment(history: EnvironmentHistory): Environment {
     for (const name of loaded.keys()) if (!current.has(name)) env.delete(name);
     for (const [name, value] of current) if (loaded.get(name) !== value) env.set(name, value);
   }
-  for (const name of HANDSHAKE_VARIABLES) env.delete(name);
+  for (const name of env.keys()) if (isOfOneStart(name)) env.delete(name);
   return Object.fromEntries(env);
 }
 

@@ -88,4 +88,6 @@ test("of the threads of a process one is elected, and nothing but its name is le
   assert.deepEqual(["a", "b", "c"].map((id) => isElected(env, 7, id)), [true, false, false]);
   assert.deepEqual(env.toObject(), { RELOAD_SELF_THREAD: "7:a" });
   assert.equal(isElected(env, 8, "d"), true, "the name came with the environment from another process");
+  env.set("RELOAD_SELF_THREAD_CHOOSING_8_e", "1");
+  assert.equal(isElected(env, 9, "f"), true, "a thread of another process was choosing when this one was started");
 });
