@@ -1,5 +1,6 @@
 /** The sockets that systemd, or another process that does as it does, starts a process with; sd_listen_fds(3). */
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
 
 /** A socket that this process was started with. */
@@ -88,18 +89,15 @@ export function createActivation(
 ): Activation {
   let sockets: ActivatedSocket[] | undefined;
   const listeners = new Map<number, Listener>();
-  const attempt = (read: (path: string) => string) => (path: string) => {
-    try {
-      return read(path);
-    } catch {
-      return undefined;
-    }
-  };
+
   function find(): ActivatedSocket[] {
     const count = countActivated(env, pid, isSuccessor);
     if (count === 0) return [];
     const proc = openProc();
-    return activatedSockets(count, env.LISTEN_FDNAMES, { link: attempt(proc.link), text: attempt(proc.text) });
+    return activatedSockets(count, env.LISTEN_FDNAMES, {
+      link: (path) => attempt(() => proc.link(path)),
+      text: (path) => attempt(() => proc.text(path)),
+    });
   }
   return {
     get activated() {

@@ -3,6 +3,7 @@ import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
 import { createActivation } from "./activation.ts";
 import { takeGeneration } from "./arrival.ts";
+import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
 import {
   asCommandLine,
@@ -75,12 +76,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
   const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
   const files: Files = {
     realPath(path) {
-      if (!isGranted("read", { path })) return undefined;
-      try {
-        return deno.realPathSync(path);
-      } catch {
-        return undefined;
-      }
+      return isGranted("read", { path }) ? attempt(() => deno.realPathSync(path)) : undefined;
     },
   };
   const cwd = typedDirectory(loaded.PWD, deno.cwd(), files);
@@ -96,11 +92,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
   }
 
   function read(name: string): string | undefined {
-    try {
-      return deno.readTextFileSync(`/proc/self/${name}`);
-    } catch {
-      return undefined;
-    }
+    return attempt(() => deno.readTextFileSync(`/proc/self/${name}`));
   }
 
   function parseOrigin(cmdline: string | undefined, environ: string | undefined): Origin {
@@ -295,8 +287,9 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       descriptors: () =>
         hasAll && hasProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined,
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
-      hasNativeServers: hasProc && mayListen(),
-      libc: () => Promise.resolve(denoLibc(deno, LIBRARIES.some((path) => isGranted("ffi", { path })))),
+      libc: hasProc && mayListen()
+        ? () => Promise.resolve(denoLibc(deno, LIBRARIES.some((path) => isGranted("ffi", { path }))))
+        : undefined,
     },
   };
 }

@@ -3,6 +3,7 @@ import { ReloadError } from "../core/error.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
 import { createActivation } from "./activation.ts";
 import { takeGeneration } from "./arrival.ts";
+import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
 import {
   asCommandLine,
@@ -19,14 +20,6 @@ import { nodeFiles } from "./node_files.ts";
 import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_process.ts";
 import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
-
-function attempt<T>(work: () => T): T | undefined {
-  try {
-    return work();
-  } catch {
-    return undefined; // No /proc, no permission, no such file: there is a less exact way for each.
-  }
-}
 
 /** How a server listens on a runtime, and how C is called. */
 export interface NodeSockets {
@@ -119,8 +112,7 @@ export function createNodeAdapter(
       isServed,
       cutsAnswers: false,
       descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
-      hasNativeServers: libc !== undefined && process.platform === "linux",
-      libc: libc ?? (() => Promise.resolve("there are no servers to steer")),
+      libc: process.platform === "linux" ? libc : undefined,
     },
   };
 }

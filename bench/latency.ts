@@ -25,28 +25,33 @@ async function ask(port: number): Promise<number | undefined> {
   }
 }
 
-async function firstAnswer(port: number, generation: number): Promise<void> {
-  while (await ask(port) !== generation) await new Promise((resolve) => setTimeout(resolve, LOOK));
-}
-
 /** Milliseconds, the medians of so many rounds that take turns. */
 export async function latency(
   t: TestScope,
   runtime: Runtime,
   kind: "http" | "native",
-  flags: string[],
   rounds: number,
 ): Promise<{ bare: number; reload: number }> {
   const options = { settle: 20 };
-  const server = await startServer(t, runtime, { kind, options }, { runtimeFlags: flags });
+  const server = await startServer(t, runtime, { kind, options });
   const port = server.target.port as number;
   const bare: number[] = [];
   const reload: number[] = [];
   let current = server.first;
-  const free = await startServer(t, runtime, { kind, options }, { runtimeFlags: flags });
+  const free = await startServer(t, runtime, { kind, options });
   const freePort = free.target.port as number;
   process.kill(free.first.pid, "SIGKILL");
   await until("a free port", () => !isAlive(free.first.pid));
+
+  /** Asks both ports in turns, for the running server answers in both cases, and shares the machine with the one that starts. */
+  async function firstAnswer(wanted: number, generation: number): Promise<void> {
+    for (;;) {
+      const [running, started] = [await ask(port), await ask(freePort)];
+      if ((wanted === port ? running : started) === generation) return;
+      await new Promise((resolve) => setTimeout(resolve, LOOK));
+    }
+  }
+
   for (let i = 0; i < rounds; i++) {
     let begun = performance.now();
     server.program.signal(current);
@@ -57,7 +62,7 @@ export async function latency(
     await until(`${old.pid} to be gone`, () => !isAlive(old.pid));
 
     begun = performance.now();
-    const child = spawn(runtime.executable, [...flags, fixture("server.ts")], {
+    const child = spawn(runtime.executable, [...runtime.flags, fixture("server.ts")], {
       env: {
         ...process.env,
         BEHAVIOUR: server.program.behaviourFile,

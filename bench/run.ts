@@ -6,7 +6,7 @@ import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
 import type { TestScope } from "../tests/support/program.ts";
 import { descriptorsOf, isAlive, memoryOf } from "../tests/support/proc.ts";
-import { type Runtime, runtimes } from "../tests/support/runtimes.ts";
+import { runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
 import { latency } from "./latency.ts";
 import { throughput } from "./throughput.ts";
@@ -14,12 +14,6 @@ import { throughput } from "./throughput.ts";
 const RELOADS = Number(process.env.RELOADS ?? 100);
 const ROUNDS = Number(process.env.ROUNDS ?? 21);
 const SOAK = Number(process.env.SOAK ?? 1000);
-
-const flags: Record<Runtime["kind"], string[]> = {
-  node: [],
-  deno: ["run", "--allow-all", "--quiet", "--unstable-net"],
-  bun: [],
-};
 
 let bad = 0;
 
@@ -58,9 +52,9 @@ const parts: Record<string, () => Promise<void>> = {
 
   async latency() {
     for (const runtime of runtimes) {
-      for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", "native"] as const) {
+      for (const kind of runtime.servers) {
         await scoped(async (t) => {
-          const { bare, reload } = await latency(t, runtime, kind, flags[runtime.kind], ROUNDS);
+          const { bare, reload } = await latency(t, runtime, kind, ROUNDS);
           const name = `${runtime.name} ${kind}`.padEnd(16);
           const ratio = reload / bare;
           print(
@@ -77,9 +71,9 @@ const parts: Record<string, () => Promise<void>> = {
 
   async throughput() {
     for (const runtime of runtimes) {
-      for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", "native"] as const) {
+      for (const kind of runtime.servers) {
         await scoped(async (t) => {
-          const { bare, library, ratio } = await throughput(t, runtime, kind, flags[runtime.kind], ROUNDS);
+          const { bare, library, ratio } = await throughput(t, runtime, kind, ROUNDS);
           const name = `${runtime.name} ${kind}`.padEnd(16);
           // Bun's node:http has to be served by way of a net.Server: see adapters/bun_sockets.ts.
           const expected = runtime.kind === "bun" && kind === "http" ? 0 : 0.99;

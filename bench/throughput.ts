@@ -53,12 +53,11 @@ export async function throughput(
   t: TestScope,
   runtime: Runtime,
   kind: "http" | "native",
-  runtimeFlags: string[],
   rounds: number,
 ): Promise<{ bare: number; library: number; ratio: number }> {
   const servers = [
-    await startServer(t, runtime, { kind, bare: true }, { runtimeFlags }),
-    await startServer(t, runtime, { kind }, { runtimeFlags }),
+    await startServer(t, runtime, { kind, bare: true }),
+    await startServer(t, runtime, { kind }),
   ] as const;
   const rates: [number[], number[]] = [[], []];
   for (let i = 0; i < rounds * WINDOWS_PER_ROUND; i++) {

@@ -90,10 +90,11 @@ export interface SocketAdapter {
   isServed(path: string): Promise<boolean>;
   /** The descriptors of this process; `undefined` where they cannot be told. */
   descriptors(): number[] | undefined;
-  /** The C library, or why it cannot be called. */
-  libc(): Promise<Libc | string>;
+  /**
+   * The C library, or why it cannot be called. Only where a server can listen that is not node's own, and that no handle can be
+   * given to: Deno.serve, Bun.serve.
+   */
+  readonly libc?: (() => Promise<Libc | string>) | undefined;
   /** Does a session of node:http2 that is closed end before its last answer is sent? */
   readonly cutsAnswers: boolean;
-  /** Can a server listen here that is not node's own, and that no handle can be given to (Deno.serve, Bun.serve)? */
-  readonly hasNativeServers: boolean;
 }

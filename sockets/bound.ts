@@ -4,6 +4,7 @@ import type { Link, Participant } from "../core/participant.ts";
 import type { Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { notListening } from "./missing.ts";
+import { pause } from "./pause.ts";
 
 /** What `bind` is asked for: where to listen on TCP. */
 export interface BoundRequest {
@@ -97,7 +98,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       } catch (error) {
         if ((error as { code?: unknown }).code !== "EADDRINUSE" || clock.now() - begun > DYING) throw error;
       }
-      await new Promise<void>((resolve) => clock.timer(AGAIN, resolve));
+      await pause(clock, AGAIN);
     }
   }
 
@@ -171,8 +172,8 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       }
     },
     explain(code) {
-      const missing = [...entries].filter(([key, { listener }]) => listener?.isOpen && !claimed.has(key)).map(([key]) => key);
-      return code === "timeout" && missing.length > 0 ? notListening(missing) : undefined;
+      const missing = [...entries].filter(([key, { listener }]) => listener?.isOpen && !claimed.has(key));
+      return notListening(code, missing.map(([key]) => key));
     },
     async offer(link) {
       toSuccessor = link;

@@ -3,7 +3,7 @@
  */
 import type { Clock } from "../core/adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import { createSessions, type Session } from "./goaway.ts";
+import { createSessions, FRESH, type Session } from "./goaway.ts";
 
 /** A socket of node:net or node:tls, as far as it matters here. */
 interface Connection {
@@ -16,7 +16,6 @@ interface Connection {
    */
   readonly _httpMessage?: object | null;
   readonly alpnProtocol?: string | false | null;
-  readonly destroyed: boolean;
   once(event: "close", listener: () => void): unknown;
   end(): unknown;
   destroy(): unknown;
@@ -55,8 +54,8 @@ export interface Drain {
   finish(settings: DrainSettings): Promise<number>;
 }
 
-/** How long a connection may say nothing at first: browsers open some in advance. */
-const FRESH = 5_000;
+/** How long a client may take to close its side. */
+const CLOSING = 5_000;
 /** How often the connections are looked at. */
 const LOOK = 50;
 
@@ -149,7 +148,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     if (now - state.since < (isFresh ? Math.max(FRESH, settle) : settle)) return;
     state.ending = true;
     connection.end();
-    const stop = clock.timer(FRESH, () => connection.destroy());
+    const stop = clock.timer(CLOSING, () => connection.destroy());
     connection.once("close", stop);
   }
 

@@ -27,9 +27,8 @@ export interface Sessions {
 }
 
 const NO_ERROR = 0;
-/** How long a session may be without a stream at first. The first one may be about to be sent. */
-const FRESH = 5_000;
-
+/** How long a client may say nothing at first: its first request may be about to be sent, and browsers open connections in advance. */
+export const FRESH = 5_000;
 /** How long the end of the last answer may take to be sent where the runtime does not wait for it. */
 const SENDING = 50;
 

@@ -3,6 +3,7 @@ import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
 import type { SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
 import { notListening } from "./missing.ts";
+import { pause, untilNextLook } from "./pause.ts";
 
 /** A path of a unix socket that this process serves, or is about to. */
 interface Entry {
@@ -30,9 +31,6 @@ export interface Paths {
   /** Waits until the socket is at its path, or will be as soon as this process is in charge. */
   placed(path: string): Promise<void>;
 }
-
-/** Milliseconds between two looks whether a socket is there: this part of the time that was waited already, within these. */
-const LOOK = { least: 1, most: 50, part: 0.02 };
 
 /**
  * The longest path of a socket, in bytes, without its end; unix(7). Names next to it are longer by a dot and a pid.
@@ -73,8 +71,7 @@ export function createPaths(
     const files = await adapter.files();
     for (const begun = clock.now(); files.kind(entry.made) !== "socket";) {
       if (signal.aborted) return undefined;
-      const wait = Math.min(LOOK.most, Math.max(LOOK.least, (clock.now() - begun) * LOOK.part));
-      await new Promise<void>((resolve) => clock.timer(wait, resolve));
+      await pause(clock, untilNextLook(clock, begun));
     }
     entry.isMade = true;
     return files;
@@ -128,10 +125,8 @@ export function createPaths(
       await link.send({ paths: placed });
     },
     explain(code) {
-      const missing = [...entries.values()].filter(({ path, isPlaced }) => isPlaced && !successors.has(path)).map(({ path }) =>
-        path
-      );
-      return code === "timeout" && missing.length > 0 ? notListening(missing) : undefined;
+      const missing = [...entries.values()].filter(({ path, isPlaced }) => isPlaced && !successors.has(path));
+      return notListening(code, missing.map(({ path }) => path));
     },
     async commit() {
       if (successors.size === 0) return;

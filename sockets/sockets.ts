@@ -29,8 +29,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext): 
     clock,
     descriptors: adapter.descriptors,
     async libc() {
-      if (!adapter.hasNativeServers) return undefined;
-      const libc = await adapter.libc();
+      const libc = await adapter.libc?.();
       // Where all that is known of is bound, there is nothing to lose.
       return typeof libc === "string" && drains.size > 0 && !hasFetch ? undefined : libc;
     },

@@ -3,10 +3,11 @@ import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { notListening } from "./missing.ts";
+import { pause, untilNextLook } from "./pause.ts";
 import { countListeners, hasWaiting, type OwnListener, ownListeners, steer, takeAway, unsteer } from "./reuseport.ts";
 
-/** Milliseconds between two looks whether the new process listens: this part of the time it has had already, within these. */
-const LOOK = { least: 1, most: 50, part: 0.02 };
+/** Milliseconds between two looks whether a server has accepted what waits for it. */
+const LOOK = 1;
 /** How long a socket that may have had a connection at the last moment is left with its server. */
 const GRACE = 200;
 /** How long to wait, at most, for a server to accept what is waiting, before its socket is taken away. */
@@ -89,27 +90,16 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
     return order.flatMap((i) => own[i] ?? []);
   }
 
-  /** The sockets that the new process has opened, by address, when there are some on each. */
-  function newcomers(libc: Libc): Map<string, number> | undefined {
+  /** How many sockets the new process has opened in each group. */
+  function countNew(libc: Libc): { key: string; group: Group; count: number }[] {
     const counts = countListeners(libc);
-    const found = new Map<string, number>();
-    for (const [key, { own }] of groups) {
-      const count = (counts.get(key) ?? 0) - own.length;
-      if (count <= 0) return undefined;
-      found.set(key, count);
-    }
-    return found;
+    return [...groups].map(([key, group]) => ({ key, group, count: Math.max(0, (counts.get(key) ?? 0) - group.own.length) }));
   }
 
   /** Tells the new process when it listens everywhere. */
   function watch(libc: Libc, link: Link, begun: number): void {
-    if (newcomers(libc) !== undefined) return void link.send({ complete: true }).catch(() => {});
-    const wait = Math.min(LOOK.most, Math.max(LOOK.least, (clock.now() - begun) * LOOK.part));
-    stopLooking = clock.timer(wait, () => watch(libc, link, begun));
-  }
-
-  function pause(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => clock.timer(milliseconds, resolve));
+    if (countNew(libc).every(({ count }) => count > 0)) return void link.send({ complete: true }).catch(() => {});
+    stopLooking = clock.timer(untilNextLook(clock, begun), () => watch(libc, link, begun));
   }
 
   /**
@@ -132,14 +122,14 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
       if (next === undefined) return;
       steer(libc, next.fd, i, Math.max(1, total - i));
       // With none the kernel chose among all for a moment: what came to one of ours is served by it.
-      if (stable <= 0 && !signal.aborted) await pause(GRACE);
+      if (stable <= 0 && !signal.aborted) await pause(clock, GRACE);
     }
   }
 
   /** Waits until the server has accepted what waits for it. */
   async function emptied(libc: Libc, fd: number, signal: AbortSignal): Promise<void> {
     const deadline = clock.now() + ACCEPT_TIMEOUT;
-    while (hasWaiting(libc, fd) && clock.now() < deadline && !signal.aborted) await pause(LOOK.least);
+    while (hasWaiting(libc, fd) && clock.now() < deadline && !signal.aborted) await pause(clock, LOOK);
   }
 
   /** What the predecessor's program in the kernel names is no longer so: all sockets of this process have connections alike. */
@@ -156,7 +146,7 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
       let isSteered = false;
       link.onData((data) => {
         const { addresses, complete: isComplete, orders: left } = data as Record<string, unknown>;
-        if (Array.isArray(left)) { for (const [key, order] of left) orders.set(String(key), parseOrder(order)); }
+        for (const [key, order] of Array.isArray(left) ? left : []) orders.set(String(key), parseOrder(order));
         if (Array.isArray(addresses)) isSteered = true;
         if (isComplete === true) complete.resolve();
       });
@@ -192,13 +182,9 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
       stopLooking();
       if (libc === undefined || groups.size === 0) return;
       // What the new process does not listen on stays ours to the end; it has said that it is ready like that.
-      const counts = countListeners(libc);
-      const news = new Map([...groups].map(([key, { own }]) => [key, (counts.get(key) ?? 0) - own.length]));
-      await toSuccessor?.send({
-        orders: [...groups].map(([key, { own }]) => [key, orderAfter(own.length, news.get(key) ?? 0)]),
-      });
-      for (const [key, { own }] of groups) {
-        const count = news.get(key) ?? 0;
+      const news = countNew(libc);
+      await toSuccessor?.send({ orders: news.map(({ key, group, count }) => [key, orderAfter(group.own.length, count)]) });
+      for (const { group: { own }, count } of news) {
         if (own[0] !== undefined && count > 0) steer(libc, own[0].fd, own.length, count);
       }
     },
@@ -211,11 +197,7 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
     },
     explain(code) {
       if (code === "timeout" && libc !== undefined) {
-        const counts = countListeners(libc);
-        const missing = [...groups].filter(([key, { own }]) => (counts.get(key) ?? 0) <= own.length).map(([, { name }]) =>
-          name
-        );
-        return missing.length > 0 ? notListening(missing) : undefined;
+        return notListening(code, countNew(libc).filter(({ count }) => count === 0).map(({ group }) => group.name));
       }
       if (code !== "exit" || blocked.length === 0) return undefined;
       const names = [...new Set(blocked.map(({ name }) => name))].join(", ");
@@ -238,7 +220,7 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
 
 /** The order of the new sockets of a group, when the old ones have left from the last to the first. */
 export function orderAfter(old: number, fresh: number): number[] {
-  const group = [...Array<number>(old).fill(-1), ...Array.from({ length: Math.max(0, fresh) }, (_, i) => i)];
+  const group = [...Array<number>(old).fill(-1), ...Array.from({ length: fresh }, (_, i) => i)];
   for (let i = old - 1; i >= 0; i--) {
     const last = group.pop() as number;
     if (i < group.length) group[i] = last;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { ServerSetup } from "../fixtures/server.ts";
 import { fixture, type Program, type Report, startProgram, temporaryFolder, type TestScope } from "../support/program.ts";
 import type { Runtime } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 import { type ClientKind, type Load, startLoad, type Tally, type Target } from "./load.ts";
 
 /** A server under load. */
@@ -20,17 +21,8 @@ export interface RunOptions {
   reloads: number;
   /** Does every second new process crash? */
   crash?: boolean;
-  /** Milliseconds between two reloads. */
-  pause?: number;
   settle?: number;
-  onReload?: (report: Report) => void;
 }
-
-const flags: Record<Runtime["kind"], string[]> = {
-  node: [],
-  deno: ["run", "--allow-all", "--quiet", "--unstable-net"],
-  bun: [],
-};
 
 /** The rows that every reload must survive without a failure. */
 export function rowsOf(runtimes: readonly Runtime[]): Row[] {
@@ -61,7 +53,7 @@ export interface StartServerOptions {
   /** On a unix socket of the test's own. */
   unix?: boolean;
   env?: object;
-  runtimeFlags?: string[];
+  runtimeFlags?: readonly string[];
   /** A command that starts the program. */
   wrap?: string[];
   /** Descriptors that it finds from number 3 on. */
@@ -73,7 +65,7 @@ export async function startServer(
   t: TestScope,
   runtime: Runtime,
   setup: ServerSetup,
-  { unix = false, env = {}, runtimeFlags = flags[runtime.kind], wrap = [], descriptors }: StartServerOptions = {},
+  { unix = false, env = {}, runtimeFlags = runtime.flags, wrap = [], descriptors }: StartServerOptions = {},
 ): Promise<Server> {
   const path = unix ? join(temporaryFolder(t), "server.sock") : undefined;
   const program = startProgram(t, runtime, {
@@ -90,7 +82,7 @@ export async function startServer(
 export async function runRow(
   t: TestScope,
   { runtime, setup, unix, clients }: Row,
-  { reloads, crash = false, pause = 0, settle = 300, onReload }: RunOptions,
+  { reloads, crash = false, settle = 300 }: RunOptions,
 ): Promise<Map<ClientKind, Tally>> {
   const options = { settle, drainTimeout: 20_000, ...setup.options };
   const { program, first, target } = await startServer(t, runtime, { ...setup, options }, { unix });
@@ -104,13 +96,11 @@ export async function runRow(
       program.behave(fails ? (i % 4 === 0 ? "crash" : "crash-late") : "run");
       const before = program.reports.length;
       program.signal(current);
-      const done = await program.report(fails ? "reload-fail" : "cancel", ({ pid }) => pid === current.pid, before);
+      await program.report(fails ? "reload-fail" : "cancel", ({ pid }) => pid === current.pid, before);
       if (!fails) {
         current = await program.report("in-charge", { generation: current.generation + 1 });
         await answered(loads, current.generation);
       }
-      onReload?.(done);
-      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
     }
   } finally {
     await Promise.all(loads.map(([, load]) => load.stop()));
@@ -122,7 +112,6 @@ export async function runRow(
 
 /** Every client has had to do with the new process: there was load in each generation. */
 async function answered(loads: readonly (readonly [ClientKind, Load])[], generation: number): Promise<void> {
-  const { until } = await import("../support/wait.ts");
   for (const [kind, { tally }] of loads) {
     if (kind === "websocket") continue; // They are not told which generation answers.
     await until(`a ${kind} client to be answered by generation ${generation}`, () => tally.generations.has(generation));

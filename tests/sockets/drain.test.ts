@@ -12,8 +12,7 @@ import { until } from "../support/wait.ts";
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 for (const runtime of runtimes) {
-  const kinds = runtime.kind === "node" ? ["http"] as const : ["http", "native"] as const;
-  for (const kind of kinds) {
+  for (const kind of runtime.servers) {
     test(`${runtime.name}: ${kind}: an idle connection has one more request answered, with Connection: close`, async (t) => {
       const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 2_000 } });
       const connection = await openConnection(target);

@@ -19,7 +19,7 @@ async function generationAt(path: string): Promise<number> {
 }
 
 for (const runtime of runtimes) {
-  for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", "native"] as const) {
+  for (const kind of runtime.servers) {
     test(`${runtime.name}: ${kind}: the path changes hands at once, keeps its mode, and nothing is left beside it`, async (t) => {
       const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 100 } }, { unix: true });
       const path = target.path as string;
@@ -62,7 +62,7 @@ for (const runtime of runtimes) {
       const third = startProgram(t, runtime, {
         command: [
           runtime.executable,
-          ...(runtime.kind === "deno" ? ["run", "-A", "--quiet", "--unstable-net"] : []),
+          ...runtime.flags,
           fixture("server.ts"),
         ],
         env: { SERVER: JSON.stringify({ kind, path }) },
@@ -80,7 +80,7 @@ for (const runtime of runtimes) {
     const path = join(folder, "server.sock");
     symlinkSync(victim, path);
     const program = startProgram(t, runtime, {
-      command: [runtime.executable, ...(runtime.kind === "deno" ? ["run", "-A", "--quiet"] : []), fixture("server.ts")],
+      command: [runtime.executable, ...runtime.flags, fixture("server.ts")],
       env: { SERVER: JSON.stringify({ kind: "http", path }) },
     });
     await program.line(/is no socket/);
@@ -91,7 +91,7 @@ for (const runtime of runtimes) {
   test(`${runtime.name}: a path that is too long is told at once`, async (t) => {
     const path = join(temporaryFolder(t), "x".repeat(100));
     const program = startProgram(t, runtime, {
-      command: [runtime.executable, ...(runtime.kind === "deno" ? ["run", "-A", "--quiet"] : []), fixture("server.ts")],
+      command: [runtime.executable, ...runtime.flags, fixture("server.ts")],
       env: { SERVER: JSON.stringify({ kind: "http", path }) },
     });
     await program.line(/is too long/);

@@ -102,13 +102,12 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
     const server = await startServer(t, runtime, { kind: "native", bare: true });
     const load = startLoad("new", server.target, 16);
     t.after(() => load.stop());
-    const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet", "--unstable-net"] : [];
     const setup = { kind: "native", bare: true, ports: [server.target.port] };
     let old = server.first;
     // As many as it takes: one restart loses nothing now and then.
     for (let i = 0; i < 100 && failureCount(load.tally) === 0; i++) {
       const program = startProgram(t, runtime, {
-        command: [runtime.executable, ...flags, fixture("server.ts")],
+        command: [runtime.executable, ...runtime.flags, fixture("server.ts")],
         env: { SERVER: JSON.stringify(setup) },
       });
       const next = await program.report("serving");

@@ -7,10 +7,13 @@ export interface Runtime {
   readonly executable: string;
   /** What comes between the executable and the script when nothing is restricted. */
   readonly flags: readonly string[];
+  /** The kinds of servers: node's own, and the runtime's. */
+  readonly servers: readonly ("http" | "native")[];
 }
 
 function runtime(name: keyof typeof pinned, kind: Runtime["kind"], flags: readonly string[]): Runtime {
-  return { name, kind, executable: pinned[name], flags };
+  const servers = kind === "node" ? ["http"] as const : ["http", "native"] as const;
+  return { name, kind, executable: pinned[name], flags, servers };
 }
 
 /** Every runtime and version that is promised to work. RUNTIMES=deno,bun narrows it down while developing. */
@@ -18,6 +21,6 @@ export const runtimes: readonly Runtime[] = [
   runtime("node22", "node", ["--disable-warning=ExperimentalWarning"]),
   runtime("node24", "node", []),
   runtime("node26", "node", []),
-  runtime("deno", "deno", ["run", "--allow-all", "--quiet"]),
+  runtime("deno", "deno", ["run", "--allow-all", "--quiet", "--unstable-net"]),
   runtime("bun", "bun", []),
 ].filter(({ name }) => (process.env.RUNTIMES ?? name).split(",").includes(name));

@@ -1,0 +1,14 @@
+import type { Clock } from "../core/adapter.ts";
+
+/** Resolves after so many milliseconds. */
+export function pause(clock: Clock, milliseconds: number): Promise<void> {
+  return new Promise((resolve) => clock.timer(milliseconds, resolve));
+}
+
+/** Milliseconds between two looks at something: this part of the time that was waited already, within these. */
+const LOOK = { least: 1, most: 50, part: 0.02 };
+
+/** How long to wait before looking again at what somebody else does, when that was waited for since `begun`. */
+export function untilNextLook(clock: Clock, begun: number): number {
+  return Math.min(LOOK.most, Math.max(LOOK.least, (clock.now() - begun) * LOOK.part));
+}
