@@ -20,6 +20,7 @@ import type { Adapter } from "./core/adapter.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
 import { createProgram, type ProgramContext } from "./core/program.ts";
 import type { Token } from "./core/token.ts";
+import { createService } from "./service/service.ts";
 import { createSockets } from "./sockets/sockets.ts";
 
 export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
@@ -87,8 +88,11 @@ export function listen(options: ListenOptions = {}): Token {
     }
     return listening.token;
   }
-  const { sockets } = adapter;
-  const extend = (program: ProgramContext) => sockets === undefined ? { participants: [] } : createSockets(sockets, program);
+  const { sockets, service } = adapter;
+  const extend = (program: ProgramContext) => [
+    ...(sockets === undefined ? [] : [createSockets(sockets, program)]),
+    ...(service === undefined ? [] : [createService(service, program)]),
+  ];
   const token = createProgram(adapter, options, extend, () => registry.listening = undefined);
   registry.listening = { token, options };
   return token;

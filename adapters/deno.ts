@@ -16,6 +16,7 @@ import {
 } from "./command_line.ts";
 import { type Permission, permissionFlags, PERMISSIONS, type PermissionState } from "./deno_flags.ts";
 import { isElected, type SharedVariables } from "./deno_threads.ts";
+import { denoService, type DenoServiceNamespace } from "./deno_service.ts";
 import { denoFiles, denoLibc, type DenoSocketsNamespace, isServedOnDeno, listenOnDeno } from "./deno_sockets.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
 import { LIBRARIES } from "./libc.ts";
@@ -23,7 +24,7 @@ import { inheritedChannel, type NodeProcess, startError, startSuccessor } from "
 import { platformSignals } from "./signals.ts";
 
 /** What of the global `Deno` is used here. */
-export interface DenoNamespace extends DenoSocketsNamespace {
+export interface DenoNamespace extends DenoSocketsNamespace, DenoServiceNamespace {
   readonly pid: number;
   readonly args: readonly string[];
   readonly mainModule: string;
@@ -32,24 +33,19 @@ export interface DenoNamespace extends DenoSocketsNamespace {
   readonly permissions: {
     querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState;
   };
-  readonly Command: new (
-    file: string,
-    options: { args: string[]; stdin: "null"; stdout: "piped"; stderr: "piped"; signal: AbortSignal },
-  ) => { output(): Promise<{ success: boolean; stdout: Uint8Array; stderr: Uint8Array }> };
   execPath(): string;
   cwd(): string;
   realPathSync(path: string): string;
-  statSync(path: string): { readonly isFile: boolean; readonly isDirectory: boolean; readonly mode: number | null };
-  readTextFileSync(path: string): string;
   addSignalListener(signal: string, handler: () => void): void;
   removeSignalListener(signal: string, handler: () => void): void;
   kill(pid: number, signal: string): void;
   readDirSync(path: string): Iterable<{ readonly name: string }>;
   readLinkSync(path: string): string;
-  unrefTimer(id: unknown): void;
   exit(code: number): void;
 }
 
+/** What new processes are started through where they are to be disowned. */
+const SHELL = "/bin/sh";
 /** Milliseconds between two looks whether the predecessor is still there. */
 const LOOK_INTERVAL = 500;
 
@@ -276,9 +272,13 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
         { started: origin?.started, loaded, current },
         request,
         activation.inherit(),
+        isGranted("run", { command: SHELL }) ? SHELL : undefined,
       );
     },
     exit: (code) => deno.exit(code),
+    service: isMainThread
+      ? denoService(deno, loaded, (command) => isGranted("run", { command }), checkPath, hasAll && hasProc)
+      : undefined,
     sockets: {
       activated: activation.activated,
       listen: activation.listen,

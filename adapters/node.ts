@@ -18,6 +18,7 @@ import {
 import { type Environment, parseEnviron } from "./environment.ts";
 import { nodeFiles } from "./node_files.ts";
 import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_process.ts";
+import { findShell, nodeService } from "./node_service.ts";
 import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
 
@@ -102,9 +103,11 @@ export function createNodeAdapter(
         history,
         request,
         activation.inherit(),
+        request.disown ? findShell(process) : undefined,
       );
     },
     exit: (code) => process.exit(code),
+    service: isMainThread ? nodeService(process, loaded) : undefined,
     sockets: {
       activated: activation.activated,
       listen: activation.listen,

@@ -5,6 +5,7 @@
 import type * as ChildProcessModule from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import type processModule from "node:process";
+import { DISOWN, kept, MOST_SOCKETS, statusOf } from "./keeper.ts";
 import type { Channel, ExitStatus, Predecessor, StartedProcess, StartRequest } from "../core/adapter.ts";
 import { describeError, ReloadError } from "../core/error.ts";
 import { createMailbox } from "../core/mailbox.ts";
@@ -69,13 +70,16 @@ export async function startSuccessor(
   what: CommandLine,
   cwd: string,
   history: EnvironmentHistory,
-  { env, generation }: StartRequest,
+  { env, generation, disown }: StartRequest,
   sockets: readonly (number | "ignore")[],
+  shell: string | undefined,
 ): Promise<StartedProcess> {
   const activation = activationVariables(sockets.length);
+  const keep = disown && shell !== undefined && sockets.length <= MOST_SOCKETS;
+  const started = keep ? kept(what, shell) : what;
   const variables = { ...successorEnvironment(history), ...activation, ...env, ...handshake(generation) };
   try {
-    return await startDetached(module, kill, what, cwd, variables, sockets);
+    return await startDetached(module, kill, started, cwd, variables, sockets, keep);
   } catch (cause) {
     throw startError(what.file, cwd, cause);
   }
@@ -92,25 +96,41 @@ async function startDetached(
   cwd: string,
   env: Environment,
   sockets: readonly (number | "ignore")[],
+  isKept: boolean,
 ): Promise<StartedProcess> {
-  const stdio = ["ignore" as const, "inherit" as const, "inherit" as const, ...sockets, "ipc" as const];
+  const stdio = [
+    isKept ? "pipe" as const : "ignore" as const,
+    "inherit" as const,
+    "inherit" as const,
+    ...sockets,
+    "ipc" as const,
+  ];
   const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
   child.on("error", failed.reject); // Stays: an error event without a listener would end this process.
   const { pid } = child;
   if (pid === undefined) return await failed.promise;
+  const channel = createChannel(child as ChildProcess & Endpoint);
   let running = true;
-  const exited = new Promise<ExitStatus>((resolve) => {
-    child.once("exit", (code, signal) => {
-      running = false;
-      resolve({ code, signal });
-    });
+  let disowned = false;
+  const exited = Promise.withResolvers<ExitStatus>();
+  child.once("exit", (code, signal) => {
+    running = false;
+    if (!disowned) exited.resolve(isKept ? statusOf({ code, signal }) : { code, signal });
   });
   return {
     pid,
-    channel: createChannel(child as ChildProcess & Endpoint),
-    exited,
+    channel,
+    exited: exited.promise,
+    async disown() {
+      if (!isKept || !running) return false;
+      disowned = true;
+      channel.onClose(() => exited.resolve({ code: null, signal: null }));
+      const { promise, resolve } = Promise.withResolvers<boolean>();
+      child.stdin?.write(DISOWN, (error) => resolve(!error));
+      return await promise;
+    },
     kill() {
       if (!running) return; // The number may be somebody else's by now.
       try {

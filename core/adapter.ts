@@ -1,3 +1,4 @@
+import type { ServiceAdapter } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
 
 /** How a process ended: an exit code, or the signal that ended it. */
@@ -32,6 +33,11 @@ export interface StartedProcess {
   readonly exited: Promise<ExitStatus>;
   /** Ends the process and everything in its process group at once (SIGKILL). Harmless when it is gone. */
   kill(): void;
+  /**
+   * Lets PID 1 become its parent in a moment, as far as that was asked for and is possible. How it ends is not known from then on,
+   * only that it has closed the channel. Resolves with whether that was done.
+   */
+  disown?(): Promise<boolean>;
   /** From now on neither the process nor the channel keeps this process alive. */
   release(): void;
 }
@@ -52,6 +58,8 @@ export interface StartRequest {
   env: Readonly<Record<string, string | undefined>>;
   /** The generation of the new process. */
   generation: number;
+  /** Will it have to be disowned while this process lives? */
+  disown: boolean;
   /** Fires when nobody waits for the new process any more. */
   signal: AbortSignal;
 }
@@ -93,4 +101,6 @@ export interface Adapter extends Clock {
   exit(code: number): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */
   readonly sockets?: SocketAdapter;
+  /** What a service needs: a pid file, systemd. */
+  readonly service?: ServiceAdapter;
 }

@@ -9,6 +9,7 @@
  * - `refused`: the new process said that it cannot become ready.
  * - `timeout`: the new process was not in charge within `readyTimeout`.
  * - `protocol`: the new process said something that is not understood, or closed the channel.
+ * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws it.
  * - `participant`: a part of this process could not take its step in the reload.
  */
 export type ReloadErrorCode =
@@ -20,6 +21,7 @@ export type ReloadErrorCode =
   | "refused"
   | "timeout"
   | "protocol"
+  | "pid-file"
   | "participant";
 
 /** What a {@linkcode ReloadError} knows besides its message. */

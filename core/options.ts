@@ -36,6 +36,12 @@ export interface ListenOptions {
    * new process is ready, right before it is in charge. When it throws, the reload fails.
    */
   handOver?: () => unknown;
+  /**
+   * A file that holds the pid of the process in charge, for those who signal it. It is replaced in one step, may be read by its
+   * owner only, and is removed at the end of a process that nobody has taken over from. `listen()` throws when it names another process
+   * that is running. Default: none.
+   */
+  pidFile?: string;
   /** Cancels the token when it aborts. */
   signal?: AbortSignal;
   /** Variables to set for the new process, or, where `undefined`, to remove, on top of the environment it gets anyway. */
@@ -58,6 +64,7 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
   "settle",
   "drainTimeout",
   "handOver",
+  "pidFile",
   "signal",
   "env",
   "command",
@@ -69,7 +76,7 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
 /** Throws a TypeError that names the first option that is wrong. */
 export function checkListenOptions(options: ListenOptions, adapter: Adapter): void {
   checkOptions("listen", options, KNOWN);
-  const { ready, readyTimeout, settle, drainTimeout, handOver, signal, env, command, logger, onEvent } = options;
+  const { ready, readyTimeout, settle, drainTimeout, handOver, pidFile, signal, env, command, logger, onEvent } = options;
   const seen = new Set<string>();
   for (const name of ["reloadSignals", "shutdownSignals"] as const) {
     const signals = options[name];
@@ -87,6 +94,10 @@ export function checkListenOptions(options: ListenOptions, adapter: Adapter): vo
   if (settle !== undefined && settle !== 0) checkMilliseconds("listen: settle", settle);
   if (drainTimeout !== undefined) checkMilliseconds("listen: drainTimeout", drainTimeout);
   if (handOver !== undefined && typeof handOver !== "function") fail("handOver", "a function", handOver);
+  if (pidFile !== undefined) {
+    checkText("pidFile", pidFile);
+    if (pidFile === "") fail("pidFile", "the path of a file", pidFile);
+  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) fail("signal", "an AbortSignal", signal);
   if (env !== undefined) checkEnv(env);
   if (command !== undefined) {

@@ -6,8 +6,15 @@ export interface ReloadContext {
   readonly signal: AbortSignal;
   /** The generation of the new process. */
   readonly generation: number;
-  /** The new process; `undefined` while nothing has been started. */
+  /** The new process; `undefined` while nothing has been started. Until it has said hello, it may be what was started in its place. */
   readonly pid: number | undefined;
+  /**
+   * Lets PID 1 become the parent of the new process in a moment, while this one lives. Only where an extension `disowns`, and from
+   * the commit on: how the new process ends is not known any more.
+   *
+   * @returns Whether that is possible.
+   */
+  disown(): Promise<boolean>;
 }
 
 /** A participant's own line to its namesake in the other process. */
@@ -36,6 +43,8 @@ export interface Participant {
   succeed?(predecessor: "handed over" | "gone"): void;
   /** In the new process: the reload is over. The old one has retired, or is gone. */
   over?(): void;
+  /** In a process without a predecessor: it is ready. */
+  ready?(): void;
   /** Nothing has been started yet. */
   prepare?(context: ReloadContext): void | Promise<void>;
   /** The channel to the new process is open; it has said hello, and it is not ready yet. */

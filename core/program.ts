@@ -1,4 +1,4 @@
-import type { Adapter, Clock } from "./adapter.ts";
+import type { Adapter, Clock, StartRequest } from "./adapter.ts";
 import { createCancellation } from "./cancellation.ts";
 import { describeError, ReloadError } from "./error.ts";
 import type { ReloadCause, ReloadEvent } from "./event.ts";
@@ -29,6 +29,12 @@ export interface Extension {
   readonly participants: readonly Participant[];
   /** What the token offers on its behalf. */
   readonly members?: Partial<Pick<Token, "bind" | "fetch" | "path" | "webSocket">>;
+  /** Variables to set for a new process, or, where `undefined`, to remove. */
+  readonly env?: StartRequest["env"];
+  /** Does a participant disown new processes? */
+  readonly disowns?: boolean;
+  /** Resolves when what this process has begun to listen on is listened on. */
+  begun?(): Promise<unknown>;
 }
 
 /**
@@ -40,7 +46,7 @@ export interface Extension {
 export function createProgram(
   adapter: Adapter,
   options: ListenOptions,
-  extend: (program: ProgramContext) => Extension = () => ({ participants: [] }),
+  extend: (program: ProgramContext) => readonly Extension[] = () => [],
   onDispose: () => void = () => {},
 ): Token {
   const emit = createReporter(adapter.pid, options);
@@ -81,7 +87,7 @@ export function createProgram(
   });
 
   const handOver = createHandOver(options.handOver, predecessor !== undefined, adapter);
-  const extension = extend({
+  const extensions = extend({
     pid: adapter.pid,
     clock: adapter,
     options,
@@ -89,7 +95,7 @@ export function createProgram(
     hasPredecessor: predecessor !== undefined,
     emit,
   });
-  const participants = [handOver.participant, ...extension.participants];
+  const participants = [handOver.participant, ...extensions.flatMap(({ participants }) => participants)];
 
   let succession: Succession | undefined;
   if (predecessor !== undefined) {
@@ -151,11 +157,13 @@ export function createProgram(
   function awaitReadiness(ready: "auto" | "manual" | PromiseLike<unknown>): void {
     if (ready === "manual") return;
     if (ready === "auto") {
-      if (succession === undefined) return becomeReady();
+      // Where nobody asks, a timer would only cost time.
+      if (succession === undefined && participants.every(({ ready }) => ready === undefined)) return becomeReady();
       // Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready.
       const { promise: turn, resolve } = Promise.withResolvers<void>();
       adapter.timer(0, resolve);
-      Promise.all([succession.inherited, turn]).then(becomeReady);
+      const begun = () => succession === undefined ? extensions.map((extension) => extension.begun?.()) : [];
+      Promise.all([succession?.inherited, turn]).then(() => Promise.all(begun())).then(becomeReady);
       return;
     }
     Promise.resolve(ready).then(becomeReady, async (error) => {
@@ -170,7 +178,8 @@ export function createProgram(
   function becomeReady(): void {
     if (isReady || base.isCancelled) return;
     isReady = true;
-    succession?.ready();
+    if (succession !== undefined) return succession.ready();
+    for (const participant of participants) participant.ready?.();
   }
 
   function onReloadAsked(cause: ReloadCause): void {
@@ -216,7 +225,12 @@ export function createProgram(
     transaction = beginTransaction({
       adapter,
       participants,
-      request: { command: options.command, env: options.env ?? {}, generation: next },
+      request: {
+        command: options.command,
+        env: Object.assign({}, ...extensions.map(({ env }) => env), options.env),
+        generation: next,
+        disown: extensions.some(({ disowns }) => disowns),
+      },
       readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT,
       emit,
     });
@@ -276,7 +290,7 @@ export function createProgram(
     fetch: (handler) => handler,
     path: () => Promise.reject(noSockets("path")),
     webSocket: (socket) => socket,
-    ...extension.members,
+    ...Object.assign({}, ...extensions.map(({ members }) => members)),
     reload: () => reload({ by: "call" }),
     async [Symbol.asyncDispose]() {
       base.cancel();

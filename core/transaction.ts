@@ -50,14 +50,17 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   const failed = new AbortController();
   const asked: Participant[] = [];
   let child: StartedProcess | undefined;
+  /** What it says itself: a wrapper may have been started in its place. */
+  let childPid: number | undefined;
   let committed = false;
   let over = false;
   const context: ReloadContext = {
     signal: failed.signal,
     generation,
     get pid() {
-      return child?.pid;
+      return childPid ?? child?.pid;
     },
+    disown: async () => await child?.disown?.() ?? false,
   };
 
   function fail(error: ReloadError): void {
@@ -74,8 +77,9 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   }
 
   function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
-    const who = child === undefined ? "the new process" : `the new process (pid ${child.pid})`;
-    return new ReloadError(code, `${who} ${what}`, { ...details, pid: child?.pid });
+    const { pid } = context;
+    const who = pid === undefined ? "the new process" : `the new process (pid ${pid})`;
+    return new ReloadError(code, `${who} ${what}`, { ...details, pid });
   }
 
   /** Waits for a step, but no longer than the reload has not failed. */
@@ -90,7 +94,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
         await step((async () => await take(participant))());
       } catch (cause) {
         const message = `${participant.name} could not ${name}: ${describeError(cause)}`;
-        throw new ReloadError("participant", message, { cause, pid: child?.pid });
+        throw new ReloadError("participant", message, { cause, pid: context.pid });
       }
     }
   }
@@ -111,10 +115,10 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       });
       starting = adapter.start({ ...request, signal: failed.signal });
       child = await step(starting);
-      const { pid, channel } = child;
-      emit({ type: "successor-start", pid, generation });
+      const { channel } = child;
+      emit({ type: "successor-start", pid: child.pid, generation });
       const dialogue = follow(child);
-      await step(dialogue.hello);
+      const pid = childPid = await step(dialogue.hello);
       await everyone("offer", (participant) => participant.offer?.(dialogue.link(participant), context));
       await step(dialogue.offered());
       await step(dialogue.ready);
@@ -137,7 +141,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
 
   /** Follows what the new process says, and whether it lives. */
   function follow({ channel, exited }: StartedProcess) {
-    const hello = Promise.withResolvers<void>();
+    const hello = Promise.withResolvers<number>();
     const ready = Promise.withResolvers<void>();
     const inCharge = Promise.withResolvers<void>();
     const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<[data: unknown]>()]));
@@ -151,7 +155,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
         inboxes.get(message.name)?.put(message.data);
       } else if (message?.type === "hello" && expected === "hello") {
         expected = "ready";
-        hello.resolve();
+        hello.resolve(message.pid);
       } else if (message?.type === "ready" && expected === "ready") {
         expected = "nothing";
         ready.resolve();

@@ -4,7 +4,7 @@ import type { Link, Participant } from "../core/participant.ts";
 import type { Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { notListening } from "./missing.ts";
-import { pause } from "./pause.ts";
+import { pause } from "../core/pause.ts";
 
 /** What `bind` is asked for: where to listen on TCP. */
 export interface BoundRequest {

@@ -3,7 +3,7 @@ import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
 import type { SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
 import { notListening } from "./missing.ts";
-import { pause, untilNextLook } from "./pause.ts";
+import { pause, untilNextLook } from "../core/pause.ts";
 
 /** A path of a unix socket that this process serves, or is about to. */
 interface Entry {

@@ -20,6 +20,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext): 
   const settle = options.settle ?? DEFAULT_SETTLE;
   const drains = new Map<BindableServer, { name: string; drain: Drain }>();
   const atPaths: Listener[] = [];
+  const begun: Promise<void>[] = [];
   let draining = false;
   let hasFetch = false;
 
@@ -71,6 +72,12 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext): 
   });
 
   async function bind(server: BindableServer, options: BindOptions): Promise<void> {
+    const binding = bindNow(server, options);
+    begun.push(binding.catch(() => {}));
+    await binding;
+  }
+
+  async function bindNow(server: BindableServer, options: BindOptions): Promise<void> {
     checkServer(server);
     checkBindOptions(options);
     if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
@@ -90,6 +97,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext): 
   }
 
   return {
+    begun: () => Promise.all(begun),
     participants: [settling, bound.participant, paths.participant, steering.participant],
     members: {
       bind,

@@ -3,7 +3,7 @@ import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { notListening } from "./missing.ts";
-import { pause, untilNextLook } from "./pause.ts";
+import { pause, untilNextLook } from "../core/pause.ts";
 import { countListeners, hasWaiting, type OwnListener, ownListeners, steer, takeAway, unsteer } from "./reuseport.ts";
 
 /** Milliseconds between two looks whether a server has accepted what waits for it. */

@@ -226,7 +226,7 @@ export function createWorld({ options = {}, participants = () => [], start, onEv
             world.violations.push(error);
           }
         },
-      }, () => ({ participants: participants(process) }));
+      }, () => [{ participants: participants(process) }]);
       process.token.cancelled(); // as a program does that waits for its end
     },
     signal(process, signal) {

@@ -141,7 +141,7 @@ test("nobody gets a connection before the commit but the old process, and nobody
         isBound: () => false,
         warn: (line) => warnings.push(line),
       });
-      const context = { signal: new AbortController().signal, generation: 1, pid: 1 };
+      const context = { signal: new AbortController().signal, generation: 1, pid: 1, disown: () => Promise.resolve(false) };
       await participant.prepare?.(context);
       for (let i = 0; i < fresh; i++) {
         group.push(100 + i);

@@ -64,3 +64,8 @@ export function commandLineOf(pid: number): string[] {
 export function sessionOf(pid: number): number {
   return Number(statOf(pid)?.[3]);
 }
+
+/** The parent of a process. */
+export function parentOf(pid: number): number {
+  return Number(statOf(pid)?.[1]);
+}

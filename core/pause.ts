@@ -1,4 +1,4 @@
-import type { Clock } from "../core/adapter.ts";
+import type { Clock } from "./adapter.ts";
 
 /** Resolves after so many milliseconds. */
 export function pause(clock: Clock, milliseconds: number): Promise<void> {

@@ -1,0 +1,88 @@
+import { ReloadError } from "../core/error.ts";
+import type { ServiceAdapter } from "../core/service_adapter.ts";
+import { attempt } from "./attempt.ts";
+import type { Environment } from "./environment.ts";
+import type { NodeProcess } from "./node_process.ts";
+
+/** What of the global `Deno` is used here. */
+export interface DenoServiceNamespace {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly Command: new (
+    file: string,
+    options: { args: readonly string[]; stdin: "null"; stdout: "piped"; stderr: "piped"; signal?: AbortSignal },
+  ) => { output(): Promise<{ success: boolean; code: number; stdout: Uint8Array; stderr: Uint8Array }> };
+  readTextFileSync(path: string): string;
+  writeTextFileSync(path: string, text: string, options: { mode: number; createNew: boolean }): void;
+  statSync(path: string): {
+    readonly isFile: boolean;
+    readonly isDirectory: boolean;
+    readonly mode: number | null;
+    readonly mtime: Date | null;
+  };
+  renameSync(from: string, to: string): void;
+  removeSync(path: string): void;
+  unrefTimer(id: unknown): void;
+}
+
+/** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
+export function denoService(
+  deno: DenoServiceNamespace,
+  loaded: Environment,
+  mayRun: (command: string) => boolean,
+  check: (path: string) => void,
+  seesProc: boolean,
+): ServiceAdapter {
+  function orUndefined<T>(path: string, work: () => T): T | undefined {
+    check(path);
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof Error && error.name === "NotFound") return undefined;
+      throw error;
+    }
+  }
+  const remove = (path: string) => void orUndefined(path, () => deno.removeSync(path));
+  return {
+    variable: (name) => loaded[name],
+    files: () => ({
+      read: (path) => orUndefined(path, () => deno.readTextFileSync(path)),
+      modified: (path) => orUndefined(path, () => deno.statSync(path).mtime?.getTime()),
+      replace(path, text) {
+        const temporary = `${path}.${deno.pid}.new`;
+        remove(temporary);
+        deno.writeTextFileSync(temporary, text, { mode: 0o600, createNew: true });
+        try {
+          deno.renameSync(temporary, path);
+        } catch (error) {
+          remove(temporary);
+          throw error;
+        }
+      },
+      remove,
+    }),
+    isAlive(pid) {
+      if (seesProc) return attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined;
+      try {
+        return (globalThis as unknown as { process: NodeProcess }).process.kill(pid, 0);
+      } catch (error) {
+        return (error as { code?: unknown }).code !== "ESRCH"; // Somebody else's, or Deno does not let us know.
+      }
+    },
+    parent: () => deno.ppid,
+    onExit: (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
+    async execute(file, args) {
+      if (!mayRun(file)) {
+        throw new ReloadError("permission", `Deno does not allow this process to run ${file}: add --allow-run=${file}`);
+      }
+      const { success, code, stderr } = await new deno.Command(file, { args, stdin: "null", stdout: "piped", stderr: "piped" })
+        .output();
+      if (!success) throw new Error(new TextDecoder().decode(stderr).trim() || `${file} ended with code ${code}`);
+    },
+    every(milliseconds, callback) {
+      const timer = setInterval(callback, milliseconds);
+      deno.unrefTimer(timer);
+      return () => clearInterval(timer);
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * Starting a process whose parent can be changed to PID 1 while the one that started it lives: systemd takes for the main process of a
+ * service only what is its own child. The kernel changes a parent only when that ends, and the runtimes close the channel to a
+ * process when the one that they started ends. So there are two shells between the old process and the new one: the keeper, which
+ * stays as long as the old process does, and below it the guard, which ends when it is told to.
+ */
+import type { ExitStatus } from "../core/adapter.ts";
+import type { CommandLine } from "./command_line.ts";
+
+/** What the keeper is told on its stdin. */
+export const DISOWN = "disown\n";
+/** A shell redirects descriptors of one digit only: 8 and 9 are the scripts', 3 and up are the sockets' and the channel's. */
+export const MOST_SOCKETS = 4;
+
+/** Exit codes of the guard: of a signal the shells know only 128 and its number, and SIGKILL is how the guard itself ends. */
+const SIGNALLED = 128;
+const KILLED = 200;
+
+const GUARD = `(read line <&9 && kill -9 $$) 2>/dev/null 8>&- &
+"$0" "$@" 2>&8 8>&- 9<&-
+code=$?
+kill $!
+[ $code = 137 ] && code=${KILLED}
+exit $code`;
+
+/** Lets go of the channel, so that its end can be noticed, and waits for the old process to end. */
+const KEEPER = `exec 9<&0 8>&2 </dev/null 2>/dev/null
+/bin/sh -c "$0" "$@"
+code=$?
+[ $code = 137 ] || exit $code
+eval "exec 8>&- $NODE_CHANNEL_FD>&-"
+while read line <&9; do :; done`;
+
+/** The keeper of a command. The name that the executable was called by is lost. */
+export function kept({ file, args }: CommandLine, shell: string): CommandLine {
+  return { file: shell, args: ["-c", KEEPER, GUARD, file, ...args] };
+}
+
+/** Those that end processes; signal(7). */
+const SIGNALS: Record<number, string> = {
+  1: "SIGHUP",
+  2: "SIGINT",
+  3: "SIGQUIT",
+  4: "SIGILL",
+  6: "SIGABRT",
+  7: "SIGBUS",
+  8: "SIGFPE",
+  9: "SIGKILL",
+  11: "SIGSEGV",
+  13: "SIGPIPE",
+  14: "SIGALRM",
+  15: "SIGTERM",
+};
+
+/** How the command ended, by how its keeper did. */
+export function statusOf({ code, signal }: ExitStatus): ExitStatus {
+  if (code === null || code <= SIGNALLED) return { code, signal };
+  const number = code === KILLED ? 9 : code - SIGNALLED;
+  return { code: null, signal: SIGNALS[number] ?? `signal ${number}` };
+}

@@ -1,0 +1,29 @@
+/** Operations on small files, at once. They throw as the runtime does. */
+export interface ServiceFiles {
+  /** The text of a file; `undefined` where there is none. */
+  read(path: string): string | undefined;
+  /** When the text was written, in milliseconds since 1970. */
+  modified(path: string): number | undefined;
+  /** Replaces a file in one step by one that only its owner may read. A link at the path is replaced, not followed. */
+  replace(path: string, text: string): void;
+  /** Removes a file. */
+  remove(path: string): void;
+}
+
+/** What service/ needs of a runtime. */
+export interface ServiceAdapter {
+  /** A variable as it was when the library was loaded. */
+  variable(name: string): string | undefined;
+  /** The operations on files. */
+  files(): ServiceFiles;
+  /** Is there a process of this number? */
+  isAlive(pid: number): boolean;
+  /** The parent of this process, now. */
+  parent(): number;
+  /** Calls back, at once and without waiting for anything, when this process ends by itself. */
+  onExit(handler: () => void): void;
+  /** Runs a program to its end. Rejects when it cannot be started, and when its exit code is not 0. */
+  execute(file: string, args: readonly string[]): Promise<void>;
+  /** Calls back again and again after `milliseconds`, which does not keep the process alive. Returns the way to stop it. */
+  every(milliseconds: number, callback: () => void): () => void;
+}
