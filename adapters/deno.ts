@@ -1,4 +1,6 @@
 import type { Adapter, Channel } from "../core/adapter.ts";
+import type { Listener, ListenSource } from "../core/socket_adapter.ts";
+import type { BindableServer } from "../core/token.ts";
 import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
 import { createActivation } from "./activation.ts";
@@ -17,7 +19,14 @@ import {
 import { type Permission, permissionFlags, PERMISSIONS, type PermissionState } from "./deno_flags.ts";
 import { isElected, type SharedVariables } from "./deno_threads.ts";
 import { denoService, type DenoServiceNamespace } from "./deno_service.ts";
-import { denoFiles, denoLibc, type DenoSocketsNamespace, isServedOnDeno, listenOnDeno } from "./deno_sockets.ts";
+import {
+  denoFiles,
+  denoLibc,
+  type DenoSocketsNamespace,
+  isServedOnDeno,
+  listenOnDeno,
+  setNonBlocking,
+} from "./deno_sockets.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
 import { LIBRARIES } from "./libc.ts";
 import { inheritedChannel, type NodeProcess, startError, startSuccessor } from "./node_process.ts";
@@ -215,7 +224,14 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     return { ...channel, onClose: (callback) => void closed.promise.then(callback) };
   }
 
-  const activation = createActivation(loaded, deno.pid, generation !== undefined, listenOnDeno, () => ({
+  const mayCall = () => LIBRARIES.some((path) => isGranted("ffi", { path }));
+
+  function listen(server: BindableServer, source: ListenSource): Promise<Listener> {
+    if ("fd" in source && mayCall()) setNonBlocking(deno, source.fd);
+    return listenOnDeno(server, source);
+  }
+
+  const activation = createActivation(loaded, deno.pid, generation !== undefined, listen, () => ({
     link: deno.readLinkSync,
     text: deno.readTextFileSync,
   }));
@@ -264,16 +280,19 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
         if (!isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
         deno.kill(pid, signal);
       };
-      return await startSuccessor(
+      const sockets = activation.inherit();
+      const started = await startSuccessor(
         module,
         kill,
         what,
         cwd,
         { started: origin?.started, loaded, current },
         request,
-        activation.inherit(),
+        sockets,
         isGranted("run", { command: SHELL }) ? SHELL : undefined,
       );
+      if (mayCall()) { for (const fd of sockets) if (fd !== "ignore") setNonBlocking(deno, fd); }
+      return started;
     },
     exit: (code) => deno.exit(code),
     service: isMainThread
@@ -287,9 +306,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       descriptors: () =>
         hasAll && hasProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined,
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
-      libc: hasProc && mayListen()
-        ? () => Promise.resolve(denoLibc(deno, LIBRARIES.some((path) => isGranted("ffi", { path }))))
-        : undefined,
+      libc: hasProc && mayListen() ? () => Promise.resolve(denoLibc(deno, mayCall())) : undefined,
     },
   };
 }

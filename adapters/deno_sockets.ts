@@ -33,6 +33,21 @@ export async function listenOnDeno(server: BindableServer, source: ListenSource)
   };
 }
 
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+
+/**
+ * Lets accept(2) on a socket return when another process was faster. systemd's sockets block, and Deno 2.9 does not change that; and
+ * Deno makes the sockets block that it passes to a child process, which are the very same.
+ */
+export function setNonBlocking(deno: DenoSocketsNamespace, fd: number): void {
+  const library = openFirst((name) => deno.dlopen(name, { fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" } }));
+  const { fcntl } = (library?.symbols ?? {}) as { fcntl?: (fd: number, command: number, argument: number) => number };
+  const flags = fcntl?.(fd, F_GETFL, 0) ?? -1;
+  if (flags >= 0) fcntl?.(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 /** The C library, by way of Deno.dlopen. */
 export function denoLibc(deno: DenoSocketsNamespace, isAllowed: boolean): Libc | string {
   if (!isAllowed) return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");

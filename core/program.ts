@@ -246,13 +246,8 @@ export function createProgram(
     transaction = undefined;
     const { pid, channel } = successor;
     emit({ type: "reload-end", pid, generation: next, milliseconds: adapter.now() - begun });
-    for (const participant of participants) {
-      try {
-        await participant.retire?.(base.signal);
-      } catch (error) {
-        emit({ type: "warning", message: `${participant.name} could not retire: ${describeError(error)}` });
-      }
-    }
+    await leave((participant) => participant.handedOver?.());
+    await leave((participant) => participant.retire?.(base.signal));
     // Whatever was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for.
     // It is told before the token is cancelled, because the application may end this process at once.
     const waiting = later;
@@ -261,6 +256,17 @@ export function createProgram(
     waiting?.outcome.resolve(pid);
     cancel({ kind: "reload", pid, generation: next });
     return pid;
+  }
+
+  /** Lets every participant take a step when the new process is in charge: nothing can be undone any more, nor fail. */
+  async function leave(step: (participant: Participant) => void | Promise<void>): Promise<void> {
+    for (const participant of participants) {
+      try {
+        await step(participant);
+      } catch (error) {
+        emit({ type: "warning", message: `${participant.name} could not retire: ${describeError(error)}` });
+      }
+    }
   }
 
   function serveLater(): void {

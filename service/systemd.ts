@@ -42,6 +42,7 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
   let warned = false;
   let last: Promise<void> = Promise.resolve();
   let stopWatchdog = () => {};
+  let successor = pid;
   let toSuccessor: Link | undefined;
   let adopted = Promise.withResolvers<void>();
 
@@ -49,7 +50,11 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
   function notify(...variables: string[]): Promise<void> {
     return last = last.then(async () => {
       try {
-        await adapter.execute(NOTIFY, variables);
+        // At a stop systemd ends every process of the service, and with it, now and then, the one that is about to tell it.
+        await adapter.execute(NOTIFY, variables).catch((error) => {
+          if (!token.isCancelled) throw error;
+          return adapter.execute(NOTIFY, variables);
+        });
       } catch (error) {
         if (!warned) warn(`systemd cannot be told (${variables.join(" ")}): ${describeError(error)}`);
         warned = true;
@@ -133,8 +138,11 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
             "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
         );
       }
-      const { pid } = context;
-      await notify(`MAINPID=${pid}`, ...serving(pid as number));
+      successor = context.pid as number;
+      await notify(`MAINPID=${successor}`);
+    },
+    async handedOver() {
+      await notify(...serving(successor));
     },
     async rollback(reason) {
       // systemctl reload waits for READY=1, also when the reload failed.

@@ -130,8 +130,13 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     )?.fd;
   }
 
+  function close(): void {
+    for (const { listener } of entries.values()) listener?.close();
+  }
+
   const participant: Participant = {
     name: "the bound servers",
+    handedOver: close,
     inherit(link, offered) {
       toPredecessor = link;
       link.onData(async (data, handle) => {
@@ -233,9 +238,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       }
     },
     isActivated: (path) => adapter.activated.some(({ address }) => address === path),
-    close() {
-      for (const { listener } of entries.values()) listener?.close();
-    },
+    close,
     has: (port) => [...entries.values()].some(({ address }) => address?.port === port),
   };
 }

@@ -29,8 +29,8 @@ export interface Sessions {
 const NO_ERROR = 0;
 /** How long a client may say nothing at first: its first request may be about to be sent, and browsers open connections in advance. */
 export const FRESH = 5_000;
-/** How long the end of the last answer may take to be sent where the runtime does not wait for it. */
-const SENDING = 50;
+/** How long the end of the last answer may take to be sent where the runtime does not wait for it: 50 were too few on a busy machine. */
+const SENDING = 1_000;
 
 /**
  * Follows the sessions of a server. `onEnd` is called for each that has ended.

@@ -22,6 +22,8 @@ export interface Connection {
   /** Resolves with the next answer; rejects when the connection ends before. */
   answer(): Promise<Answer>;
   write(text: string): void;
+  /** Has a part of an answer come? */
+  readonly isAnswering: boolean;
   /** Has the server ended the connection? */
   readonly isClosed: boolean;
   close(): void;
@@ -99,6 +101,9 @@ function follow(socket: Socket): Connection {
       });
     },
     write: (text) => void socket.write(text, "latin1"),
+    get isAnswering() {
+      return received !== "";
+    },
     get isClosed() {
       return ended !== undefined || socket.destroyed;
     },
