@@ -15,8 +15,7 @@
  *
  * @module
  */
-import { detectAdapter } from "./adapters/detect.ts";
-import type { Adapter } from "./core/adapter.ts";
+import { registry } from "./adapters/registry.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
 import { createProgram, type ProgramContext } from "./core/program.ts";
 import type { Token } from "./core/token.ts";
@@ -26,8 +25,17 @@ import { createSockets } from "./sockets/sockets.ts";
 export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
+export type { ErrorOutput, ServiceAdapter, ServiceFiles } from "./core/service_adapter.ts";
 export type { ListenOptions } from "./core/options.ts";
-export type { Libc, Listener, ListenSource, SocketAdapter, SocketAddress, SocketFiles } from "./core/socket_adapter.ts";
+export type {
+  Libc,
+  Listener,
+  ListenSource,
+  NativeServer,
+  SocketAdapter,
+  SocketAddress,
+  SocketFiles,
+} from "./core/socket_adapter.ts";
 export type {
   BindableServer,
   BindOptions,
@@ -43,16 +51,6 @@ export type {
   TrackOptions,
   WebSocketLike,
 } from "./core/token.ts";
-
-/** What belongs to the process, not to a copy of this module: two copies must not both answer a signal. */
-interface Registry {
-  readonly adapter: Adapter;
-  listening?: { token: Token; options: ListenOptions };
-}
-
-const KEY = Symbol.for("@js0/reload-self");
-const globals = globalThis as { [KEY]?: Registry };
-const registry: Registry = globals[KEY] ??= { adapter: detectAdapter() };
 
 /**
  * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that says when to finish. Call it once,

@@ -1,15 +1,19 @@
 import type { Adapter } from "../core/adapter.ts";
-import { bunLibc, listenInFront } from "./bun_sockets.ts";
+import { bunLibc, type BunServeNamespace, listenInFront, serveOnBun } from "./bun_sockets.ts";
 import { createNodeAdapter } from "./node.ts";
 import type { NodeProcess } from "./node_process.ts";
 
 /** What of the global `Bun` is used here. */
-export interface BunNamespace {
+export interface BunNamespace extends BunServeNamespace {
   /** `false` in a worker. */
   readonly isMainThread: boolean;
 }
 
 /** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Adapter {
-  return createNodeAdapter(process, "Bun", bun.isMainThread, { listen: listenInFront, libc: bunLibc });
+  return createNodeAdapter(process, "Bun", bun.isMainThread, {
+    listen: listenInFront,
+    libc: bunLibc,
+    serve: serveOnBun(bun),
+  });
 }

@@ -1,6 +1,6 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import type { Libc, Listener, ListenSource } from "../core/socket_adapter.ts";
+import type { Libc, Listener, ListenSource, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { CALLS, openFirst, withoutLibc } from "./libc.ts";
 import { addressOf, startListening } from "./node_sockets.ts";
@@ -51,6 +51,20 @@ export async function listenInFront(server: BindableServer, source: ListenSource
       server.address = address;
       front.close();
     },
+  };
+}
+
+/** What of the global `Bun` is used here. */
+export interface BunServeNamespace {
+  serve(options: object): { readonly port?: number; stop(): Promise<void> };
+}
+
+/** Serves a fetch handler with Bun.serve. */
+export function serveOnBun(bun: BunServeNamespace): NonNullable<SocketAdapter["serve"]> {
+  return (fetch, where) => {
+    const address = "path" in where ? { unix: where.path } : { port: where.port, hostname: where.host, reusePort: true };
+    const server = bun.serve({ ...address, fetch });
+    return Promise.resolve({ port: server.port, stop: () => server.stop() });
   };
 }
 

@@ -25,6 +25,7 @@ import {
   type DenoSocketsNamespace,
   isServedOnDeno,
   listenOnDeno,
+  serveOnDeno,
   setNonBlocking,
 } from "./deno_sockets.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
@@ -53,7 +54,7 @@ export interface DenoNamespace extends DenoSocketsNamespace, DenoServiceNamespac
   exit(code: number): void;
 }
 
-/** What new processes are started through where they are to be disowned. */
+/** What new processes are started through where they are not started plainly. */
 const SHELL = "/bin/sh";
 /** Milliseconds between two looks whether the predecessor is still there. */
 const LOOK_INTERVAL = 500;
@@ -301,6 +302,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     sockets: {
       activated: activation.activated,
       listen: activation.listen,
+      serve: serveOnDeno(deno),
       files: () => Promise.resolve(denoFiles(deno, checkPath)),
       isServed: (path) => isServedOnDeno(deno, path),
       descriptors: () =>

@@ -2,7 +2,9 @@ import { ReloadError } from "../core/error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
+import type { DenoSocketsNamespace } from "./deno_sockets.ts";
 import type { NodeProcess } from "./node_process.ts";
+import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 
 /** What of the global `Deno` is used here. */
 export interface DenoServiceNamespace {
@@ -19,7 +21,15 @@ export interface DenoServiceNamespace {
     readonly isDirectory: boolean;
     readonly mode: number | null;
     readonly mtime: Date | null;
+    readonly size: number;
   };
+  lstatSync: DenoSocketsNamespace["lstatSync"];
+  mkdirSync(path: string, options: { mode: number }): void;
+  openSync(path: string, options: { read: boolean }): Disposable & {
+    seekSync(offset: number, whence: 0): number;
+    readSync(buffer: Uint8Array): number | null;
+  };
+  uid(): number | null;
   renameSync(from: string, to: string): void;
   removeSync(path: string): void;
   unrefTimer(id: unknown): void;
@@ -61,6 +71,30 @@ export function denoService(
       },
       remove,
     }),
+    ownFolder() {
+      if (!seesProc) return undefined; // Who the user is, and files outside of the program's own folders, need all permissions.
+      const uid = attempt(() => deno.uid());
+      if (typeof uid !== "number") return undefined;
+      return ownFolder(folderCandidates(loaded.XDG_RUNTIME_DIR, loaded.TMPDIR, uid), uid, {
+        make: (path) => deno.mkdirSync(path, { mode: 0o700 }),
+        look: (path) => deno.lstatSync(path),
+      });
+    },
+    errorOutput() {
+      const path = "/proc/self/fd/2";
+      const stat = seesProc ? attempt(() => deno.statSync(path)) : undefined;
+      if (!stat?.isFile) return undefined;
+      return {
+        read: () =>
+          attempt(() => {
+            using file = deno.openSync(path, { read: true });
+            const begin = Math.max(stat.size, deno.statSync(path).size - MOST_OUTPUT);
+            file.seekSync(begin, 0);
+            const buffer = new Uint8Array(MOST_OUTPUT);
+            return new TextDecoder().decode(buffer.subarray(0, file.readSync(buffer) ?? 0));
+          }) ?? "",
+      };
+    },
     isAlive(pid) {
       if (seesProc) return attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined;
       try {

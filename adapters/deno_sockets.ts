@@ -1,6 +1,6 @@
 /** Listening sockets on Deno. */
-import type { Libc, Listener, ListenSource, SocketFiles } from "../core/socket_adapter.ts";
-import type { BindableServer } from "../core/token.ts";
+import type { Libc, Listener, ListenSource, SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
+import type { BindableServer, FetchHandler } from "../core/token.ts";
 import { CALLS, openFirst, withoutLibc } from "./libc.ts";
 import { listenDirectly } from "./node_sockets.ts";
 
@@ -8,11 +8,20 @@ import { listenDirectly } from "./node_sockets.ts";
 export interface DenoSocketsNamespace {
   readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
-  lstatSync(path: string): { readonly isSocket: boolean | null; readonly mode: number | null };
+  lstatSync(path: string): {
+    readonly isDirectory: boolean;
+    readonly isSocket: boolean | null;
+    readonly mode: number | null;
+    readonly uid: number | null;
+  };
   chmodSync(path: string, mode: number): void;
   linkSync(from: string, to: string): void;
   renameSync(from: string, to: string): void;
   removeSync(path: string): void;
+  serve(
+    options: object,
+    handler: FetchHandler,
+  ): { readonly addr: { readonly port?: number }; shutdown(): Promise<void> };
   connect(options: { transport: "unix"; path: string }): Promise<{ close(): void }>;
 }
 
@@ -85,6 +94,15 @@ export function denoFiles(deno: DenoSocketsNamespace, check: (path: string) => v
         if (!isMissing(error)) throw error;
       }
     },
+  };
+}
+
+/** Serves a fetch handler with Deno.serve. */
+export function serveOnDeno(deno: DenoSocketsNamespace): NonNullable<SocketAdapter["serve"]> {
+  return (handler, where) => {
+    const address = "path" in where ? { path: where.path } : { port: where.port, hostname: where.host, reusePort: true };
+    const server = deno.serve({ ...address, onListen() {} }, handler);
+    return Promise.resolve({ port: server.addr.port, stop: () => server.shutdown() });
   };
 }
 

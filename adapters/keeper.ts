@@ -31,6 +31,23 @@ code=$?
 eval "exec 8>&- $NODE_CHANNEL_FD>&-"
 while read line <&9; do :; done`;
 
+/**
+ * Notes in the folder of `reload-self run` that a process lives, and how it has ended: who has started it may be gone by then, and
+ * only its parent learns how it ends.
+ */
+const NOTING_GUARD = `folder=$RELOAD_SELF_RUN
+echo "$RELOAD_SELF" > "$folder/guard.$$"
+"$0" "$@"
+code=$?
+echo $code > "$folder/exit.$$.new" && mv "$folder/exit.$$.new" "$folder/exit.$$"
+rm -f "$folder/guard.$$"
+exit $code`;
+
+/** The guard of a command for `reload-self run`. The name that the executable was called by is lost. */
+export function guarded({ file, args }: CommandLine, shell: string): CommandLine {
+  return { file: shell, args: ["-c", NOTING_GUARD, file, ...args] };
+}
+
 /** The keeper of a command. The name that the executable was called by is lost. */
 export function kept({ file, args }: CommandLine, shell: string): CommandLine {
   return { file: shell, args: ["-c", KEEPER, GUARD, file, ...args] };

@@ -26,6 +26,7 @@ import { platformSignals } from "./signals.ts";
 export interface NodeSockets {
   listen: SocketAdapter["listen"];
   libc?: SocketAdapter["libc"];
+  serve?: SocketAdapter["serve"];
 }
 
 /** How this program was started. */
@@ -45,7 +46,7 @@ export function createNodeAdapter(
   process: NodeProcess,
   runtime: string,
   isMainThread: boolean,
-  { listen, libc }: NodeSockets = { listen: listenDirectly },
+  { listen, libc, serve }: NodeSockets = { listen: listenDirectly },
 ): Adapter {
   const { env } = process;
   const generation = isMainThread
@@ -103,7 +104,7 @@ export function createNodeAdapter(
         history,
         request,
         activation.inherit(),
-        request.disown ? findShell(process) : undefined,
+        request.how === "plain" ? undefined : findShell(process),
       );
     },
     exit: (code) => process.exit(code),
@@ -114,6 +115,7 @@ export function createNodeAdapter(
       files: async () => nodeFiles(await import("node:fs")),
       isServed,
       cutsAnswers: false,
+      serve,
       descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
       libc: process.platform === "linux" ? libc : undefined,
     },

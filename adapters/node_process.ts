@@ -5,7 +5,7 @@
 import type * as ChildProcessModule from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import type processModule from "node:process";
-import { DISOWN, kept, MOST_SOCKETS, statusOf } from "./keeper.ts";
+import { DISOWN, guarded, kept, MOST_SOCKETS, statusOf } from "./keeper.ts";
 import type { Channel, ExitStatus, Predecessor, StartedProcess, StartRequest } from "../core/adapter.ts";
 import { describeError, ReloadError } from "../core/error.ts";
 import { createMailbox } from "../core/mailbox.ts";
@@ -70,16 +70,17 @@ export async function startSuccessor(
   what: CommandLine,
   cwd: string,
   history: EnvironmentHistory,
-  { env, generation, disown }: StartRequest,
+  { env, generation, how }: StartRequest,
   sockets: readonly (number | "ignore")[],
   shell: string | undefined,
 ): Promise<StartedProcess> {
   const activation = activationVariables(sockets.length);
-  const keep = disown && shell !== undefined && sockets.length <= MOST_SOCKETS;
-  const started = keep ? kept(what, shell) : what;
+  const keep = how === "disowned" && shell !== undefined && sockets.length <= MOST_SOCKETS;
+  const guard = how === "guarded" && shell !== undefined;
+  const started = keep ? kept(what, shell) : guard ? guarded(what, shell) : what;
   const variables = { ...successorEnvironment(history), ...activation, ...env, ...handshake(generation) };
   try {
-    return await startDetached(module, kill, started, cwd, variables, sockets, keep);
+    return await startDetached(module, kill, started, cwd, variables, sockets, { keep, guard });
   } catch (cause) {
     throw startError(what.file, cwd, cause);
   }
@@ -96,10 +97,10 @@ async function startDetached(
   cwd: string,
   env: Environment,
   sockets: readonly (number | "ignore")[],
-  isKept: boolean,
+  { keep, guard }: { keep: boolean; guard: boolean },
 ): Promise<StartedProcess> {
   const stdio = [
-    isKept ? "pipe" as const : "ignore" as const,
+    keep ? "pipe" as const : "ignore" as const,
     "inherit" as const,
     "inherit" as const,
     ...sockets,
@@ -117,14 +118,14 @@ async function startDetached(
   const exited = Promise.withResolvers<ExitStatus>();
   child.once("exit", (code, signal) => {
     running = false;
-    if (!disowned) exited.resolve(isKept ? statusOf({ code, signal }) : { code, signal });
+    if (!disowned) exited.resolve(keep || guard ? statusOf({ code, signal }) : { code, signal });
   });
   return {
     pid,
     channel,
     exited: exited.promise,
     async disown() {
-      if (!isKept || !running) return false;
+      if (!keep || !running) return false;
       disowned = true;
       channel.onClose(() => exited.resolve({ code: null, signal: null }));
       const { promise, resolve } = Promise.withResolvers<boolean>();

@@ -1,6 +1,7 @@
 import type { NodeProcess } from "./node_process.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
+import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 import type { Environment } from "./environment.ts";
 
 function orUndefined<T>(work: () => T): T | undefined {
@@ -35,6 +36,38 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
         remove: (path) => fs.rmSync(path, { force: true }),
       };
     },
+    ownFolder() {
+      const fs = process.getBuiltinModule("node:fs");
+      const uid = process.getuid?.();
+      if (uid === undefined) return undefined;
+      const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = loaded;
+      return ownFolder(folderCandidates(runtime, temporary, uid), uid, {
+        make: (path) => fs.mkdirSync(path, { mode: 0o700 }),
+        look(path) {
+          const stat = fs.lstatSync(path);
+          return { isDirectory: stat.isDirectory(), uid: stat.uid, mode: stat.mode };
+        },
+      });
+    },
+    errorOutput() {
+      const fs = process.getBuiltinModule("node:fs");
+      const stat = attempt(() => fs.fstatSync(2));
+      if (!stat?.isFile()) return undefined;
+      return {
+        read: () =>
+          attempt(() => {
+            const fd = fs.openSync("/proc/self/fd/2", "r");
+            try {
+              const { size } = fs.fstatSync(fd);
+              const begin = Math.max(stat.size, size - MOST_OUTPUT);
+              const buffer = new Uint8Array(Math.max(0, size - begin));
+              return new TextDecoder().decode(buffer.subarray(0, fs.readSync(fd, buffer, 0, buffer.length, begin)));
+            } finally {
+              fs.closeSync(fd);
+            }
+          }) ?? "",
+      };
+    },
     isAlive(pid) {
       try {
         return process.kill(pid, 0);
@@ -58,7 +91,7 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
   };
 }
 
-/** The shell that new processes are started through where they are to be disowned. */
+/** The shell that new processes are started through where they are not started plainly. */
 export function findShell(process: NodeProcess): string | undefined {
   const shell = "/bin/sh";
   return attempt(() => process.getBuiltinModule("node:fs").statSync(shell)) && shell;

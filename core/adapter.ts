@@ -58,8 +58,11 @@ export interface StartRequest {
   env: Readonly<Record<string, string | undefined>>;
   /** The generation of the new process. */
   generation: number;
-  /** Will it have to be disowned while this process lives? */
-  disown: boolean;
+  /**
+   * `plain`: as a child of this process. `disowned`: so that PID 1 can become its parent while this process lives. `guarded`: below a
+   * guard that tells `reload-self run` how it ends, also when this process is gone.
+   */
+  how: "plain" | "disowned" | "guarded";
   /** Fires when nobody waits for the new process any more. */
   signal: AbortSignal;
 }

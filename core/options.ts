@@ -42,6 +42,11 @@ export interface ListenOptions {
    * that is running. Default: none.
    */
   pidFile?: string;
+  /**
+   * Keep a file that `reload-self status` and `reload-self reload` look at, in a folder of the user's own below XDG_RUNTIME_DIR or the
+   * folder for temporary files; it is removed when the process ends. Deno needs all permissions for it. Default: `true`.
+   */
+  status?: boolean;
   /** Cancels the token when it aborts. */
   signal?: AbortSignal;
   /** Variables to set for the new process, or, where `undefined`, to remove, on top of the environment it gets anyway. */
@@ -65,6 +70,7 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
   "drainTimeout",
   "handOver",
   "pidFile",
+  "status",
   "signal",
   "env",
   "command",
@@ -76,7 +82,8 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
 /** Throws a TypeError that names the first option that is wrong. */
 export function checkListenOptions(options: ListenOptions, adapter: Adapter): void {
   checkOptions("listen", options, KNOWN);
-  const { ready, readyTimeout, settle, drainTimeout, handOver, pidFile, signal, env, command, logger, onEvent } = options;
+  const { ready, readyTimeout, settle, drainTimeout, handOver, pidFile, status, signal, env, command, logger, onEvent } =
+    options;
   const seen = new Set<string>();
   for (const name of ["reloadSignals", "shutdownSignals"] as const) {
     const signals = options[name];
@@ -98,6 +105,7 @@ export function checkListenOptions(options: ListenOptions, adapter: Adapter): vo
     checkText("pidFile", pidFile);
     if (pidFile === "") fail("pidFile", "the path of a file", pidFile);
   }
+  if (status !== undefined && typeof status !== "boolean") fail("status", "true or false", status);
   if (signal !== undefined && !(signal instanceof AbortSignal)) fail("signal", "an AbortSignal", signal);
   if (env !== undefined) checkEnv(env);
   if (command !== undefined) {

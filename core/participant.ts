@@ -56,7 +56,7 @@ export interface Participant {
   /** What this participant can tell about why a reload failed in this way: a clause for its message. */
   explain?(code: ReloadErrorCode): string | undefined;
   /** In the old process: the new one is in charge. All participants take this step before the first one retires. */
-  handedOver?(): void | Promise<void>;
+  handedOver?(context: ReloadContext): void | Promise<void>;
   /**
    * In the old process, when the new one is in charge and before the token is cancelled: let go of what may not be there when the
    * new one starts a reload of its own. `signal` fires when this process is told to shut down meanwhile.

@@ -16,6 +16,10 @@ const DEFAULT_READY_TIMEOUT = 60_000;
 /** What a part of the library is told of the program that it belongs to. */
 export interface ProgramContext {
   readonly pid: number;
+  readonly runtime: string;
+  readonly generation: number;
+  /** What reloads when the application does not say. */
+  readonly reloadSignals: readonly string[];
   readonly clock: Clock;
   readonly options: ListenOptions;
   readonly token: CancellationToken;
@@ -31,8 +35,8 @@ export interface Extension {
   readonly members?: Partial<Pick<Token, "bind" | "fetch" | "path" | "webSocket">>;
   /** Variables to set for a new process, or, where `undefined`, to remove. */
   readonly env?: StartRequest["env"];
-  /** Does a participant disown new processes? */
-  readonly disowns?: boolean;
+  /** How new processes are to be started. */
+  readonly start?: StartRequest["how"];
   /** Resolves when what this process has begun to listen on is listened on. */
   begun?(): Promise<unknown>;
 }
@@ -89,6 +93,9 @@ export function createProgram(
   const handOver = createHandOver(options.handOver, predecessor !== undefined, adapter);
   const extensions = extend({
     pid: adapter.pid,
+    runtime: adapter.runtime,
+    generation,
+    reloadSignals: adapter.reloadSignals,
     clock: adapter,
     options,
     token: base,
@@ -229,7 +236,7 @@ export function createProgram(
         command: options.command,
         env: Object.assign({}, ...extensions.map(({ env }) => env), options.env),
         generation: next,
-        disown: extensions.some(({ disowns }) => disowns),
+        how: extensions.find(({ start }) => start !== undefined)?.start ?? "plain",
       },
       readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT,
       emit,
@@ -244,9 +251,9 @@ export function createProgram(
       throw error;
     }
     transaction = undefined;
-    const { pid, channel } = successor;
+    const { pid, channel, context } = successor;
     emit({ type: "reload-end", pid, generation: next, milliseconds: adapter.now() - begun });
-    await leave((participant) => participant.handedOver?.());
+    await leave((participant) => participant.handedOver?.(context));
     await leave((participant) => participant.retire?.(base.signal));
     // Whatever was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for.
     // It is told before the token is cancelled, because the application may end this process at once.

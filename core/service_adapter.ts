@@ -10,12 +10,22 @@ export interface ServiceFiles {
   remove(path: string): void;
 }
 
+/** What is written to stderr from some moment on. */
+export interface ErrorOutput {
+  /** The last of it, a few thousand characters at most. */
+  read(): string;
+}
+
 /** What service/ needs of a runtime. */
 export interface ServiceAdapter {
   /** A variable as it was when the library was loaded. */
   variable(name: string): string | undefined;
   /** The operations on files. */
   files(): ServiceFiles;
+  /** A folder in which only this user can write and read, made when it is not there; `undefined` where there can be none. */
+  ownFolder(): string | undefined;
+  /** What is written to stderr from now on, where that is a file. */
+  errorOutput(): ErrorOutput | undefined;
   /** Is there a process of this number? */
   isAlive(pid: number): boolean;
   /** The parent of this process, now. */

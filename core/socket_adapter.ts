@@ -1,4 +1,4 @@
-import type { BindableServer } from "./token.ts";
+import type { BindableServer, FetchHandler } from "./token.ts";
 
 /** Where a socket listens. */
 export interface SocketAddress {
@@ -78,6 +78,14 @@ export interface Libc {
   addressOf(buffer: Uint8Array): bigint;
 }
 
+/** A server of the runtime's own. */
+export interface NativeServer {
+  /** The port that it listens on; `undefined` on a unix socket. */
+  readonly port: number | undefined;
+  /** Finishes what is under way, and listens no more. */
+  stop(): Promise<unknown>;
+}
+
 /** What sockets/ needs of a runtime. */
 export interface SocketAdapter {
   /** Makes a server listen. Rejects when that cannot be done. */
@@ -95,6 +103,10 @@ export interface SocketAdapter {
    * given to: Deno.serve, Bun.serve.
    */
   readonly libc?: (() => Promise<Libc | string>) | undefined;
+  /** Serves a fetch handler with the runtime's own server, on a socket that a successor can share. Only where there is one. */
+  readonly serve?:
+    | ((handler: FetchHandler, where: { port: number; host: string } | { path: string }) => Promise<NativeServer>)
+    | undefined;
   /** Does a session of node:http2 that is closed end before its last answer is sent? */
   readonly cutsAnswers: boolean;
 }

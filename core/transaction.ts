@@ -21,6 +21,8 @@ export interface Successor {
   readonly pid: number;
   readonly generation: number;
   readonly channel: Channel;
+  /** What the participants are told. */
+  readonly context: ReloadContext;
 }
 
 /** One reload, under way. */
@@ -127,7 +129,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       await step(dialogue.commit());
       child.release();
       over = true;
-      return { pid, generation, channel };
+      return { pid, generation, channel, context };
     } catch (cause) {
       fail(cause instanceof ReloadError ? cause : error("start", `could not be started: ${describeError(cause)}`, { cause }));
       // What failed first is the reason; what a step threw when it was told to stop is not.

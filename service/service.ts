@@ -3,6 +3,8 @@ import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { createPidFile } from "./pid_file.ts";
+import { createStatus } from "./status.ts";
+import { createSupervised, FOLDER_VARIABLE } from "./supervised.ts";
 import { createSystemd } from "./systemd.ts";
 
 /** Lets a program be run as a service. */
@@ -13,13 +15,33 @@ export function createService(adapter: ServiceAdapter, program: ProgramContext):
   if (options.pidFile !== undefined) {
     participants.push(createPidFile(adapter, options.pidFile, pid, hasPredecessor, warn));
   }
-  const systemd = createSystemd({ adapter, clock, pid, token, hasPredecessor, warn });
+  if (options.status !== false) {
+    const [signal] = options.reloadSignals ?? program.reloadSignals;
+    const { generation, runtime } = program;
+    const status = createStatus({ adapter, clock, token, pid, generation, runtime, signal, hasPredecessor });
+    if (status !== undefined) participants.push(status);
+  }
+  const systemd = createSystemd({
+    adapter,
+    clock,
+    pid,
+    token,
+    hasPredecessor,
+    isSupervised: adapter.variable(FOLDER_VARIABLE) !== undefined,
+    warn,
+  });
   if (systemd !== undefined) participants.push(systemd.participant);
+  const folder = adapter.variable(FOLDER_VARIABLE);
+  if (folder !== undefined) participants.push(createSupervised(adapter, folder, pid, hasPredecessor, warn));
   if (pid === 1) {
     warn(
       "this is process 1, and a container ends with its process 1: after a reload the new process would end with it. " +
         "Start the program with `reload-self run -- ...`, which stays process 1",
     );
   }
-  return { participants, env: systemd?.env ?? {}, disowns: systemd !== undefined };
+  return {
+    participants,
+    env: systemd?.env ?? {},
+    start: folder !== undefined ? "guarded" : systemd !== undefined ? "disowned" : "plain",
+  };
 }

@@ -19,6 +19,8 @@ export interface SystemdOptions {
   pid: number;
   token: CancellationToken;
   hasPredecessor: boolean;
+  /** Is `reload-self run` the main process of the service? */
+  isSupervised: boolean;
   warn(line: string): void;
 }
 
@@ -30,7 +32,7 @@ export interface Systemd {
 
 /** The participant where systemd wants to be told, or `undefined`. */
 export function createSystemd(options: SystemdOptions): Systemd | undefined {
-  const { adapter, clock, pid, token, hasPredecessor, warn } = options;
+  const { adapter, clock, pid, token, hasPredecessor, isSupervised, warn } = options;
   if (!adapter.variable("NOTIFY_SOCKET")) return undefined;
   const watchdogPid = adapter.variable("WATCHDOG_PID");
   // The first process knows that it is meant, and takes the variable out of the environment of the next.
@@ -96,6 +98,7 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
     }
   }
 
+  const main = (pid: number) => isSupervised ? [] : [`MAINPID=${pid}`];
   const serving = (pid: number) => ["READY=1", `STATUS=Serving as process ${pid}`];
 
   const participant: Participant = {
@@ -120,13 +123,15 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
     },
     succeed(predecessor) {
       // It was told by the predecessor otherwise.
-      if (predecessor === "gone") notify(`MAINPID=${pid}`, ...serving(pid));
+      if (predecessor === "gone") notify(...main(pid), ...serving(pid));
       watch();
     },
     async prepare({ generation }) {
       await notify("RELOADING=1", ...now(), `STATUS=Reloading: starting generation ${generation}`);
     },
     async commit(context) {
+      successor = context.pid as number;
+      if (isSupervised) return;
       // systemd takes for the main process only what is its child, and stops nothing else gracefully.
       if (await context.disown()) {
         adopted = Promise.withResolvers();
@@ -138,8 +143,7 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
             "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
         );
       }
-      successor = context.pid as number;
-      await notify(`MAINPID=${successor}`);
+      await notify(...main(successor));
     },
     async handedOver() {
       await notify(...serving(successor));
@@ -147,7 +151,7 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
     async rollback(reason) {
       // systemctl reload waits for READY=1, also when the reload failed.
       const [line = ""] = reason.message.split("\n");
-      await notify(`MAINPID=${pid}`, "READY=1", `STATUS=Serving as process ${pid}; the last reload failed: ${line}`);
+      await notify(...main(pid), "READY=1", `STATUS=Serving as process ${pid}; the last reload failed: ${line}`);
     },
   };
   return { participant, env: isWatched ? { WATCHDOG_PID: undefined } : {} };

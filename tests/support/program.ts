@@ -47,6 +47,8 @@ export interface TestScope {
 /** A program under test: all its generations. */
 export interface Program {
   readonly process: ChildProcess;
+  /** Where its status files are. */
+  readonly runtimeFolder: string;
   /** The file that `behave` writes. */
   readonly behaviourFile: string;
   /** All that was reported so far. */
@@ -92,7 +94,15 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
     options.script ?? fixture("program.ts"),
     ...(options.args ?? []),
   ];
-  const env = { ...process.env, TEST_PROGRAM: mark, BEHAVIOUR: behaviourFile, NO_COLOR: "1", ...options.env };
+  const runtimeFolder = temporaryFolder(t);
+  const env = {
+    ...process.env,
+    XDG_RUNTIME_DIR: runtimeFolder,
+    TEST_PROGRAM: mark,
+    BEHAVIOUR: behaviourFile,
+    NO_COLOR: "1",
+    ...options.env,
+  };
   const child = spawn(file as string, args, {
     cwd: options.cwd,
     env: { PWD: options.cwd ?? process.cwd(), ...env },
@@ -146,6 +156,7 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
   return {
     process: child,
     behaviourFile,
+    runtimeFolder,
     reports,
     lines,
     report: (type, match = {}, from = 0) =>

@@ -1,0 +1,16 @@
+import type { Adapter } from "../core/adapter.ts";
+import type { ListenOptions } from "../core/options.ts";
+import type { Token } from "../core/token.ts";
+import { detectAdapter } from "./detect.ts";
+
+/** What belongs to the process, not to a copy of this module: two copies must not both answer a signal. */
+export interface Registry {
+  readonly adapter: Adapter;
+  listening?: { token: Token; options: ListenOptions };
+}
+
+const KEY = Symbol.for("@js0/reload-self");
+const globals = globalThis as { [KEY]?: Registry };
+
+/** The one of this process. */
+export const registry: Registry = globals[KEY] ??= { adapter: detectAdapter() };

@@ -1,0 +1,32 @@
+/** execve(2): another program in the place of this one, with its pid. */
+import process from "node:process";
+import { openFirst } from "./libc.ts";
+
+interface Deno {
+  readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
+  dlopen(name: string, calls: object): { symbols: { execv(file: Uint8Array, args: BigUint64Array): number } };
+}
+
+/** Does not return where it works; says why not where it does not. The environment stays. */
+export function replaceProcess(file: string, args: readonly string[]): string {
+  const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void };
+  const { Deno } = globalThis as { Deno?: Deno };
+  try {
+    if (Deno === undefined) {
+      if (execve === undefined) return "Node has no process.execve before 22.15";
+      execve.call(process, file, args, process.env);
+    } else {
+      const library = openFirst((name) => Deno.dlopen(name, { execv: { parameters: ["buffer", "buffer"], result: "i32" } }));
+      const encode = (text: string) => new TextEncoder().encode(`${text}\0`);
+      const strings = args.map(encode);
+      const pointers = new BigUint64Array([
+        ...strings.map((text) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(text))),
+        0n,
+      ]);
+      library?.symbols.execv(encode(file), pointers);
+    }
+    return "the C library refused it";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

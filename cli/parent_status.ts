@@ -1,0 +1,25 @@
+import { rmSync } from "node:fs";
+import process from "node:process";
+import { nodeService } from "../adapters/node_service.ts";
+import { REAPER_VARIABLE } from "./reaper.ts";
+import { statusFile } from "../service/status.ts";
+
+/** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
+export function publishParent(): { update(pid: number): void; remove(): void } {
+  const service = nodeService(process, { ...process.env });
+  const folder = service.ownFolder();
+  // Process 1 is a shell then that waits for this process.
+  const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];
+  const paths = folder === undefined ? [] : pids.map((pid) => ({ pid, path: `${folder}/${statusFile(pid)}` }));
+  let last: number | undefined;
+  return {
+    update(supervises) {
+      if (supervises === last) return;
+      last = supervises;
+      for (const { pid, path } of paths) service.files().replace(path, JSON.stringify({ version: 1, pid, supervises }));
+    },
+    remove() {
+      for (const { path } of paths) rmSync(path, { force: true });
+    },
+  };
+}

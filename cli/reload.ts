@@ -1,0 +1,93 @@
+/** `reload-self reload`: asks for a reload, and waits until it is known how that ended. */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import type { ReloadOutcome, Status } from "../service/status.ts";
+import { Failure } from "./failure.ts";
+import { checkAlive, findReplacement, findStatus, foldersOf, isAlive, pidOf, statusOf } from "./target.ts";
+
+/** Milliseconds between two looks. */
+const LOOK = 10;
+const LINES = 10;
+/** How long it may take to be seen that a process that is gone has a successor. */
+const NOTICE = 1_000;
+
+/** How a reload went. */
+export interface Reloaded {
+  readonly from: number;
+  readonly to: number;
+  readonly generation: number | undefined;
+  readonly milliseconds: number;
+}
+
+/** Reloads a program. Throws a Failure that says why it went on as it was. */
+export async function reload(target: string, timeout: number): Promise<Reloaded> {
+  let pid = pidOf(target);
+  let status = statusOf(pid);
+  pid = status.pid; // That of the process in charge, where it is the parent that is meant.
+  const { signal } = status;
+  if (signal === undefined) throw new Failure(2, `process ${pid} takes no signal to reload: it calls token.reload() itself`);
+  if (status.state === "shutting down") throw new Failure(2, `process ${pid} is shutting down`);
+  // One that is under way does not count: it may have read the old configuration.
+  let before = status.reloads;
+  process.kill(pid, signal);
+
+  const folders = foldersOf(pid);
+  let gone: number | undefined;
+  const deadline = performance.now() + timeout;
+  for (let seen: Status | undefined = status;; await delay(LOOK), seen = findStatus(pid)) {
+    if (seen !== undefined) status = seen;
+    const { last } = status;
+    const isOver = last !== undefined && last.number === status.reloads;
+    if (isOver && last.number > before) {
+      if (last.pid === undefined) throw new Failure(1, await describeFailure(pid, last));
+      return { from: pid, to: last.pid, generation: findStatus(last.pid)?.generation, milliseconds: last.milliseconds };
+    }
+    // It handed over before it could serve us: its successor does, once it is in charge.
+    if (isOver && last.pid !== undefined && status.state === "retired") {
+      pid = last.pid;
+      before = 0;
+      continue;
+    }
+    if (!isAlive(pid)) {
+      const next = findReplacement(folders, pid);
+      if (next?.from !== undefined && next.from.number > before) {
+        return { from: pid, to: next.pid, generation: next.generation, milliseconds: next.from.milliseconds };
+      }
+      if (next !== undefined) {
+        pid = next.pid;
+        before = 0;
+        status = next;
+        continue;
+      }
+      gone ??= performance.now();
+      if (performance.now() - gone > NOTICE) throw new Failure(1, `process ${pid} ended while it was to reload`);
+      continue;
+    }
+    if (status.state === "shutting down") throw new Failure(1, `process ${pid} is shutting down`);
+    if (performance.now() > deadline) {
+      throw new Failure(1, `process ${pid} has not reloaded within ${timeout / 1000} s; it is ${status.state}`);
+    }
+  }
+}
+
+async function describeFailure(pid: number, { error, failed, output }: ReloadOutcome): Promise<string> {
+  checkAlive(pid);
+  const text = `reload failed: ${error}. Process ${pid} goes on unchanged.`;
+  const lines = output ?? (failed === undefined ? [] : await journal(pid, failed));
+  if (lines.length === 0) return failed === undefined ? text : `${text} What it wrote to stderr says why`;
+  return [`${text} On stderr:`, ...lines.map((line) => `  ${line}`)].join("\n");
+}
+
+/** What systemd's journal has of a process, where stderr leads there. */
+async function journal(pid: number, failed: number): Promise<string[]> {
+  try {
+    if (!/(^|\0)JOURNAL_STREAM=/.test(readFileSync(`/proc/${pid}/environ`, "utf8"))) return [];
+    const { stdout } = await promisify(execFile)("journalctl", ["-q", "-o", "cat", "-n", String(LINES), `_PID=${failed}`]);
+    return stdout.trimEnd().split("\n").filter((line) => line !== "");
+  } catch {
+    return []; // No journal here, or not for us.
+  }
+}

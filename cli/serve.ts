@@ -1,0 +1,50 @@
+/** `reload-self serve`: a module that exports fetch. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import { describeError } from "../core/error.ts";
+import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
+import { Failure } from "./failure.ts";
+
+/** Loads a module, serves it, and says where. */
+export async function serveModule(module: string, options: ServeOptions): Promise<void> {
+  const url = /^[a-z]{2,}:/i.test(module) ? module : fileOf(module).href;
+  const app = findApp(await import(url), module);
+  let served: Awaited<ReturnType<typeof serve>>;
+  try {
+    served = await serve(app, options);
+  } catch (error) {
+    throw new Failure(2, explain(error, options));
+  }
+  const { url: where, token } = served;
+  console.log(`Listening on ${where} (pid ${process.pid}${token.generation > 0 ? `, generation ${token.generation}` : ""})`);
+  await token.cancelled();
+  await token.drained();
+}
+
+function fileOf(module: string): URL {
+  const path = resolve(module);
+  if (!existsSync(path)) throw new Failure(2, `there is no module ${module}`);
+  return pathToFileURL(path);
+}
+
+function findApp(exports: { default?: unknown }, module: string): FetchApp {
+  const app = exports.default as FetchApp | undefined;
+  if (typeof app?.fetch === "function") return app;
+  throw new Failure(
+    2,
+    `${module} has no fetch handler: it needs \`export default { fetch(request) { ... } }\`, or an app that has one`,
+  );
+}
+
+function explain(error: unknown, { port, unix }: ServeOptions): string {
+  const { code, name } = error as { code?: unknown; name?: unknown };
+  if (code === "EADDRINUSE" || name === "AddrInUse") {
+    const where = unix ?? `port ${port ?? process.env.PORT ?? 8000}`;
+    return `${where} is in use by another program: stop that, or choose another one with ${
+      unix === undefined ? "--port" : "--unix"
+    }`;
+  }
+  return describeError(error);
+}

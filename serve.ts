@@ -1,0 +1,121 @@
+/**
+ * Serving a fetch handler, with reloads built in: what `reload-self serve` does, as a function. Deno and Bun serve it with their own
+ * servers, Node with [srvx](https://srvx.h3.dev).
+ *
+ * @example
+ * ```ts
+ * import { serve } from "@js0/reload-self/serve";
+ *
+ * const { url, token } = await serve({ fetch: () => new Response("hello") }, { port: 0 });
+ * console.log(await (await fetch(url)).text());
+ * token.cancel();
+ * await token.drained();
+ * ```
+ *
+ * @module
+ */
+import type { RequestListener } from "node:http";
+import { registry } from "./adapters/registry.ts";
+import { checkOptions, show } from "./core/check.ts";
+import type { SocketAdapter } from "./core/socket_adapter.ts";
+import { listen, type ListenOptions, type Token } from "./mod.ts";
+
+/** What has a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or Elysia. */
+export interface FetchApp {
+  /** Answers a request. What else it is given differs from runtime to runtime. */
+  // deno-lint-ignore no-explicit-any
+  fetch(request: Request, ...more: any[]): Response | Promise<Response>;
+}
+
+/** Where and how to serve. */
+export interface ServeOptions {
+  /** The TCP port; 0 lets the kernel choose, for all generations. Default: the variable PORT, or 8000. */
+  port?: number;
+  /** The address to listen on. Default: the variable HOST, or `0.0.0.0`, all addresses of IPv4. */
+  host?: string;
+  /** The path of a unix socket, instead of a port. */
+  unix?: string;
+  /** What `listen()` is told. */
+  listen?: ListenOptions;
+}
+
+/** A server that was started. */
+export interface Served {
+  /** Where it is found: `http://...`, or `unix:` and the path. */
+  readonly url: string;
+  /** The token of the process. */
+  readonly token: Token;
+}
+
+/** Tells the next generations which port the kernel chose for the first one. */
+const PORT_VARIABLE = "RELOAD_SELF_PORT";
+const DEFAULT_PORT = 8000;
+
+/**
+ * Serves a fetch handler, and reloads as `listen()` says. When the token is cancelled, the server is drained; the process ends when it
+ * has nothing else to do.
+ *
+ * @param app The handler, or an object that has it as `fetch`.
+ * @returns Resolves when the server listens, or will as soon as this process is in charge.
+ * @throws {TypeError} When an option is wrong, or when there is no fetch handler.
+ * @throws {Error} When the address cannot be listened on.
+ *
+ * @example
+ * ```ts
+ * import { serve } from "@js0/reload-self/serve";
+ *
+ * const { token } = await serve((request) => new Response(new URL(request.url).pathname), { port: 0 });
+ * token.cancel();
+ * ```
+ */
+export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOptions = {}): Promise<Served> {
+  checkOptions("serve", options, ["port", "host", "unix", "listen"]);
+  const handler = typeof app === "function" ? app : app?.fetch?.bind(app);
+  if (typeof handler !== "function") throw new TypeError(`serve: there must be a fetch handler, not ${show(app)}`);
+  const { sockets, service } = registry.adapter;
+  const variable = (name: string) => service?.variable(name) || undefined;
+  const host = options.host ?? variable("HOST") ?? "0.0.0.0";
+  const asked = options.unix !== undefined ? 0 : parsePort(options.port ?? variable("PORT") ?? DEFAULT_PORT);
+  const { env: given, ...rest } = options.listen ?? {};
+  const env = { ...given };
+  const token = listen({ ...rest, env });
+  if (sockets === undefined) throw new TypeError("serve: there are no sockets to listen on here");
+
+  if (options.unix !== undefined) {
+    await start(sockets, token, handler, { path: options.unix });
+    return { url: `unix:${options.unix}`, token };
+  }
+  const port = asked === 0 && token.generation > 0 ? Number(variable(PORT_VARIABLE) ?? 0) : asked;
+  const listening = await start(sockets, token, handler, { port, host });
+  env[PORT_VARIABLE] = String(listening);
+  const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
+  return { url: `http://${name}:${listening}/`, token };
+}
+
+/** Starts the runtime's own server, or one of node's. Returns the port. */
+async function start(
+  sockets: SocketAdapter,
+  token: Token,
+  handler: FetchApp["fetch"],
+  where: { port: number; host: string } | { path: string },
+): Promise<number | undefined> {
+  if (sockets.serve !== undefined) {
+    const native = "path" in where ? { path: await token.path(where.path) } : where;
+    const server = await sockets.serve(token.fetch(handler), native);
+    token.signal.addEventListener("abort", () => token.track(server.stop(), { name: "the server" }));
+    return server.port;
+  }
+  const [{ createServer }, { toNodeHandler }] = await Promise.all([import("node:http"), import("srvx/node")]);
+  const server = createServer(toNodeHandler(handler) as RequestListener);
+  await token.bind(server, where);
+  const address = server.address();
+  return typeof address === "object" ? address?.port : undefined;
+}
+
+function parsePort(value: number | string): number {
+  const port = Number(value);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535 || String(value).trim() === "") {
+    throw new TypeError(`serve: the port must be a whole number from 0 to 65535, not ${show(value)}`);
+  }
+  return port;
+}

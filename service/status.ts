@@ -1,0 +1,159 @@
+import type { Clock } from "../core/adapter.ts";
+import { describeError } from "../core/error.ts";
+import type { Link, Participant } from "../core/participant.ts";
+import type { ErrorOutput, ServiceAdapter } from "../core/service_adapter.ts";
+import type { CancellationToken } from "../core/token.ts";
+
+/** How a reload ended. */
+export interface ReloadOutcome {
+  /** The how-manieth reload of its process it was, from 1 on. */
+  number: number;
+  /** How long it took. */
+  milliseconds: number;
+  /** The new process, when that is in charge. */
+  pid?: number;
+  /** Why it failed. */
+  error?: string;
+  /** The new process that failed, where one was started. */
+  failed?: number;
+  /** The last lines on stderr while it was under way, where that is a file. */
+  output?: string[];
+}
+
+/** What is found in a status file. */
+export interface Status {
+  version: 1;
+  pid: number;
+  generation: number;
+  runtime: string;
+  /** When the process began to listen to signals, in milliseconds since 1970. */
+  since: number;
+  state: "starting" | "serving" | "reloading" | "retired" | "shutting down";
+  /** What asks it to reload. */
+  signal: string | undefined;
+  /** How many reloads it has begun. */
+  reloads: number;
+  last?: ReloadOutcome;
+  /** Where it came from: the process that it replaced, which may be gone before anybody has seen its last status. */
+  from?: Origin;
+}
+
+/** The reload that a process came from. */
+export interface Origin {
+  pid: number;
+  number: number;
+  milliseconds: number;
+}
+
+function parseOrigin(data: unknown): Origin | undefined {
+  const { pid, number, milliseconds } = (data ?? {}) as Partial<Origin>;
+  return Number.isSafeInteger(pid) && Number.isSafeInteger(number) && Number.isSafeInteger(milliseconds)
+    ? { pid, number, milliseconds } as Origin
+    : undefined;
+}
+
+/** What it takes to keep a status file. */
+export interface StatusOptions {
+  adapter: ServiceAdapter;
+  clock: Clock;
+  token: CancellationToken;
+  pid: number;
+  generation: number;
+  runtime: string;
+  /** What reloads it. */
+  signal: string | undefined;
+  hasPredecessor: boolean;
+}
+
+/** The name of the file in its folder. */
+export function statusFile(pid: number): string {
+  return `${pid}.json`;
+}
+
+const LINES = 10;
+
+function lastLines(text: string): string[] {
+  return text.trimEnd().split("\n").slice(-LINES);
+}
+
+/**
+ * The participant that keeps a file for `reload-self status` and `reload-self reload`, in a folder that is its user's alone; or
+ * `undefined` where there is no such folder. What fails later is nobody's harm but theirs.
+ */
+export function createStatus(options: StatusOptions): Participant | undefined {
+  const { adapter, clock, token, pid, generation, runtime, signal, hasPredecessor } = options;
+  const folder = adapter.ownFolder();
+  if (folder === undefined) return undefined;
+  const path = `${folder}/${statusFile(pid)}`;
+  const files = adapter.files();
+  const status: Status = {
+    version: 1,
+    pid,
+    generation,
+    runtime,
+    since: Date.now(),
+    state: hasPredecessor ? "starting" : "serving",
+    signal,
+    reloads: 0,
+  };
+  let begun = 0;
+  let toSuccessor: Link | undefined;
+  let output: ErrorOutput | undefined;
+
+  function update(changes: Partial<Status>): void {
+    Object.assign(status, changes);
+    try {
+      files.replace(path, JSON.stringify(status));
+    } catch {
+      // A full disk, a folder that was removed.
+    }
+  }
+
+  function ended(outcome: Omit<ReloadOutcome, "number" | "milliseconds">): ReloadOutcome {
+    return { number: status.reloads, milliseconds: Math.round(clock.now() - begun), ...outcome };
+  }
+
+  update({});
+  adapter.onExit(() => {
+    try {
+      files.remove(path);
+    } catch {
+      // It names a process that is gone: whoever reads it sees that.
+    }
+  });
+  token.signal.addEventListener("abort", () => {
+    if (token.signal.reason.kind === "shutdown") update({ state: "shutting down" });
+  });
+
+  return {
+    name: "the status file",
+    inherit(link) {
+      link.onData((data) => {
+        const from = parseOrigin(data);
+        if (from !== undefined) update({ from });
+      });
+    },
+    succeed: () => update({ state: "serving" }),
+    offer(link) {
+      toSuccessor = link;
+    },
+    prepare() {
+      begun = clock.now();
+      output = adapter.errorOutput();
+      update({ state: "reloading", reloads: status.reloads + 1 });
+    },
+    async handedOver(context) {
+      const last = ended({ pid: context.pid as number });
+      update({ state: "retired", last });
+      await toSuccessor?.send({ pid, number: last.number, milliseconds: last.milliseconds });
+    },
+    rollback(reason) {
+      const { pid: failed } = reason as { pid?: number };
+      const text = output?.read() ?? "";
+      update({
+        state: token.isCancelled ? "shutting down" : "serving",
+        last: ended({ error: describeError(reason), failed, ...(text.trim() !== "" && { output: lastLines(text) }) }),
+      });
+    },
+  };
+}
