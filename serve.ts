@@ -17,6 +17,7 @@
 import type { RequestListener } from "node:http";
 import { registry } from "./adapters/registry.ts";
 import { checkOptions, show } from "./core/check.ts";
+import { pause } from "./core/pause.ts";
 import type { SocketAdapter } from "./core/socket_adapter.ts";
 import { listen, type ListenOptions, type Token } from "./mod.ts";
 
@@ -85,31 +86,42 @@ export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOpt
     await start(sockets, token, handler, { path: options.unix });
     return { url: `unix:${options.unix}`, token };
   }
-  const port = asked === 0 && token.generation > 0 ? Number(variable(PORT_VARIABLE) ?? 0) : asked;
-  const listening = await start(sockets, token, handler, { port, host });
+  const listening = await start(sockets, token, handler, { port: asked, host, before: variable(PORT_VARIABLE) });
   env[PORT_VARIABLE] = String(listening);
   const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
   return { url: `http://${name}:${listening}/`, token };
 }
 
-/** Starts the runtime's own server, or one of node's. Returns the port. */
+/**
+ * Starts the runtime's own server, or one of node's. Returns the port. For port 0 the runtime's own gets the one `before`; a bound
+ * one has the very socket.
+ */
 async function start(
   sockets: SocketAdapter,
   token: Token,
   handler: FetchApp["fetch"],
-  where: { port: number; host: string } | { path: string },
+  where: { port: number; host: string; before: string | undefined } | { path: string },
 ): Promise<number | undefined> {
   if (sockets.serve !== undefined) {
-    const native = "path" in where ? { path: await token.path(where.path) } : where;
+    const native = "path" in where
+      ? { path: await token.path(where.path) }
+      : { port: where.port || (token.generation > 0 ? Number(where.before ?? 0) : 0), host: where.host };
     const server = await sockets.serve(token.fetch(handler), native);
     token.signal.addEventListener("abort", () => token.track(server.stop(), { name: "the server" }));
+    if ("path" in where) await isThere(sockets, where.path, token.signal);
     return server.port;
   }
   const [{ createServer }, { toNodeHandler }] = await Promise.all([import("node:http"), import("srvx/node")]);
   const server = createServer(toNodeHandler(handler) as RequestListener);
-  await token.bind(server, where);
+  await token.bind(server, "path" in where ? where : { port: where.port, host: where.host });
   const address = server.address();
   return typeof address === "object" ? address?.port : undefined;
+}
+
+/** Waits until a socket is at its path: it is renamed a moment after the server listens. */
+async function isThere(sockets: SocketAdapter, path: string, signal: AbortSignal): Promise<void> {
+  const files = await sockets.files();
+  while (files.kind(path) !== "socket" && !signal.aborted) await pause(registry.adapter, 1);
 }
 
 function parsePort(value: number | string): number {
