@@ -19,6 +19,7 @@ import { registry } from "./adapters/registry.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
 import { createProgram, type ProgramContext } from "./core/program.ts";
 import type { Token } from "./core/token.ts";
+import { isOneOfSeveral } from "./service/instances.ts";
 import { createService } from "./service/service.ts";
 import { createSockets } from "./sockets/sockets.ts";
 
@@ -88,7 +89,7 @@ export function listen(options: ListenOptions = {}): Token {
   }
   const { sockets, service } = adapter;
   const extend = (program: ProgramContext) => [
-    ...(sockets === undefined ? [] : [createSockets(sockets, program)]),
+    ...(sockets === undefined ? [] : [createSockets(sockets, program, service !== undefined && isOneOfSeveral(service))]),
     ...(service === undefined ? [] : [createService(service, program)]),
   ];
   const token = createProgram(adapter, options, extend, () => registry.listening = undefined);

@@ -39,6 +39,12 @@ const commands: Record<string, Command> = {
     usage: "run [options] -- <command> [arguments]",
     summary: "Runs a program under a parent with a constant pid: in containers, under runit, s6, supervisord",
     options: {
+      instances: {
+        type: "string",
+        short: "n",
+        value: "<number>",
+        help: "processes that share the port, replaced all or none. Default: 1",
+      },
       "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
     },
@@ -47,16 +53,14 @@ const commands: Record<string, Command> = {
       const { makeWayForReaper } = await import("./reaper.ts");
       if (positionals.length === 0) throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
-      const maxCrashes = Number(values["max-crashes"] ?? 5);
-      if (!Number.isInteger(maxCrashes) || maxCrashes < 1) {
-        throw new Failure(2, "--max-crashes must be a whole number from 1 on");
-      }
+      const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
+      const instances = wholeNumber("instances", values.instances ?? "1", 1, 1_000);
       checkCommand(positionals);
       const why = makeWayForReaper();
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(positionals, { stopTimeout, maxCrashes, log }));
+      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, log }));
     },
   },
   serve: {
@@ -74,7 +78,7 @@ const commands: Record<string, Command> = {
       if (port !== undefined && unix !== undefined) throw new Failure(2, "serve: give it a port or a unix socket, not both");
       const { serveModule } = await import("./serve.ts");
       await serveModule(module, {
-        ...(typeof port === "string" && { port: wholeNumber("port", port, 65_535) }),
+        ...(typeof port === "string" && { port: wholeNumber("port", port, 0, 65_535) }),
         ...(typeof host === "string" && { host }),
         ...(typeof unix === "string" && { unix }),
         ...(typeof pidFile === "string" && { listen: { pidFile } }),
@@ -135,10 +139,10 @@ function paint(color: "green" | "red" | "yellow" | "bold", text: string): string
   return process.stdout.isTTY && !registry.adapter.service?.variable("NO_COLOR") ? styleText(color, text) : text;
 }
 
-function wholeNumber(name: string, value: string, most: number): number {
+function wholeNumber(name: string, value: string | boolean, least: number, most: number): number {
   const number = Number(value);
-  if (!/^\d+$/.test(value) || number > most) {
-    throw new Failure(2, `--${name} must be a whole number up to ${most}, not ${value}`);
+  if (!/^\d+$/.test(String(value)) || number < least || number > most) {
+    throw new Failure(2, `--${name} must be a whole number from ${least} to ${most}, not ${value}`);
   }
   return number;
 }

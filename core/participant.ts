@@ -49,6 +49,8 @@ export interface Participant {
   prepare?(context: ReloadContext): void | Promise<void>;
   /** The channel to the new process is open; it has said hello, and it is not ready yet. */
   offer?(link: Link, context: ReloadContext): void | Promise<void>;
+  /** The new process is ready: wait for whoever else has to be. Nobody commits before all have taken this step. */
+  agree?(context: ReloadContext): void | Promise<void>;
   /** The new process is ready and about to be in charge. Must be undoable by `rollback` until the token is cancelled. */
   commit?(context: ReloadContext): void | Promise<void>;
   /** The reload failed: make undone what the other steps did. */

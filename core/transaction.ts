@@ -125,6 +125,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       await step(dialogue.offered());
       await step(dialogue.ready);
       emit({ type: "successor-ready", pid, generation });
+      await everyone("agree", (participant) => participant.agree?.(context));
       await everyone("commit", (participant) => participant.commit?.(context));
       await step(dialogue.commit());
       child.release();

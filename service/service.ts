@@ -3,6 +3,7 @@ import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { createPidFile } from "./pid_file.ts";
+import { createInstances, isOneOfSeveral } from "./instances.ts";
 import { createStatus } from "./status.ts";
 import { createSupervised, FOLDER_VARIABLE } from "./supervised.ts";
 import { createSystemd } from "./systemd.ts";
@@ -32,7 +33,10 @@ export function createService(adapter: ServiceAdapter, program: ProgramContext):
   });
   if (systemd !== undefined) participants.push(systemd.participant);
   const folder = adapter.variable(FOLDER_VARIABLE);
-  if (folder !== undefined) participants.push(createSupervised(adapter, folder, pid, hasPredecessor, warn));
+  if (folder !== undefined) {
+    participants.push(createSupervised(adapter, folder, pid, hasPredecessor, warn));
+    if (isOneOfSeveral(adapter)) participants.push(createInstances(adapter, clock, folder));
+  }
   if (pid === 1) {
     warn(
       "this is process 1, and a container ends with its process 1: after a reload the new process would end with it. " +

@@ -14,8 +14,12 @@ import { createWebSockets } from "./web_sockets.ts";
 const DEFAULT_SETTLE = 1_000;
 const DEFAULT_DRAIN_TIMEOUT = 30_000;
 
-/** Lets a program hand its sockets over. */
-export function createSockets(adapter: SocketAdapter, program: ProgramContext): Extension {
+/**
+ * Lets a program hand its sockets over.
+ *
+ * @param shares Does this process share its ports with others of its generation?
+ */
+export function createSockets(adapter: SocketAdapter, program: ProgramContext, shares: boolean): Extension {
   const { clock, options, emit, token, hasPredecessor, pid } = program;
   const settle = options.settle ?? DEFAULT_SETTLE;
   const drains = new Map<BindableServer, { name: string; drain: Drain }>();
@@ -82,7 +86,8 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext): 
     checkBindOptions(options);
     if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
-    const { name, path, port, ...rest } = options;
+    const { name, path, port, ...given } = options;
+    const rest = shares ? { reusePort: true, ...given } : given;
     drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers) });
     try {
       if (path === undefined) return await bound.bind(server, { name, options: { ...rest, port } });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { freePort } from "../support/port.ts";
 import { cli, runCli } from "../support/cli.ts";
 import { allPids, commandLineOf, isAlive, parentOf, stateOf } from "../support/proc.ts";
 import { fixture, type Program, type Report, type StartOptions, startProgram, type TestScope } from "../support/program.ts";
@@ -150,6 +151,59 @@ for (const parent of parents) {
     const result = await inside(init, cli(parent), ["reload", "1"]);
     assert.match(result, /reloaded: pid \d+ → \d+ \(generation 4\)/);
     process.kill(init, "SIGTERM");
+    assert.equal(await exitCode(program), 0);
+  });
+}
+
+for (const runtime of runtimes.filter(({ kind }) => kind !== "bun")) {
+  const [parent] = parents as [Runtime];
+
+  test(`run, ${parent.name}: three instances of ${runtime.name} share the port, and are replaced all, or none`, async (t) => {
+    const port = await freePort();
+    const program = start(t, parent, runtime, {
+      script: "server.ts",
+      args: ["--instances", "3"],
+      env: { SERVER: JSON.stringify({ kind: "http", ports: [port], host: "127.0.0.1", options: { settle: 100 } }) },
+    });
+    const inGeneration = (generation: number) =>
+      new Set(
+        program.reports.filter((report) => report.type === "serving" && report.generation === generation).map(({ pid }) => pid),
+      );
+    const inCharge = (generation: number) =>
+      program.reports.filter((report) => report.type === "in-charge" && report.generation === generation).length;
+    await until("three instances", () => inGeneration(0).size === 3);
+    const { pid } = program.process as { pid: number };
+    const load = startLoad("new", { port }, 4);
+    t.after(() => load.stop());
+    for (let i = 1; i <= 2; i++) {
+      program.signal(pid);
+      await until("all to be replaced", () => inCharge(i) === 3);
+      await until(`generation ${i} to answer`, () => load.tally.generations.has(i));
+      await until("the old ones to be gone", () => [...inGeneration(i - 1)].every((pid) => !isAlive(pid)));
+    }
+
+    // A new process that fails in one of them only: who is the first to take the file.
+    program.behave("crash-once");
+    const before = program.reports.length;
+    program.signal(pid);
+    await until(
+      "all to have failed",
+      () => program.reports.slice(before).filter(({ type }) => type === "reload-fail").length === 3,
+    );
+    const errors = program.reports.slice(before).filter(({ type }) => type === "reload-fail").map(({ error }) => error.message);
+    assert.equal(
+      errors.filter((message) => /the new process of another instance failed: .* exited with code 1/.test(message)).length,
+      2,
+    );
+    assert.equal(inCharge(3), 0);
+
+    // Also when only one was asked.
+    const [one] = inGeneration(2);
+    program.signal(one as number);
+    await until("all to be replaced", () => inCharge(3) === 3);
+    const tally = await load.stop();
+    assert.equal(failureCount(tally), 0, describeTally(tally));
+    program.signal(pid, "SIGTERM");
     assert.equal(await exitCode(program), 0);
   });
 }
