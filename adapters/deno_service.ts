@@ -25,7 +25,8 @@ export interface DenoServiceNamespace {
   };
   lstatSync: DenoSocketsNamespace["lstatSync"];
   mkdirSync(path: string, options: { mode: number }): void;
-  openSync(path: string, options: { read: boolean }): Disposable & {
+  openSync(path: string, options: { read: boolean }): {
+    close(): void;
     seekSync(offset: number, whence: 0): number;
     readSync(buffer: Uint8Array): number | null;
   };
@@ -87,11 +88,14 @@ export function denoService(
       return {
         read: () =>
           attempt(() => {
-            using file = deno.openSync(path, { read: true });
-            const begin = Math.max(stat.size, deno.statSync(path).size - MOST_OUTPUT);
-            file.seekSync(begin, 0);
-            const buffer = new Uint8Array(MOST_OUTPUT);
-            return new TextDecoder().decode(buffer.subarray(0, file.readSync(buffer) ?? 0));
+            const file = deno.openSync(path, { read: true });
+            try {
+              file.seekSync(Math.max(stat.size, deno.statSync(path).size - MOST_OUTPUT), 0);
+              const buffer = new Uint8Array(MOST_OUTPUT);
+              return new TextDecoder().decode(buffer.subarray(0, file.readSync(buffer) ?? 0));
+            } finally {
+              file.close();
+            }
           }) ?? "",
       };
     },

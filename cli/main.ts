@@ -9,7 +9,6 @@
  * @module
  */
 import process from "node:process";
-import { pathToFileURL } from "node:url";
 import { parseArgs, styleText } from "node:util";
 import { registry } from "../adapters/registry.ts";
 import { describeError } from "../core/error.ts";
@@ -115,7 +114,7 @@ const commands: Record<string, Command> = {
     options: {},
     async run() {
       const [{ diagnose }, { canSteer }] = await Promise.all([
-        import("../adapters/diagnosis.ts"),
+        import("../adapters/tools/diagnosis.ts"),
         import("../sockets/can_steer.ts"),
       ]);
       const findings = await diagnose(canSteer);
@@ -221,15 +220,7 @@ async function main([name = "", ...args]: string[]): Promise<void> {
   await command.run(positionals, values);
 }
 
-/** Is this the program that was started? */
-function isMain(): boolean {
-  const { main } = import.meta as { main?: boolean };
-  return main ?? import.meta.url === pathToFileURL(process.argv[1] ?? "").href;
-}
-
-if (isMain()) {
-  main(process.argv.slice(2)).catch((error) => {
-    console.error(`${paint("red", "reload-self")}: ${describeError(error)}`);
-    process.exit(error instanceof Failure ? error.exitCode : 1);
-  });
-}
+main(process.argv.slice(2)).catch((error) => {
+  console.error(`${paint("red", "reload-self")}: ${describeError(error)}`);
+  process.exit(error instanceof Failure ? error.exitCode : 1);
+});

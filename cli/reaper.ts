@@ -1,7 +1,7 @@
 /** Process 1 of a container: it inherits every process whose parent is gone, and has to reap it. */
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { replaceProcess } from "../adapters/replace_process.ts";
+import { replaceProcess } from "../adapters/tools/replace_process.ts";
 
 /** Tells this program that process 1 is its reaper. */
 export const REAPER_VARIABLE = "RELOAD_SELF_REAPER";

@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { release } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import type { Libc } from "../core/socket_adapter.ts";
-import { registry } from "./registry.ts";
+import type { Libc } from "../../core/socket_adapter.ts";
+import { registry } from "../registry.ts";
 
 /** One fact. */
 export interface Finding {
@@ -22,7 +22,7 @@ interface DenoGlobal {
   readonly permissions: { querySync(descriptor: { name: string; command?: string }): { state: string } };
 }
 
-const globals = globalThis as { Deno?: DenoGlobal; Bun?: { version: string } };
+const globals = globalThis as unknown as { Deno?: DenoGlobal; Bun?: { version: string } };
 
 function isGranted(name: string, command?: string): boolean {
   const descriptor = { name, ...(command !== undefined && { command }) };

@@ -1,6 +1,6 @@
 /** execve(2): another program in the place of this one, with its pid. */
 import process from "node:process";
-import { openFirst } from "./libc.ts";
+import { openFirst } from "../libc.ts";
 
 interface Deno {
   readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
@@ -10,7 +10,7 @@ interface Deno {
 /** Does not return where it works; says why not where it does not. The environment stays. */
 export function replaceProcess(file: string, args: readonly string[]): string {
   const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void };
-  const { Deno } = globalThis as { Deno?: Deno };
+  const { Deno } = globalThis as unknown as { Deno?: Deno };
   try {
     if (Deno === undefined) {
       if (execve === undefined) return "Node has no process.execve before 22.15";
