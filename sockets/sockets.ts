@@ -1,5 +1,6 @@
 /** What a program does about its sockets, put together: what takes part in a reload, and what the token offers. */
 import { checkOptions, show } from "../core/check.ts";
+import { pause } from "../core/pause.ts";
 import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
 import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
@@ -13,6 +14,8 @@ import { createWebSockets } from "./web_sockets.ts";
 
 const DEFAULT_SETTLE = 1_000;
 const DEFAULT_DRAIN_TIMEOUT = 30_000;
+/** How long a server that shuts down goes on accepting: the connections that were made before it heard of it. */
+const LINGER = 20;
 
 /**
  * Lets a program hand its sockets over.
@@ -64,11 +67,15 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
 
   token.signal.addEventListener("abort", () => {
     draining = true;
-    bound.close();
-    for (const listener of atPaths) listener.close();
+    const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT;
+    // A successor accepts what waits in the socket. Where there is none, we do, before the kernel resets it.
+    const accepted = drains.size === 0 || token.signal.reason.kind === "reload" ? Promise.resolve() : pause(clock, LINGER);
+    const closed = accepted.then(() => {
+      bound.close();
+      for (const listener of atPaths) listener.close();
+    });
     for (const { name, drain } of drains.values()) {
-      const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT;
-      const finished = drain.finish({ settle, timeout }).then((connections) => {
+      const finished = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
         if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
       });
       token.track(finished, { name: `the connections of ${name}` });

@@ -7,7 +7,7 @@ import { VERSION } from "../../cli/version.ts";
 import { runCli } from "../support/cli.ts";
 import { isAlive } from "../support/proc.ts";
 import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
-import { runtimes } from "../support/runtimes.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 test("the version is that of the package", () => {
@@ -16,7 +16,7 @@ test("the version is that of the package", () => {
   }
 });
 
-for (const runtime of runtimes) {
+for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: help and version, for the whole and for each command`, async () => {
     const all = await runCli(runtime, ["--help"]);
     assert.equal(all.code, 0);
@@ -144,7 +144,7 @@ for (const runtime of runtimes) {
   });
 }
 
-const deno = runtimes.find(({ kind }) => kind === "deno");
+const deno = oneOfEachKind.find(({ kind }) => kind === "deno");
 if (deno !== undefined) {
   test("deno: doctor names the flags that are missing", async () => {
     const flags = ["run", "--quiet", "--allow-read", "--allow-net", "--allow-sys"];

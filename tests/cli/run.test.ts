@@ -6,7 +6,7 @@ import { freePort } from "../support/port.ts";
 import { cli, runCli } from "../support/cli.ts";
 import { allPids, commandLineOf, isAlive, parentOf, stateOf } from "../support/proc.ts";
 import { fixture, type Program, type Report, type StartOptions, startProgram, type TestScope } from "../support/program.ts";
-import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 /** Starts a program under `reload-self run`, each on a runtime of its own. */
@@ -30,11 +30,8 @@ function folders({ runtimeFolder }: Program): string[] {
   return readdirSync(runtimeFolder).filter((name) => name.startsWith("reload-self-run-"));
 }
 
-const [newest] = runtimes.filter(({ kind }) => kind === "node").slice(-1);
-const parents = [...(newest === undefined ? [] : [newest]), ...runtimes.filter(({ kind }) => kind !== "node")];
-
-for (const parent of parents) {
-  for (const runtime of runtimes) {
+for (const parent of oneOfEachKind) {
+  for (const runtime of oneOfEachKind) {
     test(`run, ${parent.name} for ${runtime.name}: the pid stays, and reloads under load lose nothing`, async (t) => {
       const kind = runtime.kind === "node" ? "http" : "native";
       const program = start(t, parent, runtime, {
@@ -69,8 +66,8 @@ for (const parent of parents) {
   }
 }
 
-for (const parent of parents) {
-  const runtime = newest ?? parent;
+for (const parent of oneOfEachKind) {
+  const [runtime] = oneOfEachKind as [Runtime];
 
   test(`run, ${parent.name}: a crash is followed by a new start, also in a later generation`, async (t) => {
     const program = start(t, parent, runtime);
@@ -155,8 +152,8 @@ for (const parent of parents) {
   });
 }
 
-for (const runtime of runtimes.filter(({ kind }) => kind !== "bun")) {
-  const [parent] = parents as [Runtime];
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
+  const [parent] = oneOfEachKind as [Runtime];
 
   test(`run, ${parent.name}: three instances of ${runtime.name} share the port, and are replaced all, or none`, async (t) => {
     const port = await freePort();
@@ -210,7 +207,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "bun")) {
 
 test("listen() as process 1 says once what comes of it", async (t) => {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return t.skip("it takes root on Linux to make a pid namespace");
-  const [runtime] = runtimes as [Runtime];
+  const [runtime] = oneOfEachKind as [Runtime];
   const program = startProgram(t, runtime, {
     command: [
       ...["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", runtime.executable],

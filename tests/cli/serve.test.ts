@@ -7,7 +7,7 @@ import { cli } from "../support/cli.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
 import { fixture, type Program, startProgram, temporaryFolder, type TestScope } from "../support/program.ts";
-import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 function start(t: TestScope, runtime: Runtime, module: string, args: string[] = [], env: Record<string, string> = {}): Program {
@@ -28,7 +28,7 @@ async function answer(url: string): Promise<string> {
   return await response.text();
 }
 
-for (const runtime of runtimes) {
+for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: serve: a module that exports fetch reloads under load, and keeps the port that the kernel chose`, async (t) => {
     const program = start(t, runtime, fixture("fetch_app.ts"), ["--port", "0", "--host", "127.0.0.1"]);
     const first = await served(program);

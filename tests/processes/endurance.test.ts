@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { childrenOf, descriptorsOf, isAlive, memoryOf } from "../support/proc.ts";
 import { startProgram } from "../support/program.ts";
-import { runtimes } from "../support/runtimes.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 const RELOADS = 200;
 
-for (const runtime of runtimes) {
+for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: ${RELOADS} reloads in a row`, async (t) => {
     const program = startProgram(t, runtime);
     const pids: number[] = [(await program.report("start")).pid];
@@ -50,7 +50,7 @@ async function steady<T>(look: () => T): Promise<T> {
 }
 
 async function steadyMemory(pid: number): Promise<number> {
-  // To a mebibyte, so that the runtimes' own timers do not make it change for ever.
+  // To a mebibyte, so that the oneOfEachKind' own timers do not make it change for ever.
   await steady(() => Math.round(memoryOf(pid) / 2 ** 20));
   return memoryOf(pid);
 }

@@ -24,3 +24,8 @@ export const runtimes: readonly Runtime[] = [
   runtime("deno", "deno", ["run", "--allow-all", "--quiet", "--unstable-net"]),
   runtime("bun", "bun", []),
 ].filter(({ name }) => (process.env.RUNTIMES ?? name).split(",").includes(name));
+
+/** The oldest of each kind: for what does not depend on the version, but takes long. */
+export const oneOfEachKind: readonly Runtime[] = runtimes.filter(({ kind }, i) =>
+  runtimes.findIndex((runtime) => runtime.kind === kind) === i
+);
