@@ -19,7 +19,7 @@ import { registry } from "./adapters/registry.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
 import { createProgram, type ProgramContext } from "./core/program.ts";
 import type { Token } from "./core/token.ts";
-import { isOneOfSeveral } from "./service/instances.ts";
+import { createInstances } from "./service/instances.ts";
 import { createService } from "./service/service.ts";
 import { createSockets } from "./sockets/sockets.ts";
 
@@ -88,10 +88,13 @@ export function listen(options: ListenOptions = {}): Token {
     return listening.token;
   }
   const { sockets, service } = adapter;
-  const extend = (program: ProgramContext) => [
-    ...(sockets === undefined ? [] : [createSockets(sockets, program, service !== undefined && isOneOfSeveral(service))]),
-    ...(service === undefined ? [] : [createService(service, program)]),
-  ];
+  const extend = (program: ProgramContext) => {
+    const instances = service && createInstances(service, adapter);
+    return [
+      ...(sockets === undefined ? [] : [createSockets(sockets, program, instances)]),
+      ...(service === undefined ? [] : [createService(service, program, instances)]),
+    ];
+  };
   const token = createProgram(adapter, options, extend, () => registry.listening = undefined);
   registry.listening = { token, options };
   return token;

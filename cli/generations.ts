@@ -5,7 +5,7 @@ import { constants as os } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { guarded } from "../adapters/keeper.ts";
-import { INSTANCES_VARIABLE } from "../service/instances.ts";
+import { INSTANCES_VARIABLE, UP } from "../service/instances.ts";
 import { EXIT, FOLDER_VARIABLE, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../service/supervised.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 
@@ -15,6 +15,8 @@ export interface Generations {
   inCharge(): InCharge | undefined;
   /** Starts the first generation. Resolves with the exit code of the last one. */
   start(command: readonly string[], instances: number): Promise<number>;
+  /** Resolves when the program says that it is there. */
+  isUp(): Promise<unknown>;
   /** Resolves when no process is left. */
   gone(): Promise<number>;
   /** Signals all processes. */
@@ -118,6 +120,7 @@ export function followGenerations(folder: string): Generations {
       child.once("exit", look);
       return until(outcome);
     },
+    isUp: () => until(() => read(UP) === undefined ? undefined : 0),
     gone: () => until(() => guards().length === 0 ? 0 : undefined),
     // Each guard leads a process group.
     killAll: (signal) => guards().forEach((pid) => kill(-pid, signal)),

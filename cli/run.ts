@@ -25,6 +25,8 @@ export interface RunOptions {
 const STABLE = 10_000;
 /** Milliseconds before the first restart; each one doubles them, up to the most. */
 const BACK_OFF = { first: 100, most: 10_000 };
+/** How long to wait for an instance before the next one is started all the same. */
+const UP_TIMEOUT = 5_000;
 /** Milliseconds between two looks, for what the watcher of files misses. */
 const LOOK = 500;
 const SHUTDOWN = ["SIGTERM", "SIGINT"] as const;
@@ -36,6 +38,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
   const folder = makeFolder();
   const parent = publishParent();
   const stop = new AbortController();
+  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
   const instances = Array.from({ length: options.instances }, (_, i) => {
     const own = join(folder, String(i));
     mkdirSync(own, { mode: 0o700 });
@@ -70,7 +73,10 @@ export async function run(command: readonly string[], options: RunOptions): Prom
 
   try {
     // When one gives up, the others are of no use: whoever runs this decides.
-    const codes = await Promise.all(instances.map(async (instance) => {
+    const codes = await Promise.all(instances.map(async (instance, i) => {
+      // One after the other: the order of their sockets is known then, and a reload can steer them.
+      await Promise.race([instances[i - 1]?.isUp(), delay(UP_TIMEOUT, undefined, { ref: false }), stopped]);
+      if (stop.signal.aborted) return 0;
       const code = await keepRunning(instance, command, options, stop.signal);
       if (code !== 0 && !stop.signal.aborted) {
         stop.abort();

@@ -31,6 +31,8 @@ export interface ProgramContext {
 export interface Extension {
   /** What takes part in a reload. */
   readonly participants: readonly Participant[];
+  /** What takes part behind the participants of all others. */
+  readonly last?: readonly Participant[];
   /** What the token offers on its behalf. */
   readonly members?: Partial<Pick<Token, "bind" | "fetch" | "path" | "webSocket">>;
   /** Variables to set for a new process, or, where `undefined`, to remove. */
@@ -102,7 +104,11 @@ export function createProgram(
     hasPredecessor: predecessor !== undefined,
     emit,
   });
-  const participants = [handOver.participant, ...extensions.flatMap(({ participants }) => participants)];
+  const participants = [
+    handOver.participant,
+    ...extensions.flatMap(({ participants }) => participants),
+    ...extensions.flatMap(({ last = [] }) => last),
+  ];
 
   let succession: Succession | undefined;
   if (predecessor !== undefined) {

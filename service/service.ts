@@ -3,13 +3,17 @@ import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { createPidFile } from "./pid_file.ts";
-import { createInstances, isOneOfSeveral } from "./instances.ts";
+import type { Instances } from "./instances.ts";
 import { createStatus } from "./status.ts";
 import { createSupervised, FOLDER_VARIABLE } from "./supervised.ts";
 import { createSystemd } from "./systemd.ts";
 
 /** Lets a program be run as a service. */
-export function createService(adapter: ServiceAdapter, program: ProgramContext): Extension {
+export function createService(
+  adapter: ServiceAdapter,
+  program: ProgramContext,
+  instances: Instances | undefined,
+): Extension {
   const { clock, emit, hasPredecessor, options, pid, token } = program;
   const warn = (message: string) => emit({ type: "warning", message });
   const participants: Participant[] = [];
@@ -35,7 +39,7 @@ export function createService(adapter: ServiceAdapter, program: ProgramContext):
   const folder = adapter.variable(FOLDER_VARIABLE);
   if (folder !== undefined) {
     participants.push(createSupervised(adapter, folder, pid, hasPredecessor, warn));
-    if (isOneOfSeveral(adapter)) participants.push(createInstances(adapter, clock, folder));
+    if (instances !== undefined) participants.push(instances.participant);
   }
   if (pid === 1) {
     warn(

@@ -3,6 +3,7 @@ import { checkOptions, show } from "../core/check.ts";
 import { pause } from "../core/pause.ts";
 import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
+import type { SharedPorts } from "../core/shared_ports.ts";
 import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions, FetchHandler } from "../core/token.ts";
 import { createBound } from "./bound.ts";
@@ -20,9 +21,9 @@ const LINGER = 20;
 /**
  * Lets a program hand its sockets over.
  *
- * @param shares Does this process share its ports with others of its generation?
+ * @param shared The other processes of its generation, where it shares its ports with them.
  */
-export function createSockets(adapter: SocketAdapter, program: ProgramContext, shares: boolean): Extension {
+export function createSockets(adapter: SocketAdapter, program: ProgramContext, shared: SharedPorts | undefined): Extension {
   const { clock, options, emit, token, hasPredecessor, pid } = program;
   const settle = options.settle ?? DEFAULT_SETTLE;
   const drains = new Map<BindableServer, { name: string; drain: Drain }>();
@@ -42,6 +43,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
       return typeof libc === "string" && drains.size > 0 && !hasFetch ? undefined : libc;
     },
     isBound: bound.has,
+    shared,
     warn: (message) => emit({ type: "warning", message }),
   });
   const webSockets = createWebSockets(token.signal);
@@ -94,7 +96,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
     const { name, path, port, ...given } = options;
-    const rest = shares ? { reusePort: true, ...given } : given;
+    const rest = shared !== undefined ? { reusePort: true, ...given } : given;
     drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers) });
     try {
       if (path === undefined) return await bound.bind(server, { name, options: { ...rest, port } });
@@ -110,6 +112,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
 
   return {
     begun: () => Promise.all(begun),
+    last: [steering.counting],
     participants: [settling, bound.participant, paths.participant, steering.participant],
     members: {
       bind,

@@ -1,6 +1,7 @@
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
+import type { SharedPorts } from "../core/shared_ports.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { notListening } from "./missing.ts";
 import { pause, untilNextLook } from "../core/pause.ts";
@@ -13,11 +14,18 @@ const GRACE = 200;
 /** How long to wait, at most, for a server to accept what is waiting, before its socket is taken away. */
 const ACCEPT_TIMEOUT = 1_000;
 
+/** A socket of ours, and where it is among all that share its address. */
+interface Placed extends OwnListener {
+  readonly position: number;
+}
+
 /** All sockets of one address, and what we know about them. */
 interface Group {
   readonly name: string;
-  /** Ours. They are the first of the group, because whoever came before us has left it. */
-  readonly own: readonly OwnListener[];
+  /** Ours, by their places in the group. */
+  readonly own: readonly Placed[];
+  /** The sockets of this generation, which are the first of the group: ours, and those of the other instances. */
+  readonly old: number;
 }
 
 /** What steering needs. */
@@ -29,6 +37,8 @@ export interface SteeringOptions {
   libc(): Promise<Libc | string | undefined>;
   /** Is this port bound by `token.bind()`? Its socket is handed over. */
   isBound(port: number): boolean;
+  /** The other instances of this program, which listen on the same ports. */
+  shared: SharedPorts | undefined;
   /** Tells the log what a reload loses, and why. */
   warn(line: string): void;
 }
@@ -36,6 +46,8 @@ export interface SteeringOptions {
 /** The participant, and what the others need to know of it. */
 export interface Steering {
   readonly participant: Participant;
+  /** Its last part before the new process is started. */
+  readonly counting: Participant;
   /** Has this process native servers, as far as can be known? Known from the first reload on. */
   readonly hasServers: boolean;
 }
@@ -45,7 +57,7 @@ export interface Steering {
  * sockets of its own on the same addresses; which of them gets a connection is decided by a program in the kernel: the old one's
  * until the new process is ready, the new one's from then on.
  */
-export function createSteering({ clock, descriptors, libc: load, isBound, warn }: SteeringOptions): Steering {
+export function createSteering({ clock, descriptors, libc: load, isBound, shared, warn }: SteeringOptions): Steering {
   let libc: Libc | undefined;
   let groups = new Map<string, Group>();
   let blocked: OwnListener[] = [];
@@ -54,8 +66,10 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
   let stopLooking = () => {};
   /** Ends after the reload that this process came from. The next one sets a program of its own. */
   let tidied: Promise<void> | undefined;
-  /** The order of our sockets in each group, as the predecessor has left it. */
-  const orders = new Map<string, number[]>();
+  /** Where our sockets are in each group, in the order in which they were opened. Where nothing is known, they are the first. */
+  const positions = new Map<string, number[]>();
+  /** How many sockets there were in each group when the new process was about to be started. */
+  let before = new Map<string, number>();
   let toSuccessor: Link | undefined;
 
   function warnOnce(line: string): void {
@@ -72,28 +86,34 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
     const counts = countListeners(libc);
     for (const listener of listeners) {
       if (!listener.reusePort || groups.has(listener.key)) continue;
-      const own = inOrder(listener.key, listeners.filter(({ key, reusePort }) => key === listener.key && reusePort));
-      const others = (counts.get(listener.key) ?? own.length) - own.length;
-      if (others > 0) {
+      const own = place(listener.key, listeners.filter(({ key, reusePort }) => key === listener.key && reusePort));
+      const all = counts.get(listener.key) ?? own.length;
+      if (all > own.length && shared === undefined) {
         warnOnce(
-          `${listener.name} is shared with ${others} sockets of other processes: a reload may lose connections. ` +
+          `${listener.name} is shared with ${all - own.length} sockets of other processes: a reload may lose connections. ` +
             "Let one process listen there, with as many threads as it needs",
         );
-      } else groups.set(listener.key, { name: listener.name, own });
+      } else groups.set(listener.key, { name: listener.name, own, old: all });
     }
+    if (groups.size > 0) shared?.needOrder();
   }
 
-  /** Our sockets as the kernel has them: in the order in which they were opened, but for what our predecessor's leaving changed. */
-  function inOrder(key: string, own: OwnListener[]): OwnListener[] {
-    const order = orders.get(key);
-    if (order?.length !== own.length) return own;
-    return order.flatMap((i) => own[i] ?? []);
+  /** Our sockets as the kernel has them: in the order in which they were opened, but for what the leaving of others has changed. */
+  function place(key: string, own: OwnListener[]): Placed[] {
+    const known = positions.get(key);
+    const isKnown = known?.length === own.length;
+    return own.map((listener, i) => ({ ...listener, position: (isKnown ? known[i] : undefined) ?? i }))
+      .sort((a, b) => a.position - b.position);
   }
 
-  /** How many sockets the new process has opened in each group. */
-  function countNew(libc: Libc): { key: string; group: Group; count: number }[] {
+  /** How many sockets our new process has opened in each group, and how many all new processes have. */
+  function countNew(libc: Libc): { key: string; group: Group; count: number; all: number }[] {
     const counts = countListeners(libc);
-    return [...groups].map(([key, group]) => ({ key, group, count: Math.max(0, (counts.get(key) ?? 0) - group.own.length) }));
+    return [...groups].map(([key, group]) => {
+      const now = counts.get(key) ?? 0;
+      const count = Math.max(0, now - (before.get(key) ?? group.old));
+      return { key, group, count, all: Math.max(0, now - group.old) };
+    });
   }
 
   /** Tells the new process when it listens everywhere. */
@@ -103,27 +123,44 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
   }
 
   /**
-   * Takes our sockets out of a group from the last to the first, so that none gets a connection that it would not serve: when one
-   * leaves, the last of the group takes its place, and behind it there are none but the new process's.
+   * Takes our sockets out of all groups, each from the last to the first, so that none gets a connection that it would not serve: when
+   * one leaves, the last of the group takes its place, and behind it there are none but those of new processes.
    */
-  async function leave(libc: Libc, key: string, { own, name }: Group, signal: AbortSignal): Promise<void> {
-    let total = countListeners(libc).get(key) ?? 0;
-    for (let i = own.length - 1; i >= 0; i--) {
-      const { fd } = own[i] as OwnListener;
-      await emptied(libc, fd, signal);
-      // The new ones that are where they are before and after.
-      const stable = total - 2 - i;
-      if (stable > 0) steer(libc, fd, i + 1, stable);
-      if (!takeAway(libc, fd)) {
-        return warn(`the socket of ${name} could not be taken from the server: the new process shares it until this one ends`);
-      }
-      total--;
-      const next = own[i - 1];
-      if (next === undefined) return;
-      steer(libc, next.fd, i, Math.max(1, total - i));
-      // With none the kernel chose among all for a moment: what came to one of ours is served by it.
-      if (stable <= 0 && !signal.aborted) await pause(clock, GRACE);
+  async function leave(libc: Libc, signal: AbortSignal): Promise<void> {
+    const left = new Map([...groups].map(([key, { own }]) => [key, [...own]]));
+    const places = () =>
+      Object.fromEntries(
+        [...left].filter(([, own]) => own.length > 0).map(([key, own]) => [key, own.map(({ position }) => position)]),
+      );
+    for (;;) {
+      const mine = places();
+      const key = shared === undefined ? Object.keys(mine)[0] : await shared.turn(mine);
+      if (key === undefined) return;
+      const listener = left.get(key)?.pop();
+      if (listener === undefined) return;
+      if (!await leaveOne(libc, listener, signal)) left.set(key, []);
     }
+  }
+
+  /** The last socket of the old ones leaves its group. */
+  async function leaveOne(libc: Libc, { fd, key, name, position }: Placed, signal: AbortSignal): Promise<boolean> {
+    const total = countListeners(libc).get(key) ?? 0;
+    steer(libc, fd, position + 1, Math.max(1, total - 1 - position));
+    await emptied(libc, fd, signal);
+    // The new ones that are where they are before and after.
+    const stable = total - 2 - position;
+    if (stable > 0) steer(libc, fd, position + 1, stable);
+    if (!takeAway(libc, fd)) {
+      warn(`the socket of ${name} could not be taken from the server: the new process shares it until this one ends`);
+      return false;
+    }
+    // With none the kernel chooses among all for a moment: what comes to one of ours is served by it.
+    if (stable <= 0 && position > 0 && !signal.aborted) {
+      const rest = groups.get(key)?.own.find((other) => other.position === position - 1);
+      if (rest !== undefined) steer(libc, rest.fd, position, 1);
+      await pause(clock, GRACE);
+    }
+    return true;
   }
 
   /** Waits until the server has accepted what waits for it. */
@@ -139,19 +176,38 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
     for (const { fd, reusePort } of ownListeners(loaded, descriptors())) if (reusePort) unsteer(loaded, fd);
   }
 
+  /** Where the sockets of our new process are when all old ones have left. */
+  function placesAfter(key: string, { old }: Group, count: number, all: number): number[] {
+    const first = (before.get(key) ?? old) - old;
+    const order = orderAfter(old, all);
+    return Array.from({ length: count }, (_, i) => order.indexOf(first + i));
+  }
+
+  /** Of several instances, started one after the other, each is the last when it listens. */
+  async function placeFirst(): Promise<void> {
+    const loaded = await load();
+    if (typeof loaded !== "object") return;
+    const counts = countListeners(loaded);
+    for (const [key, own] of Map.groupBy(ownListeners(loaded, descriptors()), ({ key }) => key)) {
+      const first = (counts.get(key) ?? own.length) - own.length;
+      positions.set(key, own.map((_, i) => first + i));
+    }
+  }
+
   const participant: Participant = {
     name: "the steering of native servers",
     inherit(link, offered) {
       const complete = Promise.withResolvers<void>();
       let isSteered = false;
       link.onData((data) => {
-        const { addresses, complete: isComplete, orders: left } = data as Record<string, unknown>;
-        for (const [key, order] of Array.isArray(left) ? left : []) orders.set(String(key), parseOrder(order));
+        const { addresses, complete: isComplete, positions: places } = data as Record<string, unknown>;
+        for (const [key, numbers] of Array.isArray(places) ? places : []) positions.set(String(key), parseNumbers(numbers));
         if (Array.isArray(addresses)) isSteered = true;
         if (isComplete === true) complete.resolve();
       });
       return offered.then(() => isSteered ? complete.promise : undefined);
     },
+    ...(shared !== undefined && { ready: () => void placeFirst().catch(() => {}) }),
     over() {
       tidied = tidy().catch((error) => warn(`steering was not ended: ${describeError(error)}`));
     },
@@ -165,9 +221,10 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
       if (loaded === undefined) return;
       libc = loaded;
       look(libc);
-      for (const { own, name } of groups.values()) {
+      before = new Map();
+      for (const { own, name, old } of groups.values()) {
         const [first] = own;
-        if (first !== undefined && !steer(libc, first.fd, 0, own.length)) {
+        if (first !== undefined && !steer(libc, first.fd, 0, old)) {
           warnOnce(`the kernel does not let ${name} be steered: a reload may lose connections`);
         }
       }
@@ -183,9 +240,11 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
       if (libc === undefined || groups.size === 0) return;
       // What the new process does not listen on stays ours to the end; it has said that it is ready like that.
       const news = countNew(libc);
-      await toSuccessor?.send({ orders: news.map(({ key, group, count }) => [key, orderAfter(group.own.length, count)]) });
-      for (const { group: { own }, count } of news) {
-        if (own[0] !== undefined && count > 0) steer(libc, own[0].fd, own.length, count);
+      await toSuccessor?.send({
+        positions: news.map(({ key, group, count, all }) => [key, placesAfter(key, group, count, all)]),
+      });
+      for (const { group: { own, old }, all } of news) {
+        if (own[0] !== undefined && all > 0) steer(libc, own[0].fd, old, all);
       }
     },
     rollback() {
@@ -206,12 +265,19 @@ export function createSteering({ clock, descriptors, libc: load, isBound, warn }
         "server listens with `token.bind(server, ...)`";
     },
     async retire(signal) {
-      if (libc === undefined) return;
-      for (const [key, group] of groups) await leave(libc, key, group, signal);
+      if (libc !== undefined) await leave(libc, signal);
+      else await shared?.turn({});
+    },
+  };
+  const counting: Participant = {
+    name: "the count of sockets",
+    prepare() {
+      if (libc !== undefined && groups.size > 0) before = countListeners(libc);
     },
   };
   return {
     participant,
+    counting,
     get hasServers() {
       return hasServers;
     },
@@ -228,6 +294,6 @@ export function orderAfter(old: number, fresh: number): number[] {
   return group;
 }
 
-function parseOrder(value: unknown): number[] {
+function parseNumbers(value: unknown): number[] {
   return Array.isArray(value) && value.every((i) => Number.isSafeInteger(i)) ? value : [];
 }

@@ -152,15 +152,19 @@ for (const parent of oneOfEachKind) {
   });
 }
 
-for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
+// Bun's node:http cannot share a port.
+const sharing = oneOfEachKind.flatMap((runtime) =>
+  runtime.servers.map((kind) => ({ runtime, kind })).filter(({ kind }) => runtime.kind !== "bun" || kind === "native")
+);
+for (const { runtime, kind } of sharing) {
   const [parent] = oneOfEachKind as [Runtime];
 
-  test(`run, ${parent.name}: three instances of ${runtime.name} share the port, and are replaced all, or none`, async (t) => {
+  test(`run, ${parent.name}: three instances of ${runtime.name}, ${kind}, share the port, and are replaced all, or none`, async (t) => {
     const port = await freePort();
     const program = start(t, parent, runtime, {
       script: "server.ts",
       args: ["--instances", "3"],
-      env: { SERVER: JSON.stringify({ kind: "http", ports: [port], host: "127.0.0.1", options: { settle: 100 } }) },
+      env: { SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options: { settle: 100 } }) },
     });
     const inGeneration = (generation: number) =>
       new Set(

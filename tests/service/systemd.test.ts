@@ -1,6 +1,7 @@
 /** A real systemd runs the units of examples/systemd, with the program and the port of the test. */
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
 import type { ServerSetup } from "../fixtures/server.ts";
@@ -12,6 +13,9 @@ import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { bootSystemd, type Systemd } from "../support/systemd.ts";
 import { until } from "../support/wait.ts";
 
+const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
+/** Where a service finds this repository, which may be in a folder that the units hide from it: /tmp, /root. */
+const MOUNTED = "/opt/reload-self";
 const example = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../examples/systemd/${name}`, import.meta.url)), "utf8");
 
@@ -19,8 +23,9 @@ const example = (name: string) =>
 function installUnit(systemd: Systemd, name: string, text: string, runtime: Runtime, setup: ServerSetup): void {
   const folder = systemd.path("/run/systemd/system");
   writeFileSync(`${folder}/${name}`, text);
+  mkdirSync(systemd.path(MOUNTED), { recursive: true });
   mkdirSync(`${folder}/${name}.d`);
-  const command = [runtime.executable, ...runtime.flags, fixture("server.ts")].join(" ");
+  const command = [runtime.executable, ...runtime.flags, fixture("server.ts")].join(" ").replaceAll(root, MOUNTED);
   writeFileSync(
     `${folder}/${name}.d/test.conf`,
     `[Unit]
@@ -29,6 +34,7 @@ Wants=
 StartLimitBurst=0
 [Service]
 WorkingDirectory=/
+BindReadOnlyPaths=${root}:${MOUNTED}
 ExecStart=
 ExecStart=${command}
 Environment=BEHAVIOUR=/run/behaviour NO_COLOR=1

@@ -139,6 +139,7 @@ test("nobody gets a connection before the commit but the old process, and nobody
         descriptors: () => undefined,
         libc: () => Promise.resolve(libc),
         isBound: () => false,
+        shared: undefined,
         warn: (line) => warnings.push(line),
       });
       const context = { signal: new AbortController().signal, generation: 1, pid: 1, disown: () => Promise.resolve(false) };
