@@ -142,7 +142,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     const states = Object.fromEntries(PERMISSIONS.map((name) => [name, deno.permissions.querySync({ name })]));
     const flags = permissionFlags(states as Record<Permission, PermissionState>);
     const script = deno.mainModule.startsWith("file:")
-      ? decodeURIComponent(new URL(deno.mainModule).pathname)
+      ? decodeURIComponent(new URL(deno.mainModule).pathname).replace(/^\/(?=[A-Za-z]:)/, "")
       : deno.mainModule;
     return flags && { file: execPath, args: ["run", ...flags, script, ...deno.args] };
   }
@@ -307,6 +307,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       isServed: (path) => isServedOnDeno(deno, path),
       descriptors: () =>
         hasAll && hasProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined,
+      sendsHandles: deno.build.os !== "windows", // ERR_INVALID_HANDLE_TYPE
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       libc: hasProc && mayListen() ? () => Promise.resolve(denoLibc(deno, mayCall())) : undefined,
     },

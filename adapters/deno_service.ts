@@ -1,6 +1,7 @@
 import { ReloadError } from "../core/error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
+import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
 import type { DenoSocketsNamespace } from "./deno_sockets.ts";
 import type { NodeProcess } from "./node_process.ts";
@@ -10,6 +11,7 @@ import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 export interface DenoServiceNamespace {
   readonly pid: number;
   readonly ppid: number;
+  readonly build: { readonly os: string };
   readonly Command: new (
     file: string,
     options: { args: readonly string[]; stdin: "null"; stdout: "piped"; stderr: "piped"; signal?: AbortSignal },
@@ -24,7 +26,7 @@ export interface DenoServiceNamespace {
     readonly size: number;
   };
   lstatSync: DenoSocketsNamespace["lstatSync"];
-  mkdirSync(path: string, options: { mode: number }): void;
+  mkdirSync(path: string, options: { mode: number; recursive?: boolean }): void;
   openSync(path: string, options: { read: boolean }): {
     close(): void;
     seekSync(offset: number, whence: 0): number;
@@ -73,6 +75,12 @@ export function denoService(
       remove,
     }),
     ownFolder() {
+      if (deno.build.os === "windows") {
+        return windowsFolder(loaded.LOCALAPPDATA, (path) => {
+          check(path);
+          deno.mkdirSync(path, { mode: 0o700, recursive: true });
+        });
+      }
       if (!seesProc) return undefined; // Who the user is, and files outside of the program's own folders, need all permissions.
       const uid = attempt(() => deno.uid());
       if (typeof uid !== "number") return undefined;
@@ -108,6 +116,7 @@ export function denoService(
       }
     },
     parent: () => deno.ppid,
+    ...(deno.build.os === "windows" && { answer: answerOnPipe }),
     onExit: (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
     async execute(file, args) {
       if (!mayRun(file)) {

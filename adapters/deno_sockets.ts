@@ -27,6 +27,7 @@ export interface DenoSocketsNamespace {
 
 /** Makes a server of the application's listen. */
 export async function listenOnDeno(server: BindableServer, source: ListenSource): Promise<Listener> {
+  delete (server as { listening?: boolean }).listening; // From an earlier time: see below.
   const listener = await listenDirectly(server, source);
   return {
     ...listener,

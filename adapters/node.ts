@@ -59,7 +59,8 @@ export function createNodeAdapter(
   function findOrigin(): Origin {
     const fs = process.getBuiltinModule("node:fs");
     const files: Files = { realPath: (path) => attempt(() => fs.realpathSync(path)) };
-    const read = (path: string) => attempt(() => fs.readFileSync(path, "utf8"));
+    // On Windows a folder of that name would be somebody's own.
+    const read = (path: string) => process.platform === "win32" ? undefined : attempt(() => fs.readFileSync(path, "utf8"));
 
     const cwd = process.cwd();
     const typed = typedDirectory(loaded.PWD, cwd, files);
@@ -115,6 +116,7 @@ export function createNodeAdapter(
       files: async () => nodeFiles(await import("node:fs")),
       isServed,
       cutsAnswers: false,
+      sendsHandles: true,
       serve,
       descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
       libc: process.platform === "linux" ? libc : undefined,

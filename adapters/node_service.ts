@@ -2,6 +2,7 @@ import type { NodeProcess } from "./node_process.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
 import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
+import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
 
 function orUndefined<T>(work: () => T): T | undefined {
@@ -38,6 +39,9 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
     },
     ownFolder() {
       const fs = process.getBuiltinModule("node:fs");
+      if (process.platform === "win32") {
+        return windowsFolder(loaded.LOCALAPPDATA, (path) => fs.mkdirSync(path, { recursive: true }));
+      }
       const uid = process.getuid?.();
       if (uid === undefined) return undefined;
       const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = loaded;
@@ -76,6 +80,7 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
       }
     },
     parent: () => process.ppid,
+    ...(process.platform === "win32" && { answer: answerOnPipe }),
     onExit: (handler) => void process.on("exit", handler),
     async execute(file, args) {
       const { execFile } = await import("node:child_process");

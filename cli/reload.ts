@@ -5,6 +5,7 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { ReloadOutcome, Status } from "../service/status.ts";
+import { askToReload } from "./ask.ts";
 import { Failure } from "./failure.ts";
 import { checkAlive, findReplacement, findStatus, foldersOf, isAlive, pidOf, statusOf } from "./target.ts";
 
@@ -30,6 +31,10 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
   const { signal } = status;
   if (signal === undefined) throw new Failure(2, `process ${pid} takes no signal to reload: it calls token.reload() itself`);
   if (status.state === "shutting down") throw new Failure(2, `process ${pid} is shutting down`);
+  if (process.platform === "win32") {
+    const { to, milliseconds } = await askToReload(pid, timeout);
+    return { from: pid, to, generation: findStatus(to)?.generation, milliseconds };
+  }
   // One that is under way does not count: it may have read the old configuration.
   let before = status.reloads;
   process.kill(pid, signal);

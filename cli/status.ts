@@ -22,7 +22,14 @@ export function describeStatus(status: Status, now: number): string[] {
     ["runtime", runtime],
     ["state", state],
     ["since", `${new Date(since).toISOString().replace(/\.\d+Z$/, "Z")} (${age(now - since)})`],
-    ["reload", signal === undefined ? "token.reload() only" : `kill -${signal.replace(/^SIG/, "")} ${pid}`],
+    [
+      "reload",
+      signal === "SIGBREAK"
+        ? `CTRL_BREAK, or reload-self reload ${pid}`
+        : signal === undefined
+        ? "token.reload() only"
+        : `kill -${signal.replace(/^SIG/, "")} ${pid}`,
+    ],
   ];
   if (last !== undefined) {
     const how = last.pid === undefined

@@ -82,6 +82,7 @@ export function isAlive(pid: number): boolean {
 
 /** Where the status file of a process is, seen from here: the process may have another root, and other numbers. */
 function candidates(pid: number): { path: string; pid: number }[] {
+  if (process.platform === "win32") return [{ path: `${process.env.LOCALAPPDATA}/reload-self/${statusFile(pid)}`, pid }];
   const environment = new Map(
     read(`/proc/${pid}/environ`)?.split("\0").map((entry) => [entry.split("=", 1)[0], entry.slice(entry.indexOf("=") + 1)]),
   );

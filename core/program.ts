@@ -24,6 +24,8 @@ export interface ProgramContext {
   readonly options: ListenOptions;
   readonly token: CancellationToken;
   readonly hasPredecessor: boolean;
+  /** As {@linkcode Token.reload}. */
+  reload(): Promise<number>;
   emit(event: ReloadEvent): void;
 }
 
@@ -102,6 +104,7 @@ export function createProgram(
     options,
     token: base,
     hasPredecessor: predecessor !== undefined,
+    reload: () => reload({ by: "call" }),
     emit,
   });
   const participants = [

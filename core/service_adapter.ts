@@ -34,6 +34,11 @@ export interface ServiceAdapter {
   onExit(handler: () => void): void;
   /** Runs a program to its end. Rejects when it cannot be started, and when its exit code is not 0. */
   execute(file: string, args: readonly string[]): Promise<void>;
+  /**
+   * Answers questions of this user's other processes, a line each, under a name: by a named pipe, on Windows only. It does not keep the
+   * process alive. Rejects when the name cannot be had.
+   */
+  answer?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
   /** Calls back again and again after `milliseconds`, which does not keep the process alive. Returns the way to stop it. */
   every(milliseconds: number, callback: () => void): () => void;
 }

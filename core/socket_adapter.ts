@@ -107,6 +107,8 @@ export interface SocketAdapter {
   readonly serve?:
     | ((handler: FetchHandler, where: { port: number; host: string } | { path: string }) => Promise<NativeServer>)
     | undefined;
+  /** Can the channel send a listening socket? Otherwise the new process listens anew when the old one has let go. */
+  readonly sendsHandles: boolean;
   /** Does a session of node:http2 that is closed end before its last answer is sent? */
   readonly cutsAnswers: boolean;
 }

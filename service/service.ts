@@ -3,6 +3,7 @@ import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { createPidFile } from "./pid_file.ts";
+import { createControl } from "./control.ts";
 import type { Instances } from "./instances.ts";
 import { createStatus } from "./status.ts";
 import { createSupervised, FOLDER_VARIABLE } from "./supervised.ts";
@@ -36,6 +37,7 @@ export function createService(
     warn,
   });
   if (systemd !== undefined) participants.push(systemd.participant);
+  createControl(adapter, pid, clock.now, program.reload, warn);
   const folder = adapter.variable(FOLDER_VARIABLE);
   if (folder !== undefined) {
     participants.push(createSupervised(adapter, folder, pid, hasPredecessor, warn));

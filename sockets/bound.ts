@@ -75,6 +75,8 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   if (!hasPredecessor) known.resolve();
   /** In the old process: what the new one has asked for. */
   let claimed = new Set<string>();
+  /** What it was given by letting go of it. */
+  const letGo = new Set<string>();
   let hasRead = Promise.withResolvers<void>();
   let answer = Promise.withResolvers<void>();
   let toSuccessor: Link | undefined;
@@ -89,6 +91,9 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     entry.listener = await adapter.listen(entry.server, source);
     entry.address = entry.listener.address;
   }
+
+  /** A new socket for the same address. */
+  const anew = ({ options, address }: Entry) => ({ options: { ...options, ...(address && { port: address.port }) } });
 
   /** Listens on what a process had that has just died: the kernel closes its channel first, and its sockets a moment later. */
   async function openWhenFree(entry: Entry, source: ListenSource): Promise<void> {
@@ -136,11 +141,16 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
 
   const participant: Participant = {
     name: "the bound servers",
-    handedOver: close,
+    async handedOver() {
+      // In a turn of its own, in which everything that has been accepted has also been read: on Windows the kernel accepts ahead, and
+      // what we have not heard of is reset.
+      await pause(clock, 0);
+      close();
+    },
     inherit(link, offered) {
       toPredecessor = link;
       link.onData(async (data, handle) => {
-        const { sockets, key } = data as { sockets?: unknown; key?: unknown };
+        const { sockets, key, isFree } = data as { sockets?: unknown; key?: unknown; isFree?: unknown };
         if (Array.isArray(sockets)) {
           offer = new Map(sockets.map(({ key, address }) => [String(key), parseAddress(address)]));
           known.resolve();
@@ -148,7 +158,8 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
         const entry = entries.get(String(key));
         if (entry === undefined || entry.listener !== undefined) return;
         try {
-          await open(entry, entry.fd !== undefined ? { fd: entry.fd } : { handle });
+          if (isFree === true) await openWhenFree(entry, anew(entry));
+          else await open(entry, entry.fd !== undefined ? { fd: entry.fd } : { handle });
           await link.send({ done: true });
         } catch (error) {
           await link.send({ done: true, error: `${key}: ${describeError(error)}` }).catch(() => {});
@@ -170,10 +181,9 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       // Its sockets are gone with it, but for those that we were started with.
       for (const entry of entries.values()) {
         if (entry.listener !== undefined) continue;
-        const source = entry.fd !== undefined
-          ? { fd: entry.fd }
-          : { options: { ...entry.options, ...(entry.address && { port: entry.address.port }) } };
-        openWhenFree(entry, source).catch((error) => entry.server.emit("error", error));
+        openWhenFree(entry, entry.fd !== undefined ? { fd: entry.fd } : anew(entry)).catch((error) =>
+          entry.server.emit("error", error)
+        );
       }
     },
     explain(code) {
@@ -198,13 +208,25 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       });
       if (sockets.length > 0) await link.send({ sockets });
     },
+    async rollback() {
+      for (const key of letGo) {
+        const entry = entries.get(key) as Entry;
+        await openWhenFree(entry, anew(entry));
+      }
+      letGo.clear();
+    },
     async commit({ signal }) {
       // Deno 2.9 loses a socket that comes in one piece with another message: only a process that has read all is sent one.
       if (claimed.size > 0) await hasRead.promise;
       for (const key of claimed) {
         signal.throwIfAborted();
         const { listener, fd } = entries.get(key) as Entry;
-        await ask({ key }, fd === undefined ? listener?.handle : undefined);
+        if (adapter.sendsHandles || fd !== undefined) await ask({ key }, fd === undefined ? listener?.handle : undefined);
+        else {
+          letGo.add(key);
+          listener?.close();
+          await ask({ key, isFree: true });
+        }
       }
     },
   };

@@ -1,0 +1,29 @@
+/**
+ * The program under test on Windows: program.mjs FOLDER PORT more arguments. It writes what happens into FOLDER/log.PID as lines of JSON. When
+ * there is a file FOLDER/broken, it fails.
+ */
+import fs from "node:fs";
+import http from "node:http";
+import process from "node:process";
+import { listen } from "../../mod.ts";
+
+const [folder, port, ...more] = process.argv.slice(2);
+let generation = -1;
+
+function report(type, fields = {}) {
+  const error = fields.error instanceof Error ? { error: { message: fields.error.message, code: fields.error.code } } : {};
+  fs.appendFileSync(
+    `${folder}/log.${process.pid}`,
+    `${JSON.stringify({ type, pid: process.pid, generation, ...fields, ...error })}\n`,
+  );
+}
+
+if (fs.existsSync(`${folder}/broken`)) throw new Error("broken");
+const token = listen({ settle: 300, onEvent: ({ type, ...fields }) => report(type, fields) });
+generation = token.generation;
+report("start", { args: more, executable: process.execPath, cwd: process.cwd() });
+const server = http.createServer((_, response) => response.end(`${generation}\n`));
+await token.bind(server, { port: Number(port), host: "127.0.0.1" });
+report("serving");
+report("cancelled", { reason: await token.cancelled() });
+report("drained", { drained: await token.drained() });
