@@ -85,7 +85,7 @@ function start(t: TestContext, runtime: WindowsRuntime, name = "test", args: str
     return logs.flatMap((name) => readFileSync(join(own, name), "utf8").split("\n").filter((line) => line.endsWith("}")))
       .map((line) => JSON.parse(line));
   };
-  t.after(async () => {
+  t.after(() => {
     for (const pid of new Set(reports().map(({ pid }) => pid))) control(pid, "kill");
     child.kill("SIGKILL");
     rmSync(base, { recursive: true, force: true });
