@@ -95,18 +95,28 @@ export function createProgram(
   });
 
   const handOver = createHandOver(options.handOver, predecessor !== undefined, adapter);
-  const extensions = extend({
-    pid: adapter.pid,
-    runtime: adapter.runtime,
-    generation,
-    reloadSignals: adapter.reloadSignals,
-    clock: adapter,
-    options,
-    token: base,
-    hasPredecessor: predecessor !== undefined,
-    reload: () => reload({ by: "call" }),
-    emit,
-  });
+  const extensions = extendOrLeave();
+
+  /** Nothing may be left behind of a program that cannot begin. */
+  function extendOrLeave(): readonly Extension[] {
+    try {
+      return extend({
+        pid: adapter.pid,
+        runtime: adapter.runtime,
+        generation,
+        reloadSignals: adapter.reloadSignals,
+        clock: adapter,
+        options,
+        token: base,
+        hasPredecessor: predecessor !== undefined,
+        reload: () => reload({ by: "call" }),
+        emit,
+      });
+    } catch (error) {
+      unsubscribe();
+      throw error;
+    }
+  }
   const participants = [
     handOver.participant,
     ...extensions.flatMap(({ participants }) => participants),
