@@ -1,12 +1,13 @@
 /**
- * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput soak`. They take about half an hour, most of it the soak;
+ * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput parent soak`. They take about half an hour, most of it the soak;
  * RUNTIMES=deno,bun narrows them down, RELOADS, ROUNDS and SOAK change how long they are.
  */
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
-import type { TestScope } from "../tests/support/program.ts";
-import { descriptorsOf, isAlive, memoryOf } from "../tests/support/proc.ts";
-import { runtimes } from "../tests/support/runtimes.ts";
+import { startProgram, type TestScope } from "../tests/support/program.ts";
+import { commandLineOf, descriptorsOf, isAlive, memoryOf } from "../tests/support/proc.ts";
+import { cli } from "../tests/support/cli.ts";
+import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
 import { latency } from "./latency.ts";
 import { throughput } from "./throughput.ts";
@@ -86,6 +87,19 @@ const parts: Record<string, () => Promise<void>> = {
           );
         });
       }
+    }
+  },
+
+  async parent() {
+    for (const runtime of oneOfEachKind) {
+      await scoped(async (t) => {
+        const program = startProgram(t, runtime, { command: [...cli(runtime), "run", "--", "sleep", "1000"] });
+        const { pid } = program.process as { pid: number };
+        // It is idle when the program runs: the guard's child.
+        await until("the program to run", () => program.pids().some((pid) => commandLineOf(pid)[0] === "sleep"));
+        const size = memoryOf(pid);
+        print(true, runtime.name.padEnd(16), `reload-self run: ${(size / 2 ** 20).toFixed(1)} MiB of its own`);
+      });
     }
   },
 
