@@ -272,6 +272,9 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       if (command === undefined) {
         origin ??= hasProc && !standalone ? await askHelper(signal) : { command: rebuild(), started: undefined };
       }
+      const shell = isGranted("run", { command: SHELL }) ? SHELL : undefined;
+      // `reload-self run` would take the end of this process for the end of the program.
+      if (request.how === "guarded" && shell === undefined) throw notAllowed(SHELL);
       const module = await import("node:child_process");
       signal.throwIfAborted();
       const what = command === undefined ? sameAgain() : asCommandLine(command);
@@ -290,7 +293,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
         { started: origin?.started, loaded, current },
         request,
         sockets,
-        isGranted("run", { command: SHELL }) ? SHELL : undefined,
+        shell,
       );
       if (mayCall()) { for (const fd of sockets) if (fd !== "ignore") setNonBlocking(deno, fd); }
       return started;

@@ -36,13 +36,22 @@ export function createSupervised(
   warn: (line: string) => void,
 ): Participant {
   const guard = adapter.parent();
+  let problem: string | undefined;
   function tell(): void {
     try {
       adapter.files().replace(`${folder}/${IN_CHARGE}`, formatInCharge({ pid, guard }));
     } catch (error) {
-      warn(`\`reload-self run\` does not learn that process ${pid} is in charge: ${describeError(error)}`);
+      problem = `it does not learn that process ${pid} is in charge: ${describeError(error)}`;
+      warn(`\`reload-self run\` cannot reload this program: ${problem}`);
     }
   }
   if (!hasPredecessor) tell();
-  return { name: "reload-self run", succeed: tell };
+  return {
+    name: "reload-self run",
+    succeed: tell,
+    prepare() {
+      // It would take the end of this process for the end of the program.
+      if (problem !== undefined) throw new Error(problem);
+    },
+  };
 }

@@ -152,6 +152,22 @@ for (const parent of oneOfEachKind) {
   });
 }
 
+const deno = oneOfEachKind.find(({ kind }) => kind === "deno");
+if (deno !== undefined) {
+  test("run, for a Deno without the permissions that it takes: nothing is lost, and the error names them", async (t) => {
+    for (const [more, what] of [["--allow-sys", /--allow-write=/], ["--allow-write", /--allow-run=\/bin\/sh/]] as const) {
+      const flags = ["run", "--quiet", "--allow-env", "--allow-read", `--allow-run=${deno.executable}`, more];
+      const program = start(t, deno, { ...deno, flags });
+      const first = await program.report("start");
+      program.signal(more === "--allow-write" ? program.process.pid as number : first.pid);
+      const { error } = await program.report("reload-fail");
+      assert.match(error.message, what);
+      assert.equal(isAlive(first.pid), true);
+      assert.equal(program.process.exitCode, null);
+    }
+  });
+}
+
 // Bun's node:http cannot share a port.
 const sharing = oneOfEachKind.flatMap((runtime) =>
   runtime.servers.map((kind) => ({ runtime, kind })).filter(({ kind }) => runtime.kind !== "bun" || kind === "native")
