@@ -1,6 +1,7 @@
 import type { Adapter } from "../core/adapter.ts";
-import { bunLibc, type BunServeNamespace, listenInFront, serveOnBun } from "./bun_sockets.ts";
+import { bunLibc, type BunServeNamespace, listenInFront, openKernel, serveOnBun } from "./bun_sockets.ts";
 import { createNodeAdapter } from "./node.ts";
+import { attachConsole } from "./windows.ts";
 import type { NodeProcess } from "./node_process.ts";
 
 /** What of the global `Bun` is used here. */
@@ -11,9 +12,17 @@ export interface BunNamespace extends BunServeNamespace {
 
 /** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Adapter {
-  return createNodeAdapter(process, "Bun", bun.isMainThread, {
+  const adapter = createNodeAdapter(process, "Bun", bun.isMainThread, {
     listen: listenInFront,
     libc: bunLibc,
     serve: serveOnBun(bun),
   });
+  return {
+    ...adapter,
+    predecessor() {
+      const predecessor = adapter.predecessor();
+      if (predecessor !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
+      return predecessor;
+    },
+  };
 }

@@ -2,6 +2,7 @@
 import type { Server } from "node:net";
 import type { Libc, Listener, ListenSource, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
+import { KERNEL } from "./windows.ts";
 import { CALLS, openFirst, withoutLibc } from "./libc.ts";
 import { addressOf, startListening } from "./node_sockets.ts";
 
@@ -76,6 +77,14 @@ export async function bunLibc(): Promise<Libc | string> {
   const library = openFirst((name) => ffi.dlopen(name, calls));
   if (library === undefined) return withoutLibc("the C library is not found", "");
   return { ...library.symbols, addressOf: (buffer) => BigInt(ffi.ptr(buffer)) };
+}
+
+/** Windows' own library. */
+export async function openKernel(): Promise<{ AttachConsole(pid: number): number }> {
+  const name = "bun:ffi";
+  const ffi: BunFfi = await import(name);
+  const { symbols } = ffi.dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
+  return symbols as unknown as { AttachConsole(pid: number): number };
 }
 
 /** What of bun:ffi is used here. */

@@ -32,6 +32,7 @@ import { type Environment, parseEnviron } from "./environment.ts";
 import { LIBRARIES } from "./libc.ts";
 import { inheritedChannel, type NodeProcess, startError, startSuccessor } from "./node_process.ts";
 import { platformSignals } from "./signals.ts";
+import { attachConsole, KERNEL } from "./windows.ts";
 
 /** What of the global `Deno` is used here. */
 export interface DenoNamespace extends DenoSocketsNamespace, DenoServiceNamespace {
@@ -264,6 +265,12 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     predecessor() {
       if (generation === undefined) return undefined;
       const predecessor = inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
+      if (predecessor !== undefined && deno.build.os === "windows" && isGranted("ffi", { path: KERNEL })) {
+        attachConsole(deno.ppid, () => {
+          const { symbols } = deno.dlopen(KERNEL, { AttachConsole: { parameters: ["u32"], result: "i32" } });
+          return symbols as unknown as { AttachConsole(pid: number): number };
+        });
+      }
       return predecessor && { ...predecessor, channel: watch(predecessor.channel) };
     },
     async start(request) {

@@ -38,3 +38,21 @@ export function windowsFolder(localAppData: string | undefined, make: (path: str
     return undefined;
   }
 }
+
+/** The library that has AttachConsole, and its name as Deno and Bun both need it. */
+export const KERNEL = "kernel32.dll";
+
+/**
+ * Puts a successor on the console of its predecessor, so that CTRL_BREAK reaches it as it reached that one: a detached process is on none.
+ * Where there is no console, or no foreign function calls (Node), `reload-self reload` is what remains.
+ */
+export async function attachConsole(
+  parent: number,
+  open: () => { AttachConsole(pid: number): number } | Promise<{ AttachConsole(pid: number): number }>,
+): Promise<void> {
+  try {
+    (await open()).AttachConsole(parent);
+  } catch {
+    // Foreign function calls are not allowed.
+  }
+}

@@ -25,5 +25,22 @@ report("start", { args: more, executable: process.execPath, cwd: process.cwd() }
 const server = http.createServer((_, response) => response.end(`${generation}\n`));
 await token.bind(server, { port: Number(port), host: "127.0.0.1" });
 report("serving");
+if (token.generation > 0) token.inherited.then(async () => report("console", { processes: await consoleProcesses() }));
 report("cancelled", { reason: await token.cancelled() });
 report("drained", { drained: await token.drained() });
+
+/** How many processes are on the console of this one: 0 where there is none. Node cannot tell. */
+async function consoleProcesses() {
+  const pids = new Uint32Array(16);
+  if (globalThis.Deno) {
+    const call = { parameters: ["buffer", "u32"], result: "u32" };
+    return Deno.dlopen("kernel32.dll", { GetConsoleProcessList: call }).symbols.GetConsoleProcessList(pids, 16);
+  }
+  if (!globalThis.Bun) return undefined;
+  const { dlopen } = await import("bun:ffi");
+  return dlopen("kernel32.dll", { GetConsoleProcessList: { args: ["ptr", "u32"], returns: "u32" } }).symbols
+    .GetConsoleProcessList(
+      pids,
+      16,
+    );
+}

@@ -65,7 +65,11 @@ function control(pid: number, what: "0" | "1" | "alive" | "kill"): boolean {
 
 let lastPort = 20_000 + (process.pid % 5_000);
 
-function start(t: TestContext, runtime: WindowsRuntime, name = "test", args: string[] = []): Program {
+function start(
+  t: TestContext,
+  runtime: WindowsRuntime,
+  { name = "test", args = [], terminal = false }: { name?: string; args?: string[]; terminal?: boolean } = {},
+): Program {
   const base = mkdtempSync(join(folder, "run-"));
   const own = join(base, name);
   mkdirSync(own);
@@ -74,7 +78,12 @@ function start(t: TestContext, runtime: WindowsRuntime, name = "test", args: str
   const output = openSync(join(own, "output"), "a");
   const script = windowsPath(join(root, "tests/windows/program.mjs"));
   const [file = "", ...flags] = commandOf(runtime);
-  const child: ChildProcess = spawn(WINE, [file, ...flags, script, windowsPath(own), String(port), ...args], {
+  const command = [WINE, file, ...flags, script, windowsPath(own), String(port), ...args];
+  // Wine makes a console of a terminal.
+  const [program = "", ...rest] = terminal
+    ? ["script", "-qec", command.map((part) => `'${part}'`).join(" "), "/dev/null"]
+    : command;
+  const child: ChildProcess = spawn(program, rest, {
     env: wineEnvironment,
     stdio: ["ignore", output, output],
   });
@@ -231,9 +240,18 @@ test("Windows, under Wine", async (t) => {
       assert.equal(none.code, 2, none.output);
     });
 
+    await t.test(`${runtime.name}: on a console, the new process is on it too, where the runtime can call C`, async (t) => {
+      const program = start(t, runtime, { terminal: true });
+      const first = await program.report("serving");
+      program.event(first.pid, "CTRL_BREAK");
+      const { processes } = await program.report("console", { generation: 1 });
+      if (runtime.name.startsWith("node")) assert.equal(processes, undefined);
+      else assert.ok(processes > 0, String(processes));
+    });
+
     await t.test(`${runtime.name}: spaces, quotes, backslashes and other letters than ASCII's`, async (t) => {
       const args = ["a b", 'say "hi"', "C:\\dir\\", 'back\\"slash', "größer 日本", "", "100%PATH%", "^caret&"];
-      const program = start(t, runtime, "a folder, größer 日本", args);
+      const program = start(t, runtime, { name: "a folder, größer 日本", args });
       const first = await program.report("serving");
       const [begun] = program.reports().filter(({ type }) => type === "start");
       assert.deepEqual(begun?.args, args);
