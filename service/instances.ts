@@ -56,8 +56,9 @@ export function createInstances(adapter: ServiceAdapter, clock: Clock): Instance
   return {
     needOrder: () => ordered = ORDERED,
     async turn(positions) {
-      files.remove(path(LEAVE));
+      // In this order: what is read meanwhile is no reason to be told again.
       files.replace(path(LEAVING), JSON.stringify(positions));
+      files.remove(path(LEAVE));
       const [any] = Object.keys(positions);
       for (const begun = clock.now(); any !== undefined && clock.now() - begun < PATIENCE;) {
         const address = files.read(path(LEAVE));

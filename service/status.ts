@@ -142,10 +142,11 @@ export function createStatus(options: StatusOptions): Participant | undefined {
       output = adapter.errorOutput();
       update({ state: "reloading", reloads: status.reloads + 1 });
     },
-    async handedOver(context) {
+    handedOver(context) {
       const last = ended({ pid: context.pid as number });
       update({ state: "retired", last });
-      await toSuccessor?.send({ pid, number: last.number, milliseconds: last.milliseconds });
+      // Not waited for: the new process may be gone already.
+      toSuccessor?.send({ pid, number: last.number, milliseconds: last.milliseconds });
     },
     rollback(reason) {
       const { pid: failed } = reason as { pid?: number };

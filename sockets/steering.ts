@@ -64,12 +64,16 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
   let warned = false;
   let hasServers = false;
   let stopLooking = () => {};
+  /** Was the last old socket that of our predecessor? */
+  let mayTidy = false;
   /** Ends after the reload that this process came from. The next one sets a program of its own. */
   let tidied: Promise<void> | undefined;
   /** Where our sockets are in each group, in the order in which they were opened. Where nothing is known, they are the first. */
   const positions = new Map<string, number[]>();
   /** How many sockets there were in each group when the new process was about to be started. */
   let before = new Map<string, number>();
+  /** How many there were when it was ready: the next instance starts later. */
+  let after = new Map<string, number>();
   let toSuccessor: Link | undefined;
 
   function warnOnce(line: string): void {
@@ -177,10 +181,11 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
   }
 
   /** Where the sockets of our new process are when all old ones have left. */
-  function placesAfter(key: string, { old }: Group, count: number, all: number): number[] {
+  function placesAfter(key: string, { old }: Group, all: number): number[] {
     const first = (before.get(key) ?? old) - old;
+    const count = (after.get(key) ?? old) - old - first;
     const order = orderAfter(old, all);
-    return Array.from({ length: count }, (_, i) => order.indexOf(first + i));
+    return Array.from({ length: Math.max(0, count) }, (_, i) => order.indexOf(first + i));
   }
 
   /** Of several instances, started one after the other, each is the last when it listens. */
@@ -200,15 +205,18 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
       const complete = Promise.withResolvers<void>();
       let isSteered = false;
       link.onData((data) => {
-        const { addresses, complete: isComplete, positions: places } = data as Record<string, unknown>;
+        const { addresses, complete: isComplete, positions: places, isLast } = data as Record<string, unknown>;
         for (const [key, numbers] of Array.isArray(places) ? places : []) positions.set(String(key), parseNumbers(numbers));
         if (Array.isArray(addresses)) isSteered = true;
+        if (isLast === true) mayTidy = true;
         if (isComplete === true) complete.resolve();
       });
       return offered.then(() => isSteered ? complete.promise : undefined);
     },
     ...(shared !== undefined && { ready: () => void placeFirst().catch(() => {}) }),
     over() {
+      // Of several instances only one: there are old sockets in the group until the last of all has left.
+      if (shared !== undefined && !mayTidy) return;
       tidied = tidy().catch((error) => warn(`steering was not ended: ${describeError(error)}`));
     },
     async prepare() {
@@ -235,13 +243,16 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
       await link.send({ addresses: [...groups.values()].map(({ name }) => name) });
       watch(libc, link, clock.now());
     },
+    agree() {
+      if (libc !== undefined && groups.size > 0) after = countListeners(libc);
+    },
     async commit() {
       stopLooking();
       if (libc === undefined || groups.size === 0) return;
       // What the new process does not listen on stays ours to the end; it has said that it is ready like that.
       const news = countNew(libc);
       await toSuccessor?.send({
-        positions: news.map(({ key, group, count, all }) => [key, placesAfter(key, group, count, all)]),
+        positions: news.map(({ key, group, all }) => [key, placesAfter(key, group, all)]),
       });
       for (const { group: { own, old }, all } of news) {
         if (own[0] !== undefined && all > 0) steer(libc, own[0].fd, old, all);
@@ -267,6 +278,8 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
     async retire(signal) {
       if (libc !== undefined) await leave(libc, signal);
       else await shared?.turn({});
+      const isLast = [...groups.values()].some(({ own }) => own[0]?.position === 0);
+      if (shared !== undefined) toSuccessor?.send({ isLast });
     },
   };
   const counting: Participant = {

@@ -14,7 +14,7 @@ import { bootSystemd, type Systemd } from "../support/systemd.ts";
 import { until } from "../support/wait.ts";
 
 const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
-/** Where a service finds this repository, which may be in a folder that the units hide from it: /tmp, /root. */
+/** Where a service finds this repository; see ../support/systemd.sh. */
 const MOUNTED = "/opt/reload-self";
 const example = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../examples/systemd/${name}`, import.meta.url)), "utf8");
@@ -23,7 +23,6 @@ const example = (name: string) =>
 function installUnit(systemd: Systemd, name: string, text: string, runtime: Runtime, setup: ServerSetup): void {
   const folder = systemd.path("/run/systemd/system");
   writeFileSync(`${folder}/${name}`, text);
-  mkdirSync(systemd.path(MOUNTED), { recursive: true });
   mkdirSync(`${folder}/${name}.d`);
   const command = [runtime.executable, ...runtime.flags, fixture("server.ts")].join(" ").replaceAll(root, MOUNTED);
   writeFileSync(
@@ -34,7 +33,6 @@ Wants=
 StartLimitBurst=0
 [Service]
 WorkingDirectory=/
-BindReadOnlyPaths=${root}:${MOUNTED}
 ExecStart=
 ExecStart=${command}
 Environment=BEHAVIOUR=/run/behaviour NO_COLOR=1

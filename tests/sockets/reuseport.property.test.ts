@@ -148,6 +148,7 @@ test("nobody gets a connection before the commit but the old process, and nobody
         group.push(100 + i);
         assert.ok(candidates().every((fd) => mine.has(fd)), "the new process listens, and is not in charge");
       }
+      await participant.agree?.(context);
       await participant.commit?.(context);
       assert.ok(candidates().every((fd) => !mine.has(fd)), "the new process is in charge");
       const seen: number[][] = [];

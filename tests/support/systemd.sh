@@ -49,6 +49,9 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$dir/root"
 mkdir "$dir/root/upper" "$dir/root/work" "$root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/root/upper,workdir=$dir/root/work" "$root"
+# At its start systemd empties /tmp, where this repository may be, and the units hide other places from their services.
+mkdir -p "$root/opt/reload-self"
+mount --bind "$(cd "$(dirname "$0")/../.." && pwd)" "$root/opt/reload-self"
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
