@@ -1,6 +1,8 @@
 /** The process that a command is about. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
+import { parseEnviron } from "../adapters/environment.ts";
+import { folderCandidates } from "../adapters/own_folder.ts";
 import { describeError } from "../core/error.ts";
 import { parsePid } from "../service/pid_file.ts";
 import { type Status, statusFile } from "../service/status.ts";
@@ -83,17 +85,15 @@ export function isAlive(pid: number): boolean {
 /** Where the status file of a process is, seen from here: the process may have another root, and other numbers. */
 function candidates(pid: number): { path: string; pid: number }[] {
   if (process.platform === "win32") return [{ path: `${process.env.LOCALAPPDATA}/reload-self/${statusFile(pid)}`, pid }];
-  const environment = new Map(
-    read(`/proc/${pid}/environ`)?.split("\0").map((entry) => [entry.split("=", 1)[0], entry.slice(entry.indexOf("=") + 1)]),
-  );
+  const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = parseEnviron(read(`/proc/${pid}/environ`) ?? "");
   const facts = read(`/proc/${pid}/status`) ?? "";
-  const uid = /^Uid:\s+(\d+)/m.exec(facts)?.[1] ?? process.getuid?.();
+  const uid = Number(/^Uid:\s+(\d+)/m.exec(facts)?.[1] ?? process.getuid?.());
   const inner = Number(/^NSpid:.*\s(\d+)$/m.exec(facts)?.[1] ?? pid);
   const root = `/proc/${pid}/root`;
-  const folders = [`${environment.get("TMPDIR") || "/tmp"}/reload-self-${uid}`];
-  const runtime = environment.get("XDG_RUNTIME_DIR");
-  if (runtime) folders.unshift(`${runtime}/reload-self`);
-  return folders.map((folder) => ({ path: `${root}${folder}/${statusFile(inner)}`, pid: inner }));
+  return folderCandidates(runtime, temporary, uid).map((folder) => ({
+    path: `${root}${folder}/${statusFile(inner)}`,
+    pid: inner,
+  }));
 }
 
 /** What is in a status file: that of a program, or of its parent, `reload-self run`. */

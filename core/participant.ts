@@ -9,7 +9,7 @@ export interface ReloadContext {
   /** The new process; `undefined` while nothing has been started. Until it has said hello, it may be what was started in its place. */
   readonly pid: number | undefined;
   /**
-   * Lets PID 1 become the parent of the new process in a moment, while this one lives. Only where an extension `disowns`, and from
+   * Lets PID 1 become the parent of the new process in a moment, while this one lives. Only where it was started `disowned`, and from
    * the commit on: how the new process ends is not known any more.
    *
    * @returns Whether that is possible.

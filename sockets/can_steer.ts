@@ -1,10 +1,5 @@
 import type { Libc } from "../core/socket_adapter.ts";
-import { countListeners, ownListeners, steer } from "./reuseport.ts";
-
-const AF_INET = 2;
-const SOCK_STREAM = 1;
-const SOL_SOCKET = 1;
-const SO_REUSEPORT = 15;
+import { AF_INET, countListeners, ownListeners, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET, steer } from "./reuseport.ts";
 
 /** Tries on a socket of its own what the steering of a reload takes. */
 export function canSteer(libc: Libc): boolean {

@@ -16,15 +16,15 @@ export interface OwnListener {
   readonly reusePort: boolean;
 }
 
-const SOL_SOCKET = 1;
-const SO_REUSEPORT = 15;
+export const SOL_SOCKET = 1;
+export const SO_REUSEPORT = 15;
 const SO_ACCEPTCONN = 30;
 const SO_ATTACH_REUSEPORT_CBPF = 51;
 const SO_DETACH_REUSEPORT_BPF = 68;
 const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 const AF_UNIX = 1;
-const AF_INET = 2;
+export const AF_INET = 2;
 const AF_INET6 = 10;
 const AF_NETLINK = 16;
 const NETLINK_SOCK_DIAG = 4;
@@ -34,7 +34,7 @@ const NLM_F_DUMP = 0x300;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const TCP_LISTEN = 10;
-const SOCK_STREAM = 1;
+export const SOCK_STREAM = 1;
 const SOCK_RAW = 3;
 const NONBLOCK = 0o4000;
 const CLOEXEC = 0o2000000;
