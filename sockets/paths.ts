@@ -37,6 +37,11 @@ export interface Paths {
  */
 const LONGEST = 107;
 
+/** The name next to a path under which a process makes its socket. */
+function privateName(path: string, pid: number | undefined): string {
+  return `${path}.${pid}`;
+}
+
 /**
  * The participant for unix sockets. Every process makes a socket of its own under a private name and renames it to the path:
  * that replaces the predecessor's in one step, so that there always is one to connect to, and what a server removes when
@@ -57,8 +62,10 @@ export function createPaths(
   /** In the new process: what the old one serves and has not let go of. */
   let offered = new Set<string>();
   let toPredecessor: Link | undefined;
-  /** In the old process: under which names the new one has made its sockets. */
-  let successors = new Map<string, string>();
+  /** In the old process: the paths that were offered to the new one, and those for which that has made a socket. */
+  let given: string[] = [];
+  let successor: number | undefined;
+  let taken = new Set<string>();
   let replaced: Entry[] = [];
 
   /** Puts a socket at a path, with the mode of what was there. */
@@ -85,7 +92,7 @@ export function createPaths(
       entry.isPlaced = true;
       return;
     }
-    toPredecessor?.send({ made: entry.path, as: entry.made }).catch(() => {});
+    toPredecessor?.send({ made: entry.path }).catch(() => {});
     if ([...offered].every((path) => entries.get(path)?.isMade)) clock.timer(0, complete.resolve);
   }
 
@@ -109,43 +116,42 @@ export function createPaths(
       }
       known.resolve();
     },
-    async offer(link) {
-      successors = new Map();
+    prepare() {
+      given = [];
+      taken = new Set();
       replaced = [];
-      const placed = [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
-      if (placed.length === 0) return;
+    },
+    async offer(link, context) {
+      given = [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
+      if (given.length === 0) return;
+      successor = context.pid;
       link.onData((data) => {
-        const { made, as } = data as { made?: unknown; as?: unknown };
-        if (typeof made !== "string" || typeof as !== "string" || !placed.includes(made)) return;
-        // Nothing but a name next to the path may take its place.
-        if (as.startsWith(`${made}.`) && /^\d+$/.test(as.slice(made.length + 1)) && as !== `${made}.${pid}`) {
-          successors.set(made, as);
-        }
+        const { made } = data as { made?: unknown };
+        if (typeof made === "string" && given.includes(made)) taken.add(made);
       });
-      await link.send({ paths: placed });
+      await link.send({ paths: given });
     },
     explain(code) {
-      const missing = [...entries.values()].filter(({ path, isPlaced }) => isPlaced && !successors.has(path));
+      const missing = [...entries.values()].filter(({ path, isPlaced }) => isPlaced && !taken.has(path));
       return notListening(code, missing.map(({ path }) => path));
     },
     async commit() {
-      if (successors.size === 0) return;
+      if (taken.size === 0) return;
       const files = await adapter.files();
-      for (const [path, made] of successors) {
+      for (const path of taken) {
         const entry = entries.get(path) as Entry;
         // Kept under the name it was made under, to be put back. What our server removes in the end is just that.
         if (files.kind(path) === "socket") files.link(path, entry.made);
         replaced.push(entry);
-        place(files, made, path);
+        place(files, privateName(path, successor), path);
       }
     },
     async rollback() {
-      if (successors.size === 0) return;
+      if (given.length === 0) return;
       const files = await adapter.files();
       for (const { path, made } of replaced) if (files.kind(made) === "socket") files.rename(made, path);
-      for (const made of successors.values()) files.remove(made);
-      successors = new Map();
-      replaced = [];
+      // Also what the new process was killed before it could tell.
+      for (const path of given) files.remove(privateName(path, successor));
     },
     async retire() {
       if (replaced.length === 0) return;
@@ -160,7 +166,7 @@ export function createPaths(
       return entries.size > 0;
     },
     async reserve(path) {
-      const made = `${path}.${pid}`;
+      const made = privateName(path, pid);
       if (new TextEncoder().encode(made).length > LONGEST) {
         throw new TypeError(`path: ${path} is too long: with ".${pid}" behind it, it must not have more than ${LONGEST} bytes`);
       }
