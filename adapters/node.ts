@@ -1,3 +1,4 @@
+import type * as ChildProcessModule from "node:child_process";
 import type { Adapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
@@ -21,6 +22,7 @@ import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_proce
 import { findShell, nodeService } from "./node_service.ts";
 import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
+import { listenAhead } from "./windows.ts";
 
 /** How a server listens on a runtime, and how C is called. */
 export interface NodeSockets {
@@ -46,7 +48,7 @@ export function createNodeAdapter(
   process: NodeProcess,
   runtime: string,
   isMainThread: boolean,
-  { listen, libc, serve }: NodeSockets = { listen: listenDirectly },
+  { listen, libc, serve }: NodeSockets = { listen: process.platform === "win32" ? listenAhead : listenDirectly },
 ): Adapter {
   const { env } = process;
   const generation = isMainThread
@@ -74,6 +76,9 @@ export function createNodeAdapter(
     return { command, cwd: typed, started: environ === undefined ? undefined : parseEnviron(environ) };
   }
 
+  let loading: Promise<typeof ChildProcessModule> | undefined;
+  const childProcess = () => loading ??= import("node:child_process");
+
   const activation = createActivation(env, process.pid, generation !== undefined, listen, () => {
     const fs = process.getBuiltinModule("node:fs");
     return { link: (path) => fs.readlinkSync(path), text: (path) => fs.readFileSync(path, "utf8") };
@@ -90,8 +95,9 @@ export function createNodeAdapter(
       return () => process.off(signal, handler);
     },
     predecessor: () => generation === undefined ? undefined : inheritedChannel(process, generation),
+    warmUp: () => void childProcess(),
     async start(request) {
-      const module = await import("node:child_process");
+      const module = await childProcess();
       request.signal.throwIfAborted();
       if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
       const { command: same, cwd, started } = origin;

@@ -1,4 +1,8 @@
 /** What is different on Windows, on all three runtimes. */
+import type { Server } from "node:net";
+import type { Listener, ListenSource } from "../core/socket_adapter.ts";
+import type { BindableServer } from "../core/token.ts";
+import { listenDirectly } from "./node_sockets.ts";
 
 /** Questions are short: whoever says more is not one of ours. */
 const LONGEST = 1_024;
@@ -25,6 +29,41 @@ export async function answerOnPipe(name: string, answer: (question: string) => P
     server.listen(`\\\\.\\pipe\\${name}`, resolve);
   });
   server.unref();
+}
+
+/**
+ * How many connections libuv lets the kernel accept ahead of the process, until the socket is sent to another one: from then on, and
+ * in that one, it is a single one. uv_simultaneous_server_accepts in libuv/src/win/tcp.c.
+ */
+const AHEAD = 32;
+/** Milliseconds to wait for those. Where so few come, hardly one comes in the very moment of the closing. */
+const PATIENCE = 1_000;
+
+/**
+ * Lets a server of Node's listen. When it closes, a connection that the kernel has accepted for this process, and that this one has not
+ * heard of, is reset. Right after one was heard of the next is not ours: libuv asks the kernel for one more, behind what
+ * the other process that listens on the socket has asked for.
+ */
+export async function listenAhead(server: BindableServer, source: ListenSource): Promise<Listener> {
+  const listener = await listenDirectly(server, source);
+  const own = server as unknown as Server;
+  let ahead = "handle" in source ? 1 : AHEAD;
+  const letGo = () =>
+    new Promise<void>((resolve) => {
+      const close = () => {
+        clearTimeout(timer);
+        own.off("connection", count);
+        listener.close();
+        resolve();
+      };
+      const count = () => {
+        if (--ahead <= 0) close();
+      };
+      // The check phase comes right after all that was accepted has been heard of.
+      const timer = setTimeout(() => setImmediate(close), PATIENCE);
+      own.prependListener("connection", count);
+    });
+  return Object.assign(listener, { letGo });
 }
 
 /** The folder for status files: below the user's own, which nobody else may look into. */

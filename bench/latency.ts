@@ -25,13 +25,16 @@ async function ask(port: number): Promise<number | undefined> {
   }
 }
 
-/** Milliseconds, the medians of so many rounds that take turns. */
+/**
+ * Milliseconds, the medians of so many rounds that take turns, and the median of each round's ratio: what slows the machine down for a
+ * while slows both.
+ */
 export async function latency(
   t: TestScope,
   runtime: Runtime,
   kind: "http" | "native",
   rounds: number,
-): Promise<{ bare: number; reload: number }> {
+): Promise<{ bare: number; reload: number; ratio: number }> {
   const options = { settle: 20 };
   const server = await startServer(t, runtime, { kind, options });
   const port = server.target.port as number;
@@ -75,5 +78,5 @@ export async function latency(
     child.kill("SIGKILL");
     await new Promise((resolve) => child.once("exit", resolve));
   }
-  return { bare: median(bare), reload: median(reload) };
+  return { bare: median(bare), reload: median(reload), ratio: median(reload.map((time, i) => time / (bare[i] as number))) };
 }

@@ -55,9 +55,8 @@ const parts: Record<string, () => Promise<void>> = {
     for (const runtime of runtimes) {
       for (const kind of runtime.servers) {
         await scoped(async (t) => {
-          const { bare, reload } = await latency(t, runtime, kind, ROUNDS);
+          const { bare, reload, ratio } = await latency(t, runtime, kind, ROUNDS);
           const name = `${runtime.name} ${kind}`.padEnd(16);
-          const ratio = reload / bare;
           print(
             ratio <= 1.15,
             name,

@@ -100,6 +100,8 @@ export interface Adapter extends Clock {
   predecessor(): Predecessor | undefined;
   /** Starts this program again, detached. Rejects, best with a `ReloadError`, when that cannot be done. */
   start(request: StartRequest): Promise<StartedProcess>;
+  /** Loads what `start` takes. Called when a reload is over that this process came from: such a program will reload again. */
+  warmUp?(): void;
   /** Ends this process at once. */
   exit(code: number): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */

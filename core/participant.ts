@@ -47,6 +47,8 @@ export interface Participant {
   ready?(): void;
   /** Nothing has been started yet. */
   prepare?(context: ReloadContext): void | Promise<void>;
+  /** The new process has been started, and loads its program meanwhile: the time for what it does not depend on. */
+  started?(context: ReloadContext): void | Promise<void>;
   /** The channel to the new process is open; it has said hello, and it is not ready yet. */
   offer?(link: Link, context: ReloadContext): void | Promise<void>;
   /** The new process is ready: wait for whoever else has to be. Nobody commits before all have taken this step. */

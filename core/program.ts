@@ -133,6 +133,7 @@ export function createProgram(
       },
       over() {
         settled = true;
+        adapter.warmUp?.();
         serveLater();
       },
       reload: () => onReloadAsked({ by: "predecessor" }),

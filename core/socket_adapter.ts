@@ -29,6 +29,8 @@ export interface Listener {
   readonly address: SocketAddress | undefined;
   /** Stops listening, and does nothing about connections, also idle ones. */
   close(): void;
+  /** The same when another process listens on the same socket, at a moment in which no connection is lost. Only where not every moment is good. */
+  letGo?(): Promise<void>;
 }
 
 /** File operations on the paths of unix sockets. They throw as the runtime does. */

@@ -120,6 +120,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       const { channel } = child;
       emit({ type: "successor-start", pid: child.pid, generation });
       const dialogue = follow(child);
+      await everyone("go on", (participant) => participant.started?.(context));
       const pid = childPid = await step(dialogue.hello);
       await everyone("offer", (participant) => participant.offer?.(dialogue.link(participant), context));
       await step(dialogue.offered());

@@ -140,8 +140,9 @@ export function createStatus(options: StatusOptions): Participant | undefined {
     prepare() {
       begun = clock.now();
       output = adapter.errorOutput();
-      update({ state: "reloading", reloads: status.reloads + 1 });
+      status.reloads++;
     },
+    started: () => update({ state: "reloading" }),
     handedOver(context) {
       const last = ended({ pid: context.pid as number });
       update({ state: "retired", last });

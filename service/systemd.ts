@@ -126,8 +126,8 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
       if (predecessor === "gone") notify(...main(pid), ...serving(pid));
       watch();
     },
-    async prepare({ generation }) {
-      await notify("RELOADING=1", ...now(), `STATUS=Reloading: starting generation ${generation}`);
+    async started({ generation }) {
+      await notify("RELOADING=1", ...now(), `STATUS=Reloading: generation ${generation} is starting`);
     },
     async commit(context) {
       successor = context.pid as number;

@@ -142,9 +142,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   const participant: Participant = {
     name: "the bound servers",
     async handedOver() {
-      // In a turn of its own, in which everything that has been accepted has also been read: on Windows the kernel accepts ahead, and
-      // what we have not heard of is reset.
-      await pause(clock, 0);
+      await Promise.all([...entries.values()].map(({ listener }) => listener?.letGo?.()));
       close();
     },
     inherit(link, offered) {

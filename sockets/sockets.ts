@@ -4,7 +4,7 @@ import { pause } from "../core/pause.ts";
 import type { Participant } from "../core/participant.ts";
 import type { Extension, ProgramContext } from "../core/program.ts";
 import type { SharedPorts } from "../core/shared_ports.ts";
-import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
+import type { Libc, Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions, FetchHandler } from "../core/token.ts";
 import { createBound } from "./bound.ts";
 import { createDrain, type Drain } from "./drain.ts";
@@ -34,11 +34,13 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
 
   const bound = createBound(adapter, clock, hasPredecessor);
   const paths = createPaths(adapter, clock, pid, token.signal, hasPredecessor, (message) => emit({ type: "warning", message }));
+  /** Opened once: that compiles a function for each call. */
+  let opened: Promise<Libc | string> | undefined;
   const steering = createSteering({
     clock,
     descriptors: adapter.descriptors,
     async libc() {
-      const libc = await adapter.libc?.();
+      const libc = await (opened ??= adapter.libc?.());
       // Where all that is known of is bound, there is nothing to lose.
       return typeof libc === "string" && drains.size > 0 && !hasFetch ? undefined : libc;
     },

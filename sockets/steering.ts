@@ -111,8 +111,7 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
   }
 
   /** How many sockets our new process has opened in each group, and how many all new processes have. */
-  function countNew(libc: Libc): { key: string; group: Group; count: number; all: number }[] {
-    const counts = countListeners(libc);
+  function countNew(counts: ReadonlyMap<string, number>): { key: string; group: Group; count: number; all: number }[] {
     return [...groups].map(([key, group]) => {
       const now = counts.get(key) ?? 0;
       const count = Math.max(0, now - (before.get(key) ?? group.old));
@@ -122,7 +121,9 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
 
   /** Tells the new process when it listens everywhere. */
   function watch(libc: Libc, link: Link, begun: number): void {
-    if (countNew(libc).every(({ count }) => count > 0)) return void link.send({ complete: true }).catch(() => {});
+    if (countNew(countListeners(libc)).every(({ count }) => count > 0)) {
+      return void link.send({ complete: true }).catch(() => {});
+    }
     stopLooking = clock.timer(untilNextLook(clock, begun), () => watch(libc, link, begun));
   }
 
@@ -237,23 +238,25 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
         }
       }
     },
-    async offer(link) {
+    offer(link) {
       toSuccessor = link;
       if (libc === undefined || groups.size === 0) return;
-      await link.send({ addresses: [...groups.values()].map(({ name }) => name) });
+      link.send({ addresses: [...groups.values()].map(({ name }) => name) }).catch(() => {});
       watch(libc, link, clock.now());
     },
     agree() {
-      if (libc !== undefined && groups.size > 0) after = countListeners(libc);
+      if (shared !== undefined && libc !== undefined && groups.size > 0) after = countListeners(libc);
     },
-    async commit() {
+    commit() {
       stopLooking();
       if (libc === undefined || groups.size === 0) return;
+      const counts = countListeners(libc);
+      if (shared === undefined) after = counts;
       // What the new process does not listen on stays ours to the end; it has said that it is ready like that.
-      const news = countNew(libc);
-      await toSuccessor?.send({
+      const news = countNew(counts);
+      toSuccessor?.send({
         positions: news.map(({ key, group, all }) => [key, placesAfter(key, group, all)]),
-      });
+      }).catch(() => {});
       for (const { group: { own, old }, all } of news) {
         if (own[0] !== undefined && all > 0) steer(libc, own[0].fd, old, all);
       }
@@ -267,7 +270,10 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
     },
     explain(code) {
       if (code === "timeout" && libc !== undefined) {
-        return notListening(code, countNew(libc).filter(({ count }) => count === 0).map(({ group }) => group.name));
+        return notListening(
+          code,
+          countNew(countListeners(libc)).filter(({ count }) => count === 0).map(({ group }) => group.name),
+        );
       }
       if (code !== "exit" || blocked.length === 0) return undefined;
       const names = [...new Set(blocked.map(({ name }) => name))].join(", ");
@@ -285,7 +291,7 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
   const counting: Participant = {
     name: "the count of sockets",
     prepare() {
-      if (libc !== undefined && groups.size > 0) before = countListeners(libc);
+      if (shared !== undefined && libc !== undefined && groups.size > 0) before = countListeners(libc);
     },
   };
   return {

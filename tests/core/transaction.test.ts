@@ -62,6 +62,7 @@ test("the steps of two participants, in order", async () => {
         });
       },
       prepare: ({ pid, generation }) => log(`prepare ${pid} ${generation}`),
+      started: ({ pid }) => log(`started ${pid}`),
       async offer(link, { pid }) {
         log(`offer ${pid}`);
         const answer = new Promise((resolve) => link.onData(resolve));
@@ -80,6 +81,8 @@ test("the steps of two participants, in order", async () => {
   assert.deepEqual(steps, [
     "0 socket prepare undefined 1",
     "0 file prepare undefined 1",
+    `0 socket started ${child.pid}`,
+    `0 file started ${child.pid}`,
     "1 socket inherit",
     "1 file inherit",
     `0 socket offer ${child.pid}`,
@@ -93,7 +96,7 @@ test("the steps of two participants, in order", async () => {
   ]);
 });
 
-for (const step of ["prepare", "offer", "commit"] as const) {
+for (const step of ["prepare", "started", "offer", "commit"] as const) {
   test(`a participant that cannot ${step} rolls back all that were asked, the last one first`, async () => {
     const undone: string[] = [];
     let broken = true;
@@ -119,7 +122,7 @@ for (const step of ["prepare", "offer", "commit"] as const) {
     broken = false;
     const asked = step === "prepare" ? [] : ["third"];
     const error = await fails(world, old, outcome, "participant");
-    assert.match(error.message, new RegExp(`^second could not ${step}: disk full$`));
+    assert.match(error.message, new RegExp(`^second could not ${step === "started" ? "go on" : step}: disk full$`));
     assert.deepEqual(undone, [...asked, "second", `first: ${error.message}`]);
     assert.equal(old.events.filter(({ type }) => type === "rollback-fail").length, 1);
     assert.equal(world.processes.filter(({ parent }) => parent === old).length, step === "prepare" ? 1 : 2);
