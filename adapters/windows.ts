@@ -31,22 +31,25 @@ export async function answerOnPipe(name: string, answer: (question: string) => P
   server.unref();
 }
 
-/**
- * How many connections libuv lets the kernel accept ahead of the process, until the socket is sent to another one: from then on, and
- * in that one, it is a single one. uv_simultaneous_server_accepts in libuv/src/win/tcp.c.
- */
+/** How many connections libuv lets the kernel accept ahead of a process; uv_simultaneous_server_accepts in libuv/src/win/tcp.c. */
 const AHEAD = 32;
 /** Milliseconds to wait for those. Where so few come, hardly one comes in the very moment of the closing. */
 const PATIENCE = 1_000;
 
+/** What of a server's handle is not in its types: whether it lets the kernel accept many connections ahead, or one. */
+interface Handle {
+  setSimultaneousAccepts?(many: boolean): void;
+}
+
 /**
  * Lets a server of Node's listen. When it closes, a connection that the kernel has accepted for this process, and that this one has not
- * heard of, is reset. Right after one was heard of the next is not ours: libuv asks the kernel for one more, behind what
- * the other process that listens on the socket has asked for.
+ * heard of, is reset. Right after one was heard of, when nobody else waits, the next is not ours: libuv asks the kernel for one more,
+ * behind what the other process that listens on the socket has asked for.
  */
 export async function listenAhead(server: BindableServer, source: ListenSource): Promise<Listener> {
   const listener = await listenDirectly(server, source);
-  const own = server as unknown as Server;
+  const own = server as unknown as Server & { _handle?: Handle | null };
+  // Of a socket that came from another process Node accepts one connection ahead.
   let ahead = "handle" in source ? 1 : AHEAD;
   const letGo = () =>
     new Promise<void>((resolve) => {
@@ -57,11 +60,14 @@ export async function listenAhead(server: BindableServer, source: ListenSource):
         resolve();
       };
       const count = () => {
-        if (--ahead <= 0) close();
+        const heard = --ahead;
+        // Whoever waited for their turn is heard of in the next turn of the event loop: of several that come at once, this is the last.
+        if (heard <= 0) setImmediate(() => setImmediate(() => heard === ahead && close()));
       };
       // The check phase comes right after all that was accepted has been heard of.
       const timer = setTimeout(() => setImmediate(close), PATIENCE);
       own.prependListener("connection", count);
+      own._handle?.setSimultaneousAccepts?.(false);
     });
   return Object.assign(listener, { letGo });
 }

@@ -22,7 +22,10 @@ if (fs.existsSync(`${folder}/broken`)) throw new Error("broken");
 const token = listen({ settle: 300, onEvent: ({ type, ...fields }) => report(type, fields) });
 generation = token.generation;
 report("start", { args: more, executable: process.execPath, cwd: process.cwd() });
-const server = http.createServer((_, response) => response.end(`${generation}\n`));
+const server = http.createServer(async ({ url }, response) => {
+  const answer = url === "/reload" ? await token.reload().catch(({ code }) => code) : generation;
+  response.end(`${answer}\n`);
+});
 await token.bind(server, { port: Number(port), host: "127.0.0.1" });
 report("serving");
 if (token.generation > 0) token.inherited.then(async () => report("console", { processes: await consoleProcesses() }));

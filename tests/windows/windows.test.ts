@@ -224,6 +224,17 @@ test("Windows, under Wine", async (t) => {
       await program.report("in-charge", { generation: 1 });
     });
 
+    await t.test(`${runtime.name}: token.reload() resolves with the new process, and rejects where that fails`, async (t) => {
+      const program = start(t, runtime);
+      await program.report("serving");
+      const url = `http://127.0.0.1:${program.port}/reload`;
+      writeFileSync(join(program.folder, "broken"), "");
+      assert.equal(await (await fetch(url, { headers: { connection: "close" } })).text(), "exit\n");
+      rmSync(join(program.folder, "broken"));
+      const pid = Number(await (await fetch(url, { headers: { connection: "close" } })).text());
+      await program.report("in-charge", { generation: 1, pid });
+    });
+
     await t.test(`${runtime.name}: without a console: status and reload by the pipe, and a failure is told`, async (t) => {
       const program = start(t, runtime);
       const first = await program.report("serving");
