@@ -1,15 +1,16 @@
 /**
  * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput parent soak`. They take about half an hour, most of it the soak;
- * RUNTIMES=deno,bun narrows them down, RELOADS, ROUNDS and SOAK change how long they are.
+ * RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load; RELOADS, ROUNDS and SOAK change how long they are.
  */
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
-import { startProgram, type TestScope } from "../tests/support/program.ts";
+import { startProgram } from "../tests/support/program.ts";
 import { commandLineOf, descriptorsOf, isAlive, memoryOf } from "../tests/support/proc.ts";
 import { cli } from "../tests/support/cli.ts";
 import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
 import { latency } from "./latency.ts";
+import { scoped } from "./scoped.ts";
 import { throughput } from "./throughput.ts";
 
 const RELOADS = Number(process.env.RELOADS ?? 100);
@@ -23,19 +24,9 @@ function print(ok: boolean, ...columns: string[]): void {
   console.log([ok ? "ok " : "BAD", ...columns].join("  "));
 }
 
-/** Runs a part, and cleans up behind it. */
-async function scoped(work: (t: TestScope) => Promise<void>): Promise<void> {
-  const cleanUps: (() => unknown)[] = [];
-  try {
-    await work({ after: (cleanUp) => void cleanUps.push(cleanUp) });
-  } finally {
-    for (const cleanUp of cleanUps.reverse()) await cleanUp();
-  }
-}
-
 const parts: Record<string, () => Promise<void>> = {
   async load() {
-    for (const row of rowsOf(runtimes)) {
+    for (const row of rowsOf(runtimes).filter(({ name }) => name.includes(process.env.ROWS ?? ""))) {
       for (const crash of [false, true]) {
         await scoped(async (t) => {
           const begun = performance.now();
@@ -72,19 +63,17 @@ const parts: Record<string, () => Promise<void>> = {
   async throughput() {
     for (const runtime of runtimes) {
       for (const kind of runtime.servers) {
-        await scoped(async (t) => {
-          const { bare, library, ratio } = await throughput(t, runtime, kind, ROUNDS);
-          const name = `${runtime.name} ${kind}`.padEnd(16);
-          // Bun's node:http has to be served by way of a net.Server: see adapters/bun_sockets.ts.
-          const expected = runtime.kind === "bun" && kind === "http" ? 0 : 0.99;
-          print(
-            ratio >= expected,
-            name,
-            `without ${Math.round(bare)}/s`,
-            `with ${Math.round(library)}/s`,
-            `ratio ${ratio.toFixed(3)}`,
-          );
-        });
+        const { bare, library, ratio } = await throughput(runtime, kind, ROUNDS);
+        const name = `${runtime.name} ${kind}`.padEnd(16);
+        // Bun's node:http has to be served by way of a net.Server: see adapters/bun_sockets.ts.
+        const expected = runtime.kind === "bun" && kind === "http" ? 0 : 0.99;
+        print(
+          ratio >= expected,
+          name,
+          `without ${Math.round(bare)}/s`,
+          `with ${Math.round(library)}/s`,
+          `ratio ${ratio.toFixed(3)}`,
+        );
       }
     }
   },

@@ -1,73 +1,98 @@
 /** Requests per second with the library and without, in turns. */
-import { connect, type Socket } from "node:net";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { startServer } from "../tests/load/rows.ts";
-import type { TestScope } from "../tests/support/program.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
+import { scoped } from "./scoped.ts";
 import { median } from "./statistics.ts";
 
 const CONNECTIONS = 32;
 /** Requests that are sent at once: the client must not be what is measured. */
 const PIPELINE = 8;
 /** Milliseconds of one measurement. Many short ones that take turns say more than a few long ones: the machine has moods. */
-const WINDOW = 300;
-const WINDOWS_PER_ROUND = 4;
+const WINDOW = 50;
+const WINDOWS = 20;
+/** Milliseconds until a process has compiled what is called often. */
+const WARM_UP = 500;
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: bench\r\n\r\n";
 /** The end of every answer: what pattern(1, 10) is. */
 const BODY = "1/0:31;1/1";
 
-/** Answers per second within `milliseconds`. */
-async function measure(port: number, milliseconds: number): Promise<number> {
+/** Connections to one server, which ask only when they are told to. */
+interface Clients {
+  /** Answers per second within `milliseconds`. */
+  measure(milliseconds: number): Promise<number>;
+  close(): void;
+}
+
+async function openClients(port: number): Promise<Clients> {
   let answers = 0;
-  const sockets: Socket[] = [];
+  let asking = false;
+  let busy = 0;
+  let whenIdle = () => {};
   const batch = GET.repeat(PIPELINE);
-  for (let i = 0; i < CONNECTIONS; i++) {
+  const sockets = Array.from({ length: CONNECTIONS }, () => {
     const socket = connect({ port, host: "127.0.0.1", noDelay: true });
     let missing = PIPELINE;
     let rest = "";
     socket.setEncoding("latin1");
     socket.on("data", (data: string) => {
-      const text = rest + data;
-      const parts = text.split(BODY);
+      const parts = (rest + data).split(BODY);
       rest = parts.pop() as string;
       answers += parts.length;
       missing -= parts.length;
       if (missing > 0) return;
       missing = PIPELINE;
-      socket.write(batch);
+      if (asking) socket.write(batch);
+      else if (--busy === 0) whenIdle();
     });
-    socket.on("error", () => {});
-    socket.once("connect", () => socket.write(batch));
-    sockets.push(socket);
-  }
-  // The first part warms both up.
-  await new Promise((resolve) => setTimeout(resolve, milliseconds / 4));
-  const [before, begun] = [answers, performance.now()];
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
-  const rate = (answers - before) / (performance.now() - begun) * 1000;
-  for (const socket of sockets) socket.destroy();
-  return rate;
+    return socket;
+  });
+  await Promise.all(sockets.map((socket) => once(socket, "connect")));
+  return {
+    async measure(milliseconds) {
+      const idle = new Promise<void>((resolve) => whenIdle = resolve);
+      [answers, asking, busy] = [0, true, sockets.length];
+      const begun = performance.now();
+      for (const socket of sockets) socket.write(batch);
+      setTimeout(() => asking = false, milliseconds);
+      await idle;
+      return answers / (performance.now() - begun) * 1000;
+    },
+    close: () => sockets.forEach((socket) => socket.destroy()),
+  };
 }
 
-/** The medians of so many rounds, and of the ratios within a round. */
+/**
+ * The medians of so many rounds, and of their ratios. Each round has processes of its own: two of the very same program differ by some
+ * per cent, for as long as they live, by how their code came to be compiled and where it lies.
+ */
 export async function throughput(
-  t: TestScope,
   runtime: Runtime,
   kind: "http" | "native",
   rounds: number,
 ): Promise<{ bare: number; library: number; ratio: number }> {
-  const servers = [
-    await startServer(t, runtime, { kind, bare: true }),
-    await startServer(t, runtime, { kind }),
-  ] as const;
   const rates: [number[], number[]] = [[], []];
-  for (let i = 0; i < rounds * WINDOWS_PER_ROUND; i++) {
-    // Each goes first as often as the other.
-    for (const which of i % 2 === 0 ? [0, 1] as const : [1, 0] as const) {
-      rates[which].push(await measure(servers[which].target.port as number, WINDOW));
-    }
+  for (let i = 0; i < rounds; i++) {
+    await scoped(async (t) => {
+      // Each is the first as often as the other.
+      const order = i % 2 === 0 ? [0, 1] as const : [1, 0] as const;
+      const clients = new Map<0 | 1, Clients>();
+      for (const which of order) {
+        const { target } = await startServer(t, runtime, { kind, bare: which === 0 });
+        const opened = await openClients(target.port as number);
+        t.after(opened.close);
+        clients.set(which, opened);
+        await opened.measure(WARM_UP);
+      }
+      const seen: [number[], number[]] = [[], []];
+      for (let j = 0; j < WINDOWS; j++) {
+        for (const which of order) seen[which].push(await (clients.get(which) as Clients).measure(WINDOW));
+      }
+      for (const which of order) rates[which].push(median(seen[which]));
+    });
   }
   const [bare, library] = rates;
   const ratio = median(library.map((rate, i) => rate / (bare[i] as number)));
-  for (const { program, first } of servers) program.signal(first, "SIGKILL");
   return { bare: median(bare), library: median(library), ratio };
 }
