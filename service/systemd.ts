@@ -126,8 +126,9 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
       if (predecessor === "gone") notify(...main(pid), ...serving(pid));
       watch();
     },
-    async started({ generation }) {
-      await notify("RELOADING=1", ...now(), `STATUS=Reloading: generation ${generation} is starting`);
+    prepare({ generation }) {
+      // Not waited for: what is told later waits for it. Type=notify-reload has to hear of it also when nothing can be started.
+      notify("RELOADING=1", ...now(), `STATUS=Reloading: starting generation ${generation}`);
     },
     async commit(context) {
       successor = context.pid as number;

@@ -142,6 +142,8 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   const participant: Participant = {
     name: "the bound servers",
     async handedOver() {
+      // In a turn of its own, in which everything that has been accepted has also been heard of.
+      await pause(clock, 0);
       await Promise.all([...entries.values()].map(({ listener }) => listener?.letGo?.()));
       close();
     },

@@ -46,7 +46,7 @@ for (const runtime of runtimes) {
     const [, reloading = "", ...committed] = messages();
     const [, usec, status] = /^RELOADING=1 MONOTONIC_USEC=(\d+) (STATUS=.*)$/.exec(reloading) ?? [];
     assert.ok(Number(usec) >= uptime && Number(usec) < uptime + 60e6, usec);
-    assert.equal(status, "STATUS=Reloading: generation 1 is starting");
+    assert.equal(status, "STATUS=Reloading: starting generation 1");
     assert.deepEqual(committed, [`MAINPID=${second.pid}`, serving(second.pid)]);
     assert.notEqual(parentOf(second.pid), first.pid, "it is no child of a process that is about to leave");
 
