@@ -95,7 +95,7 @@ export function createNodeAdapter(
       return () => process.off(signal, handler);
     },
     predecessor: () => generation === undefined ? undefined : inheritedChannel(process, generation),
-    warmUp: () => void childProcess(),
+    warmUp: () => void childProcess().catch(() => {}), // A reload will tell.
     async start(request) {
       const module = await childProcess();
       request.signal.throwIfAborted();

@@ -48,6 +48,16 @@ for (const runtime of runtimes) {
       await program.report("reload-fail");
       assert.equal(await generationAt(path), 0);
       assert.deepEqual(readdirSync(dirname(path)), ["server.sock"]);
+
+      // In the moment in which it has made its socket: it may not have told the old one of it.
+      for (let i = 0; i < 5; i++) {
+        const before = program.reports.length;
+        program.signal(first);
+        const made = await until("its socket", () => readdirSync(dirname(path)).find((name) => /\.\d+$/.test(name)));
+        process.kill(Number(made.split(".").pop()), "SIGKILL");
+        await program.report("reload-fail", {}, before);
+        assert.deepEqual(readdirSync(dirname(path)), ["server.sock"]);
+      }
     });
 
     test(`${runtime.name}: ${kind}: what a killed process has left is replaced, what another program serves is not`, async (t) => {
