@@ -7,6 +7,7 @@ import { test } from "node:test";
 import type { ServerSetup } from "../fixtures/server.ts";
 import { openConnection } from "../load/http1.ts";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { newerSystemd } from "../support/newer_systemd.ts";
 import { freePort } from "../support/port.ts";
 import { fixture } from "../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
@@ -142,6 +143,59 @@ test("a real systemd", async (t) => {
         throw error;
       } finally {
         await load.stop();
+      }
+    });
+  }
+});
+
+test("a real systemd that sends the signal itself: Type=notify-reload", async (t) => {
+  const layer = await newerSystemd((why) => t.skip(why));
+  if (layer === undefined) return;
+  const systemd = await bootSystemd(t, layer);
+  if (typeof systemd === "string") return t.skip(systemd);
+
+  for (const runtime of oneOfEachKind) {
+    await t.test(`${runtime.name}: systemctl reload waits for the outcome, whatever it is`, async (t) => {
+      const unit = `app-${runtime.name}.service`;
+      const port = await freePort();
+      const kind = runtime.kind === "node" ? "http" : "native";
+      const setup: ServerSetup = { kind, ports: [port], host: "127.0.0.1", options: { settle: 300 } };
+      installUnit(systemd, unit, example("app-notify-reload.service"), runtime, setup);
+      await systemd.execute("systemctl", "daemon-reload");
+      try {
+        await systemd.execute("systemctl", "start", unit);
+        const load = startLoad("new", { port }, 4);
+        t.after(() => load.stop());
+        for (let i = 1; i <= 3; i++) {
+          await systemd.execute("systemctl", "reload", unit);
+          assert.equal(await generationAt(port), String(i), "it returns when the new process is in charge");
+          const main = await systemd.show(unit, "MainPID");
+          assert.equal(await systemd.show(unit, "StatusText"), `Serving as process ${main}`);
+        }
+        const tally = await load.stop();
+        assert.equal(failureCount(tally), 0, describeTally(tally));
+
+        const main = await systemd.show(unit, "MainPID");
+        behave(systemd, "crash");
+        await systemd.execute("systemctl", "reload", unit);
+        assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: the new process .* exited with code 1/);
+        assert.equal(await systemd.show(unit, "MainPID"), main);
+        assert.equal(await systemd.show(unit, "ActiveState"), "active");
+        assert.equal(await generationAt(port), "3");
+
+        await systemd.execute("systemctl", "stop", unit);
+        assert.equal(await systemd.show(unit, "Result"), "success");
+
+        // systemd waits for RELOADING=1 first.
+        behave(systemd, `setup ${JSON.stringify({ options: { settle: 300, command: ["/no/such/program"] } })}`);
+        await systemd.execute("systemctl", "start", unit);
+        await systemd.execute("systemctl", "reload", unit);
+        assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: .*(no such executable|code 127)/);
+        assert.equal(await systemd.show(unit, "ActiveState"), "active");
+        await systemd.execute("systemctl", "stop", unit);
+      } catch (error) {
+        await showLog(systemd, unit);
+        throw error;
       }
     });
   }

@@ -2,6 +2,7 @@
 # A real systemd as process 1 of namespaces of its own, on a throw-away overlay over the root of this machine, with this machine's
 # network. Needs root, Linux 5.x with overlayfs and cgroup v2, util-linux and systemd.
 #   systemd.sh FOLDER    boots it, writes its pid to FOLDER/pid, and stays until it is ended or stdin is closed; then nothing is left
+# LAYER=FOLDER lays files over those of the machine: another version of systemd.
 set -euo pipefail
 if [ "${1:-}" != --init ]; then
   dir=$(readlink -f "$1")
@@ -48,7 +49,9 @@ root=$dir/root/merged
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$dir/root"
 mkdir "$dir/root/upper" "$dir/root/work" "$root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/root/upper,workdir=$dir/root/work" "$root"
+mkdir "$dir/root/layer" # a copy: layers must not be parts of each other
+[ -z "${LAYER:-}" ] || cp -a "$LAYER/." "$dir/root/layer"
+mount -t overlay overlay -o "lowerdir=$dir/root/layer:/,upperdir=$dir/root/upper,workdir=$dir/root/work" "$root"
 # At its start systemd empties /tmp, where this repository may be, and the units hide other places from their services.
 mkdir -p "$root/opt/reload-self"
 mount --bind "$(cd "$(dirname "$0")/../.." && pwd)" "$root/opt/reload-self"

@@ -20,12 +20,19 @@ export interface Systemd {
   outside(pid: number): Promise<number>;
 }
 
-/** Boots a systemd, or says why that cannot be done here. */
-export async function bootSystemd(t: TestScope): Promise<Systemd | string> {
+/**
+ * Boots a systemd, or says why that cannot be done here.
+ *
+ * @param layer A folder of files to be laid over those of this machine: another version of systemd.
+ */
+export async function bootSystemd(t: TestScope, layer = ""): Promise<Systemd | string> {
   if (process.platform !== "linux") return "systemd runs on Linux only";
   if (process.getuid?.() !== 0) return "it takes root to boot a systemd in namespaces of its own";
   const folder = temporaryFolder(t);
-  const child = spawn(fileURLToPath(new URL("systemd.sh", import.meta.url)), [folder], { stdio: ["pipe", "pipe", "pipe"] });
+  const child = spawn(fileURLToPath(new URL("systemd.sh", import.meta.url)), [folder], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, LAYER: layer },
+  });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => output += data);
   let ended = false;
