@@ -6,7 +6,7 @@ import { fixture, type TestScope } from "../tests/support/program.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { isAlive } from "../tests/support/proc.ts";
 import { until } from "../tests/support/wait.ts";
-import { median } from "./statistics.ts";
+import { median } from "../tests/support/median.ts";
 
 /** Milliseconds between two looks: more of them would take the processor from what is measured. */
 const LOOK = 2;

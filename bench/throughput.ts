@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { startServer } from "../tests/load/rows.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { scoped } from "./scoped.ts";
-import { median } from "./statistics.ts";
+import { median } from "../tests/support/median.ts";
 
 const CONNECTIONS = 32;
 /** Requests that are sent at once: the client must not be what is measured. */

@@ -38,7 +38,7 @@ export interface Paths {
 const LONGEST = 107;
 
 /** The name next to a path under which a process makes its socket. */
-function privateName(path: string, pid: number | undefined): string {
+function privateName(path: string, pid: number): string {
   return `${path}.${pid}`;
 }
 
@@ -62,9 +62,8 @@ export function createPaths(
   /** In the new process: what the old one serves and has not let go of. */
   let offered = new Set<string>();
   let toPredecessor: Link | undefined;
-  /** In the old process: the paths that were offered to the new one, and those for which that has made a socket. */
-  let given: string[] = [];
-  let successor: number | undefined;
+  /** In the old process: the paths that were offered to the new one, with its private names, and those for which it has made a socket. */
+  let given = new Map<string, string>();
   let taken = new Set<string>();
   let replaced: Entry[] = [];
 
@@ -117,19 +116,19 @@ export function createPaths(
       known.resolve();
     },
     prepare() {
-      given = [];
+      given = new Map();
       taken = new Set();
       replaced = [];
     },
     async offer(link, context) {
-      given = [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
-      if (given.length === 0) return;
-      successor = context.pid;
+      const placed = [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
+      if (placed.length === 0) return;
+      given = new Map(placed.map((path) => [path, privateName(path, context.pid as number)]));
       link.onData((data) => {
         const { made } = data as { made?: unknown };
-        if (typeof made === "string" && given.includes(made)) taken.add(made);
+        if (typeof made === "string" && given.has(made)) taken.add(made);
       });
-      await link.send({ paths: given });
+      await link.send({ paths: placed });
     },
     explain(code) {
       const missing = [...entries.values()].filter(({ path, isPlaced }) => isPlaced && !taken.has(path));
@@ -143,15 +142,15 @@ export function createPaths(
         // Kept under the name it was made under, to be put back. What our server removes in the end is just that.
         if (files.kind(path) === "socket") files.link(path, entry.made);
         replaced.push(entry);
-        place(files, privateName(path, successor), path);
+        place(files, given.get(path) as string, path);
       }
     },
     async rollback() {
-      if (given.length === 0) return;
+      if (given.size === 0) return;
       const files = await adapter.files();
       for (const { path, made } of replaced) if (files.kind(made) === "socket") files.rename(made, path);
       // Also what the new process was killed before it could tell.
-      for (const path of given) files.remove(privateName(path, successor));
+      for (const made of given.values()) files.remove(made);
     },
     async retire() {
       if (replaced.length === 0) return;

@@ -114,7 +114,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
 
   return {
     begun: () => Promise.all(begun),
-    last: [steering.counting],
+    last: shared === undefined ? [] : [steering.counting],
     participants: [settling, bound.participant, paths.participant, steering.participant],
     members: {
       bind,

@@ -46,7 +46,7 @@ export interface SteeringOptions {
 /** The participant, and what the others need to know of it. */
 export interface Steering {
   readonly participant: Participant;
-  /** Its last part before the new process is started. */
+  /** Its last part before the new process is started, for instances that share ports. */
   readonly counting: Participant;
   /** Has this process native servers, as far as can be known? Known from the first reload on. */
   readonly hasServers: boolean;
@@ -291,7 +291,7 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
   const counting: Participant = {
     name: "the count of sockets",
     prepare() {
-      if (shared !== undefined && libc !== undefined && groups.size > 0) before = countListeners(libc);
+      if (libc !== undefined && groups.size > 0) before = countListeners(libc);
     },
   };
   return {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { childrenOf, descriptorsOf, isAlive, memoryOf } from "../support/proc.ts";
 import { startProgram } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
+import { median } from "../support/median.ts";
 import { until } from "../support/wait.ts";
 
 const RELOADS = 200;
@@ -39,8 +40,8 @@ for (const runtime of oneOfEachKind) {
       assert.deepEqual(childrenOf(pid), []);
     }
     for (const { descriptors } of late) assert.deepEqual(descriptors, early[0]?.descriptors);
-    const before = median(early);
-    const ratio = median(late) / before;
+    const [before, after] = [early, late].map((seen) => median(seen.map(({ memory }) => memory))) as [number, number];
+    const ratio = after / before;
     t.diagnostic(
       `memory of the last ${SAMPLES} generations: ${(100 * ratio).toFixed(1)} % of the first ones' ${
         (before / 2 ** 20).toFixed(1)
@@ -50,10 +51,6 @@ for (const runtime of oneOfEachKind) {
     assert.deepEqual(program.pids(), pids.slice(-1));
     assert.deepEqual(program.reports.filter(({ type }) => type === "reload-fail"), []);
   });
-}
-
-function median(seen: readonly Seen[]): number {
-  return seen.map(({ memory }) => memory).sort((a, b) => a - b)[seen.length >> 1] as number;
 }
 
 /** What is the same several times in a row: a process that has just started still opens and closes things. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import type { ServerSetup } from "../fixtures/server.ts";
 import { openConnection } from "../load/http1.ts";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
@@ -61,55 +61,7 @@ test("a real systemd", async (t) => {
 
   for (const runtime of oneOfEachKind) {
     await t.test(`${runtime.name}: systemctl reload under load, stop, and a new process that fails`, async (t) => {
-      const unit = `app-${runtime.name}.service`;
-      const port = await freePort();
-      const kind = runtime.kind === "node" ? "http" : "native";
-      installUnit(systemd, unit, example("app.service"), runtime, {
-        kind,
-        ports: [port],
-        host: "127.0.0.1",
-        options: { settle: 300 },
-      });
-      await systemd.execute("systemctl", "daemon-reload");
-      try {
-        await systemd.execute("systemctl", "start", unit);
-        assert.equal(await generationAt(port), "0", "it listens when systemctl start returns");
-        const loads = [startLoad("new", { port }, 4), startLoad("keep", { port }, 4)];
-        t.after(() => Promise.all(loads.map((load) => load.stop())));
-        let main = await systemd.show(unit, "MainPID");
-        for (let i = 1; i <= 5; i++) {
-          await systemd.execute("systemctl", "reload", unit);
-          assert.equal(await generationAt(port), String(i), "systemctl reload returns when the new process is in charge");
-          const next = await systemd.show(unit, "MainPID");
-          assert.notEqual(next, main);
-          assert.equal(await systemd.show(unit, "StatusText"), `Serving as process ${next}`);
-          main = next;
-        }
-        for (const load of loads) {
-          const tally = await load.stop();
-          assert.equal(failureCount(tally), 0, describeTally(tally));
-        }
-
-        behave(systemd, "crash");
-        await systemd.execute("systemctl", "reload", unit);
-        assert.equal(await systemd.show(unit, "ActiveState"), "active");
-        assert.equal(await systemd.show(unit, "MainPID"), main);
-        assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: the new process .* exited with code 1/);
-        assert.equal(await generationAt(port), "5");
-
-        const connection = await openConnection({ port });
-        connection.write("GET /7/1000/10/150 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        await until("the answer to begin", () => connection.isAnswering);
-        const [answer] = await Promise.all([connection.answer(), systemd.execute("systemctl", "stop", unit)]);
-        assert.equal(answer.status, 200);
-        assert.equal(answer.body.length, 1000, "the request under way was answered to its end");
-        assert.equal(await systemd.show(unit, "Result"), "success");
-        const log = await systemd.execute("journalctl", "--unit", unit, "--output=cat");
-        assert.doesNotMatch(log, /not our child|"type":"warning"|State 'stop-sigterm' timed out/);
-      } catch (error) {
-        await showLog(systemd, unit);
-        throw error;
-      }
+      await reloadUnderLoad(t, systemd, runtime, "app.service");
     });
 
     await t.test(`${runtime.name}: a socket of systemd's is passed on, and there while the service is restarted`, async () => {
@@ -149,45 +101,21 @@ test("a real systemd", async (t) => {
 });
 
 test("a real systemd that sends the signal itself: Type=notify-reload", async (t) => {
-  const layer = await newerSystemd((why) => t.skip(why));
-  if (layer === undefined) return;
-  const systemd = await bootSystemd(t, layer);
+  const newer = await newerSystemd();
+  if (typeof newer === "string") return t.skip(newer);
+  const systemd = await bootSystemd(t, newer.layer);
   if (typeof systemd === "string") return t.skip(systemd);
 
   for (const runtime of oneOfEachKind) {
-    await t.test(`${runtime.name}: systemctl reload waits for the outcome, whatever it is`, async (t) => {
+    await t.test(`${runtime.name}: systemctl reload under load, stop, and a new process that fails`, async (t) => {
+      await reloadUnderLoad(t, systemd, runtime, "app-notify-reload.service");
+    });
+
+    await t.test(`${runtime.name}: systemctl reload returns also when nothing can be started`, async () => {
       const unit = `app-${runtime.name}.service`;
-      const port = await freePort();
-      const kind = runtime.kind === "node" ? "http" : "native";
-      const setup: ServerSetup = { kind, ports: [port], host: "127.0.0.1", options: { settle: 300 } };
-      installUnit(systemd, unit, example("app-notify-reload.service"), runtime, setup);
-      await systemd.execute("systemctl", "daemon-reload");
+      // systemd waits for RELOADING=1 first.
+      behave(systemd, `setup ${JSON.stringify({ options: { settle: 300, command: ["/no/such/program"] } })}`);
       try {
-        await systemd.execute("systemctl", "start", unit);
-        const load = startLoad("new", { port }, 4);
-        t.after(() => load.stop());
-        for (let i = 1; i <= 3; i++) {
-          await systemd.execute("systemctl", "reload", unit);
-          assert.equal(await generationAt(port), String(i), "it returns when the new process is in charge");
-          const main = await systemd.show(unit, "MainPID");
-          assert.equal(await systemd.show(unit, "StatusText"), `Serving as process ${main}`);
-        }
-        const tally = await load.stop();
-        assert.equal(failureCount(tally), 0, describeTally(tally));
-
-        const main = await systemd.show(unit, "MainPID");
-        behave(systemd, "crash");
-        await systemd.execute("systemctl", "reload", unit);
-        assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: the new process .* exited with code 1/);
-        assert.equal(await systemd.show(unit, "MainPID"), main);
-        assert.equal(await systemd.show(unit, "ActiveState"), "active");
-        assert.equal(await generationAt(port), "3");
-
-        await systemd.execute("systemctl", "stop", unit);
-        assert.equal(await systemd.show(unit, "Result"), "success");
-
-        // systemd waits for RELOADING=1 first.
-        behave(systemd, `setup ${JSON.stringify({ options: { settle: 300, command: ["/no/such/program"] } })}`);
         await systemd.execute("systemctl", "start", unit);
         await systemd.execute("systemctl", "reload", unit);
         assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: .*(no such executable|code 127)/);
@@ -200,6 +128,59 @@ test("a real systemd that sends the signal itself: Type=notify-reload", async (t
     });
   }
 });
+
+/** What a unit of the examples is for, from its start to its stop. */
+async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtime, file: string): Promise<void> {
+  const unit = `app-${runtime.name}.service`;
+  const port = await freePort();
+  const kind = runtime.kind === "node" ? "http" : "native";
+  installUnit(systemd, unit, example(file), runtime, {
+    kind,
+    ports: [port],
+    host: "127.0.0.1",
+    options: { settle: 300 },
+  });
+  await systemd.execute("systemctl", "daemon-reload");
+  try {
+    await systemd.execute("systemctl", "start", unit);
+    assert.equal(await generationAt(port), "0", "it listens when systemctl start returns");
+    const loads = [startLoad("new", { port }, 4), startLoad("keep", { port }, 4)];
+    t.after(() => Promise.all(loads.map((load) => load.stop())));
+    let main = await systemd.show(unit, "MainPID");
+    for (let i = 1; i <= 5; i++) {
+      await systemd.execute("systemctl", "reload", unit);
+      assert.equal(await generationAt(port), String(i), "systemctl reload returns when the new process is in charge");
+      const next = await systemd.show(unit, "MainPID");
+      assert.notEqual(next, main);
+      assert.equal(await systemd.show(unit, "StatusText"), `Serving as process ${next}`);
+      main = next;
+    }
+    for (const load of loads) {
+      const tally = await load.stop();
+      assert.equal(failureCount(tally), 0, describeTally(tally));
+    }
+
+    behave(systemd, "crash");
+    await systemd.execute("systemctl", "reload", unit);
+    assert.equal(await systemd.show(unit, "ActiveState"), "active");
+    assert.equal(await systemd.show(unit, "MainPID"), main);
+    assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: the new process .* exited with code 1/);
+    assert.equal(await generationAt(port), "5");
+
+    const connection = await openConnection({ port });
+    connection.write("GET /7/1000/10/150 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    await until("the answer to begin", () => connection.isAnswering);
+    const [answer] = await Promise.all([connection.answer(), systemd.execute("systemctl", "stop", unit)]);
+    assert.equal(answer.status, 200);
+    assert.equal(answer.body.length, 1000, "the request under way was answered to its end");
+    assert.equal(await systemd.show(unit, "Result"), "success");
+    const log = await systemd.execute("journalctl", "--unit", unit, "--output=cat");
+    assert.doesNotMatch(log, /not our child|"type":"warning"|State 'stop-sigterm' timed out/);
+  } catch (error) {
+    await showLog(systemd, unit);
+    throw error;
+  }
+}
 
 async function showLog(systemd: Systemd, unit: string): Promise<void> {
   console.error(await systemd.execute("journalctl", "--unit", unit, "--output=short-monotonic", "--no-hostname", "-n", "60"));

@@ -19,15 +19,15 @@ const PACKAGES = {
 };
 
 /**
- * The files of a systemd that knows Type=notify-reload, to be laid over this machine's; an empty string where this machine's knows it, and
- * `undefined`, after `unavailable` was called, where there is none to be had.
+ * A folder of files of a systemd that knows Type=notify-reload, to be laid over this machine's; without one where this machine's knows it.
+ * Or it says why there is none to be had.
  */
-export async function newerSystemd(unavailable: (why: string) => void): Promise<string | undefined> {
+export async function newerSystemd(): Promise<{ layer?: string } | string> {
   const present = await run("systemctl", ["--version"]).then(({ stdout }) => Number(/\d+/.exec(stdout)), () => 0);
-  if (present >= WANTED) return "";
+  if (present >= WANTED) return {};
   const cache = fileURLToPath(new URL("../../node_modules/.cache/", import.meta.url));
   const folder = join(cache, `reload-self-systemd-${VERSION}`);
-  if (existsSync(folder)) return folder;
+  if (existsSync(folder)) return { layer: folder };
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, "systemd-"));
   try {
@@ -48,10 +48,9 @@ export async function newerSystemd(unavailable: (why: string) => void): Promise<
       rmSync(join(made, name), { recursive: true });
     }
     renameSync(made, folder);
-    return folder;
+    return { layer: folder };
   } catch (error) {
-    unavailable(`Type=notify-reload takes systemd ${WANTED}; this is ${present}, and no newer one can be had: ${error}`);
-    return undefined;
+    return `Type=notify-reload takes systemd ${WANTED}; this is ${present}, and no newer one can be had: ${error}`;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

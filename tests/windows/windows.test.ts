@@ -227,11 +227,14 @@ test("Windows, under Wine", async (t) => {
     await t.test(`${runtime.name}: token.reload() resolves with the new process, and rejects where that fails`, async (t) => {
       const program = start(t, runtime);
       await program.report("serving");
-      const url = `http://127.0.0.1:${program.port}/reload`;
+      const reload = async () => {
+        const response = await fetch(`http://127.0.0.1:${program.port}/reload`, { headers: { connection: "close" } });
+        return await response.text();
+      };
       writeFileSync(join(program.folder, "broken"), "");
-      assert.equal(await (await fetch(url, { headers: { connection: "close" } })).text(), "exit\n");
+      assert.equal(await reload(), "exit\n");
       rmSync(join(program.folder, "broken"));
-      const pid = Number(await (await fetch(url, { headers: { connection: "close" } })).text());
+      const pid = Number(await reload());
       await program.report("in-charge", { generation: 1, pid });
     });
 
