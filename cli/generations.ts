@@ -1,10 +1,11 @@
 /** The processes of one instance of a program, followed by what they and their guards write into a folder. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { constants as os } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { guarded } from "../adapters/keeper.ts";
+import { nodeService } from "../adapters/node_service.ts";
 import { INSTANCES_VARIABLE, UP } from "../service/instances.ts";
 import { EXIT, FOLDER_VARIABLE, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../service/supervised.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
@@ -42,6 +43,7 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
 
 /** Follows the processes that are noted in a folder. */
 export function followGenerations(folder: string): Generations {
+  const files = nodeService(process, { ...process.env }).files();
   const listeners = new Set<() => void>();
   const wasInCharge = new Set<number>();
   let first: ChildProcess | undefined;
@@ -126,7 +128,8 @@ export function followGenerations(folder: string): Generations {
     killAll: (signal) => guards().forEach((pid) => kill(-pid, signal)),
     look,
     read,
-    write: (name, text) => writeFileSync(join(folder, name), text, { mode: 0o600 }),
+    // At once: who reads it, reads all of it.
+    write: (name, text) => files.replace(join(folder, name), text),
     remove,
   };
 }

@@ -211,6 +211,7 @@ for (const { runtime, kind } of sharing) {
     assert.equal(
       errors.filter((message) => /the new process of another instance failed: .* exited with code 1/.test(message)).length,
       2,
+      errors.join("\n"),
     );
     assert.equal(inCharge(3), 0);
 
