@@ -2,7 +2,8 @@
 import { spawn } from "node:child_process";
 import { openConnection } from "../tests/load/http1.ts";
 import { startServer } from "../tests/load/rows.ts";
-import { fixture, type TestScope } from "../tests/support/program.ts";
+import type { TestScope } from "../tests/support/clean_up.ts";
+import { fixture } from "../tests/support/program.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { isAlive } from "../tests/support/proc.ts";
 import { until } from "../tests/support/wait.ts";

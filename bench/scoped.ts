@@ -1,11 +1,11 @@
-import type { TestScope } from "../tests/support/program.ts";
+import type { TestScope } from "../tests/support/clean_up.ts";
 
 /** Runs a part of a benchmark, and cleans up behind it. */
 export async function scoped(work: (t: TestScope) => Promise<void>): Promise<void> {
-  const cleanUps: (() => unknown)[] = [];
+  const ends: (() => unknown)[] = [];
   try {
-    await work({ after: (cleanUp) => void cleanUps.push(cleanUp) });
+    await work({ after: (end) => void ends.push(end) });
   } finally {
-    for (const cleanUp of cleanUps.reverse()) await cleanUp();
+    for (const end of ends) await end();
   }
 }

@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { startServer } from "../tests/load/rows.ts";
+import { cleanUp } from "../tests/support/clean_up.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { scoped } from "./scoped.ts";
 import { median } from "../tests/support/median.ts";
@@ -81,7 +82,7 @@ export async function throughput(
       for (const which of order) {
         const { target } = await startServer(t, runtime, { kind, bare: which === 0 });
         const opened = await openClients(target.port as number);
-        t.after(opened.close);
+        cleanUp(t, opened.close);
         clients.set(which, opened);
         await opened.measure(WARM_UP);
       }

@@ -67,3 +67,10 @@ test("the core imports nothing but itself, and start-up loads no module of a run
     }
   }
 });
+
+test("tests clean up in one way, which keeps its order and does all of it", () => {
+  for (const file of globSync("{tests,bench}/**/*.ts", { cwd: root })) {
+    if (/clean_up(\.test)?\.ts$/.test(file)) continue;
+    assert.doesNotMatch(readFileSync(`${root}/${file}`, "utf8"), /\b(?:t|test|context)\.after\(/, file);
+  }
+});

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { VERSION } from "../../cli/version.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { runCli } from "../support/cli.ts";
 import { isAlive } from "../support/proc.ts";
 import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
@@ -38,7 +39,7 @@ for (const runtime of oneOfEachKind) {
     };
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "0.0.0.0", resolve));
-    t.after(() => taken.close());
+    cleanUp(t, () => taken.close());
     const { port } = taken.address() as { port: number };
     const good = file("good.mjs", "export default { fetch: () => new Response('good') };");
     const cases: [string[], RegExp][] = [

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { cli, runCli } from "../support/cli.ts";
 import { allPids, commandLineOf, isAlive, parentOf, stateOf } from "../support/proc.ts";
-import { fixture, type Program, type Report, type StartOptions, startProgram, type TestScope } from "../support/program.ts";
+import { fixture, type Program, type Report, type StartOptions, startProgram } from "../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -41,7 +42,7 @@ for (const parent of oneOfEachKind) {
       const first = await program.report("serving");
       const { pid } = program.process as { pid: number };
       const load = startLoad("new", { port: first.ports[0] }, 4);
-      t.after(() => load.stop());
+      cleanUp(t, () => load.stop());
       program.signal(pid);
       const second = await program.report("in-charge", { generation: 1 });
       await until("generation 1 to answer", () => load.tally.generations.has(1));
@@ -191,7 +192,7 @@ for (const { runtime, kind } of sharing) {
     await until("three instances", () => inGeneration(0).size === 3);
     const { pid } = program.process as { pid: number };
     const load = startLoad("new", { port }, 4);
-    t.after(() => load.stop());
+    cleanUp(t, () => load.stop());
     for (let i = 1; i <= 2; i++) {
       program.signal(pid);
       await until("all to be replaced", () => inCharge(i) === 3);

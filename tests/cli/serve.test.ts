@@ -3,10 +3,11 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { cli } from "../support/cli.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { fixture, type Program, startProgram, temporaryFolder, type TestScope } from "../support/program.ts";
+import { fixture, type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -34,7 +35,7 @@ for (const runtime of oneOfEachKind) {
     const first = await served(program);
     const { port } = new URL(first.url);
     const load = startLoad("new", { port: Number(port) }, 4);
-    t.after(() => load.stop());
+    cleanUp(t, () => load.stop());
     let current = first;
     for (let i = 1; i <= 3; i++) {
       const old = current;
@@ -79,7 +80,7 @@ for (const runtime of oneOfEachKind) {
     assert.equal(url, `unix:${path}`);
     assert.ok(existsSync(join(folder, "pid")));
     const load = startLoad("new", { path }, 2);
-    t.after(() => load.stop());
+    cleanUp(t, () => load.stop());
     program.signal(pid);
     await served(program, 1);
     await until("the new process to answer", () => load.tally.generations.has(1));

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { ServerSetup } from "../fixtures/server.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder, type TestScope } from "../support/program.ts";
+import type { TestScope } from "../support/clean_up.ts";
+import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
 import type { Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 import { type ClientKind, type Load, startLoad, type Tally, type Target } from "./load.ts";

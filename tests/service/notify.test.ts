@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
+import type { TestScope } from "../support/clean_up.ts";
 import { isAlive, parentOf } from "../support/proc.ts";
-import { type Program, startProgram, temporaryFolder, type TestScope } from "../support/program.ts";
+import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { parsePid } from "../../service/pid_file.ts";
+import type { TestScope } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
-import { type Program, startProgram, temporaryFolder, type TestScope } from "../support/program.ts";
+import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 

@@ -7,6 +7,7 @@ import { test, type TestContext } from "node:test";
 import type { ServerSetup } from "../fixtures/server.ts";
 import { openConnection } from "../load/http1.ts";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { newerSystemd } from "../support/newer_systemd.ts";
 import { freePort } from "../support/port.ts";
 import { fixture } from "../support/program.ts";
@@ -145,7 +146,7 @@ async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtim
     await systemd.execute("systemctl", "start", unit);
     assert.equal(await generationAt(port), "0", "it listens when systemctl start returns");
     const loads = [startLoad("new", { port }, 4), startLoad("keep", { port }, 4)];
-    t.after(() => Promise.all(loads.map((load) => load.stop())));
+    cleanUp(t, () => Promise.all(loads.map((load) => load.stop())));
     let main = await systemd.show(unit, "MainPID");
     for (let i = 1; i <= 5; i++) {
       await systemd.execute("systemctl", "reload", unit);

@@ -5,8 +5,9 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { openConnection } from "../load/http1.ts";
 import { startServer } from "../load/rows.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
-import type { Report, TestScope } from "../support/program.ts";
+import type { Report } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { isAlive } from "../support/proc.ts";
 import { until } from "../support/wait.ts";
@@ -123,7 +124,7 @@ for (const runtime of runtimes) {
   test(`${runtime.name}: an address in use is an error of bind, and a wrong call too`, async (t) => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
-    t.after(() => taken.close());
+    cleanUp(t, () => taken.close());
     const { port } = taken.address() as { port: number };
     await assert.rejects(startServerFailing(t, runtime, port), /EADDRINUSE/);
   });

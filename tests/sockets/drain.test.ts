@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { openConnection } from "../load/http1.ts";
 import { pattern } from "../load/pattern.ts";
 import { startServer } from "../load/rows.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
@@ -77,7 +78,7 @@ for (const runtime of runtimes) {
     for (let i = 0; i < 3; i++) {
       const socket = connect(target.port as number, "127.0.0.1");
       socket.on("error", () => {});
-      t.after(() => socket.destroy());
+      cleanUp(t, () => socket.destroy());
       socket.write("x");
       await new Promise((resolve) => socket.once("data", resolve));
       sockets.push(socket);

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
 import { type Server, startServer } from "../load/rows.ts";
 import { openConnection } from "../load/http1.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { fixture, type Report, startProgram } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
@@ -62,7 +63,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
     const ports = [...new Set(server.first.ports as number[])];
     assert.equal(ports.length, 2);
     const loads = ports.map((port) => startLoad("new", { port }, 4));
-    t.after(() => loads.forEach((load) => load.stop()));
+    cleanUp(t, () => loads.forEach((load) => load.stop()));
     let current = server.first;
     for (let i = 0; i < 3; i++) {
       current = await reload(server, current);
@@ -101,7 +102,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
   test(`${runtime.name}: plain SO_REUSEPORT loses requests, and the load generator finds them`, async (t) => {
     const server = await startServer(t, runtime, { kind: "native", bare: true });
     const load = startLoad("new", server.target, 16);
-    t.after(() => load.stop());
+    cleanUp(t, () => load.stop());
     const setup = { kind: "native", bare: true, ports: [server.target.port] };
     let old = server.first;
     // As many as it takes: one restart loses nothing now and then.

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { cleanUp, type TestScope } from "./clean_up.ts";
 import { allPids, hasVariable } from "./proc.ts";
 import type { Runtime } from "./runtimes.ts";
 import { until } from "./wait.ts";
@@ -37,11 +38,6 @@ export interface StartOptions {
   descriptors?: readonly number[];
   /** With a channel to the test, as a supervisor gives its programs. */
   ipc?: boolean;
-}
-
-/** What cleans up: a test, or a benchmark. */
-export interface TestScope {
-  after(cleanUp: () => unknown): void;
 }
 
 /** A program under test: all its generations. */
@@ -77,7 +73,7 @@ export function fixture(name: string): string {
 /** A folder of the test's own, removed at its end. */
 export function temporaryFolder(t: TestScope): string {
   const folder = mkdtempSync(join(tmpdir(), "reload-self-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  cleanUp(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -115,7 +111,7 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
     ],
   });
   const pids = () => allPids().filter((pid) => hasVariable(pid, `TEST_PROGRAM=${mark}`));
-  t.after(async () => {
+  cleanUp(t, async () => {
     await until("the processes of the test to be gone", () => {
       const left = pids();
       for (const pid of left) {

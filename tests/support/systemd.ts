@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { temporaryFolder, type TestScope } from "./program.ts";
+import { cleanUp, type TestScope } from "./clean_up.ts";
+import { temporaryFolder } from "./program.ts";
 import { until } from "./wait.ts";
 
 const run = promisify(execFile);
@@ -38,7 +39,7 @@ export async function bootSystemd(t: TestScope, layer = ""): Promise<Systemd | s
   let ended = false;
   const exit = new Promise<void>((resolve) => child.once("exit", resolve));
   exit.then(() => ended = true);
-  t.after(async () => {
+  cleanUp(t, async () => {
     child.stdin.end();
     await exit;
   });

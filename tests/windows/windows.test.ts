@@ -9,6 +9,7 @@ import { get } from "node:http";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { cleanUp } from "../support/clean_up.ts";
 import type { Report } from "../support/program.ts";
 import { until } from "../support/wait.ts";
 
@@ -94,7 +95,7 @@ function start(
     return logs.flatMap((name) => readFileSync(join(own, name), "utf8").split("\n").filter((line) => line.endsWith("}")))
       .map((line) => JSON.parse(line));
   };
-  t.after(() => {
+  cleanUp(t, () => {
     for (const pid of new Set(reports().map(({ pid }) => pid))) control(pid, "kill");
     child.kill("SIGKILL");
     rmSync(base, { recursive: true, force: true });
@@ -151,7 +152,7 @@ function startLoad(t: TestContext, port: number) {
     stopped = true;
     await done;
   };
-  t.after(stop);
+  cleanUp(t, stop);
   return { failures, answers, stop };
 }
 
@@ -181,7 +182,7 @@ test("Windows, under Wine", async (t) => {
     });
   });
   if (prepared !== undefined) return t.skip(prepared);
-  t.after(() => spawnSync("/usr/lib/wine/wineserver64", ["-k"], { env: wineEnvironment }));
+  cleanUp(t, () => spawnSync("/usr/lib/wine/wineserver64", ["-k"], { env: wineEnvironment }));
 
   for (const runtime of runtimes) {
     await t.test(`${runtime.name}: three reloads by CTRL_BREAK under a gentle load, and the end by CTRL_C`, async (t) => {
