@@ -33,7 +33,7 @@ async function ask(port: number): Promise<number | undefined> {
 export async function latency(
   t: TestScope,
   runtime: Runtime,
-  kind: "http" | "native",
+  kind: "http" | "native" | "express",
   rounds: number,
 ): Promise<{ bare: number; reload: number; ratio: number }> {
   const options = { settle: 20 };
