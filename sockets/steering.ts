@@ -254,12 +254,12 @@ export function createSteering({ clock, descriptors, libc: load, isBound, shared
       if (shared === undefined) after = counts;
       // What the new process does not listen on stays ours to the end; it has said that it is ready like that.
       const news = countNew(counts);
-      toSuccessor?.send({
-        positions: news.map(({ key, group, all }) => [key, placesAfter(key, group, all)]),
-      }).catch(() => {});
       for (const { group: { own, old }, all } of news) {
         if (own[0] !== undefined && all > 0) steer(libc, own[0].fd, old, all);
       }
+      toSuccessor?.send({
+        positions: news.map(({ key, group, all }) => [key, placesAfter(key, group, all)]),
+      }).catch(() => {});
     },
     rollback() {
       stopLooking();
