@@ -52,12 +52,11 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
   function notify(...variables: string[]): Promise<void> {
     return last = last.then(async () => {
       try {
-        // At a stop systemd ends every process of the service, and with it, now and then, the one that is about to tell it.
-        await adapter.execute(NOTIFY, variables).catch((error) => {
-          if (!token.isCancelled) throw error;
-          return adapter.execute(NOTIFY, variables);
-        });
+        await adapter.execute(NOTIFY, variables);
       } catch (error) {
+        // At a stop systemd ends every process of the service, and with it, now and then, the one that is about to tell it, also twice:
+        // it goes on until it finds none that is new. Whoever else ends this process has not ended that one.
+        if (token.isCancelled) return await adapter.execute(NOTIFY, variables).catch(() => {});
         if (!warned) warn(`systemd cannot be told (${variables.join(" ")}): ${describeError(error)}`);
         warned = true;
       }

@@ -18,12 +18,13 @@ interface Notified {
 function start(
   t: TestScope,
   runtime: Runtime,
-  options: { flags?: readonly string[]; env?: Record<string, string> } = {},
+  options: { flags?: readonly string[]; env?: Record<string, string>; kills?: number } = {},
 ): Notified {
   const folder = temporaryFolder(t);
   const log = join(folder, "log");
   writeFileSync(log, "");
-  writeFileSync(join(folder, "systemd-notify"), `#!/bin/sh\necho "$*" >> ${log}\n`);
+  const kill = `case "$*" in STOPPING*) [ $(grep -c ^STOPPING ${log}) -gt ${options.kills ?? 0} ] || kill $$;; esac`;
+  writeFileSync(join(folder, "systemd-notify"), `#!/bin/sh\necho "$*" >> ${log}\n${kill}\n`);
   chmodSync(join(folder, "systemd-notify"), 0o755);
   const program = startProgram(t, runtime, {
     flags: options.flags,
@@ -70,6 +71,19 @@ for (const runtime of runtimes) {
     assert.deepEqual(messages().slice(6), ["STOPPING=1 STATUS=Shutting down (SIGTERM)"]);
     assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
   });
+
+  for (const kills of [1, 2]) {
+    test(`${runtime.name}: systemd that ends the program that is about to tell it of the end, ${kills === 1 ? "once" : "twice"}`, async (t) => {
+      const { program, messages } = start(t, runtime, { kills });
+      const first = await program.report("start");
+      await until("READY=1", () => messages().length === 1);
+      program.signal(first, "SIGTERM");
+      await program.report("drained");
+      assert.deepEqual(messages().slice(1), Array(2).fill("STOPPING=1 STATUS=Shutting down (SIGTERM)"));
+      assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
+      await until("the process to be gone", () => !isAlive(first.pid));
+    });
+  }
 
   test(`${runtime.name}: the watchdog is fed in every generation, at half of its time`, async (t) => {
     const { program, messages } = start(t, runtime, { env: { WATCHDOG_USEC: "100000" } });
