@@ -1,6 +1,7 @@
 import { ReloadError } from "../core/error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
+import { parseStartTime } from "./start_time.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
 import type { DenoSocketsNamespace } from "./deno_sockets.ts";
@@ -116,6 +117,7 @@ export function denoService(
       }
     },
     parent: () => deno.ppid,
+    startTime: () => seesProc ? attempt(() => parseStartTime(deno.readTextFileSync("/proc/self/stat"))) : undefined,
     ...(deno.build.os === "windows" && { answer: answerOnPipe }),
     onExit: (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
     async execute(file, args) {

@@ -1,6 +1,7 @@
 import type { NodeProcess } from "./node_process.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
+import { parseStartTime } from "./start_time.ts";
 import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
@@ -80,6 +81,10 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
       }
     },
     parent: () => process.ppid,
+    startTime() {
+      if (process.platform !== "linux") return undefined;
+      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync("/proc/self/stat", "utf8")));
+    },
     ...(process.platform === "win32" && { answer: answerOnPipe }),
     onExit: (handler) => void process.on("exit", handler),
     async execute(file, args) {

@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import process from "node:process";
 import { nodeService } from "../adapters/node_service.ts";
+import { parseStartTime } from "../adapters/start_time.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 import { statusFile } from "../service/status.ts";
 
@@ -16,7 +17,10 @@ export function publishParent(): { update(pid: number): void; remove(): void } {
     update(supervises) {
       if (supervises === last) return;
       last = supervises;
-      for (const { pid, path } of paths) service.files().replace(path, JSON.stringify({ version: 1, pid, supervises }));
+      for (const { pid, path } of paths) {
+        const stat = service.files().read(`/proc/${pid}/stat`) ?? "";
+        service.files().replace(path, JSON.stringify({ version: 1, pid, startTime: parseStartTime(stat), supervises }));
+      }
     },
     remove() {
       for (const { path } of paths) rmSync(path, { force: true });

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { parseEnviron } from "../adapters/environment.ts";
 import { folderCandidates } from "../adapters/own_folder.ts";
+import { parseStartTime } from "../adapters/start_time.ts";
 import { describeError } from "../core/error.ts";
 import { parsePid } from "../service/pid_file.ts";
 import { type Status, statusFile } from "../service/status.ts";
@@ -38,7 +39,8 @@ export function pidOf(target: string): number {
 export function findReplacement(folders: readonly string[], pid: number): Status | undefined {
   for (const folder of folders) {
     for (const name of list(folder)) {
-      const status = parseStatus(read(`${folder}/${name}`) ?? "", Number.parseInt(name));
+      const number = Number.parseInt(name);
+      const status = parseStatus(read(`${folder}/${name}`) ?? "", number, number);
       if (status !== undefined && "reloads" in status && status.from?.pid === pid) return status;
     }
   }
@@ -96,11 +98,16 @@ function candidates(pid: number): { path: string; pid: number }[] {
   }));
 }
 
-/** What is in a status file: that of a program, or of its parent, `reload-self run`. */
-function parseStatus(text: string, pid: number): Status | { supervises: number } | undefined {
+/**
+ * What is in a status file: that of a program, or of its parent, `reload-self run`. `outer` is the pid that the process has here: a file
+ * that was left behind by one that was killed is not that of the stranger which has its pid now.
+ */
+function parseStatus(text: string, pid: number, outer: number): Status | { supervises: number } | undefined {
   try {
     const status = JSON.parse(text) as Status & { supervises?: number };
     if (status.version !== 1 || status.pid !== pid) return undefined;
+    const startTime = parseStartTime(read(`/proc/${outer}/stat`) ?? "");
+    if (startTime !== undefined && status.startTime !== startTime) return undefined;
     if (Number.isInteger(status.supervises)) return { supervises: Number(status.supervises) };
     return Number.isInteger(status.reloads) && typeof status.state === "string" ? status : undefined;
   } catch {
@@ -129,11 +136,13 @@ function outsideOf(pid: number, inner: number): number {
 /** The status of a process, or `undefined` where it keeps none. */
 export function findStatus(pid: number): Status | undefined {
   for (const { path, pid: inner } of candidates(pid)) {
-    const status = parseStatus(read(path) ?? "", inner);
+    const status = parseStatus(read(path) ?? "", inner, pid);
     if (status === undefined) continue;
     if ("reloads" in status) return { ...status, pid };
-    const supervised = parseStatus(read(path.replace(/[^/]*$/, statusFile(status.supervises))) ?? "", status.supervises);
-    if (supervised !== undefined && "reloads" in supervised) return { ...supervised, pid: outsideOf(pid, status.supervises) };
+    const outer = outsideOf(pid, status.supervises);
+    const text = read(path.replace(/[^/]*$/, statusFile(status.supervises))) ?? "";
+    const supervised = parseStatus(text, status.supervises, outer);
+    if (supervised !== undefined && "reloads" in supervised) return { ...supervised, pid: outer };
   }
   return undefined;
 }

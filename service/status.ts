@@ -24,6 +24,8 @@ export interface ReloadOutcome {
 export interface Status {
   version: 1;
   pid: number;
+  /** When it was started, where the kernel tells: after it has been killed, its file is there and its pid may be another's. */
+  startTime?: string;
   generation: number;
   runtime: string;
   /** When the process began to listen to signals, in milliseconds since 1970. */
@@ -89,6 +91,7 @@ export function createStatus(options: StatusOptions): Participant | undefined {
   const status: Status = {
     version: 1,
     pid,
+    startTime: adapter.startTime?.(),
     generation,
     runtime,
     since: Date.now(),

@@ -106,6 +106,22 @@ for (const runtime of oneOfEachKind) {
     assert.deepEqual(readdirSync(join(program.runtimeFolder, "reload-self")), [], "no status is left");
   });
 
+  test(`${runtime.name}: a stranger that has the pid of a program which was killed is left alone`, async (t) => {
+    const program = startProgram(t, runtime);
+    const first = await program.report("start");
+    const folder = join(program.runtimeFolder, "reload-self");
+    const left = JSON.parse(readFileSync(join(folder, `${first.pid}.json`), "utf8"));
+    const stranger = startProgram(t, runtime, { command: ["sleep", "1000"], env: { XDG_RUNTIME_DIR: program.runtimeFolder } });
+    const pid = stranger.process.pid as number;
+    writeFileSync(join(folder, `${pid}.json`), JSON.stringify({ ...left, pid }));
+    for (const command of ["reload", "status"]) {
+      const { code, stderr } = await runCli(runtime, [command, String(pid)]);
+      assert.equal(code, 2);
+      assert.match(stderr, /keeps no status in/);
+    }
+    assert.ok(isAlive(pid));
+  });
+
   test(`${runtime.name}: a reload that fails shows the last lines that the new process wrote to stderr`, async (t) => {
     const log = join(temporaryFolder(t), "log");
     writeFileSync(log, "before\n");
