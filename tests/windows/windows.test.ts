@@ -156,7 +156,21 @@ function startLoad(t: TestContext, port: number) {
   return { failures, answers, stop };
 }
 
-function cli(runtime: WindowsRuntime, args: string[]): Promise<{ code: number; output: string }> {
+/** Checks the exit code. Wine itself crashes now and then when Deno ends: then there is none, and what was written has to do. */
+function assertCode({ code, signal, output }: Ended, expected: number): void {
+  if (signal === null || !["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGTRAP"].includes(signal)) {
+    assert.equal(code, expected, `${signal} ${output}`);
+  }
+}
+
+/** How a run of the command line tool ended. */
+interface Ended {
+  code: number | null;
+  signal: string | null;
+  output: string;
+}
+
+function cli(runtime: WindowsRuntime, args: string[]): Promise<Ended> {
   const output = join(folder, `cli-${process.pid}`);
   const fd = openSync(output, "w");
   const [file = "", ...flags] = commandOf(runtime);
@@ -168,7 +182,7 @@ function cli(runtime: WindowsRuntime, args: string[]): Promise<{ code: number; o
   return new Promise((resolve) =>
     child.once(
       "exit",
-      (code) => resolve({ code: code ?? -1, output: readFileSync(output, "utf8").replace(/^Internal error: .*\n/gm, "") }),
+      (code, signal) => resolve({ code, signal, output: readFileSync(output, "utf8").replace(/^Internal error: .*\n/gm, "") }),
     )
   );
 }
@@ -245,15 +259,16 @@ test("Windows, under Wine", async (t) => {
       const status = await cli(runtime, ["status", String(first.pid)]);
       assert.match(status.output, new RegExp(`pid +${first.pid}\\r?\\n[^]*generation +0`));
       const done = await cli(runtime, ["reload", "--timeout", "20", String(first.pid)]);
-      assert.equal(done.code, 0, `${done.output} ${JSON.stringify(program.reports())}`);
+      assertCode(done, 0);
       const second = await program.report("in-charge", { generation: 1 });
       assert.match(done.output, new RegExp(`reloaded: pid ${first.pid} → ${second.pid} `));
       writeFileSync(join(program.folder, "broken"), "");
       const failed = await cli(runtime, ["reload", String(second.pid)]);
-      assert.equal(failed.code, 1, failed.output);
+      assertCode(failed, 1);
       assert.match(failed.output, /reload failed: the new process .* exited with code/);
       const none = await cli(runtime, ["reload", "999999"]);
-      assert.equal(none.code, 2, none.output);
+      assertCode(none, 2);
+      assert.match(none.output, /no process 999999/);
     });
 
     await t.test(`${runtime.name}: on a console, the new process is on it too, where the runtime can call C`, async (t) => {
