@@ -1,7 +1,7 @@
 import { ReloadError } from "../core/error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
-import { parseStartTime } from "./start_time.ts";
+import { parseStartTime } from "../core/start_time.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
 import type { DenoSocketsNamespace } from "./deno_sockets.ts";

@@ -1,7 +1,7 @@
 import type { NodeProcess } from "./node_process.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
-import { parseStartTime } from "./start_time.ts";
+import { parseStartTime } from "../core/start_time.ts";
 import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";

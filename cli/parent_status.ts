@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import process from "node:process";
 import { nodeService } from "../adapters/node_service.ts";
-import { parseStartTime } from "../adapters/start_time.ts";
+import { parseStartTime } from "../core/start_time.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 import { statusFile } from "../service/status.ts";
 

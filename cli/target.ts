@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { parseEnviron } from "../adapters/environment.ts";
 import { folderCandidates } from "../adapters/own_folder.ts";
-import { parseStartTime } from "../adapters/start_time.ts";
+import { parseStartTime } from "../core/start_time.ts";
 import { describeError } from "../core/error.ts";
 import { parsePid } from "../service/pid_file.ts";
 import { type Status, statusFile } from "../service/status.ts";

@@ -1,6 +1,7 @@
 import { describeError, ReloadError } from "../core/error.ts";
 import type { Participant } from "../core/participant.ts";
 import type { ServiceAdapter, ServiceFiles } from "../core/service_adapter.ts";
+import { parseStartTime } from "../core/start_time.ts";
 
 /** Clock ticks a second in /proc; proc_pid_stat(5). Linux has had no other value for decades. */
 const TICKS = 100;
@@ -87,10 +88,9 @@ function isReused(files: ServiceFiles, path: string, pid: number): boolean {
   try {
     const written = files.modified(path);
     const booted = /^btime (\d+)$/m.exec(files.read("/proc/stat") ?? "")?.[1];
-    // The name of a program, in parentheses, may contain anything.
-    const fields = files.read(`/proc/${pid}/stat`)?.replace(/^.*\) /s, "").split(" ");
-    if (written === undefined || booted === undefined || fields?.[19] === undefined) return false;
-    return Number(booted) * 1000 + Number(fields[19]) / TICKS * 1000 > written + SLACK;
+    const started = parseStartTime(files.read(`/proc/${pid}/stat`) ?? "");
+    if (written === undefined || booted === undefined || started === undefined) return false;
+    return Number(booted) * 1000 + Number(started) / TICKS * 1000 > written + SLACK;
   } catch {
     return false; // No /proc, or no permission to look.
   }
