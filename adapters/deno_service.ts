@@ -117,7 +117,7 @@ export function denoService(
       }
     },
     parent: () => deno.ppid,
-    startTime: () => seesProc ? attempt(() => parseStartTime(deno.readTextFileSync("/proc/self/stat"))) : undefined,
+    startTime: (pid) => seesProc ? attempt(() => parseStartTime(deno.readTextFileSync(`/proc/${pid}/stat`))) : undefined,
     ...(deno.build.os === "windows" && { answer: answerOnPipe }),
     onExit: (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
     async execute(file, args) {

@@ -81,9 +81,10 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
       }
     },
     parent: () => process.ppid,
-    startTime() {
+    startTime(pid) {
+      // Under Wine there is a /proc too, of other processes.
       if (process.platform !== "linux") return undefined;
-      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync("/proc/self/stat", "utf8")));
+      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
     },
     ...(process.platform === "win32" && { answer: answerOnPipe }),
     onExit: (handler) => void process.on("exit", handler),

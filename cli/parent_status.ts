@@ -1,7 +1,6 @@
 import { rmSync } from "node:fs";
 import process from "node:process";
 import { nodeService } from "../adapters/node_service.ts";
-import { parseStartTime } from "../core/start_time.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 import { statusFile } from "../service/status.ts";
 
@@ -18,8 +17,7 @@ export function publishParent(): { update(pid: number): void; remove(): void } {
       if (supervises === last) return;
       last = supervises;
       for (const { pid, path } of paths) {
-        const stat = service.files().read(`/proc/${pid}/stat`) ?? "";
-        service.files().replace(path, JSON.stringify({ version: 1, pid, startTime: parseStartTime(stat), supervises }));
+        service.files().replace(path, JSON.stringify({ version: 1, pid, startTime: service.startTime(pid), supervises }));
       }
     },
     remove() {

@@ -17,6 +17,11 @@ function read(path: string): string | undefined {
   }
 }
 
+/** What Linux tells about a process. Under Wine there is a /proc too, of other processes. */
+function readProc(pid: number, name: "environ" | "stat" | "status"): string {
+  return process.platform === "linux" ? read(`/proc/${pid}/${name}`) ?? "" : "";
+}
+
 /** The pid that is meant by a pid or by the path of a pid file. */
 export function pidOf(target: string): number {
   if (/^\d+$/.test(target)) {
@@ -71,7 +76,7 @@ export function checkAlive(pid: number): void {
     throw error;
   }
   // A zombie can be signalled too.
-  if (/^State:\s*[ZX]/m.test(read(`/proc/${pid}/status`) ?? "")) throw new Failure(2, `process ${pid} has ended`);
+  if (/^State:\s*[ZX]/m.test(readProc(pid, "status"))) throw new Failure(2, `process ${pid} has ended`);
 }
 
 /** Is there such a process? */
@@ -87,8 +92,8 @@ export function isAlive(pid: number): boolean {
 /** Where the status file of a process is, seen from here: the process may have another root, and other numbers. */
 function candidates(pid: number): { path: string; pid: number }[] {
   if (process.platform === "win32") return [{ path: `${process.env.LOCALAPPDATA}/reload-self/${statusFile(pid)}`, pid }];
-  const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = parseEnviron(read(`/proc/${pid}/environ`) ?? "");
-  const facts = read(`/proc/${pid}/status`) ?? "";
+  const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = parseEnviron(readProc(pid, "environ"));
+  const facts = readProc(pid, "status");
   const uid = Number(/^Uid:\s+(\d+)/m.exec(facts)?.[1] ?? process.getuid?.());
   const inner = Number(/^NSpid:.*\s(\d+)$/m.exec(facts)?.[1] ?? pid);
   const root = `/proc/${pid}/root`;
@@ -106,7 +111,7 @@ function parseStatus(text: string, pid: number, outer: number): Status | { super
   try {
     const status = JSON.parse(text) as Status & { supervises?: number };
     if (status.version !== 1 || status.pid !== pid) return undefined;
-    const startTime = parseStartTime(read(`/proc/${outer}/stat`) ?? "");
+    const startTime = parseStartTime(readProc(outer, "stat"));
     if (startTime !== undefined && status.startTime !== startTime) return undefined;
     if (Number.isInteger(status.supervises)) return { supervises: Number(status.supervises) };
     return Number.isInteger(status.reloads) && typeof status.state === "string" ? status : undefined;
@@ -117,6 +122,7 @@ function parseStatus(text: string, pid: number, outer: number): Status | { super
 
 /** The number here of a process that has another one in the namespace of `pid`; pid_namespaces(7). */
 function outsideOf(pid: number, inner: number): number {
+  if (process.platform !== "linux") return inner;
   const namespace = (of: number | string) => {
     try {
       return readlinkSync(`/proc/${of}/ns/pid`);
@@ -128,7 +134,7 @@ function outsideOf(pid: number, inner: number): number {
   if (wanted === undefined || wanted === namespace("self")) return inner;
   const found = readdirSync("/proc").find((name) =>
     /^\d+$/.test(name) && namespace(name) === wanted &&
-    new RegExp(`^NSpid:.*\\s${inner}$`, "m").test(read(`/proc/${name}/status`) ?? "")
+    new RegExp(`^NSpid:.*\\s${inner}$`, "m").test(readProc(Number(name), "status"))
   );
   return Number(found ?? inner);
 }

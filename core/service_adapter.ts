@@ -30,8 +30,8 @@ export interface ServiceAdapter {
   isAlive(pid: number): boolean;
   /** The parent of this process, now. */
   parent(): number;
-  /** When this process started, in a way that no other process of the same pid has. Only where the kernel tells. */
-  startTime?(): string | undefined;
+  /** When a process started, in a way that no other process of the same pid has; `undefined` where the kernel does not tell. */
+  startTime(pid: number): string | undefined;
   /** Calls back, at once and without waiting for anything, when this process ends by itself. */
   onExit(handler: () => void): void;
   /** Runs a program to its end. Rejects when it cannot be started, and when its exit code is not 0. */

@@ -1,7 +1,6 @@
 import { describeError, ReloadError } from "../core/error.ts";
 import type { Participant } from "../core/participant.ts";
 import type { ServiceAdapter, ServiceFiles } from "../core/service_adapter.ts";
-import { parseStartTime } from "../core/start_time.ts";
 
 /** Clock ticks a second in /proc; proc_pid_stat(5). Linux has had no other value for decades. */
 const TICKS = 100;
@@ -79,16 +78,16 @@ function refuseForeign(adapter: ServiceAdapter, files: ServiceFiles, path: strin
   if (pid === undefined) {
     return refuse("has something else than a pid in it; it is not replaced. Is it the right path? If so, remove the file");
   }
-  if (pid === own || !adapter.isAlive(pid) || isReused(files, path, pid)) return;
+  if (pid === own || !adapter.isAlive(pid) || isReused(adapter, files, path, pid)) return;
   refuse(`belongs to process ${pid}, which is running: stop that first, or, if it is another program, remove the file`);
 }
 
 /** Did a process begin after the file was written that names it? Then it has got the number of the one that is meant. */
-function isReused(files: ServiceFiles, path: string, pid: number): boolean {
+function isReused(adapter: ServiceAdapter, files: ServiceFiles, path: string, pid: number): boolean {
   try {
     const written = files.modified(path);
     const booted = /^btime (\d+)$/m.exec(files.read("/proc/stat") ?? "")?.[1];
-    const started = parseStartTime(files.read(`/proc/${pid}/stat`) ?? "");
+    const started = adapter.startTime(pid);
     if (written === undefined || booted === undefined || started === undefined) return false;
     return Number(booted) * 1000 + Number(started) / TICKS * 1000 > written + SLACK;
   } catch {

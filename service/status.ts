@@ -91,7 +91,7 @@ export function createStatus(options: StatusOptions): Participant | undefined {
   const status: Status = {
     version: 1,
     pid,
-    startTime: adapter.startTime?.(),
+    startTime: adapter.startTime(pid),
     generation,
     runtime,
     since: Date.now(),

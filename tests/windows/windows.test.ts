@@ -4,7 +4,17 @@
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { get } from "node:http";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -170,11 +180,23 @@ interface Ended {
   output: string;
 }
 
-function cli(runtime: WindowsRuntime, args: string[]): Promise<Ended> {
+/** Makes a folder a drive, with a /proc in which a process is a zombie and has another start time: what Linux tells is not Windows'. */
+function makeDrive(t: TestContext, path: string, pid: number): void {
+  mkdirSync(join(path, "proc", String(pid)), { recursive: true });
+  writeFileSync(join(path, "proc", String(pid), "status"), "Name:\tstranger\nState:\tZ (zombie)\n");
+  writeFileSync(join(path, "proc", String(pid), "stat"), `${pid} (stranger) Z ${"1 ".repeat(40)}\n`);
+  const drive = join(folder, "prefix/dosdevices/y:");
+  rmSync(drive, { force: true });
+  symlinkSync(path, drive);
+  cleanUp(t, () => rmSync(drive, { force: true }));
+}
+
+function cli(runtime: WindowsRuntime, args: string[], cwd = root): Promise<Ended> {
   const output = join(folder, `cli-${process.pid}`);
   const fd = openSync(output, "w");
   const [file = "", ...flags] = commandOf(runtime);
   const child = spawn(WINE, [file, ...flags, windowsPath(join(root, "cli/main.ts")), ...args], {
+    cwd,
     env: wineEnvironment,
     stdio: ["ignore", fd, fd],
   });
@@ -256,7 +278,8 @@ test("Windows, under Wine", async (t) => {
     await t.test(`${runtime.name}: without a console: status and reload by the pipe, and a failure is told`, async (t) => {
       const program = start(t, runtime);
       const first = await program.report("serving");
-      const status = await cli(runtime, ["status", String(first.pid)]);
+      makeDrive(t, program.folder, first.pid);
+      const status = await cli(runtime, ["status", String(first.pid)], program.folder);
       assert.match(status.output, new RegExp(`pid +${first.pid}\\r?\\n[^]*generation +0`));
       const done = await cli(runtime, ["reload", "--timeout", "20", String(first.pid)]);
       assertCode(done, 0);
