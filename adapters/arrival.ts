@@ -4,7 +4,10 @@ import { ELECTION } from "./deno_threads.ts";
 /** The variable that tells a new process that it is a successor: the protocol's version and the generation. */
 const VARIABLE = "RELOAD_SELF";
 
-const OURS = [VARIABLE, "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
+/** The variable that tells a new process where the old one waits for it, when it has not inherited a channel. */
+export const CHANNEL_VARIABLE = "RELOAD_SELF_CHANNEL";
+
+const OURS = [VARIABLE, CHANNEL_VARIABLE, "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
 
 /** Does a variable belong to one start of a process, so that it must not reach the next? Ours, and those of the runtimes' channels. */
 export function isOfOneStart(name: string): boolean {
@@ -33,6 +36,13 @@ export function takeGeneration(env: Variables): number | undefined {
   if (value === undefined) return undefined;
   env.delete(VARIABLE);
   return parseGeneration(value);
+}
+
+/** Reads where the old process waits, and takes that out of the environment as well. */
+export function takeChannelPath(env: Variables): string | undefined {
+  const path = env.get(CHANNEL_VARIABLE);
+  if (path !== undefined) env.delete(CHANNEL_VARIABLE);
+  return path;
 }
 
 /** The generation in a handshake, or `undefined` when it is none of this version. */

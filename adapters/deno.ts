@@ -4,7 +4,7 @@ import type { BindableServer } from "../core/token.ts";
 import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
 import { createActivation } from "./activation.ts";
-import { takeGeneration } from "./arrival.ts";
+import { takeChannelPath, takeGeneration } from "./arrival.ts";
 import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
 import {
@@ -18,6 +18,7 @@ import {
 } from "./command_line.ts";
 import { type Permission, permissionFlags, PERMISSIONS, type PermissionState } from "./deno_flags.ts";
 import { isElected, type SharedVariables } from "./deno_threads.ts";
+import { connectChannel, type DenoProcessNamespace, spawnWithDeno } from "./deno_process.ts";
 import { denoService, type DenoServiceNamespace } from "./deno_service.ts";
 import {
   denoFiles,
@@ -30,12 +31,14 @@ import {
 } from "./deno_sockets.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
 import { LIBRARIES } from "./libc.ts";
-import { inheritedChannel, type NodeProcess, startError, startSuccessor } from "./node_process.ts";
+import { inheritedChannel, type NodeProcess, spawnWithNode, startError, startSuccessor } from "./node_process.ts";
 import { platformSignals } from "./signals.ts";
 import { attachConsole, KERNEL } from "./windows.ts";
 
 /** What of the global `Deno` is used here. */
-export interface DenoNamespace extends DenoSocketsNamespace, DenoServiceNamespace {
+export interface DenoNamespace
+  extends Omit<DenoSocketsNamespace, "connect">, Omit<DenoServiceNamespace, "Command">, DenoProcessNamespace {
+  readonly Command: DenoServiceNamespace["Command"] & DenoProcessNamespace["Command"];
   readonly pid: number;
   readonly args: readonly string[];
   readonly mainModule: string;
@@ -79,6 +82,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
   const id = `${performance.now()}${Math.random()}`;
   const isMainThread = isMain && (!envGranted || isElected(deno.env, deno.pid, id));
   const generation = isMainThread && envGranted ? takeGeneration(deno.env) : undefined;
+  const channelPath = generation === undefined ? undefined : takeChannelPath(deno.env);
   const loaded: Environment = envGranted ? deno.env.toObject() : {};
   const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
   const files: Files = {
@@ -252,6 +256,10 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     }
   }
 
+  const service = isMainThread
+    ? denoService(deno, loaded, (command) => isGranted("run", { command }), checkPath, hasAll && hasProc)
+    : undefined;
+
   return {
     ...clock,
     ...platformSignals(deno.build.os === "windows" ? "win32" : deno.build.os),
@@ -264,6 +272,10 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     },
     predecessor() {
       if (generation === undefined) return undefined;
+      if (channelPath !== undefined) {
+        checkPath(channelPath);
+        return { generation, channel: connectChannel(deno, channelPath) };
+      }
       const predecessor = inheritedChannel((globalThis as unknown as { process: NodeProcess }).process, generation);
       if (predecessor !== undefined && deno.build.os === "windows" && isGranted("ffi", { path: KERNEL })) {
         attachConsole(deno.ppid, () => {
@@ -282,7 +294,6 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       const shell = isGranted("run", { command: SHELL }) ? SHELL : undefined;
       // `reload-self run` would take the end of this process for the end of the program.
       if (request.how === "guarded" && shell === undefined) throw notAllowed(SHELL);
-      const module = await import("node:child_process");
       signal.throwIfAborted();
       const what = command === undefined ? sameAgain() : asCommandLine(command);
       checkFiles(what.file);
@@ -292,23 +303,18 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
         deno.kill(pid, signal);
       };
       const sockets = activation.inherit();
-      const started = await startSuccessor(
-        module,
-        kill,
-        what,
-        cwd,
-        { started: origin?.started, loaded, current },
-        request,
-        sockets,
-        shell,
-      );
+      const folder = command === undefined && !request.sendsSockets && sockets.length === 0 ? service?.ownFolder() : undefined;
+      const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
+        spawnWithNode(await import("node:child_process"), sockets);
+      signal.throwIfAborted();
+      const history = { started: origin?.started, loaded, current };
+      const plan = { spawn, kill, what, cwd, history, request, sockets: sockets.length, shell };
+      const started = await startSuccessor(plan);
       if (mayCall()) { for (const fd of sockets) if (fd !== "ignore") setNonBlocking(deno, fd); }
       return started;
     },
     exit: (code) => deno.exit(code),
-    service: isMainThread
-      ? denoService(deno, loaded, (command) => isGranted("run", { command }), checkPath, hasAll && hasProc)
-      : undefined,
+    service,
     sockets: {
       activated: activation.activated,
       listen: activation.listen,

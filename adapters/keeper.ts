@@ -23,12 +23,13 @@ kill $!
 [ $code = 137 ] && code=${KILLED}
 exit $code`;
 
-/** Lets go of the channel, so that its end can be noticed, and waits for the old process to end. */
+/** Lets go of the channel, where it has inherited that, so that its end can be noticed, and waits for the old process to end. */
 const KEEPER = `exec 9<&0 8>&2 </dev/null 2>/dev/null
 /bin/sh -c "$0" "$@"
 code=$?
 [ $code = 137 ] || exit $code
-eval "exec 8>&- $NODE_CHANNEL_FD>&-"
+exec 8>&-
+[ -z "$NODE_CHANNEL_FD" ] || eval "exec $NODE_CHANNEL_FD>&-"
 while read line <&9; do :; done`;
 
 /**

@@ -18,7 +18,7 @@ import {
 } from "./command_line.ts";
 import { type Environment, parseEnviron } from "./environment.ts";
 import { nodeFiles } from "./node_files.ts";
-import { inheritedChannel, type NodeProcess, startSuccessor } from "./node_process.ts";
+import { inheritedChannel, type NodeProcess, spawnWithNode, startSuccessor } from "./node_process.ts";
 import { findShell, nodeService } from "./node_service.ts";
 import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
@@ -103,16 +103,17 @@ export function createNodeAdapter(
       const { command: same, cwd, started } = origin;
       const what = request.command === undefined ? same : asCommandLine(request.command);
       const history = { started, loaded, current: process.env };
-      return await startSuccessor(
-        module,
-        (pid, signal) => process.kill(pid, signal),
+      const sockets = activation.inherit();
+      return await startSuccessor({
+        spawn: spawnWithNode(module, sockets),
+        kill: (pid, signal) => process.kill(pid, signal),
         what,
         cwd,
         history,
         request,
-        activation.inherit(),
-        request.how === "plain" ? undefined : findShell(process),
-      );
+        sockets: sockets.length,
+        shell: request.how === "plain" ? undefined : findShell(process),
+      });
     },
     exit: (code) => process.exit(code),
     service: isMainThread ? nodeService(process, loaded) : undefined,

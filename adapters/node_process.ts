@@ -63,62 +63,59 @@ export function inheritedChannel(process: NodeProcess, generation: number): Pred
   return { generation, channel };
 }
 
+/** A process that was started, as a runtime shows it. */
+export interface Child {
+  readonly pid: number;
+  readonly channel: Channel;
+  /** Resolves when it has ended and been reaped. Never rejects. */
+  readonly exited: Promise<ExitStatus>;
+  /** Writes to its stdin, where it has one. Resolves with whether that was possible. */
+  tell(text: string): Promise<boolean>;
+  /** Ends it at once, and only it. */
+  kill(): void;
+  /** From now on neither it nor the channel keeps this process alive. */
+  unref(): void;
+}
+
+/** Starts a process in a session of its own, with our stdout and stderr, without a stdin or with one to write to, and with a channel to it. */
+export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStdin: boolean) => Promise<Child>;
+
+/** What the start of a successor takes. */
+export interface SuccessorPlan {
+  spawn: Spawn;
+  /** Signals a process group, or throws where that is not allowed. */
+  kill(pid: number, signal: "SIGKILL"): void;
+  what: CommandLine;
+  cwd: string;
+  history: EnvironmentHistory;
+  request: StartRequest;
+  /** How many sockets of systemd's are passed on. */
+  sockets: number;
+  /** What to start it through where it is not started plainly. */
+  shell: string | undefined;
+}
+
 /** Starts the successor of this process, or throws a ReloadError that tells why that cannot be done. */
-export async function startSuccessor(
-  module: typeof ChildProcessModule,
-  kill: (pid: number, signal: "SIGKILL") => void,
-  what: CommandLine,
-  cwd: string,
-  history: EnvironmentHistory,
-  { env, generation, how }: StartRequest,
-  sockets: readonly (number | "ignore")[],
-  shell: string | undefined,
-): Promise<StartedProcess> {
-  const activation = activationVariables(sockets.length);
-  const keep = how === "disowned" && shell !== undefined && sockets.length <= MOST_SOCKETS;
+export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
+  const { spawn, kill, what, cwd, history, request: { env, generation, how }, sockets, shell } = plan;
+  const activation = activationVariables(sockets);
+  const keep = how === "disowned" && shell !== undefined && sockets <= MOST_SOCKETS;
   const guard = how === "guarded" && shell !== undefined;
-  const started = keep ? kept(what, shell) : guard ? guarded(what, shell) : what;
+  const command = keep ? kept(what, shell) : guard ? guarded(what, shell) : what;
   const variables = { ...successorEnvironment(history), ...activation, ...env, ...handshake(generation) };
+  let child: Child;
   try {
-    return await startDetached(module, kill, started, cwd, variables, sockets, { keep, guard });
+    child = await spawn(command, cwd, variables, keep);
   } catch (cause) {
     throw startError(what.file, cwd, cause);
   }
-}
-
-/**
- * Starts a process in a session of its own, without stdin, with our stdout and stderr, with the sockets that we were started
- * with, under the same numbers, and with a channel to it.
- */
-async function startDetached(
-  { spawn }: typeof ChildProcessModule,
-  kill: (pid: number, signal: "SIGKILL") => void,
-  { file, argv0, args }: CommandLine,
-  cwd: string,
-  env: Environment,
-  sockets: readonly (number | "ignore")[],
-  { keep, guard }: { keep: boolean; guard: boolean },
-): Promise<StartedProcess> {
-  const stdio = [
-    keep ? "pipe" as const : "ignore" as const,
-    "inherit" as const,
-    "inherit" as const,
-    ...sockets,
-    "ipc" as const,
-  ];
-  const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-  child.on("error", failed.reject); // Stays: an error event without a listener would end this process.
-  const { pid } = child;
-  if (pid === undefined) return await failed.promise;
-  const channel = createChannel(child as ChildProcess & Endpoint);
+  const { pid, channel } = child;
   let running = true;
   let disowned = false;
   const exited = Promise.withResolvers<ExitStatus>();
-  child.once("exit", (code, signal) => {
+  child.exited.then((status) => {
     running = false;
-    if (!disowned) exited.resolve(keep || guard ? statusOf({ code, signal }) : { code, signal });
+    if (!disowned) exited.resolve(keep || guard ? statusOf(status) : status);
   });
   return {
     pid,
@@ -128,22 +125,53 @@ async function startDetached(
       if (!keep || !running) return false;
       disowned = true;
       channel.onClose(() => exited.resolve({ code: null, signal: null }));
-      const { promise, resolve } = Promise.withResolvers<boolean>();
-      child.stdin?.write(DISOWN, (error) => resolve(!error));
-      return await promise;
+      return await child.tell(DISOWN);
     },
     kill() {
       if (!running) return; // The number may be somebody else's by now.
       try {
         kill(-pid, "SIGKILL"); // It leads a process group: what it has started goes with it.
       } catch {
-        child.kill("SIGKILL");
+        child.kill();
       }
     },
-    release() {
-      child.unref();
-      child.channel?.unref?.(); // On Bun a channel has no hold on the process but the child's.
-    },
+    release: child.unref,
+  };
+}
+
+/** Starts processes by node:child_process, with the sockets that we were started with, under the same numbers. */
+export function spawnWithNode({ spawn }: typeof ChildProcessModule, sockets: readonly (number | "ignore")[]): Spawn {
+  return async ({ file, argv0, args }, cwd, env, hasStdin) => {
+    const stdio = [
+      hasStdin ? "pipe" as const : "ignore" as const,
+      "inherit" as const,
+      "inherit" as const,
+      ...sockets,
+      "ipc" as const,
+    ];
+    const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
+    const failed = Promise.withResolvers<never>();
+    failed.promise.catch(() => {});
+    child.on("error", failed.reject); // Stays: an error event without a listener would end this process.
+    const { pid } = child;
+    if (pid === undefined) return await failed.promise;
+    const exited = Promise.withResolvers<ExitStatus>();
+    child.once("exit", (code, signal) => exited.resolve({ code, signal }));
+    return {
+      pid,
+      channel: createChannel(child as ChildProcess & Endpoint),
+      exited: exited.promise,
+      tell(text) {
+        const { promise, resolve } = Promise.withResolvers<boolean>();
+        child.stdin?.write(text, (error) => resolve(!error));
+        return promise;
+      },
+      kill: () => void child.kill("SIGKILL"),
+      unref() {
+        child.unref();
+        child.channel?.unref?.(); // On Bun a channel has no hold on the process but the child's.
+      },
+    };
   };
 }
 

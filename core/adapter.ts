@@ -63,6 +63,8 @@ export interface StartRequest {
    * guard that tells `reload-self run` how it ends, also when this process is gone.
    */
   how: "plain" | "disowned" | "guarded";
+  /** Will listening sockets be sent to it? */
+  sendsSockets: boolean;
   /** Fires when nobody waits for the new process any more. */
   signal: AbortSignal;
 }

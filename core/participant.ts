@@ -45,6 +45,8 @@ export interface Participant {
   over?(): void;
   /** In a process without a predecessor: it is ready. */
   ready?(): void;
+  /** Will this participant send listening sockets to the new process? Asked when all are prepared. */
+  sendsSockets?(): boolean;
   /** Nothing has been started yet. */
   prepare?(context: ReloadContext): void | Promise<void>;
   /** The new process has been started, and loads its program meanwhile: the time for what it does not depend on. */

@@ -9,8 +9,8 @@ import type { Link, Participant, ReloadContext } from "./participant.ts";
 export interface TransactionOptions {
   adapter: Adapter;
   participants: readonly Participant[];
-  /** What to start, but for the signal. */
-  request: Omit<StartRequest, "signal">;
+  /** What to start, but for what only the transaction knows. */
+  request: Omit<StartRequest, "signal" | "sendsSockets">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
   emit(event: ReloadEvent): void;
@@ -115,7 +115,8 @@ export function beginTransaction(options: TransactionOptions): Transaction {
         asked.push(participant);
         return participant.prepare?.(context);
       });
-      starting = adapter.start({ ...request, signal: failed.signal });
+      const sendsSockets = participants.some((participant) => participant.sendsSockets?.());
+      starting = adapter.start({ ...request, sendsSockets, signal: failed.signal });
       child = await step(starting);
       const { channel } = child;
       emit({ type: "successor-start", pid: child.pid, generation });
@@ -173,7 +174,10 @@ export function beginTransaction(options: TransactionOptions): Transaction {
 
     /** What cannot be sent has no receiver any more; whoever watches the process knows the better reason. */
     function tell(message: FromPredecessor, handle?: unknown): Promise<void> {
-      return channel.send(pack(message), handle).catch(() => failure.promise);
+      return channel.send(pack(message), handle).catch((error) => {
+        if (error instanceof ReloadError) throw error;
+        return failure.promise;
+      });
     }
 
     channel.onMessage((raw) => {

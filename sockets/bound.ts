@@ -141,6 +141,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
 
   const participant: Participant = {
     name: "the bound servers",
+    sendsSockets: () => [...entries.values()].some(({ fd, listener }) => fd === undefined && listener?.isOpen !== false),
     async handedOver() {
       // In a turn of its own, in which everything that has been accepted has also been heard of.
       await pause(clock, 0);

@@ -40,7 +40,13 @@ function fakeDeno({ os = "linux", standalone = false, states = {} }: Facts): Den
 /** Starts the program again in a Deno like that, and returns the error that it fails with: there is no such executable. */
 async function startError(facts: Facts): Promise<Error> {
   const adapter = createDenoAdapter(fakeDeno(facts), true);
-  return await adapter.start({ env: {}, generation: 1, how: "plain", signal: new AbortController().signal }).then(
+  return await adapter.start({
+    env: {},
+    generation: 1,
+    how: "plain",
+    sendsSockets: false,
+    signal: new AbortController().signal,
+  }).then(
     () => assert.fail("it was started"),
     (error) => error,
   );

@@ -371,3 +371,21 @@ test("dispose: cancels, waits, gives the signals back", async () => {
   world.signal(old, "SIGHUP");
   assert.equal(old.exit?.signal, "SIGHUP", "nobody handles the signal any more");
 });
+
+test("a socket that was not announced fails the reload at once, and one that was is sent", async () => {
+  let announced = false;
+  const participant: Participant = {
+    name: "a late server",
+    sendsSockets: () => announced,
+    commit: () => link?.send("the socket", {}),
+    offer: (to) => void (link = to),
+  };
+  let link: Link | undefined;
+  const world = createWorld({ participants: () => [participant] });
+  const old = world.begin();
+  const { outcome } = await begin(world, old);
+  await complete(world);
+  announced = true;
+  const error = await fails(world, old, outcome, "participant");
+  assert.match(error.message, /a late server could not commit: no socket can be sent/);
+});

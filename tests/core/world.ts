@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../../core/adapter.ts";
-import type { ReloadError } from "../../core/error.ts";
+import { ReloadError } from "../../core/error.ts";
 import type { ReloadEvent } from "../../core/event.ts";
 import type { ListenOptions } from "../../core/options.ts";
 import type { Participant } from "../../core/participant.ts";
@@ -181,7 +181,10 @@ export function createWorld({ options = {}, participants = () => [], start, onEv
       return {
         queue,
         channel: (deliverTo: unknown[]): Channel => ({
-          send(message) {
+          send(message, handle) {
+            if (handle !== undefined && b.request?.sendsSockets !== true) {
+              return Promise.reject(new ReloadError("start", "no socket can be sent"));
+            }
             if (me.exit !== undefined) return new Promise(() => {});
             if (other.exit !== undefined) return Promise.reject(new Error("closed"));
             deliverTo.push(structuredClone(message));

@@ -143,7 +143,9 @@ if (deno !== undefined) {
     program.signal(first);
     const { error } = await program.report("reload-fail");
     assert.match(error.message, /deno serve.*has no such option/);
-    assert.equal(program.reports.filter(({ type }) => type === "start").length, 2, "one of each process");
+    // The new process may have ended before the one that is elected in it has said so.
+    const started = program.reports.filter(({ type }) => type === "start").map(({ pid }) => pid);
+    assert.equal(started.length, new Set(started).size, "one of each process");
     assert.equal(program.reports.filter(({ type }) => type === "reload-begin").length, 1);
     assert.deepEqual(await share(port, "127.0.0.1", 5), new Map([[0, 5]]));
   });

@@ -1,0 +1,118 @@
+/**
+ * Starting processes with Deno's own functions. Node's cost a new process 20 ms, which it takes to make the channel that it has
+ * inherited: Deno loads all of Node's `process` for that.
+ */
+import type { Child, Spawn } from "./node_process.ts";
+import { type Stream, streamChannel } from "./stream_channel.ts";
+import { CHANNEL_VARIABLE } from "./arrival.ts";
+import { attempt } from "./attempt.ts";
+import type { Channel, ExitStatus } from "../core/adapter.ts";
+
+interface Connection extends Stream {
+  unref(): void;
+}
+
+/** What of the global `Deno` is used here. */
+export interface DenoProcessNamespace {
+  readonly Command: new (
+    file: string,
+    options: {
+      args: readonly string[];
+      cwd: string;
+      env: Record<string, string>;
+      clearEnv: true;
+      detached: true;
+      stdin: "piped" | "null";
+      stdout: "inherit";
+      stderr: "inherit";
+    },
+  ) => {
+    spawn(): {
+      readonly pid: number;
+      readonly stdin: WritableStream<Uint8Array>;
+      readonly status: Promise<{ code: number; signal: string | null }>;
+      kill(signal: "SIGKILL"): void;
+      unref(): void;
+    };
+  };
+  connect(options: { transport: "unix"; path: string }): Promise<Connection>;
+  listen(options: { transport: "unix"; path: string }): { accept(): Promise<Connection>; close(): void };
+  removeSync(path: string): void;
+}
+
+/** The channel to the process that waits at a path, which never keeps this process alive. */
+export function connectChannel(deno: DenoProcessNamespace, path: string): Channel {
+  return streamChannel(
+    deno.connect({ transport: "unix", path }).then((connection) => {
+      connection.unref();
+      return connection;
+    }),
+  );
+}
+
+/**
+ * Starts processes with Deno.Command, which cannot hand a connection down. So the new process is told a path that nobody can guess,
+ * in a folder that only this user can enter, at which exactly one connection is accepted; then the path is gone. The name
+ * that the executable was called by is lost.
+ *
+ * @returns `undefined` where there can be no such socket: the path is too long, the disk is full.
+ */
+export function spawnWithDeno(deno: DenoProcessNamespace, folder: string): Spawn | undefined {
+  const path = `${folder}/${crypto.randomUUID()}`;
+  let listener: ReturnType<DenoProcessNamespace["listen"]>;
+  try {
+    listener = deno.listen({ transport: "unix", path });
+  } catch {
+    return undefined;
+  }
+  let listening = true;
+  const stop = () => {
+    if (!listening) return;
+    listening = false;
+    listener.close();
+    attempt(() => deno.removeSync(path)); // Deno 2.9 has done so.
+  };
+  return ({ file, args }, cwd, env, hasStdin) => {
+    try {
+      const variables = Object.entries({ ...env, [CHANNEL_VARIABLE]: path }).filter((entry): entry is [string, string] =>
+        entry[1] !== undefined
+      );
+      const child = new deno.Command(file, {
+        args,
+        cwd,
+        env: Object.fromEntries(variables),
+        clearEnv: true,
+        detached: true,
+        stdin: hasStdin ? "piped" : "null",
+        stdout: "inherit",
+        stderr: "inherit",
+      }).spawn();
+      const accepted = listener.accept().finally(stop);
+      const exited = child.status.then(({ code, signal }): ExitStatus => {
+        stop(); // Nobody comes any more.
+        return { code: signal === null ? code : null, signal };
+      });
+      return Promise.resolve<Child>({
+        pid: child.pid,
+        channel: streamChannel(accepted),
+        exited,
+        async tell(text) {
+          try {
+            await child.stdin.getWriter().write(new TextEncoder().encode(text));
+            return true;
+          } catch {
+            return false; // It is gone.
+          }
+        },
+        kill: () => child.kill("SIGKILL"),
+        unref() {
+          child.unref();
+          accepted.then((connection) => connection.unref()).catch(() => {});
+        },
+      });
+    } catch (error) {
+      stop();
+      return Promise.reject(error);
+    }
+  };
+}

@@ -1,0 +1,74 @@
+import type { Channel } from "../core/adapter.ts";
+import { ReloadError } from "../core/error.ts";
+import { createMailbox } from "../core/mailbox.ts";
+
+/** A connection that keeps the order of what is written. */
+export interface Stream {
+  read(buffer: Uint8Array): Promise<number | null>;
+  write(bytes: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+const BUFFER = 64 * 1024;
+
+/** `undefined` is nothing that anybody says: the receiver does not understand it. */
+function parse(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A channel over a stream of bytes, with a line of JSON for each message. It carries no sockets.
+ *
+ * @param opening Where it rejects, the channel is closed. What is sent before it resolves is sent then.
+ */
+export function streamChannel(opening: Promise<Stream>): Channel {
+  const inbox = createMailbox<[message: unknown]>();
+  const closed = Promise.withResolvers<void>();
+  const encoder = new TextEncoder();
+  let sent: Promise<unknown> = opening;
+
+  async function receive(stream: Stream): Promise<void> {
+    const decoder = new TextDecoder();
+    const buffer = new Uint8Array(BUFFER);
+    let line = "";
+    try {
+      for (let length; (length = await stream.read(buffer)) !== null;) {
+        const [first = "", ...others] = decoder.decode(buffer.subarray(0, length), { stream: true }).split("\n");
+        line += first;
+        for (const next of others) {
+          const message = parse(line);
+          // In a turn of its own: what the receiver throws is not an error of the stream.
+          queueMicrotask(() => inbox.put(message));
+          line = next;
+        }
+      }
+    } finally {
+      stream.close();
+    }
+  }
+
+  async function write(bytes: Uint8Array): Promise<void> {
+    const stream = await opening;
+    for (let at = 0; at < bytes.length;) at += await stream.write(bytes.subarray(at));
+  }
+
+  opening.then(receive).catch(() => {}).then(() => queueMicrotask(closed.resolve));
+  return {
+    send(message, handle) {
+      if (handle !== undefined) {
+        const text = "no socket can be sent to a process that was started when there was none to send; reload once more";
+        return Promise.reject(new ReloadError("start", text));
+      }
+      const bytes = encoder.encode(`${JSON.stringify(message)}\n`);
+      sent = sent.then(() => write(bytes));
+      sent.catch(() => {}); // Whoever sends it is told.
+      return sent as Promise<void>;
+    },
+    onMessage: inbox.open,
+    onClose: (callback) => void closed.promise.then(callback),
+  };
+}
