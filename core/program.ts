@@ -6,6 +6,7 @@ import { pack } from "./messages.ts";
 import { createHandOver } from "./hand_over.ts";
 import type { ListenOptions } from "./options.ts";
 import type { Participant } from "./participant.ts";
+import { pause } from "./pause.ts";
 import { createReporter } from "./report.ts";
 import { beginSuccession, type Succession } from "./succession.ts";
 import type { CancellationToken, Token } from "./token.ts";
@@ -186,11 +187,11 @@ export function createProgram(
     if (ready === "auto") {
       // Where nobody asks, a timer would only cost time.
       if (succession === undefined && participants.every(({ ready }) => ready === undefined)) return becomeReady();
-      // Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready.
-      const { promise: turn, resolve } = Promise.withResolvers<void>();
-      adapter.timer(0, resolve);
+      // Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready: what
+      // is inherited comes in a message, later than that by itself, and the first timer takes 7 ms on Deno.
+      const turn = () => succession?.inherited ?? pause(adapter, 0);
       const begun = () => succession === undefined ? extensions.map((extension) => extension.begun?.()) : [];
-      Promise.all([succession?.inherited, turn]).then(() => Promise.all(begun())).then(becomeReady);
+      turn().then(() => Promise.all(begun())).then(becomeReady);
       return;
     }
     Promise.resolve(ready).then(becomeReady, async (error) => {
