@@ -44,7 +44,7 @@ const parts: Record<string, () => Promise<void>> = {
 
   async latency() {
     for (const runtime of runtimes) {
-      // The smallest servers there are, for which every millisecond is a per cent or two, and what a program may be like.
+      // The smallest servers there are, for which every millisecond is two or three per cent, and what a program may be like.
       for (const kind of [...runtime.servers, "express" as const]) {
         await scoped(async (t) => {
           const { bare, reload, ratio } = await latency(t, runtime, kind, ROUNDS);
