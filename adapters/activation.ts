@@ -1,4 +1,5 @@
 /** The sockets that systemd, or another process that does as it does, starts a process with; sd_listen_fds(3). */
+import { parseEndpoint } from "../core/endpoint.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
@@ -59,18 +60,16 @@ function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | und
   return undefined;
 }
 
-/** An address as /proc/net/tcp shows it: numbers of 32 bits in the byte order of the machine, and the port. */
+/** An address as programs are told it. */
 function parseAddress(field: string): SocketAddress {
-  const [words = "", port = ""] = field.split(":");
-  const numbers = words.match(/.{8}/g)?.map((word) => parseInt(word, 16)) ?? [];
-  const bytes = new Uint8Array(new Uint32Array(numbers).buffer);
+  const { bytes, port } = parseEndpoint(field);
   const isIPv4 = bytes.length === 4;
   const groups = () => {
     const view = new DataView(bytes.buffer);
     return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");
   };
   const address = isIPv4 ? bytes.join(".") : bytes.every((byte) => byte === 0) ? "::" : groups();
-  return { address, family: isIPv4 ? "IPv4" : "IPv6", port: parseInt(port, 16) };
+  return { address, family: isIPv4 ? "IPv4" : "IPv6", port };
 }
 
 /** The part of an adapter that knows the sockets which this process was started with. */

@@ -3,6 +3,7 @@
  * socket(7), SO_REUSEPORT and SO_ATTACH_REUSEPORT_CBPF, and net/core/sock_reuseport.c: the sockets of a group have the order in
  * which they began to listen; when one leaves, the last takes its place.
  */
+import { parseEndpoint } from "../core/endpoint.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 
 /** A TCP socket of this process that listens. */
@@ -177,10 +178,8 @@ function readTable(libc: Libc, table: string): string[] {
   return readProc(libc, `/proc/net/${table}`, beyond).split("\n").flatMap((line) => {
     const [, local = "", , state] = line.trim().split(/\s+/);
     if (state !== LISTENING) return [];
-    const [words = "", port = ""] = local.split(":");
-    // Numbers of 32 bits in the byte order of the machine.
-    const numbers = Uint32Array.from(words.match(/.{8}/g) ?? [], (word) => parseInt(word, 16));
-    return [keyOf(new Uint8Array(numbers.buffer), parseInt(port, 16))];
+    const { bytes, port } = parseEndpoint(local);
+    return [keyOf(bytes, port)];
   });
 }
 
