@@ -32,17 +32,19 @@ export interface Variables {
  * successor. `undefined` for a process that was started in another way.
  */
 export function takeGeneration(env: Variables): number | undefined {
-  const value = env.get(VARIABLE);
-  if (value === undefined) return undefined;
-  env.delete(VARIABLE);
-  return parseGeneration(value);
+  const value = take(env, VARIABLE);
+  return value === undefined ? undefined : parseGeneration(value);
 }
 
 /** Reads where the old process waits, and takes that out of the environment as well. */
 export function takeChannelPath(env: Variables): string | undefined {
-  const path = env.get(CHANNEL_VARIABLE);
-  if (path !== undefined) env.delete(CHANNEL_VARIABLE);
-  return path;
+  return take(env, CHANNEL_VARIABLE);
+}
+
+function take(env: Variables, name: string): string | undefined {
+  const value = env.get(name);
+  if (value !== undefined) env.delete(name);
+  return value;
 }
 
 /** The generation in a handshake, or `undefined` when it is none of this version. */

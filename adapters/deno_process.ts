@@ -72,7 +72,7 @@ export function spawnWithDeno(deno: DenoProcessNamespace, folder: string): Spawn
     listener.close();
     attempt(() => deno.removeSync(path)); // Deno 2.9 has done so.
   };
-  return ({ file, args }, cwd, env, hasStdin) => {
+  return ({ file, args }, cwd, env, hasStdin): Child => {
     try {
       const variables = Object.entries({ ...env, [CHANNEL_VARIABLE]: path }).filter((entry): entry is [string, string] =>
         entry[1] !== undefined
@@ -92,7 +92,7 @@ export function spawnWithDeno(deno: DenoProcessNamespace, folder: string): Spawn
         stop(); // Nobody comes any more.
         return { code: signal === null ? code : null, signal };
       });
-      return Promise.resolve<Child>({
+      return {
         pid: child.pid,
         channel: streamChannel(accepted),
         exited,
@@ -109,10 +109,10 @@ export function spawnWithDeno(deno: DenoProcessNamespace, folder: string): Spawn
           child.unref();
           accepted.then((connection) => connection.unref()).catch(() => {});
         },
-      });
+      };
     } catch (error) {
       stop();
-      return Promise.reject(error);
+      throw error;
     }
   };
 }

@@ -78,7 +78,7 @@ export interface Child {
 }
 
 /** Starts a process in a session of its own, with our stdout and stderr, without a stdin or with one to write to, and with a channel to it. */
-export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStdin: boolean) => Promise<Child>;
+export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStdin: boolean) => Child | Promise<Child>;
 
 /** What the start of a successor takes. */
 export interface SuccessorPlan {

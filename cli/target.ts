@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { parseEnviron } from "../adapters/environment.ts";
+import { nodeService } from "../adapters/node_service.ts";
 import { folderCandidates } from "../adapters/own_folder.ts";
-import { parseStartTime } from "../core/start_time.ts";
 import { describeError } from "../core/error.ts";
 import { parsePid } from "../service/pid_file.ts";
 import { type Status, statusFile } from "../service/status.ts";
@@ -17,8 +17,10 @@ function read(path: string): string | undefined {
   }
 }
 
+const service = nodeService(process, process.env);
+
 /** What Linux tells about a process. Under Wine there is a /proc too, of other processes. */
-function readProc(pid: number, name: "environ" | "stat" | "status"): string {
+function readProc(pid: number, name: "environ" | "status"): string {
   return process.platform === "linux" ? read(`/proc/${pid}/${name}`) ?? "" : "";
 }
 
@@ -111,7 +113,7 @@ function parseStatus(text: string, pid: number, outer: number): Status | { super
   try {
     const status = JSON.parse(text) as Status & { supervises?: number };
     if (status.version !== 1 || status.pid !== pid) return undefined;
-    const startTime = parseStartTime(readProc(outer, "stat"));
+    const startTime = service.startTime(outer);
     if (startTime !== undefined && status.startTime !== startTime) return undefined;
     if (Number.isInteger(status.supervises)) return { supervises: Number(status.supervises) };
     return Number.isInteger(status.reloads) && typeof status.state === "string" ? status : undefined;

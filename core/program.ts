@@ -189,9 +189,9 @@ export function createProgram(
       if (succession === undefined && participants.every(({ ready }) => ready === undefined)) return becomeReady();
       // Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready: what
       // is inherited comes in a message, later than that by itself, and the first timer takes 7 ms on Deno.
-      const turn = () => succession?.inherited ?? pause(adapter, 0);
-      const begun = () => succession === undefined ? extensions.map((extension) => extension.begun?.()) : [];
-      turn().then(() => Promise.all(begun())).then(becomeReady);
+      const begun = () => Promise.all(extensions.map((extension) => extension.begun?.()));
+      const turn: Promise<unknown> = succession?.inherited ?? pause(adapter, 0).then(begun);
+      turn.then(becomeReady);
       return;
     }
     Promise.resolve(ready).then(becomeReady, async (error) => {

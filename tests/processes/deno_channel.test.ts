@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { parseEnviron } from "../../adapters/environment.ts";
 import { isAlive } from "../support/proc.ts";
 import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
@@ -11,8 +12,12 @@ import { until } from "../support/wait.ts";
 
 const deno = runtimes.find(({ kind }) => kind === "deno");
 
+function environ(pid: number) {
+  return parseEnviron(readFileSync(`/proc/${pid}/environ`, "utf8"));
+}
+
 function pathOf(pid: number): string | undefined {
-  return /(?:^|\0)RELOAD_SELF_CHANNEL=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, "utf8"))?.[1];
+  return environ(pid).RELOAD_SELF_CHANNEL;
 }
 
 /** All in the folder but the status files. */
@@ -27,8 +32,7 @@ if (deno !== undefined) {
     program.behave("manual");
     program.signal(first);
     const second = await program.report("waiting");
-    const environ = readFileSync(`/proc/${second.pid}/environ`, "utf8");
-    assert.doesNotMatch(environ, /NODE_CHANNEL_FD/);
+    assert.equal(environ(second.pid).NODE_CHANNEL_FD, undefined);
     const folder = join(program.runtimeFolder, "reload-self");
     assert.match(pathOf(second.pid) ?? "", new RegExp(`^${folder}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`));
     assert.equal(statSync(folder).mode & 0o777, 0o700);
