@@ -21,12 +21,13 @@ import { createProgram, type ProgramContext } from "./core/program.ts";
 import type { Token } from "./core/token.ts";
 import { createInstances } from "./service/instances.ts";
 import { createService } from "./service/service.ts";
+import { findSupervision } from "./service/supervised.ts";
 import { createSockets } from "./sockets/sockets.ts";
 
 export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
-export type { ErrorOutput, ServiceAdapter, ServiceFiles } from "./core/service_adapter.ts";
+export type { ErrorOutput, ServiceAdapter, ServiceFiles, Supervisor } from "./core/service_adapter.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {
   Libc,
@@ -89,10 +90,11 @@ export function listen(options: ListenOptions = {}): Token {
   }
   const { sockets, service } = adapter;
   const extend = (program: ProgramContext) => {
-    const instances = service && createInstances(service, adapter);
+    const supervision = service && findSupervision(service);
+    const instances = service && createInstances(service, supervision, adapter);
     return [
       ...(sockets === undefined ? [] : [createSockets(sockets, program, instances)]),
-      ...(service === undefined ? [] : [createService(service, program, instances)]),
+      ...(service === undefined ? [] : [createService(service, program, supervision, instances)]),
     ];
   };
   const token = createProgram(adapter, options, extend, () => registry.listening = undefined);

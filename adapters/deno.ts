@@ -4,7 +4,7 @@ import type { BindableServer } from "../core/token.ts";
 import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
 import { createActivation } from "./activation.ts";
-import { takeChannelPath, takeGeneration } from "./arrival.ts";
+import { takeArrival } from "./arrival.ts";
 import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
 import {
@@ -81,8 +81,14 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
   const envGranted = isGranted("env");
   const id = `${performance.now()}${Math.random()}`;
   const isMainThread = isMain && (!envGranted || isElected(deno.env, deno.pid, id));
-  const generation = isMainThread && envGranted ? takeGeneration(deno.env) : undefined;
-  const channelPath = generation === undefined ? undefined : takeChannelPath(deno.env);
+  const hasAll = PERMISSIONS.every((name) => isGranted(name));
+  const hasProc = deno.build.os === "linux" || deno.build.os === "android";
+  const { generation, channelPath, supervisor } = isMainThread && envGranted
+    ? takeArrival(deno.env, {
+      parent: deno.ppid,
+      isAlive: (pid) => hasAll && hasProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined,
+    })
+    : {};
   const loaded: Environment = envGranted ? deno.env.toObject() : {};
   const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
   const files: Files = {
@@ -91,8 +97,6 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     },
   };
   const cwd = typedDirectory(loaded.PWD, deno.cwd(), files);
-  const hasAll = PERMISSIONS.every((name) => isGranted(name));
-  const hasProc = deno.build.os === "linux" || deno.build.os === "android";
   // Of a program made with `deno compile` the arguments are all there is to know; and it is no Deno that could be asked.
   const { standalone } = deno.build;
   let origin = isMainThread && hasAll && hasProc ? parseOrigin(read("cmdline"), read("environ")) : undefined;
@@ -257,7 +261,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
   }
 
   const service = isMainThread
-    ? denoService(deno, loaded, (command) => isGranted("run", { command }), checkPath, hasAll && hasProc)
+    ? denoService(deno, loaded, (command) => isGranted("run", { command }), checkPath, hasAll && hasProc, supervisor)
     : undefined;
 
   return {
@@ -313,7 +317,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
         spawnWithNode(await import("node:child_process"), sockets);
       signal.throwIfAborted();
       const history = { started: origin?.started, loaded, current };
-      const plan = { spawn, kill, what, cwd, history, request, sockets: sockets.length, shell };
+      const plan = { pid: deno.pid, spawn, kill, what, cwd, history, request, sockets: sockets.length, shell };
       const started = await startSuccessor(plan);
       if (mayCall()) { for (const fd of sockets) if (fd !== "ignore") setNonBlocking(deno, fd); }
       return started;

@@ -1,11 +1,12 @@
 import { ReloadError } from "../core/error.ts";
-import type { ServiceAdapter } from "../core/service_adapter.ts";
+import type { ServiceAdapter, Supervisor } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
 import { parseStartTime } from "../core/start_time.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
 import type { DenoSocketsNamespace } from "./deno_sockets.ts";
 import type { NodeProcess } from "./node_process.ts";
+import { LARGEST_FILE } from "./small_files.ts";
 import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 
 /** What of the global `Deno` is used here. */
@@ -46,6 +47,7 @@ export function denoService(
   mayRun: (command: string) => boolean,
   check: (path: string) => void,
   seesProc: boolean,
+  supervisor: Supervisor | undefined,
 ): ServiceAdapter {
   function orUndefined<T>(path: string, work: () => T): T | undefined {
     check(path);
@@ -57,19 +59,37 @@ export function denoService(
     }
   }
   const remove = (path: string) => void orUndefined(path, () => deno.removeSync(path));
+  /** Deno cannot open a file without waiting for a FIFO, nor refuse links: what is there is looked at first. */
+  function read(path: string): string {
+    const { isFile, isSymlink, size } = deno.lstatSync(path);
+    if (!isFile || isSymlink) throw new Error(`${path} is not an ordinary file`);
+    if (size > LARGEST_FILE) throw new Error(`${path} is too large: it has ${size} bytes`);
+    return deno.readTextFileSync(path);
+  }
   return {
+    supervisor,
     variable: (name) => loaded[name],
     files: () => ({
-      read: (path) => orUndefined(path, () => deno.readTextFileSync(path)),
+      read: (path) => orUndefined(path, () => read(path)),
       modified: (path) => orUndefined(path, () => deno.statSync(path).mtime?.getTime()),
-      replace(path, text) {
+      replace(path, text, mode = 0o600) {
         const temporary = `${path}.${deno.pid}.new`;
         remove(temporary);
-        deno.writeTextFileSync(temporary, text, { mode: 0o600, createNew: true });
         try {
+          deno.writeTextFileSync(temporary, text, { mode, createNew: true });
           deno.renameSync(temporary, path);
         } catch (error) {
           remove(temporary);
+          throw error;
+        }
+      },
+      create(path) {
+        check(path);
+        try {
+          deno.writeTextFileSync(path, "", { mode: 0o600, createNew: true });
+          return true;
+        } catch (error) {
+          if (error instanceof Error && error.name === "AlreadyExists") return false;
           throw error;
         }
       },

@@ -10,6 +10,9 @@ export interface DenoSocketsNamespace {
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
   lstatSync(path: string): {
     readonly isDirectory: boolean;
+    readonly isFile: boolean;
+    readonly isSymlink: boolean;
+    readonly size: number;
     readonly isSocket: boolean | null;
     readonly mode: number | null;
     readonly uid: number | null;

@@ -16,7 +16,11 @@ export const MOST_SOCKETS = 4;
 const SIGNALLED = 128;
 const KILLED = 200;
 
-const GUARD = `(read line <&9 && kill -9 $$) 2>/dev/null 8>&- &
+/** The parent of the program is this shell: see arrival.ts. */
+const MEANT = `[ -z "$RELOAD_SELF_PARENT" ] || export RELOAD_SELF_PARENT="\${RELOAD_SELF#*:}:$$"`;
+
+const GUARD = `${MEANT}
+(read line <&9 && kill -9 $$) 2>/dev/null 8>&- &
 "$0" "$@" 2>&8 8>&- 9<&-
 code=$?
 kill $!
@@ -37,7 +41,9 @@ while read line <&9; do :; done`;
  * only its parent learns how it ends.
  */
 const NOTING_GUARD = `folder=$RELOAD_SELF_RUN
-echo "$RELOAD_SELF" > "$folder/guard.$$"
+${MEANT}
+export RELOAD_SELF_GUARD=$$
+: > "$folder/guard.$$"
 "$0" "$@"
 code=$?
 echo $code > "$folder/exit.$$.new" && mv "$folder/exit.$$.new" "$folder/exit.$$"

@@ -3,7 +3,7 @@ import type { Adapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
 import { createActivation } from "./activation.ts";
-import { takeGeneration } from "./arrival.ts";
+import { takeArrival } from "./arrival.ts";
 import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
 import {
@@ -19,7 +19,7 @@ import {
 import { type Environment, parseEnviron } from "./environment.ts";
 import { nodeFiles } from "./node_files.ts";
 import { inheritedChannel, type NodeProcess, spawnWithNode, startSuccessor } from "./node_process.ts";
-import { findShell, nodeService } from "./node_service.ts";
+import { findShell, isAlive, nodeService } from "./node_service.ts";
 import { isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
 import { listenAhead } from "./windows.ts";
@@ -51,9 +51,12 @@ export function createNodeAdapter(
   { listen, libc, serve }: NodeSockets = { listen: process.platform === "win32" ? listenAhead : listenDirectly },
 ): Adapter {
   const { env } = process;
-  const generation = isMainThread
-    ? takeGeneration({ get: (name) => env[name], delete: (name) => delete env[name] })
-    : undefined;
+  const { generation, supervisor } = isMainThread
+    ? takeArrival({ get: (name) => env[name], delete: (name) => delete env[name] }, {
+      parent: process.ppid,
+      isAlive: (pid) => isAlive(process, pid),
+    })
+    : {};
   const loaded = { ...env };
   // Now, not when it is needed: a title overwrites the command line, and a deploy flips the links that it leads through.
   const origin = isMainThread ? findOrigin() : undefined;
@@ -105,6 +108,7 @@ export function createNodeAdapter(
       const history = { started, loaded, current: process.env };
       const sockets = activation.inherit();
       return await startSuccessor({
+        pid: process.pid,
         spawn: spawnWithNode(module, sockets),
         kill: (pid, signal) => process.kill(pid, signal),
         what,
@@ -116,7 +120,7 @@ export function createNodeAdapter(
       });
     },
     exit: (code) => process.exit(code),
-    service: isMainThread ? nodeService(process, loaded) : undefined,
+    service: isMainThread ? nodeService(process, loaded, supervisor) : undefined,
     sockets: {
       activated: activation.activated,
       listen: activation.listen,

@@ -10,7 +10,7 @@ import type { Channel, ExitStatus, Predecessor, StartedProcess, StartRequest } f
 import { describeError, ReloadError } from "../core/error.ts";
 import { createMailbox } from "../core/mailbox.ts";
 import { activationVariables } from "./activation.ts";
-import { handshake } from "./arrival.ts";
+import { handshake, supervision } from "./arrival.ts";
 import type { CommandLine } from "./command_line.ts";
 import { type Environment, type EnvironmentHistory, successorEnvironment } from "./environment.ts";
 
@@ -82,6 +82,8 @@ export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStd
 
 /** What the start of a successor takes. */
 export interface SuccessorPlan {
+  /** This process. */
+  pid: number;
   spawn: Spawn;
   /** Signals a process group, or throws where that is not allowed. */
   kill(pid: number, signal: "SIGKILL"): void;
@@ -97,12 +99,19 @@ export interface SuccessorPlan {
 
 /** Starts the successor of this process, or throws a ReloadError that tells why that cannot be done. */
 export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
-  const { spawn, kill, what, cwd, history, request: { env, generation, how }, sockets, shell } = plan;
+  const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell } = plan;
+  const { command: own, env, generation, how, supervisor } = request;
   const activation = activationVariables(sockets);
   const keep = how === "disowned" && shell !== undefined && sockets <= MOST_SOCKETS;
   const guard = how === "guarded" && shell !== undefined;
   const command = keep ? kept(what, shell) : guard ? guarded(what, shell) : what;
-  const variables = { ...successorEnvironment(history), ...activation, ...env, ...handshake(generation) };
+  const variables = {
+    ...successorEnvironment(history),
+    ...activation,
+    ...env,
+    ...(supervisor && supervision(supervisor)),
+    ...handshake(generation, own === undefined ? self : undefined),
+  };
   let child: Child;
   try {
     child = await spawn(command, cwd, variables, keep);

@@ -1,6 +1,7 @@
 import type { NodeProcess } from "./node_process.ts";
-import type { ServiceAdapter } from "../core/service_adapter.ts";
+import type { ServiceAdapter, Supervisor } from "../core/service_adapter.ts";
 import { attempt } from "./attempt.ts";
+import { createFile, readSmallFile, replaceFile } from "./small_files.ts";
 import { parseStartTime } from "../core/start_time.ts";
 import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
@@ -15,26 +16,27 @@ function orUndefined<T>(work: () => T): T | undefined {
   }
 }
 
+/** Is there a process of this number? */
+export function isAlive(process: NodeProcess, pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as { code?: unknown }).code === "EPERM"; // Another user's.
+  }
+}
+
 /** The service adapter of Node and Bun. */
-export function nodeService(process: NodeProcess, loaded: Environment): ServiceAdapter {
+export function nodeService(process: NodeProcess, loaded: Environment, supervisor?: Supervisor): ServiceAdapter {
   return {
+    supervisor,
     variable: (name) => loaded[name],
     files() {
       const fs = process.getBuiltinModule("node:fs");
       return {
-        read: (path) => orUndefined(() => fs.readFileSync(path, "utf8")),
+        read: (path) => orUndefined(() => readSmallFile(fs, path).text),
         modified: (path) => orUndefined(() => fs.statSync(path).mtimeMs),
-        replace(path, text) {
-          const temporary = `${path}.${process.pid}.new`;
-          fs.rmSync(temporary, { force: true });
-          fs.writeFileSync(temporary, text, { mode: 0o600, flag: "wx" }); // Never through a link that somebody has put there.
-          try {
-            fs.renameSync(temporary, path);
-          } catch (error) {
-            fs.rmSync(temporary, { force: true });
-            throw error;
-          }
-        },
+        replace: (path, text, mode) => replaceFile(fs, path, text, process.pid, mode),
+        create: (path) => createFile(fs, path),
         remove: (path) => fs.rmSync(path, { force: true }),
       };
     },
@@ -73,13 +75,7 @@ export function nodeService(process: NodeProcess, loaded: Environment): ServiceA
           }) ?? "",
       };
     },
-    isAlive(pid) {
-      try {
-        return process.kill(pid, 0);
-      } catch (error) {
-        return (error as { code?: unknown }).code === "EPERM"; // Somebody else's.
-      }
-    },
+    isAlive: (pid) => isAlive(process, pid),
     parent: () => process.ppid,
     startTime(pid) {
       // Under Wine there is a /proc too, of other processes.

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import process from "node:process";
 import { guarded } from "../adapters/keeper.ts";
 import { nodeService } from "../adapters/node_service.ts";
-import { INSTANCES_VARIABLE, UP } from "../service/instances.ts";
-import { EXIT, FOLDER_VARIABLE, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../service/supervised.ts";
+import { supervision } from "../adapters/arrival.ts";
+import { UP } from "../service/instances.ts";
+import { EXIT, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../service/supervised.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 
 /** One instance of a program. */
@@ -112,8 +113,7 @@ export function followGenerations(folder: string): Generations {
       const guard = guarded({ file, args }, "/bin/sh");
       const env = {
         ...process.env,
-        [FOLDER_VARIABLE]: folder,
-        [INSTANCES_VARIABLE]: String(instances),
+        ...supervision({ folder, instances }),
         [REAPER_VARIABLE]: undefined,
       };
       const child = first = spawn(guard.file, guard.args, { detached: true, stdio: ["ignore", "inherit", "inherit"], env });

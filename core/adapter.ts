@@ -1,4 +1,4 @@
-import type { ServiceAdapter } from "./service_adapter.ts";
+import type { ServiceAdapter, Supervisor } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
 
 /** How a process ended: an exit code, or the signal that ended it. */
@@ -63,6 +63,8 @@ export interface StartRequest {
    * guard that tells `reload-self run` how it ends, also when this process is gone.
    */
   how: "plain" | "disowned" | "guarded";
+  /** The `reload-self run` that is to follow it. */
+  supervisor?: Supervisor | undefined;
   /** Will listening sockets be sent to it? */
   sendsSockets: boolean;
   /** Fires when nobody waits for the new process any more. */

@@ -42,6 +42,8 @@ export interface Extension {
   readonly env?: StartRequest["env"];
   /** How new processes are to be started. */
   readonly start?: StartRequest["how"];
+  /** The `reload-self run` that is to follow them. */
+  readonly supervisor?: StartRequest["supervisor"];
   /** Resolves when what this process has begun to listen on is listened on. */
   begun?(): Promise<unknown>;
 }
@@ -258,6 +260,7 @@ export function createProgram(
         env: Object.assign({}, ...extensions.map(({ env }) => env), options.env),
         generation: next,
         how: extensions.find(({ start }) => start !== undefined)?.start ?? "plain",
+        supervisor: extensions.find(({ supervisor }) => supervisor !== undefined)?.supervisor,
       },
       readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT,
       emit,

@@ -1,11 +1,20 @@
 /** Operations on small files, at once. They throw as the runtime does. */
 export interface ServiceFiles {
-  /** The text of a file; `undefined` where there is none. */
+  /**
+   * The text of a file; `undefined` where there is none. Throws for what is not an ordinary file or is larger than 256 KiB: a FIFO would
+   * keep this process waiting. A link is not followed.
+   */
   read(path: string): string | undefined;
   /** When the text was written, in milliseconds since 1970. */
   modified(path: string): number | undefined;
-  /** Replaces a file in one step by one that only its owner may read. A link at the path is replaced, not followed. */
-  replace(path: string, text: string): void;
+  /**
+   * Replaces a file in one step. A link at the path is replaced, not followed.
+   *
+   * @param mode The permission bits, which the umask may narrow. Default: 0600, only its owner may read it.
+   */
+  replace(path: string, text: string, mode?: number): void;
+  /** Makes a file that only its owner may read. Returns whether there was none. */
+  create(path: string): boolean;
   /** Removes a file. */
   remove(path: string): void;
 }
@@ -16,8 +25,20 @@ export interface ErrorOutput {
   read(): string;
 }
 
+/** The `reload-self run` that a process was started by. */
+export interface Supervisor {
+  /** The folder in which it follows one instance of the program. */
+  readonly folder: string;
+  /** How many instances it keeps. */
+  readonly instances: number;
+  /** The guard that this process was started below, also where there is another process between them. */
+  readonly guard?: number | undefined;
+}
+
 /** What service/ needs of a runtime. */
 export interface ServiceAdapter {
+  /** What the environment says about a `reload-self run`, which may be meant for another process. */
+  readonly supervisor: Supervisor | undefined;
   /** A variable as it was when the library was loaded. */
   variable(name: string): string | undefined;
   /** The operations on files. */

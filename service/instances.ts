@@ -3,10 +3,8 @@ import type { Participant } from "../core/participant.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { SharedPorts } from "../core/shared_ports.ts";
-import { FOLDER_VARIABLE } from "./supervised.ts";
+import type { Supervision } from "./supervised.ts";
 
-/** The variable that tells a program how many of its kind `reload-self run` keeps. */
-export const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
 /** What an instance says to `reload-self run`: that it is there, with all its sockets. */
 export const UP = "up";
 /** That it reloads; what is in the file says whether the new processes must be started one after the other. */
@@ -34,9 +32,13 @@ export interface Instances extends SharedPorts {
 }
 
 /** The other instances of this program, where `reload-self run` keeps several; `undefined` where it does not. */
-export function createInstances(adapter: ServiceAdapter, clock: Clock): Instances | undefined {
-  const folder = adapter.variable(FOLDER_VARIABLE);
-  if (folder === undefined || !(Number(adapter.variable(INSTANCES_VARIABLE)) > 1)) return undefined;
+export function createInstances(
+  adapter: ServiceAdapter,
+  supervision: Supervision | undefined,
+  clock: Clock,
+): Instances | undefined {
+  if (supervision === undefined || !(supervision.supervisor.instances > 1)) return undefined;
+  const { folder } = supervision.supervisor;
   const files = adapter.files();
   const path = (name: string) => `${folder}/${name}`;
   let ordered = "";

@@ -6,13 +6,14 @@ import { createPidFile } from "./pid_file.ts";
 import { createControl } from "./control.ts";
 import type { Instances } from "./instances.ts";
 import { createStatus } from "./status.ts";
-import { createSupervised, FOLDER_VARIABLE } from "./supervised.ts";
+import { createSupervised, type Supervision } from "./supervised.ts";
 import { createSystemd } from "./systemd.ts";
 
 /** Lets a program be run as a service. */
 export function createService(
   adapter: ServiceAdapter,
   program: ProgramContext,
+  supervision: Supervision | undefined,
   instances: Instances | undefined,
 ): Extension {
   const { clock, emit, hasPredecessor, options, pid, token } = program;
@@ -33,14 +34,13 @@ export function createService(
     pid,
     token,
     hasPredecessor,
-    isSupervised: adapter.variable(FOLDER_VARIABLE) !== undefined,
+    isSupervised: supervision !== undefined,
     warn,
   });
   if (systemd !== undefined) participants.push(systemd.participant);
   createControl(adapter, pid, clock.now, program.reload, warn);
-  const folder = adapter.variable(FOLDER_VARIABLE);
-  if (folder !== undefined) {
-    participants.push(createSupervised(adapter, folder, pid, hasPredecessor, warn));
+  if (supervision !== undefined) {
+    participants.push(createSupervised(adapter, supervision, pid, hasPredecessor, warn));
     if (instances !== undefined) participants.push(instances.participant);
   }
   if (pid === 1) {
@@ -52,6 +52,7 @@ export function createService(
   return {
     participants,
     env: systemd?.env ?? {},
-    start: folder !== undefined ? "guarded" : systemd !== undefined ? "disowned" : "plain",
+    supervisor: supervision?.supervisor,
+    start: supervision !== undefined ? "guarded" : systemd !== undefined ? "disowned" : "plain",
   };
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { handshake, parseGeneration, takeGeneration } from "../../adapters/arrival.ts";
+import { type Family, handshake, parseGeneration, supervision, takeArrival } from "../../adapters/arrival.ts";
 import { permissionFlags, PERMISSIONS } from "../../adapters/deno_flags.ts";
 import { type Environment, parseEnviron, successorEnvironment } from "../../adapters/environment.ts";
 
@@ -39,7 +39,10 @@ test("a new process gets what the operator gave, and what the program changed", 
 
 test("what belongs to one start does not reach the next", () => {
   const env = {
-    ...handshake(1),
+    ...handshake(1, 2),
+    ...supervision({ folder: "/run/x", instances: 2 }),
+    RELOAD_SELF_CHANNEL: "/run/y",
+    RELOAD_SELF_GUARD: "3",
     NODE_CHANNEL_FD: "3",
     NODE_CHANNEL_SERIALIZATION_MODE: "json",
     RELOAD_SELF_THREAD: "7:a",
@@ -49,12 +52,35 @@ test("what belongs to one start does not reach the next", () => {
   assert.deepEqual(successorEnvironment({ started: undefined, loaded: env, current: env }), {});
 });
 
+const family: Family = { parent: 7, isAlive: (pid) => pid !== 8 };
+
+test("a handshake is meant for the child of one process, and for an orphan", () => {
+  const arrivalOf = (variables: Record<string, string>, isAlive = family.isAlive) => {
+    const env = new Map(Object.entries({ RELOAD_SELF_CHANNEL: "/run/y", ...variables }));
+    const arrival = takeArrival(env, { ...family, isAlive });
+    assert.equal(env.size, 0, "all of it is taken, also what is meant for another process");
+    return [arrival.generation, arrival.channelPath];
+  };
+  const meant = [5, "/run/y"];
+  const stranger = [undefined, undefined];
+  assert.deepEqual(arrivalOf(handshake(5, 7)), meant);
+  assert.deepEqual(arrivalOf(handshake(5, 6)), stranger, "its parent lives, and is not ours");
+  assert.deepEqual(arrivalOf(handshake(5, 6), () => undefined), stranger, "nobody knows");
+  assert.deepEqual(arrivalOf(handshake(5, 8)), meant, "its parent is gone");
+  assert.deepEqual(arrivalOf(handshake(5, undefined)), meant, "an earlier version, or a command of the application's");
+  assert.deepEqual(
+    arrivalOf({ ...handshake(5, undefined), RELOAD_SELF_PARENT: "4:6" }),
+    meant,
+    "left over from another generation",
+  );
+});
+
 test("the handshake is taken once, and only a right one is believed", () => {
   fc.assert(fc.property(fc.integer({ min: 1, max: 1e9 }), (generation) => {
-    const env = new Map(Object.entries(handshake(generation)));
-    assert.equal(takeGeneration(env), generation);
+    const env = new Map(Object.entries(handshake(generation, 7)));
+    assert.equal(takeArrival(env, family).generation, generation);
     assert.equal(env.size, 0);
-    assert.equal(takeGeneration(env), undefined);
+    assert.equal(takeArrival(env, family).generation, undefined);
   }));
   fc.assert(fc.property(fc.string(), (value) => {
     if (!/^1:[1-9]\d*$/.test(value)) assert.equal(parseGeneration(value), undefined);
