@@ -60,9 +60,10 @@ export function denoService(
   }
   const remove = (path: string) => void orUndefined(path, () => deno.removeSync(path));
   /** Deno cannot open a file without waiting for a FIFO, nor refuse links: what is there is looked at first. */
-  function read(path: string): string {
+  function read(path: string): string | undefined {
     const { isFile, isSymlink, size } = deno.lstatSync(path);
-    if (!isFile || isSymlink) throw new Error(`${path} is not an ordinary file`);
+    if (isSymlink) return undefined;
+    if (!isFile) throw new Error(`${path} is not an ordinary file`);
     if (size > LARGEST_FILE) throw new Error(`${path} is too large: it has ${size} bytes`);
     return deno.readTextFileSync(path);
   }

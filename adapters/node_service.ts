@@ -7,11 +7,13 @@ import { folderCandidates, MOST_OUTPUT, ownFolder } from "./own_folder.ts";
 import { answerOnPipe, windowsFolder } from "./windows.ts";
 import type { Environment } from "./environment.ts";
 
+/** `undefined` where there is no file, and where a link is in its place. */
 function orUndefined<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {
-    if ((error as { code?: unknown }).code === "ENOENT") return undefined;
+    const { code } = error as { code?: unknown };
+    if (code === "ENOENT" || code === "ELOOP") return undefined;
     throw error;
   }
 }

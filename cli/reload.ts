@@ -7,7 +7,11 @@ import { promisify } from "node:util";
 import type { ReloadOutcome, Status } from "../service/status.ts";
 import { askToReload } from "./ask.ts";
 import { Failure } from "./failure.ts";
-import { checkAlive, findReplacement, findStatus, foldersOf, isAlive, pidOf, statusOf } from "./target.ts";
+import { checkAlive, isAlive } from "./processes.ts";
+import { findReplacement, findStatus, foldersOf, pidOf, statusOf } from "./target.ts";
+
+/** What this command sends: whoever writes the status file chooses the signal, and it may be root who sends it. */
+const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH"];
 
 /** Milliseconds between two looks. */
 const LOOK = 10;
@@ -34,6 +38,9 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
   if (process.platform === "win32") {
     const { to, milliseconds } = await askToReload(pid, timeout);
     return { from: pid, to, generation: findStatus(to)?.generation, milliseconds };
+  }
+  if (!SIGNALS.includes(signal)) {
+    throw new Failure(2, `process ${pid} reloads on ${signal}; this command sends only ${SIGNALS.join(", ")}: use kill(1)`);
   }
   // One that is under way does not count: it may have read the old configuration.
   let before = status.reloads;

@@ -1,7 +1,7 @@
 /** Reloading several instances: all of them, or none. */
 import { FAILED, GO, LEAVE, LEAVING, NO, ORDERED, READY, RELOADING, TURN } from "../service/instances.ts";
 import { type Generations, kill } from "./generations.ts";
-import { isAlive } from "./target.ts";
+import { isAlive } from "./processes.ts";
 
 /** Milliseconds for which the others may have been told already, where one instance begins by itself. */
 const GRACE = 300;

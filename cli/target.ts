@@ -1,27 +1,32 @@
-/** The process that a command is about. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+/**
+ * The process that a command is about. Its status file is where its own environment says, so that its user chooses what is found there:
+ * nothing of it is believed but what the user could do without this command's help.
+ */
+import * as fs from "node:fs";
 import process from "node:process";
 import { parseEnviron } from "../adapters/environment.ts";
-import { nodeService } from "../adapters/node_service.ts";
 import { folderCandidates } from "../adapters/own_folder.ts";
+import { readSmallFile, type SmallFile } from "../adapters/small_files.ts";
 import { describeError } from "../core/error.ts";
 import { parsePid } from "../service/pid_file.ts";
-import { type Status, statusFile } from "../service/status.ts";
+import { parseStatus, type Status, statusFile } from "../service/status.ts";
 import { Failure } from "./failure.ts";
+import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
 
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
+/** A folder with status files, and the user whose they are. */
+export interface StatusFolder {
+  readonly path: string;
+  readonly uid: number | undefined;
 }
 
-const service = nodeService(process, process.env);
-
-/** What Linux tells about a process. Under Wine there is a /proc too, of other processes. */
-function readProc(pid: number, name: "environ" | "status"): string {
-  return process.platform === "linux" ? read(`/proc/${pid}/${name}`) ?? "" : "";
+/** Reads a file that must be this user's. */
+function readOwned(path: string, uid: number | undefined): string {
+  try {
+    const file = readSmallFile(fs, path);
+    return process.platform === "win32" || file.uid === uid ? file.text : "";
+  } catch {
+    return "";
+  }
 }
 
 /** The pid that is meant by a pid or by the path of a pid file. */
@@ -31,23 +36,28 @@ export function pidOf(target: string): number {
     if (pid === undefined) throw new Failure(2, `${target} is no pid`);
     return pid;
   }
-  let text: string;
+  let file: SmallFile;
   try {
-    text = readFileSync(target, "utf8");
+    file = readSmallFile(fs, target);
   } catch (error) {
-    throw new Failure(2, `${target} is no pid, and no pid file that can be read: ${describeError(error)}`);
+    const why = (error as { code?: unknown }).code === "ELOOP" ? "it is a symbolic link" : describeError(error);
+    throw new Failure(2, `${target} is no pid, and no pid file that can be read: ${why}`);
   }
-  const pid = parsePid(text);
-  if (pid === undefined) throw new Failure(2, `${target} has no pid in it, but ${JSON.stringify(text.slice(0, 40))}`);
+  const pid = parsePid(file.text);
+  if (pid === undefined) throw new Failure(2, `${target} has no pid in it, but ${JSON.stringify(file.text.slice(0, 40))}`);
+  if (process.platform !== "win32" && isAlive(pid) && ![0, process.getuid?.(), userOf(pid)].includes(file.uid)) {
+    throw new Failure(2, `${target} belongs to user ${file.uid}, and process ${pid} to another: use the pid itself`);
+  }
   return pid;
 }
 
 /** The process that has replaced another one, which is gone, where they have the same folder as we. */
-export function findReplacement(folders: readonly string[], pid: number): Status | undefined {
-  for (const folder of folders) {
-    for (const name of list(folder)) {
-      const number = Number.parseInt(name);
-      const status = parseStatus(read(`${folder}/${name}`) ?? "", number, number);
+export function findReplacement(folders: readonly StatusFolder[], pid: number): Status | undefined {
+  for (const { path, uid } of folders) {
+    for (const name of list(path)) {
+      const [, number] = /^(\d+)\.json$/.exec(name) ?? [];
+      if (number === undefined || userOf(Number(number)) !== uid) continue;
+      const status = parse(readOwned(`${path}/${name}`, uid), Number(number), Number(number));
       if (status !== undefined && "reloads" in status && status.from?.pid === pid) return status;
     }
   }
@@ -55,101 +65,59 @@ export function findReplacement(folders: readonly string[], pid: number): Status
 }
 
 /** The folders with the status of a process and of those that come after it. */
-export function foldersOf(pid: number): string[] {
-  return candidates(pid).map(({ path }) => path.replace(/^\/proc\/\d+\/root/, "").replace(/\/[^/]*$/, ""));
+export function foldersOf(pid: number): StatusFolder[] {
+  return candidates(pid).map(({ path, uid }) => ({
+    path: path.replace(/^\/proc\/\d+\/root/, "").replace(/\/[^/]*$/, ""),
+    uid,
+  }));
 }
 
 function list(folder: string): string[] {
   try {
-    return readdirSync(folder);
+    return fs.readdirSync(folder);
   } catch {
     return [];
   }
 }
 
-/** Throws when there is no such process, or when it may not be signalled. */
-export function checkAlive(pid: number): void {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    const code = (error as { code?: unknown }).code;
-    if (code === "ESRCH") throw new Failure(2, `there is no process ${pid}`);
-    if (code === "EPERM") throw new Failure(2, `process ${pid} belongs to somebody else: run this as its user, or as root`);
-    throw error;
-  }
-  // A zombie can be signalled too.
-  if (/^State:\s*[ZX]/m.test(readProc(pid, "status"))) throw new Failure(2, `process ${pid} has ended`);
-}
-
-/** Is there such a process? */
-export function isAlive(pid: number): boolean {
-  try {
-    checkAlive(pid);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Where the status file of a process is, seen from here: the process may have another root, and other numbers. */
-function candidates(pid: number): { path: string; pid: number }[] {
-  if (process.platform === "win32") return [{ path: `${process.env.LOCALAPPDATA}/reload-self/${statusFile(pid)}`, pid }];
+function candidates(pid: number): { path: string; pid: number; uid: number | undefined }[] {
+  const uid = userOf(pid);
+  if (process.platform === "win32") {
+    return [{ path: `${process.env.LOCALAPPDATA}/reload-self/${statusFile(pid)}`, pid, uid }];
+  }
+  if (uid === undefined) return [];
   const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = parseEnviron(readProc(pid, "environ"));
-  const facts = readProc(pid, "status");
-  const uid = Number(/^Uid:\s+(\d+)/m.exec(facts)?.[1] ?? process.getuid?.());
-  const inner = Number(/^NSpid:.*\s(\d+)$/m.exec(facts)?.[1] ?? pid);
-  const root = `/proc/${pid}/root`;
-  return folderCandidates(runtime, temporary, uid).map((folder) => ({
-    path: `${root}${folder}/${statusFile(inner)}`,
-    pid: inner,
-  }));
+  const inner = innerPid(pid);
+  // Elsewhere than on Linux only this command's own environment can be known.
+  const [folder, other] = process.platform === "linux"
+    ? [runtime, temporary]
+    : [process.env.XDG_RUNTIME_DIR, process.env.TMPDIR];
+  const root = process.platform === "linux" ? `/proc/${pid}/root` : "";
+  return folderCandidates(folder, other, uid).map((path) => ({ path: `${root}${path}/${statusFile(inner)}`, pid: inner, uid }));
 }
 
 /**
  * What is in a status file: that of a program, or of its parent, `reload-self run`. `outer` is the pid that the process has here: a file
  * that was left behind by one that was killed is not that of the stranger which has its pid now.
  */
-function parseStatus(text: string, pid: number, outer: number): Status | { supervises: number } | undefined {
-  try {
-    const status = JSON.parse(text) as Status & { supervises?: number };
-    if (status.version !== 1 || status.pid !== pid) return undefined;
-    const startTime = service.startTime(outer);
-    if (startTime !== undefined && status.startTime !== startTime) return undefined;
-    if (Number.isInteger(status.supervises)) return { supervises: Number(status.supervises) };
-    return Number.isInteger(status.reloads) && typeof status.state === "string" ? status : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** The number here of a process that has another one in the namespace of `pid`; pid_namespaces(7). */
-function outsideOf(pid: number, inner: number): number {
-  if (process.platform !== "linux") return inner;
-  const namespace = (of: number | string) => {
-    try {
-      return readlinkSync(`/proc/${of}/ns/pid`);
-    } catch {
-      return undefined;
-    }
-  };
-  const wanted = namespace(pid);
-  if (wanted === undefined || wanted === namespace("self")) return inner;
-  const found = readdirSync("/proc").find((name) =>
-    /^\d+$/.test(name) && namespace(name) === wanted &&
-    new RegExp(`^NSpid:.*\\s${inner}$`, "m").test(readProc(Number(name), "status"))
-  );
-  return Number(found ?? inner);
+function parse(text: string, pid: number, outer: number): Status | { supervises: number } | undefined {
+  const status = parseStatus(text);
+  if (status?.pid !== pid) return undefined;
+  const started = startTime(outer);
+  return started === undefined || status.startTime === started ? status : undefined;
 }
 
 /** The status of a process, or `undefined` where it keeps none. */
 export function findStatus(pid: number): Status | undefined {
-  for (const { path, pid: inner } of candidates(pid)) {
-    const status = parseStatus(read(path) ?? "", inner, pid);
+  for (const { path, pid: inner, uid } of candidates(pid)) {
+    const status = parse(readOwned(path, uid), inner, pid);
     if (status === undefined) continue;
     if ("reloads" in status) return { ...status, pid };
-    const outer = outsideOf(pid, status.supervises);
-    const text = read(path.replace(/[^/]*$/, statusFile(status.supervises))) ?? "";
-    const supervised = parseStatus(text, status.supervises, outer);
+    const outer = outerPid(pid, status.supervises);
+    if (userOf(outer) !== uid) continue;
+    const text = readOwned(path.replace(/[^/]*$/, statusFile(status.supervises)), uid);
+    const supervised = parse(text, status.supervises, outer);
     if (supervised !== undefined && "reloads" in supervised) return { ...supervised, pid: outer };
   }
   return undefined;
@@ -161,9 +129,12 @@ export function statusOf(pid: number): Status {
   const status = findStatus(pid);
   if (status !== undefined) return status;
   const [folder] = foldersOf(pid);
+  if (folder === undefined) {
+    throw new Failure(2, `process ${pid} is not one user's alone, as a setuid program is: its status is not believed`);
+  }
   throw new Failure(
     2,
-    `process ${pid} keeps no status in ${folder}: it does not use @js0/reload-self, or has \`status: false\`, or is a Deno without ` +
-      "all permissions",
+    `process ${pid} keeps no status in ${folder.path}: it does not use @js0/reload-self, or has \`status: false\`, or is a Deno ` +
+      "without all permissions",
   );
 }

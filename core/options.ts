@@ -37,8 +37,8 @@ export interface ListenOptions {
    */
   handOver?: () => unknown;
   /**
-   * A file that holds the pid of the process in charge, for those who signal it. It is replaced in one step, may be read by its
-   * owner only, and is removed at the end of a process that nobody has taken over from. `listen()` throws when it names another process
+   * A file that holds the pid of the process in charge, for those who signal it. It is replaced in one step, may be read by
+   * everybody, and is removed at the end of a process that nobody has taken over from. `listen()` throws when it names another process
    * that is running. Default: none.
    */
   pidFile?: string;

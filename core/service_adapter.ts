@@ -1,8 +1,8 @@
 /** Operations on small files, at once. They throw as the runtime does. */
 export interface ServiceFiles {
   /**
-   * The text of a file; `undefined` where there is none. Throws for what is not an ordinary file or is larger than 256 KiB: a FIFO would
-   * keep this process waiting. A link is not followed.
+   * The text of a file; `undefined` where there is none, or a link in its place. Throws for what is not an ordinary file, such as a
+   * FIFO, which would keep this process waiting, and for what is larger than 256 KiB.
    */
   read(path: string): string | undefined;
   /** When the text was written, in milliseconds since 1970. */

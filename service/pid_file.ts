@@ -7,6 +7,9 @@ const TICKS = 100;
 /** How much later than its process's start a file is written that names the process: never before it, but for the clocks' steps. */
 const SLACK = 2_000;
 
+/** Everybody may know the pid of a service, as with other daemons. */
+const MODE = 0o644;
+
 /** The pid in a file, or `undefined` when there is none in it. */
 export function parsePid(text: string): number | undefined {
   const match = /^\s*([1-9]\d{0,9})\s*$/.exec(text);
@@ -23,7 +26,7 @@ export function createPidFile(
   warn: (line: string) => void,
 ): Participant {
   const files = adapter.files();
-  const write = (pid: number) => files.replace(path, `${pid}\n`);
+  const write = (pid: number) => files.replace(path, `${pid}\n`, MODE);
 
   if (!hasPredecessor) {
     refuseForeign(adapter, files, path, pid);

@@ -20,24 +20,27 @@ export interface ReloadOutcome {
   output?: string[];
 }
 
+const STATES = ["starting", "serving", "reloading", "retired", "shutting down"] as const;
+const LINES = 10;
+
 /** What is found in a status file. */
 export interface Status {
   version: 1;
   pid: number;
   /** When it was started, where the kernel tells: after it has been killed, its file is there and its pid may be another's. */
-  startTime?: string;
+  startTime?: string | undefined;
   generation: number;
   runtime: string;
   /** When the process began to listen to signals, in milliseconds since 1970. */
   since: number;
-  state: "starting" | "serving" | "reloading" | "retired" | "shutting down";
+  state: (typeof STATES)[number];
   /** What asks it to reload. */
   signal: string | undefined;
   /** How many reloads it has begun. */
   reloads: number;
-  last?: ReloadOutcome;
+  last?: ReloadOutcome | undefined;
   /** Where it came from: the process that it replaced, which may be gone before anybody has seen its last status. */
-  from?: Origin;
+  from?: Origin | undefined;
 }
 
 /** The reload that a process came from. */
@@ -47,11 +50,58 @@ export interface Origin {
   milliseconds: number;
 }
 
+const isPid = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) > 0 && Number(value) < 2 ** 31;
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+/** Text that is shown on a terminal, which control characters would make do what they say. */
+// deno-lint-ignore no-control-regex
+const printable = (value: unknown) => String(value).replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
+
 function parseOrigin(data: unknown): Origin | undefined {
   const { pid, number, milliseconds } = (data ?? {}) as Partial<Origin>;
-  return Number.isSafeInteger(pid) && Number.isSafeInteger(number) && Number.isSafeInteger(milliseconds)
-    ? { pid, number, milliseconds } as Origin
-    : undefined;
+  return isPid(pid) && isCount(number) && isCount(milliseconds) ? { pid, number, milliseconds } : undefined;
+}
+
+function parseOutcome(data: unknown): ReloadOutcome | undefined {
+  const { number, milliseconds, pid, error, failed, output } = (data ?? {}) as Partial<ReloadOutcome>;
+  if (!isCount(number) || !isCount(milliseconds)) return undefined;
+  return {
+    number,
+    milliseconds,
+    ...(isPid(pid) ? { pid } : { error: printable(error) }),
+    ...(isPid(failed) && { failed }),
+    ...(Array.isArray(output) && { output: output.slice(-LINES).map(printable) }),
+  };
+}
+
+/** What is in a status file, or in that of `reload-self run`; `undefined` for anything else. */
+export function parseStatus(
+  text: string,
+): Status | { pid: number; startTime?: string | undefined; supervises: number } | undefined {
+  let data: Record<string, unknown>;
+  try {
+    data = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof data !== "object" || data === null || data.version !== 1 || !isPid(data.pid)) return undefined;
+  const { pid, generation, since, signal, reloads, supervises } = data;
+  const startTime = typeof data.startTime === "string" ? data.startTime : undefined;
+  if (isPid(supervises)) return { pid, startTime, supervises };
+  const state = STATES.find((state) => state === data.state);
+  if (state === undefined || !isCount(generation) || !isCount(reloads) || !isCount(since)) return undefined;
+  return {
+    version: 1,
+    pid,
+    startTime,
+    generation,
+    runtime: printable(data.runtime),
+    since,
+    state,
+    signal: typeof signal === "string" ? printable(signal) : undefined,
+    reloads,
+    last: parseOutcome(data.last),
+    from: parseOrigin(data.from),
+  };
 }
 
 /** What it takes to keep a status file. */
@@ -71,8 +121,6 @@ export interface StatusOptions {
 export function statusFile(pid: number): string {
   return `${pid}.json`;
 }
-
-const LINES = 10;
 
 function lastLines(text: string): string[] {
   return text.trimEnd().split("\n").slice(-LINES);

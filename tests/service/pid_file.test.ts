@@ -22,7 +22,7 @@ for (const runtime of runtimes) {
     const program = start(t, runtime, path);
     const first = await program.report("start");
     assert.equal(inFile(path), first.pid);
-    assert.equal(lstatSync(path).mode & 0o777, 0o600);
+    assert.equal(lstatSync(path).mode & 0o777, 0o644);
 
     program.signal(first);
     const second = await program.report("in-charge", { generation: 1 });
