@@ -39,9 +39,12 @@ export interface ProcFiles {
 /** The sockets this process was started with. */
 export function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {
   const named = names?.split(":") ?? [];
-  return Array.from({ length: count }, (_, i) => {
-    const inode = /^socket:\[(\d+)\]$/.exec(proc.link(`/proc/self/fd/${FIRST + i}`) ?? "")?.[1];
-    return { fd: FIRST + i, name: named[i] || "unknown", address: inode === undefined ? undefined : addressOf(inode, proc) };
+  return Array.from({ length: count }, (_, i) => ({ fd: FIRST + i, name: named[i] || "unknown" })).flatMap((socket) => {
+    const link = proc.link(`/proc/self/fd/${socket.fd}`);
+    const inode = /^socket:\[(\d+)\]$/.exec(link ?? "")?.[1];
+    // Something else is there when a predecessor had closed the socket, and this process has it in another way, if at all.
+    if (link !== undefined && inode === undefined) return [];
+    return [{ ...socket, address: inode === undefined ? undefined : addressOf(inode, proc) }];
   });
 }
 
@@ -86,11 +89,11 @@ export function createActivation(
   listen: SocketAdapter["listen"],
   openProc: () => { link(path: string): string; text(path: string): string },
 ): Activation {
+  const count = countActivated(env, pid, isSuccessor);
   let sockets: ActivatedSocket[] | undefined;
   const listeners = new Map<number, Listener>();
 
   function find(): ActivatedSocket[] {
-    const count = countActivated(env, pid, isSuccessor);
     if (count === 0) return [];
     const proc = openProc();
     return activatedSockets(count, env.LISTEN_FDNAMES, {
@@ -109,9 +112,10 @@ export function createActivation(
     },
     // A number that was closed may be somebody else's by now.
     inherit: () =>
-      (sockets ??= find()).map(({ fd }) => {
-        const listener = listeners.get(fd);
-        return listener === undefined || listener.isOpen ? fd : "ignore";
+      Array.from({ length: count }, (_, i) => {
+        const fd = FIRST + i;
+        const isThere = (sockets ??= find()).some((socket) => socket.fd === fd);
+        return isThere && listeners.get(fd)?.isOpen !== false ? fd : "ignore";
       }),
   };
 }

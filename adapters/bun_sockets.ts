@@ -1,10 +1,15 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import type { Libc, Listener, ListenSource, SocketAdapter } from "../core/socket_adapter.ts";
+import process from "node:process";
+import type { HeldSocket, Libc, Listener, ListenSource, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { KERNEL } from "./windows.ts";
 import { CALLS, openFirst, withoutLibc } from "./libc.ts";
 import { addressOf, startListening } from "./node_sockets.ts";
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const CLOEXEC = 0o2000000;
 
 /** What Bun's http.Server hides: the options that it was made with. */
 function secrets(server: object): { tls?: unknown; options?: object } {
@@ -44,6 +49,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   server.emit("listening");
   return {
     handle: front!,
+    hold: () => holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd),
     get isOpen() {
       return front.listening;
     },
@@ -53,6 +59,18 @@ export async function listenInFront(server: BindableServer, source: ListenSource
       front.close();
     },
   };
+}
+
+/** A second descriptor of a socket, which stays when the first one is closed. */
+async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | undefined> {
+  const libc = process.platform === "linux" ? await bunLibc() : "";
+  if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
+  const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // For a number that is free.
+  if (held < 0) return undefined;
+  const release = () => void libc.close(held);
+  if (libc.dup3(fd, held, CLOEXEC) === held) return { source: { fd: held }, release };
+  release();
+  return undefined;
 }
 
 /** What of the global `Bun` is used here. */

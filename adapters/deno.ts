@@ -21,6 +21,7 @@ import { isElected, type SharedVariables } from "./deno_threads.ts";
 import { connectChannel, type DenoProcessNamespace, spawnWithDeno } from "./deno_process.ts";
 import { denoService, type DenoServiceNamespace } from "./deno_service.ts";
 import {
+  closeOnExec,
   denoFiles,
   denoLibc,
   type DenoSocketsNamespace,
@@ -236,9 +237,23 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
 
   const mayCall = () => LIBRARIES.some((path) => isGranted("ffi", { path }));
 
+  let servesPath = false;
   function listen(server: BindableServer, source: ListenSource): Promise<Listener> {
+    servesPath ||= "options" in source && source.options.path !== undefined;
     if ("fd" in source && mayCall()) setNonBlocking(deno, source.fd);
     return listenOnDeno(server, source);
+  }
+
+  function descriptors(): number[] | undefined {
+    return hasAll && hasProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined;
+  }
+
+  /** The sockets that no new process is to have, but those of systemd's. */
+  function ownSockets(): number[] {
+    const passedOn = activation.inherit();
+    return (descriptors() ?? []).filter((fd) =>
+      fd > 2 && !passedOn.includes(fd) && attempt(() => deno.readLinkSync(`/proc/self/fd/${fd}`))?.startsWith("socket:")
+    );
   }
 
   const activation = createActivation(loaded, deno.pid, generation !== undefined, listen, () => ({
@@ -312,6 +327,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
         deno.kill(pid, signal);
       };
       const sockets = activation.inherit();
+      if (mayCall() && servesPath) closeOnExec(deno, ownSockets());
       const folder = command === undefined && !request.sendsSockets && sockets.length === 0 ? service?.ownFolder() : undefined;
       const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
         spawnWithNode(await import("node:child_process"), sockets);
@@ -330,8 +346,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       serve: serveOnDeno(deno),
       files: () => Promise.resolve(denoFiles(deno, checkPath)),
       isServed: (path) => isServedOnDeno(deno, path),
-      descriptors: () =>
-        hasAll && hasProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined,
+      descriptors,
       sendsHandles: deno.build.os !== "windows", // ERR_INVALID_HANDLE_TYPE
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       libc: hasProc && mayListen() ? () => Promise.resolve(denoLibc(deno, mayCall())) : undefined,

@@ -34,6 +34,7 @@ export async function listenOnDeno(server: BindableServer, source: ListenSource)
   const listener = await listenDirectly(server, source);
   return {
     ...listener,
+    inert: undefined,
     get isOpen() {
       return listener.isOpen;
     },
@@ -50,15 +51,34 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
+const F_GETFD = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/** Adds flags to those of a descriptor; fcntl(2). */
+function addFlags(deno: DenoSocketsNamespace, fds: readonly number[], get: number, set: number, added: number): void {
+  const library = openFirst((name) => deno.dlopen(name, { fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" } }));
+  const { fcntl } = (library?.symbols ?? {}) as { fcntl?: (fd: number, command: number, argument: number) => number };
+  for (const fd of fds) {
+    const flags = fcntl?.(fd, get, 0) ?? -1;
+    if (flags >= 0) fcntl?.(fd, set, flags | added);
+  }
+}
+
 /**
  * Lets accept(2) on a socket return when another process was faster. systemd's sockets block, and Deno 2.9 does not change that; and
  * Deno makes the sockets block that it passes to a child process, which are the very same.
  */
 export function setNonBlocking(deno: DenoSocketsNamespace, fd: number): void {
-  const library = openFirst((name) => deno.dlopen(name, { fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" } }));
-  const { fcntl } = (library?.symbols ?? {}) as { fcntl?: (fd: number, command: number, argument: number) => number };
-  const flags = fcntl?.(fd, F_GETFL, 0) ?? -1;
-  if (flags >= 0) fcntl?.(fd, F_SETFL, flags | O_NONBLOCK);
+  addFlags(deno, [fd], F_GETFL, F_SETFL, O_NONBLOCK);
+}
+
+/**
+ * Keeps sockets from the processes that this one starts. Deno 2.9 lets them inherit the unix sockets on which node:net listens: what waits
+ * there when this process is killed would wait for ever.
+ */
+export function closeOnExec(deno: DenoSocketsNamespace, fds: readonly number[]): void {
+  addFlags(deno, fds, F_GETFD, F_SETFD, FD_CLOEXEC);
 }
 
 /** The C library, by way of Deno.dlopen. */

@@ -20,7 +20,7 @@ import { type Environment, parseEnviron } from "./environment.ts";
 import { nodeFiles } from "./node_files.ts";
 import { inheritedChannel, type NodeProcess, spawnWithNode, startSuccessor } from "./node_process.ts";
 import { findShell, isAlive, nodeService } from "./node_service.ts";
-import { isServed, listenDirectly } from "./node_sockets.ts";
+import { heldByHandle, isServed, listenDirectly } from "./node_sockets.ts";
 import { platformSignals } from "./signals.ts";
 import { listenAhead } from "./windows.ts";
 
@@ -126,6 +126,7 @@ export function createNodeAdapter(
       listen: activation.listen,
       files: async () => nodeFiles(await import("node:fs")),
       isServed,
+      held: runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
       sendsHandles: true,
       serve,

@@ -14,14 +14,22 @@ export type ReloadEvent =
   | { type: "successor-start"; pid: number; generation: number }
   /** The new process says that it is ready. */
   | { type: "successor-ready"; pid: number; generation: number }
-  /** The new process is in charge. The token is cancelled next. */
+  /** The new process is in charge. This one can still take charge again, for the settle time. */
+  | { type: "successor-in-charge"; pid: number; generation: number; milliseconds: number }
+  /** The reload is over: the token is cancelled next. `milliseconds` is how long it took until the new process was in charge. */
   | { type: "reload-end"; pid: number; generation: number; milliseconds: number }
-  /** The reload failed and is undone. This process goes on. */
-  | { type: "reload-fail"; error: ReloadError; milliseconds: number }
+  /** The new process ended without having been asked to, when this one could not take charge again any more. */
+  | { type: "successor-exit"; pid: number; exitCode: number | null; exitSignal: string | null }
+  /** The reload failed and is undone. This process goes on; where the new one was in charge, this one is so again. */
+  | { type: "reload-fail"; error: ReloadError; milliseconds: number; wasInCharge: boolean }
   /** A participant could not undo what it did; the other participants and this process go on. */
   | { type: "rollback-fail"; participant: string; error: unknown }
   /** A reload signal reached this process after it had handed over, and was passed on. */
   | { type: "reload-pass-on"; pid: number }
+  /** A shutdown signal reached this process after it had handed over, and was passed on; this one shuts down as well. */
+  | { type: "shutdown-pass-on"; pid: number }
+  /** A shutdown signal could not be passed on: the successor is gone. */
+  | { type: "shutdown-ignore"; message: string }
   /** A reload signal could not be served: this process is shutting down, or its successor is gone. */
   | { type: "reload-ignore"; message: string }
   /** This process, a successor, is in charge: its predecessor handed over, or is gone. */

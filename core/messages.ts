@@ -11,7 +11,8 @@ export type FromSuccessor =
   | { type: "data"; name: string; data: unknown }
   | { type: "ready" }
   | { type: "failed"; message: string }
-  | { type: "in-charge" };
+  | { type: "in-charge" }
+  | { type: "stopping" }; // It is in charge, and was asked to shut down.
 
 /**
  * What an old process says to the new one. `over` ends the reload: the old process knows that the new one is in charge. Until then
@@ -22,7 +23,8 @@ export type FromPredecessor =
   | { type: "offered" } // All that the participants offer has been sent.
   | { type: "commit" }
   | { type: "over"; reload: boolean }
-  | { type: "reload" };
+  | { type: "reload" }
+  | { type: "shutdown"; signal: string };
 
 /** Marks our messages, so that nothing else that is sent over the channel is taken for one. */
 const MARK = "@js0/reload-self";
@@ -55,6 +57,7 @@ export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
     case "alive":
     case "ready":
     case "in-charge":
+    case "stopping":
       return { type: record.type };
     case "failed":
       return typeof record.message === "string" ? { type: "failed", message: record.message } : undefined;
@@ -75,6 +78,8 @@ export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined 
       return { type: record.type };
     case "over":
       return { type: "over", reload: record.reload === true };
+    case "shutdown":
+      return typeof record.signal === "string" ? { type: "shutdown", signal: record.signal } : undefined;
     default:
       return undefined;
   }

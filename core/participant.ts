@@ -9,8 +9,8 @@ export interface ReloadContext {
   /** The new process; `undefined` while nothing has been started. Until it has said hello, it may be what was started in its place. */
   readonly pid: number | undefined;
   /**
-   * Lets PID 1 become the parent of the new process in a moment, while this one lives. Only where it was started `disowned`, and from
-   * the commit on: how the new process ends is not known any more.
+   * Lets PID 1 become the parent of the new process in a moment, while this one lives. Only where it was started `disowned`, and when this
+   * process retires: how the new process ends is not known any more.
    *
    * @returns Whether that is possible.
    */
@@ -55,17 +55,19 @@ export interface Participant {
   offer?(link: Link, context: ReloadContext): void | Promise<void>;
   /** The new process is ready: wait for whoever else has to be. Nobody commits before all have taken this step. */
   agree?(context: ReloadContext): void | Promise<void>;
-  /** The new process is ready and about to be in charge. Must be undoable by `rollback` until the token is cancelled. */
+  /** The new process is ready and about to be in charge. Must be undoable by `rollback` until this one retires. */
   commit?(context: ReloadContext): void | Promise<void>;
-  /** The reload failed: make undone what the other steps did. */
+  /** Does this process listen anywhere? Then a new process is on probation, if the application does not say otherwise. */
+  isListening?(): boolean;
+  /** The reload failed: make undone what the other steps did, `handedOver` included. */
   rollback?(reason: Error): void | Promise<void>;
   /** What this participant can tell about why a reload failed in this way: a clause for its message. */
   explain?(code: ReloadErrorCode): string | undefined;
-  /** In the old process: the new one is in charge. All participants take this step before the first one retires. */
+  /** In the old process: the new one is in charge, and on probation. */
   handedOver?(context: ReloadContext): void | Promise<void>;
   /**
-   * In the old process, when the new one is in charge and before the token is cancelled: let go of what may not be there when the
+   * In the old process, when the probation is over and before the token is cancelled: nothing can be undone any more. Let go of what may not be there when the
    * new one starts a reload of its own. `signal` fires when this process is told to shut down meanwhile.
    */
-  retire?(signal: AbortSignal): void | Promise<void>;
+  retire?(signal: AbortSignal, context: ReloadContext): void | Promise<void>;
 }

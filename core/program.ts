@@ -10,9 +10,10 @@ import { pause } from "./pause.ts";
 import { createReporter } from "./report.ts";
 import { beginSuccession, type Succession } from "./succession.ts";
 import type { CancellationToken, Token } from "./token.ts";
-import { beginTransaction, type Successor, type Transaction } from "./transaction.ts";
+import { beginTransaction, leave, type Successor, type Transaction } from "./transaction.ts";
 
 const DEFAULT_READY_TIMEOUT = 60_000;
+const DEFAULT_SETTLE = 1_000;
 
 /** What a part of the library is told of the program that it belongs to. */
 export interface ProgramContext {
@@ -60,7 +61,7 @@ export function createProgram(
   extend: (program: ProgramContext) => readonly Extension[] = () => [],
   onDispose: () => void = () => {},
 ): Token {
-  const emit = createReporter(adapter.pid, options);
+  const emit = createReporter(adapter.pid, () => base.isCancelled, options);
   const { token: base, cancel } = createCancellation(
     adapter,
     ({ name, error }) => emit({ type: "task-fail", name, error }),
@@ -91,6 +92,7 @@ export function createProgram(
       const error = new ReloadError("cancelled", "this process is shutting down");
       transaction?.abort(error);
       if (!inCharge) succession?.failed("it is shutting down");
+      else if (!settled) succession?.stopping();
       later?.outcome.reject(error);
       later = undefined;
     }
@@ -140,6 +142,7 @@ export function createProgram(
         serveLater();
       },
       reload: () => onReloadAsked({ by: "predecessor" }),
+      shutdown: onShutdownAsked,
     });
   }
 
@@ -165,7 +168,7 @@ export function createProgram(
         [signal, () => {
           if (asked) adapter.exit(128 + (adapter.signals[signal] ?? 0));
           asked = true;
-          cancel({ kind: "shutdown", signal });
+          onShutdownAsked(signal);
         }] as const
       ),
     ];
@@ -222,6 +225,23 @@ export function createProgram(
     }
   }
 
+  /** A supervisor that stops the process it knows means all of the program. */
+  function onShutdownAsked(signal: string): void {
+    const heir = successor ?? transaction?.inCharge;
+    if (heir !== undefined) passShutdownOn(heir, signal);
+    cancel({ kind: "shutdown", signal });
+  }
+
+  async function passShutdownOn({ pid, channel }: Successor, signal: string): Promise<void> {
+    try {
+      await channel.send(pack({ type: "shutdown", signal }));
+      emit({ type: "shutdown-pass-on", pid });
+    } catch {
+      const message = `asked to shut down (${signal}), but it handed over to pid ${pid}, which is gone too`;
+      emit({ type: "shutdown-ignore", message: `${message}: ask the process in charge` });
+    }
+  }
+
   async function passOn({ pid, channel }: Successor): Promise<void> {
     try {
       await channel.send(pack({ type: "reload" }));
@@ -263,22 +283,24 @@ export function createProgram(
         supervisor: extensions.find(({ supervisor }) => supervisor !== undefined)?.supervisor,
       },
       readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT,
+      probation: () => options.settle ?? (participants.some((participant) => participant.isListening?.()) ? DEFAULT_SETTLE : 0),
       emit,
     });
+    const current = transaction;
     emit({ type: "reload-begin", cause, generation: next });
     try {
       successor = await transaction.outcome;
     } catch (error) {
       transaction = undefined;
-      emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun });
+      const wasInCharge = current.inCharge !== undefined;
+      emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun, wasInCharge });
       serveLater();
       throw error;
     }
     transaction = undefined;
-    const { pid, channel, context } = successor;
-    emit({ type: "reload-end", pid, generation: next, milliseconds: adapter.now() - begun });
-    await leave((participant) => participant.handedOver?.(context));
-    await leave((participant) => participant.retire?.(base.signal));
+    const { pid, channel, context, milliseconds } = successor;
+    await leave(participants, (participant) => participant.retire?.(base.signal, context), emit);
+    emit({ type: "reload-end", pid, generation: next, milliseconds });
     // Whatever was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for.
     // It is told before the token is cancelled, because the application may end this process at once.
     const waiting = later;
@@ -287,17 +309,6 @@ export function createProgram(
     waiting?.outcome.resolve(pid);
     cancel({ kind: "reload", pid, generation: next });
     return pid;
-  }
-
-  /** Lets every participant take a step when the new process is in charge: nothing can be undone any more, nor fail. */
-  async function leave(step: (participant: Participant) => void | Promise<void>): Promise<void> {
-    for (const participant of participants) {
-      try {
-        await step(participant);
-      } catch (error) {
-        emit({ type: "warning", message: `${participant.name} could not retire: ${describeError(error)}` });
-      }
-    }
   }
 
   function serveLater(): void {

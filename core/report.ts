@@ -19,6 +19,7 @@ const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
 /** Tells the application and its log what happens. Neither can do harm by throwing. */
 export function createReporter(
   pid: number,
+  isCancelled: () => boolean,
   { logger = STDERR, onEvent }: { logger?: Logger; onEvent?: (event: ReloadEvent) => void },
 ): (event: ReloadEvent) => void {
   function log(level: keyof Logger, line: string): void {
@@ -30,7 +31,7 @@ export function createReporter(
   }
 
   return (event) => {
-    const entry = describe(pid, event);
+    const entry = describe(pid, isCancelled(), event);
     if (entry !== undefined) log(...entry);
     try {
       onEvent?.(event);
@@ -40,7 +41,7 @@ export function createReporter(
   };
 }
 
-function describe(pid: number, event: ReloadEvent): [keyof Logger, string] | undefined {
+function describe(pid: number, isCancelled: boolean, event: ReloadEvent): [keyof Logger, string] | undefined {
   switch (event.type) {
     case "reload-begin":
       return ["info", `reload begins (${asker(event.cause)})`];
@@ -50,11 +51,20 @@ function describe(pid: number, event: ReloadEvent): [keyof Logger, string] | und
       return ["info", `reload done in ${Math.round(event.milliseconds)} ms: pid ${event.pid} is in charge`];
     case "reload-fail": {
       const advice = ADVICE[event.error.code];
+      const after = isCancelled ? "shuts down" : event.wasInCharge ? "is in charge again" : "goes on unchanged";
       return [
-        "error",
-        `reload failed: ${event.error.message}. Process ${pid} goes on unchanged.${advice === undefined ? "" : ` ${advice}`}`,
+        isCancelled && event.error.code === "cancelled" ? "info" : "error",
+        `reload failed: ${event.error.message}. Process ${pid} ${after}.${advice === undefined ? "" : ` ${advice}`}`,
       ];
     }
+    case "successor-exit": {
+      const how = event.exitSignal === null ? `exited with code ${event.exitCode}` : `was ended by ${event.exitSignal}`;
+      return ["error", `process ${event.pid}, which had taken over, ${how}: nothing is in charge. Start the program again`];
+    }
+    case "shutdown-pass-on":
+      return ["info", `the shutdown is passed on to pid ${event.pid}`];
+    case "shutdown-ignore":
+      return ["warn", event.message];
     case "rollback-fail":
       return ["error", `${event.participant} could not undo its part of a failed reload: ${describeError(event.error)}`];
     case "reload-pass-on":

@@ -19,10 +19,22 @@ export type ListenSource =
   /** A socket that this process was started with. */
   | { fd: number };
 
+/** A listening socket from which nobody accepts: connections wait in it. */
+export interface HeldSocket {
+  /** What to listen on. */
+  readonly source: ListenSource;
+  /** Closes it, where nobody has listened on it. */
+  release(): void;
+}
+
 /** A server that listens. */
 export interface Listener {
   /** What the channel can send, so that another process listens on the same socket. */
   readonly handle: unknown;
+  /** The socket as another process can have it without accepting from it: what `handle` of a {@linkcode ListenSource} may be as well. */
+  readonly inert?: unknown;
+  /** Keeps the socket when the listener is closed, so that it can be listened on once more. Where there is no `inert` one. */
+  hold?(): Promise<HeldSocket | undefined>;
   /** Does it still listen? The application may close its server at any time. */
   readonly isOpen: boolean;
   /** Where it listens; `undefined` for a path. */
@@ -109,6 +121,11 @@ export interface SocketAdapter {
   readonly serve?:
     | ((handler: FetchHandler, where: { port: number; host: string } | { path: string }) => Promise<NativeServer>)
     | undefined;
+  /**
+   * Makes a socket that came over the channel, and that nobody listens on, one that is held. Only where there are `inert` sockets: Deno
+   * 2.9 closes what it sends, and Bun sends servers only.
+   */
+  readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
   /** Can the channel send a listening socket? Otherwise the new process listens anew when the old one has let go. */
   readonly sendsHandles: boolean;
   /** Does a session of node:http2 that is closed end before its last answer is sent? */

@@ -11,6 +11,8 @@ export interface SuccessionHandlers {
   over(): void;
   /** The predecessor passes a reload on that was asked of it. */
   reload(): void;
+  /** The predecessor passes a shutdown on that was asked of it. */
+  shutdown(signal: string): void;
 }
 
 /** The new process's side of a reload. */
@@ -19,6 +21,8 @@ export interface Succession {
   ready(): void;
   /** Says that this process will never be ready. The old one ends it. */
   failed(message: string): void;
+  /** Says that this process, which is in charge, was asked to shut down: the old one must not take its end for a failure. */
+  stopping(): void;
   /** Resolves when every participant can stand in for what the old process has offered. */
   readonly inherited: Promise<unknown>;
 }
@@ -67,6 +71,7 @@ export function beginSuccession(
     if (message?.type === "data") inboxes.get(message.name)?.put(message.data, handle);
     if (message?.type === "offered") offered.resolve();
     if (message?.type === "reload") handlers.reload();
+    if (message?.type === "shutdown") handlers.shutdown(message.signal);
     if (message?.type === "commit") {
       tell({ type: "in-charge" });
       takeOver("handed over");
@@ -84,6 +89,7 @@ export function beginSuccession(
   return {
     ready: () => tell({ type: "ready" }),
     failed: (message) => tell({ type: "failed", message }),
+    stopping: () => tell({ type: "stopping" }),
     inherited: Promise.all([offered.promise, ...inherited]),
   };
 }

@@ -13,6 +13,8 @@ export interface TransactionOptions {
   request: Omit<StartRequest, "signal" | "sendsSockets">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
+  /** Milliseconds for which a new process that is in charge may still fail. Asked for when it is. */
+  probation(): number;
   emit(event: ReloadEvent): void;
 }
 
@@ -21,15 +23,22 @@ export interface Successor {
   readonly pid: number;
   readonly generation: number;
   readonly channel: Channel;
+  /** How long it took until it was in charge. */
+  readonly milliseconds: number;
   /** What the participants are told. */
   readonly context: ReloadContext;
 }
 
 /** One reload, under way. */
 export interface Transaction {
-  /** Resolves when the successor is in charge; rejects with a ReloadError when everything is rolled back. */
+  /**
+   * Resolves when the successor has been in charge for the time of its probation; rejects with a ReloadError when everything is rolled
+   * back.
+   */
   readonly outcome: Promise<Successor>;
-  /** Gives the reload up, unless it is over. */
+  /** The successor, while it is on probation. */
+  readonly inCharge: Successor | undefined;
+  /** This process shuts down: gives the reload up, or, where the successor is in charge, its probation. */
   abort(error: ReloadError): void;
 }
 
@@ -43,7 +52,8 @@ const NOTICE_TIMEOUT = 1_000;
 
 /**
  * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, and
- * wait until it says that it is in charge. Only then is it safe to leave: a new process that dies before has taken nothing.
+ * wait until it says that it is in charge. Then it is on probation: many a new version fails at its first request. Only after that is
+ * it safe to leave: when a new process dies before, this one takes charge again.
  */
 export function beginTransaction(options: TransactionOptions): Transaction {
   const { adapter, participants, request, readyTimeout, emit } = options;
@@ -56,6 +66,11 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   let childPid: number | undefined;
   let committed = false;
   let over = false;
+  const begun = adapter.now();
+  let inCharge: Successor | undefined;
+  /** Was the new process asked to end? Then its end is no failure. */
+  let isStopping = false;
+  const probationOver = Promise.withResolvers<void>();
   const context: ReloadContext = {
     signal: failed.signal,
     generation,
@@ -70,7 +85,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     over = true;
     // At once: the application may end this process before anything that is awaited here goes on.
     child?.kill();
-    for (const participant of participants) {
+    for (const participant of inCharge === undefined ? participants : []) {
       const more = participant.explain?.(error.code);
       if (more !== undefined) error.message += `; ${more}`;
     }
@@ -84,7 +99,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     return new ReloadError(code, `${who} ${what}`, { ...details, pid });
   }
 
-  /** Waits for a step, but no longer than the reload has not failed. */
+  /** Waits for a step; rejects as soon as the reload fails. */
   function step<T>(work: Promise<T>): Promise<T> {
     return Promise.race([work, failure.promise]);
   }
@@ -130,9 +145,11 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       await everyone("agree", (participant) => participant.agree?.(context));
       await everyone("commit", (participant) => participant.commit?.(context));
       await step(dialogue.commit());
+      stopTimer();
+      await serveProbation({ pid, generation, channel, context, milliseconds: adapter.now() - begun });
       child.release();
       over = true;
-      return { pid, generation, channel, context };
+      return inCharge as unknown as Successor;
     } catch (cause) {
       fail(cause instanceof ReloadError ? cause : error("start", `could not be started: ${describeError(cause)}`, { cause }));
       // What failed first is the reason; what a step threw when it was told to stop is not.
@@ -144,20 +161,36 @@ export function beginTransaction(options: TransactionOptions): Transaction {
     }
   }
 
+  /** Rejects when the new process fails while this one can still take charge again. */
+  async function serveProbation(successor: Successor): Promise<void> {
+    const { pid, milliseconds } = successor;
+    inCharge = successor;
+    emit({ type: "successor-in-charge", pid, generation, milliseconds });
+    await leave(participants, (participant) => participant.handedOver?.(context), emit);
+    const probation = options.probation();
+    if (probation === 0) return;
+    const stop = adapter.timer(probation, probationOver.resolve);
+    try {
+      await step(probationOver.promise);
+    } finally {
+      stop();
+    }
+  }
+
   /** Follows what the new process says, and whether it lives. */
   function follow({ channel, exited }: StartedProcess) {
     const hello = Promise.withResolvers<number>();
     const ready = Promise.withResolvers<void>();
-    const inCharge = Promise.withResolvers<void>();
-    const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<[data: unknown]>()]));
+    const took = Promise.withResolvers<void>();
+    const inboxes = new Map(participants.map(({ name }) => [name, createMailbox<[data: unknown, handle?: unknown]>()]));
     let expected: "hello" | "ready" | "in-charge" | "nothing" = "hello";
 
-    function hear(message: FromSuccessor | undefined): void {
+    function hear(message: FromSuccessor | undefined, handle: unknown): void {
       if (message?.type === "alive") return;
       if (message?.type === "failed") {
         fail(error("refused", `cannot become ready: ${message.message}`));
       } else if (message?.type === "data" && expected !== "hello" && inboxes.has(message.name)) {
-        inboxes.get(message.name)?.put(message.data);
+        inboxes.get(message.name)?.put(message.data, handle);
       } else if (message?.type === "hello" && expected === "hello") {
         expected = "ready";
         hello.resolve(message.pid);
@@ -166,7 +199,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
         ready.resolve();
       } else if (message?.type === "in-charge" && expected === "in-charge") {
         expected = "nothing";
-        inCharge.resolve();
+        took.resolve();
       } else if (!committed) {
         fail(error("protocol", "said something that is not understood"));
       }
@@ -180,8 +213,12 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       });
     }
 
-    channel.onMessage((raw) => {
-      if (!over) hear(parseFromSuccessor(raw));
+    channel.onMessage((raw, handle) => {
+      const message = parseFromSuccessor(raw);
+      if (message?.type === "stopping" && inCharge !== undefined) {
+        isStopping = true;
+        probationOver.resolve();
+      } else if (!over) hear(message, handle);
     });
     channel.onClose(() => {
       if (over) return;
@@ -189,8 +226,14 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       failed.signal.addEventListener("abort", stop);
     });
     exited.then(({ code, signal }) => {
+      if (inCharge !== undefined && isStopping) return;
+      if (over && !failed.signal.aborted && (code ?? signal ?? 0) !== 0) {
+        return emit({ type: "successor-exit", pid: context.pid as number, exitCode: code, exitSignal: signal });
+      }
       const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
-      fail(error("exit", `${how} before it was in charge`, { exitCode: code, exitSignal: signal }));
+      const since = inCharge === undefined ? undefined : Math.round(adapter.now() - begun - inCharge.milliseconds);
+      const when = since === undefined ? "before it was in charge" : `${since} ms after it was in charge`;
+      fail(error("exit", `${how} ${when}`, { exitCode: code, exitSignal: signal }));
     });
 
     return {
@@ -201,7 +244,7 @@ export function beginTransaction(options: TransactionOptions): Transaction {
         expected = "in-charge";
         committed = true;
         await tell({ type: "commit" });
-        await inCharge.promise;
+        await took.promise;
       },
       link: ({ name }: Participant): Link => ({
         send: (data, handle) => tell({ type: "data", name, data }, handle),
@@ -233,5 +276,26 @@ export function beginTransaction(options: TransactionOptions): Transaction {
 
   failure.promise.catch(() => {}); // Nobody may be waiting for a step when it fails.
   // In a turn of its own, so that whoever began the reload can abort it from its first step on.
-  return { outcome: Promise.resolve().then(run), abort: fail };
+  return {
+    outcome: Promise.resolve().then(run),
+    get inCharge() {
+      return inCharge;
+    },
+    abort: (error) => inCharge === undefined ? fail(error) : probationOver.resolve(),
+  };
+}
+
+/** Lets every participant take a step that cannot fail: the new process is in charge. */
+export async function leave(
+  participants: readonly Participant[],
+  step: (participant: Participant) => void | Promise<void>,
+  emit: (event: ReloadEvent) => void,
+): Promise<void> {
+  for (const participant of participants) {
+    try {
+      await step(participant);
+    } catch (error) {
+      emit({ type: "warning", message: `${participant.name} could not retire: ${describeError(error)}` });
+    }
+  }
 }

@@ -122,6 +122,9 @@ export function statusFile(pid: number): string {
   return `${pid}.json`;
 }
 
+/** Milliseconds between two looks whether a process has ended. */
+const DYING = 100;
+
 function lastLines(text: string): string[] {
   return text.trimEnd().split("\n").slice(-LINES);
 }
@@ -148,7 +151,10 @@ export function createStatus(options: StatusOptions): Participant | undefined {
     reloads: 0,
   };
   let begun = 0;
+  /** How long it took until the new process was in charge. */
+  let inCharge = 0;
   let toSuccessor: Link | undefined;
+  let predecessor: number | undefined;
   let output: ErrorOutput | undefined;
 
   function update(changes: Partial<Status>): void {
@@ -160,8 +166,14 @@ export function createStatus(options: StatusOptions): Participant | undefined {
     }
   }
 
-  function ended(outcome: Omit<ReloadOutcome, "number" | "milliseconds">): ReloadOutcome {
-    return { number: status.reloads, milliseconds: Math.round(clock.now() - begun), ...outcome };
+  /** Removes what a process that was killed could not remove. */
+  function removeOf(other: number | undefined): void {
+    if (other === undefined || adapter.isAlive(other)) return;
+    try {
+      for (const name of [statusFile(other), `${statusFile(other)}.${other}.new`]) files.remove(`${folder}/${name}`);
+    } catch {
+      // It names a process that is gone: a reader sees that.
+    }
   }
 
   update({});
@@ -182,11 +194,23 @@ export function createStatus(options: StatusOptions): Participant | undefined {
       link.onData((data) => {
         const from = parseOrigin(data);
         if (from !== undefined) update({ from });
+        const { predecessor: named } = data as { predecessor?: unknown };
+        if (isPid(named)) predecessor = named;
       });
     },
-    succeed: () => update({ state: "serving" }),
+    succeed(how) {
+      update({ state: "serving" });
+      if (how === "handed over") return;
+      // Its channel closes a moment before the kernel has ended it.
+      const stop = adapter.every(DYING, () => {
+        if (predecessor !== undefined && adapter.isAlive(predecessor)) return;
+        removeOf(predecessor);
+        stop();
+      });
+    },
     offer(link) {
       toSuccessor = link;
+      link.send({ predecessor: pid }).catch(() => {});
     },
     prepare() {
       begun = clock.now();
@@ -194,19 +218,28 @@ export function createStatus(options: StatusOptions): Participant | undefined {
       status.reloads++;
     },
     started: () => update({ state: "reloading" }),
-    handedOver(context) {
-      const last = ended({ pid: context.pid as number });
-      update({ state: "retired", last });
+    handedOver() {
+      inCharge = Math.round(clock.now() - begun);
       // Not waited for: the new process may be gone already.
-      toSuccessor?.send({ pid, number: last.number, milliseconds: last.milliseconds });
+      toSuccessor?.send({ pid, number: status.reloads, milliseconds: inCharge }).catch(() => {});
+    },
+    retire(_, context) {
+      update({ state: "retired", last: { number: status.reloads, milliseconds: inCharge, pid: context.pid } });
     },
     rollback(reason) {
       const { pid: failed } = reason as { pid?: number };
       const text = output?.read() ?? "";
       update({
         state: token.isCancelled ? "shutting down" : "serving",
-        last: ended({ error: describeError(reason), failed, ...(text.trim() !== "" && { output: lastLines(text) }) }),
+        last: {
+          number: status.reloads,
+          milliseconds: Math.round(clock.now() - begun),
+          error: describeError(reason),
+          failed,
+          ...(text.trim() !== "" && { output: lastLines(text) }),
+        },
       });
+      removeOf(failed);
     },
   };
 }

@@ -129,24 +129,21 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
       // Not waited for: what is told later waits for it. Type=notify-reload has to hear of it also when nothing can be started.
       notify("RELOADING=1", ...now(), `STATUS=Reloading: starting generation ${generation}`);
     },
-    async commit(context) {
+    // Not before: systemd would take the end of a main process on probation for the end of the service.
+    async retire(_, context) {
       successor = context.pid as number;
-      if (isSupervised) return;
       // systemd takes for the main process only what is its child, and stops nothing else gracefully.
-      if (await context.disown()) {
+      if (!isSupervised && await context.disown()) {
         adopted = Promise.withResolvers();
         await toSuccessor?.send({ disowned: true });
         await adopted.promise;
-      } else {
+      } else if (!isSupervised) {
         warn(
           `process ${context.pid} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
             "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
         );
       }
-      await notify(...main(successor));
-    },
-    async handedOver() {
-      await notify(...serving(successor));
+      await notify(...main(successor), ...serving(successor));
     },
     async rollback(reason) {
       // systemctl reload waits for READY=1, also when the reload failed.

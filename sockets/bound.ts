@@ -1,7 +1,7 @@
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
-import type { Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import type { HeldSocket, Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { notListening } from "./missing.ts";
 import { pause } from "../core/pause.ts";
@@ -33,8 +33,13 @@ interface Entry {
   readonly options: Readonly<Record<string, unknown>>;
   /** Listens, from the moment that this process is in charge. */
   listener: Listener | undefined;
-  /** The socket to listen on then, while it waits; without one it is sent. */
+  /** The descriptor of the socket that this process was started with, where it is one of those. */
   fd: number | undefined;
+  /**
+   * The socket, when nobody accepts from it here: in the new process until it is in charge, and in the old one as long as it may have to
+   * take charge again. While somebody has it, the kernel refuses no connection.
+   */
+  held: HeldSocket | undefined;
   address: SocketAddress | undefined;
 }
 
@@ -75,10 +80,12 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   if (!hasPredecessor) known.resolve();
   /** In the old process: what the new one has asked for. */
   let claimed = new Set<string>();
-  /** What it was given by letting go of it. */
-  const letGo = new Set<string>();
+  /** What it holds already. */
+  let kept = new Set<string>();
+  /** Where we have stopped listening, so that it can be the only one. */
+  const stopped = new Set<string>();
   let hasRead = Promise.withResolvers<void>();
-  let answer = Promise.withResolvers<void>();
+  let answer = Promise.withResolvers<unknown>();
   let toSuccessor: Link | undefined;
 
   /** A server that waits does not listen yet, and only one that listens keeps its process alive. */
@@ -107,20 +114,57 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     }
   }
 
-  /** Says something to the new process, and waits until it has done it. */
-  async function ask(data: object, handle?: unknown): Promise<void> {
+  /** Says something to the new process, and waits until it has done it. Resolves with the socket that came back. */
+  async function ask(data: object, handle?: unknown): Promise<unknown> {
     answer = Promise.withResolvers();
     answer.promise.catch(() => {});
     await toSuccessor?.send(data, handle);
-    await answer.promise;
+    return await answer.promise;
+  }
+
+  /** What to listen on when this process is in charge, where the predecessor cannot send it any more. */
+  const sourceOf = (entry: Entry): ListenSource =>
+    entry.held?.source ?? (entry.fd !== undefined ? { fd: entry.fd } : anew(entry));
+
+  /** Stops listening, but holds the socket. */
+  async function stop(key: string, entry: Entry): Promise<void> {
+    const { listener } = entry;
+    if (listener?.isOpen !== true) return;
+    entry.held ??= await listener.hold?.();
+    // One of systemd's cannot be had again: this process stays there as long as it may be needed.
+    if (entry.fd !== undefined && entry.held === undefined) return;
+    await listener.letGo?.();
+    listener.close();
+    stopped.add(key);
+  }
+
+  /** Listens again where we had stopped. */
+  async function resume(key: string): Promise<void> {
+    const entry = entries.get(key) as Entry;
+    await openWhenFree(entry, sourceOf(entry));
+    if (entry.held !== undefined) entry.fd = undefined; // What has that number now is not what a new process may inherit.
+    entry.held = undefined;
+  }
+
+  function releaseAll(): void {
+    for (const entry of entries.values()) {
+      entry.held?.release();
+      entry.held = undefined;
+    }
   }
 
   /** Lets a server that waits know its address already: programs tell it in their first line. */
   function wait(key: string, entry: Entry): void {
     entries.set(key, entry);
     entry.server.address = () => entry.address ?? null;
-    toPredecessor?.send({ claim: key }).catch(() => {});
+    toPredecessor?.send({ claim: key, holds: adapter.held !== undefined }).catch(() => {});
     if ([...offer.keys()].every((key) => entries.has(key))) clock.timer(0, complete.resolve);
+  }
+
+  /** Gives the new process a socket before it may accept from it: should this one be killed, it has not to be opened anew. */
+  function lend(link: Link, key: string): void {
+    const { listener, fd } = entries.get(key) as Entry;
+    if (fd === undefined && listener?.inert !== undefined) link.send({ key, hold: true }, listener.inert).catch(() => {});
   }
 
   /** The socket that systemd made for a request, if there is one left. */
@@ -142,26 +186,42 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   const participant: Participant = {
     name: "the bound servers",
     sendsSockets: () => [...entries.values()].some(({ fd, listener }) => fd === undefined && listener?.isOpen !== false),
+    isListening: () => [...entries.values()].some(({ listener }) => listener?.isOpen),
     async handedOver() {
       // In a turn of its own, in which everything that has been accepted has also been heard of.
       await pause(clock, 0);
-      await Promise.all([...entries.values()].map(({ listener }) => listener?.letGo?.()));
+      await Promise.all([...entries].map(([key, entry]) => stop(key, entry)));
+    },
+    retire() {
+      releaseAll();
+      stopped.clear();
       close();
     },
     inherit(link, offered) {
       toPredecessor = link;
       link.onData(async (data, handle) => {
-        const { sockets, key, isFree } = data as { sockets?: unknown; key?: unknown; isFree?: unknown };
+        const { sockets, key, isFree, hold } = data as { sockets?: unknown; key?: unknown; isFree?: unknown; hold?: unknown };
         if (Array.isArray(sockets)) {
           offer = new Map(sockets.map(({ key, address }) => [String(key), parseAddress(address)]));
           known.resolve();
         }
         const entry = entries.get(String(key));
         if (entry === undefined || entry.listener !== undefined) return;
+        if (hold === true) {
+          entry.held = adapter.held?.(handle);
+          if (entry.held !== undefined) link.send({ holds: key }).catch(() => {});
+          return;
+        }
         try {
           if (isFree === true) await openWhenFree(entry, anew(entry));
-          else await open(entry, entry.fd !== undefined ? { fd: entry.fd } : { handle });
-          await link.send({ done: true });
+          else if (handle === undefined) await open(entry, sourceOf(entry));
+          else {
+            // A server that comes over the channel accepts at once: it is the one to listen with.
+            entry.held?.release();
+            await open(entry, { handle });
+          }
+          entry.held = undefined;
+          await link.send({ done: true }, adapter.held && (entry.listener as Listener | undefined)?.inert);
         } catch (error) {
           await link.send({ done: true, error: `${key}: ${describeError(error)}` }).catch(() => {});
         }
@@ -182,9 +242,8 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       // Its sockets are gone with it, but for those that we were started with.
       for (const entry of entries.values()) {
         if (entry.listener !== undefined) continue;
-        openWhenFree(entry, entry.fd !== undefined ? { fd: entry.fd } : anew(entry)).catch((error) =>
-          entry.server.emit("error", error)
-        );
+        openWhenFree(entry, sourceOf(entry)).catch((error) => entry.server.emit("error", error));
+        entry.held = undefined;
       }
     },
     explain(code) {
@@ -194,37 +253,49 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     async offer(link) {
       toSuccessor = link;
       claimed = new Set();
+      kept = new Set();
+      stopped.clear();
       hasRead = Promise.withResolvers();
       const sockets = [...entries].filter(([, { listener }]) => listener?.isOpen).map(([key, { address }]) => ({
         key,
         address,
       }));
       const keys = new Set(sockets.map(({ key }) => key));
-      link.onData((data) => {
-        const { claim, done, error, read } = data as { claim?: unknown; done?: unknown; error?: unknown; read?: unknown };
+      link.onData((data, handle) => {
+        const { claim, holds, done, error, read } = data as Record<string, unknown>;
         if (read === true) hasRead.resolve();
-        if (typeof claim === "string" && keys.has(claim)) claimed.add(claim);
-        if (done === true && error === undefined) answer.resolve();
+        if (typeof claim === "string" && keys.has(claim)) {
+          claimed.add(claim);
+          if (holds === true) lend(link, claim);
+        }
+        if (typeof holds === "string" && claimed.has(holds)) kept.add(holds);
+        if (done === true && error === undefined) answer.resolve(handle);
         else if (done === true) answer.reject(new Error(`the new process cannot listen on ${error}`));
       });
       if (sockets.length > 0) await link.send({ sockets });
     },
     async rollback() {
-      for (const key of letGo) {
-        const entry = entries.get(key) as Entry;
-        await openWhenFree(entry, anew(entry));
-      }
-      letGo.clear();
+      const keys = [...stopped];
+      stopped.clear();
+      const results = await Promise.allSettled(keys.map(resume));
+      releaseAll();
+      const errors = results.flatMap((result, i) =>
+        result.status === "rejected" ? [`${keys[i]}: ${describeError(result.reason)}`] : []
+      );
+      if (errors.length > 0) throw new Error(`no longer listening on ${errors.join(", ")}; start the program again`);
     },
     async commit({ signal }) {
       // Deno 2.9 loses a socket that comes in one piece with another message: only a process that has read all is sent one.
       if (claimed.size > 0) await hasRead.promise;
       for (const key of claimed) {
         signal.throwIfAborted();
-        const { listener, fd } = entries.get(key) as Entry;
-        if (adapter.sendsHandles || fd !== undefined) await ask({ key }, fd === undefined ? listener?.handle : undefined);
-        else {
-          letGo.add(key);
+        const entry = entries.get(key) as Entry;
+        const { listener, fd } = entry;
+        if (adapter.sendsHandles || fd !== undefined) {
+          const back = await ask({ key }, fd === undefined && !kept.has(key) ? listener?.handle : undefined);
+          entry.held = adapter.held?.(back);
+        } else {
+          stopped.add(key);
           listener?.close();
           await ask({ key, isFree: true });
         }
@@ -244,7 +315,7 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
       }
       const { options } = request;
       const fd = activatedFor(request);
-      const entry: Entry = { server, options, fd, listener: undefined, address: undefined };
+      const entry: Entry = { server, options, fd, held: undefined, listener: undefined, address: undefined };
       if (offer.has(key)) {
         entry.address = offer.get(key);
         return wait(key, entry);

@@ -110,8 +110,9 @@ export function createPaths(
       const mine = [...entries.values()].filter(({ path }) => offered.has(path));
       offered = new Set();
       for (const entry of mine) {
-        if (predecessor === "handed over" && entry.isMade) entry.isPlaced = true;
-        else if (entry.isMade) place(await adapter.files(), entry.made, entry.path);
+        if (!entry.isMade) continue;
+        if (predecessor === "gone") place(await adapter.files(), entry.made, entry.path);
+        entry.isPlaced = true;
       }
       known.resolve();
     },

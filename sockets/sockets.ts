@@ -50,7 +50,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   });
   const webSockets = createWebSockets(token.signal);
 
-  /** Lets the old process answer on the connections it has, and get those that are on their way, before anything closes. */
+  /** Lets the answers of the old process carry `Connection: close` from the commit on. */
   const settling: Participant = {
     name: "the settle time",
     commit() {
@@ -59,14 +59,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     rollback() {
       draining = token.isCancelled;
     },
-    async retire(signal) {
-      if (signal.aborted || (!steering.hasServers && !paths.isServing)) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const stop = clock.timer(settle, resolve);
-      signal.addEventListener("abort", () => resolve());
-      await promise;
-      stop();
-    },
+    isListening: () => steering.hasServers || paths.isServing,
   };
 
   token.signal.addEventListener("abort", () => {

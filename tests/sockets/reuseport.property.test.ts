@@ -163,7 +163,7 @@ test("nobody gets a connection before the commit but the old process, and nobody
         seen.push(candidates());
         return result;
       };
-      await participant.retire?.(new AbortController().signal);
+      await participant.retire?.(new AbortController().signal, context);
       assert.ok(group.every((fd) => !mine.has(fd)), "the old one has left");
       // With a single new socket the kernel hashes for a moment, and the old sockets are then given time for what they got.
       if (fresh > 1) assert.ok(seen.flat().every((fd) => !mine.has(fd)), `${own} old, ${fresh} new: ${JSON.stringify(seen)}`);

@@ -51,7 +51,7 @@ export interface Program {
   readonly reports: readonly Report[];
   /** All other lines on stdout and stderr. */
   readonly lines: readonly string[];
-  /** Waits for a report, from the first one on, or from a later one. */
+  /** Waits for a report, from the first one on, or from a later one. The type `""` stands for all. */
   report(type: string, match?: Partial<Report> | ((report: Report) => boolean), from?: number): Promise<Report>;
   /** Waits for another line. */
   line(match: RegExp): Promise<string>;
@@ -160,7 +160,7 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
         `${type} ${typeof match === "function" ? match : JSON.stringify(match)}`,
         () =>
           reports.find((report, i) =>
-            i >= from && report.type === type &&
+            i >= from && (report.type === type || type === "") &&
             (typeof match === "function" ? match(report) : Object.entries(match).every(([key, value]) => report[key] === value))
           ),
       ),
