@@ -30,6 +30,7 @@ export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
 export type { ErrorOutput, ServiceAdapter, ServiceFiles, Supervisor } from "./core/service_adapter.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {
+  HeldSocket,
   Libc,
   Listener,
   ListenSource,

@@ -1,6 +1,5 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import process from "node:process";
 import type { HeldSocket, Libc, Listener, ListenSource, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { KERNEL } from "./windows.ts";
@@ -63,7 +62,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
 
 /** A second descriptor of a socket, which stays when the first one is closed. */
 async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | undefined> {
-  const libc = process.platform === "linux" ? await bunLibc() : "";
+  const libc = await bunLibc();
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
   const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // For a number that is free.
   if (held < 0) return undefined;

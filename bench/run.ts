@@ -1,5 +1,5 @@
 /**
- * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput parent soak`. They take about half an hour, most of it the soak;
+ * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput parent faults soak`. They take about half an hour, most of it the soak;
  * RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load; RELOADS, ROUNDS and SOAK change how long they are.
  */
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
@@ -9,6 +9,8 @@ import { commandLineOf, descriptorsOf, isAlive, memoryOf } from "../tests/suppor
 import { cli } from "../tests/support/cli.ts";
 import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
+import { subjectsOf } from "../tests/faults/faults.ts";
+import { printFaults } from "./faults.ts";
 import { latency } from "./latency.ts";
 import { scoped } from "./scoped.ts";
 import { throughput } from "./throughput.ts";
@@ -90,6 +92,11 @@ const parts: Record<string, () => Promise<void>> = {
         print(true, runtime.name.padEnd(16), `reload-self run: ${(size / 2 ** 20).toFixed(1)} MiB of its own`);
       });
     }
+  },
+
+  async faults() {
+    const subjects = subjectsOf(runtimes.filter(({ name }) => name !== "node22" && name !== "node24"));
+    bad += await printFaults(subjects.filter(({ name }) => name.includes(process.env.ROWS ?? "")));
   },
 
   async soak() {

@@ -24,9 +24,9 @@ export interface ListenOptions {
   /** Milliseconds from the beginning of a reload until the new process must be in charge. Default: 60 000. */
   readyTimeout?: number;
   /**
-   * Milliseconds for which the old process goes on answering when the new one is in charge. Servers of `Deno.serve` and `Bun.serve`
-   * and those on unix sockets have it before the token is cancelled, for the connections that are on their way; bound servers leave
-   * idle connections open for so long after it, for one more request. Default: 1 000.
+   * Milliseconds for which the new process is on probation when it is in charge: when it dies, the old one takes charge again. For that
+   * time the old process answers on the connections it has, and its token is not cancelled. Bound servers leave idle connections open
+   * for so long once more after the cancellation, for one more request. Default: 1 000, and 0 for a program that listens nowhere.
    */
   settle?: number;
   /** Milliseconds from the cancellation until the connections of bound servers that are left are cut. Default: 30 000. */

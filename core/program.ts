@@ -300,6 +300,7 @@ export function createProgram(
     transaction = undefined;
     const { pid, channel, context, milliseconds } = successor;
     await leave(participants, (participant) => participant.retire?.(base.signal, context), emit);
+    successor.release();
     emit({ type: "reload-end", pid, generation: next, milliseconds });
     // Whatever was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for.
     // It is told before the token is cancelled, because the application may end this process at once.

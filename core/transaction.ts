@@ -27,6 +27,8 @@ export interface Successor {
   readonly milliseconds: number;
   /** What the participants are told. */
   readonly context: ReloadContext;
+  /** From now on it does not keep this process alive. */
+  release(): void;
 }
 
 /** One reload, under way. */
@@ -146,8 +148,8 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       await everyone("commit", (participant) => participant.commit?.(context));
       await step(dialogue.commit());
       stopTimer();
-      await serveProbation({ pid, generation, channel, context, milliseconds: adapter.now() - begun });
-      child.release();
+      const { release } = child;
+      await serveProbation({ pid, generation, channel, context, release, milliseconds: adapter.now() - begun });
       over = true;
       return inCharge as unknown as Successor;
     } catch (cause) {
@@ -218,7 +220,10 @@ export function beginTransaction(options: TransactionOptions): Transaction {
       if (message?.type === "stopping" && inCharge !== undefined) {
         isStopping = true;
         probationOver.resolve();
-      } else if (!over) hear(message, handle);
+      } else if (over) {
+        // What the participants still have to say to each other while this process retires.
+        if (message?.type === "data") inboxes.get(message.name)?.put(message.data, handle);
+      } else hear(message, handle);
     });
     channel.onClose(() => {
       if (over) return;

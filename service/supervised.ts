@@ -79,6 +79,9 @@ export function createSupervised(
   else if (!hasPredecessor) tell();
   return {
     name: "reload-self run",
+    succeed(predecessor) {
+      if (predecessor === "gone") tell();
+    },
     // Not before: as long as the predecessor can take charge again, its end would be the end of the program.
     over: tell,
     prepare() {
