@@ -12,3 +12,11 @@ const LOOK = { least: 1, most: 50, part: 0.02 };
 export function untilNextLook(clock: Clock, begun: number): number {
   return Math.min(LOOK.most, Math.max(LOOK.least, (clock.now() - begun) * LOOK.part));
 }
+
+/** Waits for something that another process does, but not for ever: it may have died. */
+export async function atMost(clock: Clock, milliseconds: number, work: Promise<unknown>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const stop = clock.timer(milliseconds, resolve);
+  await Promise.race([work, promise]);
+  stop();
+}

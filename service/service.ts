@@ -40,7 +40,7 @@ export function createService(
   if (systemd !== undefined) participants.push(systemd.participant);
   createControl(adapter, pid, clock.now, program.reload, warn);
   if (supervision !== undefined) {
-    participants.push(createSupervised(adapter, supervision, pid, hasPredecessor, warn));
+    participants.push(createSupervised(adapter, clock, supervision, pid, hasPredecessor, warn));
     if (instances !== undefined) participants.push(instances.participant);
   }
   if (pid === 1) {

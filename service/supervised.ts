@@ -1,5 +1,7 @@
+import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/error.ts";
-import type { Participant } from "../core/participant.ts";
+import type { Link, Participant } from "../core/participant.ts";
+import { atMost } from "../core/pause.ts";
 import type { ServiceAdapter, Supervisor } from "../core/service_adapter.ts";
 
 /** The file in the folder of `reload-self run` with the process in charge. */
@@ -55,9 +57,13 @@ export function findSupervision(adapter: ServiceAdapter): Supervision | undefine
   }
 }
 
+/** Milliseconds that a new process may take to write itself down. */
+const PATIENCE = 1_000;
+
 /** The participant that tells `reload-self run` who is in charge. */
 export function createSupervised(
   adapter: ServiceAdapter,
+  clock: Clock,
   { supervisor, guard, problem: unknown }: Supervision,
   pid: number,
   hasPredecessor: boolean,
@@ -68,7 +74,12 @@ export function createSupervised(
     problem = `it does not learn that process ${pid} is in charge: ${why}`;
     warn(`\`reload-self run\` cannot reload this program: ${problem}`);
   }
+  let toSuccessor: Link | undefined;
+  let told = Promise.withResolvers<void>();
+  let isTold = false;
   function tell(): void {
+    if (isTold) return;
+    isTold = true;
     try {
       adapter.files().replace(`${supervisor.folder}/${IN_CHARGE}`, formatInCharge({ pid, guard }));
     } catch (error) {
@@ -82,8 +93,27 @@ export function createSupervised(
     succeed(predecessor) {
       if (predecessor === "gone") tell();
     },
-    // Not before: as long as the predecessor can take charge again, its end would be the end of the program.
     over: tell,
+    inherit(link) {
+      link.onData((data) => {
+        if ((data as { follow?: unknown }).follow !== true) return;
+        tell();
+        link.send({ followed: true }).catch(() => {});
+      });
+    },
+    offer(link) {
+      toSuccessor = link;
+      told = Promise.withResolvers();
+      link.onData((data) => {
+        if ((data as { followed?: unknown }).followed === true) told.resolve();
+      });
+    },
+    // Not before: as long as this process can take charge again, its end would be the end of the program. And not later: signals that are
+    // forwarded to it must still find it.
+    async retire() {
+      await toSuccessor?.send({ follow: true });
+      await atMost(clock, PATIENCE, told.promise);
+    },
     prepare() {
       // It would take the end of this process for the end of the program.
       if (problem !== undefined) throw new Error(problem);

@@ -2,7 +2,7 @@
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/error.ts";
 import type { Link, Participant } from "../core/participant.ts";
-import { pause } from "../core/pause.ts";
+import { atMost, pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { CancellationToken } from "../core/token.ts";
 
@@ -11,6 +11,9 @@ const NOTIFY = "systemd-notify";
 
 /** Milliseconds between two looks at who the parent is. */
 const LOOK = 1;
+
+/** Milliseconds that a new process may take to notice its new parent. */
+const PATIENCE = 5_000;
 
 /** What it takes to tell systemd. */
 export interface SystemdOptions {
@@ -136,7 +139,7 @@ export function createSystemd(options: SystemdOptions): Systemd | undefined {
       if (!isSupervised && await context.disown()) {
         adopted = Promise.withResolvers();
         await toSuccessor?.send({ disowned: true });
-        await adopted.promise;
+        await atMost(clock, PATIENCE, adopted.promise);
       } else if (!isSupervised) {
         warn(
           `process ${context.pid} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
