@@ -10,7 +10,7 @@ import { pause } from "./pause.ts";
 import { createReporter } from "./report.ts";
 import { beginSuccession, type Succession } from "./succession.ts";
 import type { CancellationToken, Token } from "./token.ts";
-import { beginTransaction, leave, type Successor, type Transaction } from "./transaction.ts";
+import { beginTransaction, type Heir, leave, type Successor, type Transaction } from "./transaction.ts";
 
 const DEFAULT_READY_TIMEOUT = 60_000;
 const DEFAULT_SETTLE = 1_000;
@@ -227,12 +227,12 @@ export function createProgram(
 
   /** A supervisor that stops the process it knows means all of the program. */
   function onShutdownAsked(signal: string): void {
-    const heir = successor ?? transaction?.inCharge;
+    const heir = successor ?? transaction?.heir;
     if (heir !== undefined) passShutdownOn(heir, signal);
     cancel({ kind: "shutdown", signal });
   }
 
-  async function passShutdownOn({ pid, channel }: Successor, signal: string): Promise<void> {
+  async function passShutdownOn({ pid, channel }: Heir, signal: string): Promise<void> {
     try {
       await channel.send(pack({ type: "shutdown", signal }));
       emit({ type: "shutdown-pass-on", pid });
@@ -242,7 +242,7 @@ export function createProgram(
     }
   }
 
-  async function passOn({ pid, channel }: Successor): Promise<void> {
+  async function passOn({ pid, channel }: Heir): Promise<void> {
     try {
       await channel.send(pack({ type: "reload" }));
       emit({ type: "reload-pass-on", pid });
@@ -292,7 +292,7 @@ export function createProgram(
       successor = await transaction.outcome;
     } catch (error) {
       transaction = undefined;
-      const wasInCharge = current.inCharge !== undefined;
+      const { wasInCharge } = current;
       emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun, wasInCharge });
       serveLater();
       throw error;

@@ -18,11 +18,15 @@ export interface TransactionOptions {
   emit(event: ReloadEvent): void;
 }
 
-/** The successor that a reload has put in charge. */
-export interface Successor {
+/** A process that what reaches this one is passed on to. */
+export interface Heir {
   readonly pid: number;
-  readonly generation: number;
   readonly channel: Channel;
+}
+
+/** The successor that a reload has put in charge. */
+export interface Successor extends Heir {
+  readonly generation: number;
   /** How long it took until it was in charge. */
   readonly milliseconds: number;
   /** What the participants are told. */
@@ -38,9 +42,11 @@ export interface Transaction {
    * back.
    */
   readonly outcome: Promise<Successor>;
-  /** The successor, while it is on probation. */
-  readonly inCharge: Successor | undefined;
-  /** This process shuts down: gives the reload up, or, where the successor is in charge, its probation. */
+  /** Was the successor in charge? */
+  readonly wasInCharge: boolean;
+  /** The new process, when it has been told to take charge: what is asked of this process is its business, too. */
+  readonly heir: Heir | undefined;
+  /** This process shuts down: gives the reload up, or, where the new process was told to take charge, its probation. */
   abort(error: ReloadError): void;
 }
 
@@ -283,10 +289,15 @@ export function beginTransaction(options: TransactionOptions): Transaction {
   // In a turn of its own, so that whoever began the reload can abort it from its first step on.
   return {
     outcome: Promise.resolve().then(run),
-    get inCharge() {
-      return inCharge;
+    get wasInCharge() {
+      return inCharge !== undefined;
     },
-    abort: (error) => inCharge === undefined ? fail(error) : probationOver.resolve(),
+    get heir() {
+      return committed && !failed.signal.aborted && child !== undefined
+        ? { pid: childPid ?? child.pid, channel: child.channel }
+        : undefined;
+    },
+    abort: (error) => committed ? probationOver.resolve() : fail(error),
   };
 }
 

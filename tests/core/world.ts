@@ -283,8 +283,8 @@ export function createWorld({ options = {}, participants = () => [], start, onEv
       assert.ok(successor?.inCharge, `process ${process.pid} left before ${pid} was in charge`);
     }
     if (event.type === "cancel" && event.reason.kind === "shutdown") {
-      // One on probation is in charge, and is asked to shut down as well.
-      const inCharge = process.events.flatMap((event) => event.type === "successor-in-charge" ? [event.pid] : []);
+      // One that was told to take charge is asked to shut down as well.
+      const inCharge = process.events.flatMap((event) => event.type === "successor-ready" ? [event.pid] : []);
       const left = waitingChildren(process).filter((pid) => !inCharge.includes(pid));
       assert.deepEqual(left, [], `process ${process.pid} shuts down and leaves a new process behind`);
     }

@@ -337,7 +337,7 @@ export const faults: readonly Fault[] = [
   },
   {
     name: "old: killed while the new one is on probation",
-    options: { settle: 5_000 },
+    options: { settle: 1_500 },
     mayFail: inFlight,
     async happen({ program, first }) {
       program.signal(first);

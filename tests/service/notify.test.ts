@@ -111,7 +111,7 @@ for (const runtime of runtimes) {
     const program = startProgram(t, runtime, { env: { NOTIFY_SOCKET: "/nowhere" } });
     const first = await program.report("start");
     program.signal(first);
-    await program.report("in-charge", { generation: 1 });
+    await program.report("cancel", { pid: first.pid });
     const warnings = program.reports.filter(({ type, pid }) => type === "warning" && pid === first.pid);
     assert.equal(warnings.length, 1);
     assert.match(warnings[0]?.message, /systemd cannot be told \((READY|RELOADING)=1/);
@@ -125,7 +125,7 @@ if (deno !== undefined) {
     const { program, messages } = start(t, deno, { flags });
     const first = await program.report("start");
     program.signal(first);
-    await program.report("in-charge", { generation: 1 });
+    await program.report("cancel", { pid: first.pid });
     const warnings = program.reports.filter(({ type, pid }) => type === "warning" && pid === first.pid).map(({ message }) =>
       message
     );
