@@ -133,9 +133,9 @@ function log(line: string): void {
   console.error(`reload-self: process ${process.pid}: ${line}`);
 }
 
-/** Colours only on a terminal, and not where NO_COLOR is set. */
-function paint(color: "green" | "red" | "yellow" | "bold", text: string): string {
-  return process.stdout.isTTY && !registry.adapter.service?.variable("NO_COLOR") ? styleText(color, text) : text;
+/** Colours only where the stream is a terminal, and not where NO_COLOR is set. */
+function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: { isTTY?: boolean } = process.stdout): string {
+  return stream.isTTY && !registry.adapter.service?.variable("NO_COLOR") ? styleText(color, text) : text;
 }
 
 function wholeNumber(name: string, value: string | boolean, least: number, most: number): number {
@@ -221,6 +221,6 @@ async function main([name = "", ...args]: string[]): Promise<void> {
 }
 
 main(process.argv.slice(2)).catch((error) => {
-  console.error(`${paint("red", "reload-self")}: ${describeError(error)}`);
+  console.error(`${paint("red", "reload-self", process.stderr)}: ${describeError(error)}`);
   process.exit(error instanceof Failure ? error.exitCode : 1);
 });

@@ -66,8 +66,8 @@ export interface Participant {
   /** In the old process: the new one is in charge, and on probation. */
   handedOver?(context: ReloadContext): void | Promise<void>;
   /**
-   * In the old process, when the probation is over and before the token is cancelled: nothing can be undone any more. Let go of what may not be there when the
-   * new one starts a reload of its own. `signal` fires when this process is told to shut down meanwhile.
+   * In the old process, when the probation is over and before the token is cancelled: nothing can be undone any more. Let go of what may
+   * not be there when the new one starts a reload of its own. `signal` fires when this process is told to shut down meanwhile.
    */
   retire?(signal: AbortSignal, context: ReloadContext): void | Promise<void>;
 }

@@ -186,6 +186,9 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
   const participant: Participant = {
     name: "the bound servers",
     sendsSockets: () => [...entries.values()].some(({ fd, listener }) => fd === undefined && listener?.isOpen !== false),
+    prepare() {
+      claimed = new Set(); // A new process that hangs before it says hello has claimed nothing.
+    },
     isListening: () => [...entries.values()].some(({ listener }) => listener?.isOpen),
     async handedOver() {
       // In a turn of its own, in which everything that has been accepted has also been heard of.
@@ -252,7 +255,6 @@ export function createBound(adapter: SocketAdapter, clock: Clock, hasPredecessor
     },
     async offer(link) {
       toSuccessor = link;
-      claimed = new Set();
       kept = new Set();
       stopped.clear();
       hasRead = Promise.withResolvers();

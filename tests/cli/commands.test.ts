@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { VERSION } from "../../cli/version.ts";
 import { cleanUp } from "../support/clean_up.ts";
-import { runCli } from "../support/cli.ts";
+import { cli, runCli } from "../support/cli.ts";
 import { isAlive } from "../support/proc.ts";
 import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
@@ -74,6 +75,19 @@ for (const runtime of oneOfEachKind) {
     }
     const left = readdirSync(folder, { recursive: true }).map(String);
     assert.deepEqual(left.filter((name) => name.includes("run-") || name.endsWith(".json")), [], "nothing is left behind");
+  });
+
+  test(`${runtime.name}: an error is coloured on a terminal, and not in a file`, async (t) => {
+    const log = join(temporaryFolder(t), "log");
+    const { NO_COLOR: _, ...env } = process.env;
+    const shown = (command: string) => {
+      const { stdout } = spawnSync("script", ["-qec", command, "/dev/null"], { env, encoding: "utf8" });
+      return stdout;
+    };
+    const wrong = [...cli(runtime), "relaod"].map((part) => `'${part}'`).join(" ");
+    assert.match(shown(wrong), /\u001b\[31mreload-self/);
+    shown(`${wrong} 2>${log}`);
+    assert.match(readFileSync(log, "utf8"), /^reload-self: there is no command relaod/);
   });
 
   test(`${runtime.name}: status and reload of a program, by pid and by pid file`, async (t) => {
