@@ -33,8 +33,24 @@ export function activationVariables(count: number): Environment {
 /** What it takes to tell where a socket listens: links and files of /proc; `undefined` where one cannot be read. */
 export interface ProcFiles {
   link(path: string): string | undefined;
-  text(path: string): string | undefined;
+  /** Reads a file from its beginning until `enough` holds. */
+  text(path: string, enough: (read: string) => boolean): string | undefined;
 }
+
+/** How much of a file is read at once. */
+const BLOCK = 2 ** 16;
+
+/** Reads until there is enough, or no more. */
+export function readUntil(read: (buffer: Uint8Array) => number | null, enough: (read: string) => boolean): string {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(BLOCK);
+  let text = "";
+  for (let count; (count = read(buffer)) && !enough(text += decoder.decode(buffer.subarray(0, count), { stream: true })););
+  return text;
+}
+
+/** The listening sockets come first in a table; behind them a busy server has a hundred thousand that have just been closed. */
+const isBeyondListeners = (read: string) => /^ *\d+: [0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4} (?!0A)/m.test(read);
 
 /** The sockets this process was started with. */
 export function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {
@@ -51,12 +67,12 @@ export function activatedSockets(count: number, names: string | undefined, proc:
 /** Looks a socket up by its inode; proc_net(5), proc_pid_net(5). */
 function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | undefined {
   for (const table of ["tcp", "tcp6"]) {
-    for (const line of proc.text(`/proc/self/net/${table}`)?.split("\n") ?? []) {
+    for (const line of proc.text(`/proc/self/net/${table}`, isBeyondListeners)?.split("\n") ?? []) {
       const fields = line.trim().split(/\s+/);
       if (fields[9] === inode && fields[1] !== undefined) return parseAddress(fields[1]);
     }
   }
-  for (const line of proc.text("/proc/self/net/unix")?.split("\n") ?? []) {
+  for (const line of proc.text("/proc/self/net/unix", () => false)?.split("\n") ?? []) {
     const fields = line.trim().split(/\s+/);
     if (fields[6] === inode) return fields[7];
   }
@@ -87,7 +103,7 @@ export function createActivation(
   pid: number,
   isSuccessor: boolean,
   listen: SocketAdapter["listen"],
-  openProc: () => { link(path: string): string; text(path: string): string },
+  openProc: () => { link(path: string): string; text(path: string, enough: (read: string) => boolean): string },
 ): Activation {
   const count = countActivated(env, pid, isSuccessor);
   let sockets: ActivatedSocket[] | undefined;
@@ -98,7 +114,7 @@ export function createActivation(
     const proc = openProc();
     return activatedSockets(count, env.LISTEN_FDNAMES, {
       link: (path) => attempt(() => proc.link(path)),
-      text: (path) => attempt(() => proc.text(path)),
+      text: (path, enough) => attempt(() => proc.text(path, enough)),
     });
   }
   return {

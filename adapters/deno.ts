@@ -3,7 +3,7 @@ import type { Listener, ListenSource } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { ReloadError } from "../core/error.ts";
 import { pack } from "../core/messages.ts";
-import { createActivation } from "./activation.ts";
+import { createActivation, readUntil } from "./activation.ts";
 import { takeArrival } from "./arrival.ts";
 import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
@@ -258,7 +258,14 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
 
   const activation = createActivation(loaded, deno.pid, generation !== undefined, listen, () => ({
     link: deno.readLinkSync,
-    text: deno.readTextFileSync,
+    text(path, enough) {
+      const file = deno.openSync(path, { read: true });
+      try {
+        return readUntil((buffer) => file.readSync(buffer), enough);
+      } finally {
+        file.close();
+      }
+    },
   }));
 
   function mayListen(): boolean {

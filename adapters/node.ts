@@ -2,7 +2,7 @@ import type * as ChildProcessModule from "node:child_process";
 import type { Adapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
-import { createActivation } from "./activation.ts";
+import { createActivation, readUntil } from "./activation.ts";
 import { takeArrival } from "./arrival.ts";
 import { attempt } from "./attempt.ts";
 import { clock } from "./clock.ts";
@@ -84,7 +84,17 @@ export function createNodeAdapter(
 
   const activation = createActivation(env, process.pid, generation !== undefined, listen, () => {
     const fs = process.getBuiltinModule("node:fs");
-    return { link: (path) => fs.readlinkSync(path), text: (path) => fs.readFileSync(path, "utf8") };
+    return {
+      link: (path) => fs.readlinkSync(path),
+      text(path, enough) {
+        const fd = fs.openSync(path, "r");
+        try {
+          return readUntil((buffer) => fs.readSync(fd, buffer, 0, buffer.length, null), enough);
+        } finally {
+          fs.closeSync(fd);
+        }
+      },
+    };
   });
 
   return {

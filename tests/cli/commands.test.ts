@@ -77,7 +77,7 @@ for (const runtime of oneOfEachKind) {
     assert.deepEqual(left.filter((name) => name.includes("run-") || name.endsWith(".json")), [], "nothing is left behind");
   });
 
-  test(`${runtime.name}: an error is coloured on a terminal, and not in a file`, async (t) => {
+  test(`${runtime.name}: an error is coloured on a terminal, and not in a file`, (t) => {
     const log = join(temporaryFolder(t), "log");
     const { NO_COLOR: _, ...env } = process.env;
     const shown = (command: string) => {
@@ -85,7 +85,7 @@ for (const runtime of oneOfEachKind) {
       return stdout;
     };
     const wrong = [...cli(runtime), "relaod"].map((part) => `'${part}'`).join(" ");
-    assert.match(shown(wrong), /\u001b\[31mreload-self/);
+    assert.ok(shown(wrong).includes("\u001b[31mreload-self"));
     shown(`${wrong} 2>${log}`);
     assert.match(readFileSync(log, "utf8"), /^reload-self: there is no command relaod/);
   });
