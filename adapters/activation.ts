@@ -1,5 +1,5 @@
 /** The sockets that systemd, or another process that does as it does, starts a process with; sd_listen_fds(3). */
-import { parseEndpoint } from "../core/endpoint.ts";
+import { isBeyondListeners, parseEndpoint } from "../core/endpoint.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
@@ -48,9 +48,6 @@ export function readUntil(read: (buffer: Uint8Array) => number | null, enough: (
   for (let count; (count = read(buffer)) && !enough(text += decoder.decode(buffer.subarray(0, count), { stream: true })););
   return text;
 }
-
-/** The listening sockets come first in a table; behind them a busy server has a hundred thousand that have just been closed. */
-const isBeyondListeners = (read: string) => /^ *\d+: [0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4} (?!0A)/m.test(read);
 
 /** The sockets this process was started with. */
 export function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {

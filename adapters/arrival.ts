@@ -6,15 +6,15 @@ import { ELECTION } from "./deno_threads.ts";
 const VARIABLE = "RELOAD_SELF";
 
 /** The variable that names the one process which the handshake is meant for: the generation, and the pid of its parent. */
-export const PARENT_VARIABLE = "RELOAD_SELF_PARENT";
+const PARENT_VARIABLE = "RELOAD_SELF_PARENT";
 
 /** The variable that tells a new process where the old one waits for it, when it has not inherited a channel. */
 export const CHANNEL_VARIABLE = "RELOAD_SELF_CHANNEL";
 
 /** The variables of `reload-self run`: the folder of the instance, how many instances there are, and the guard of this process. */
-export const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
-export const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
-export const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
+const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
+const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
+const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
 
 const OURS = [VARIABLE, PARENT_VARIABLE, CHANNEL_VARIABLE, FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE];
 const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];

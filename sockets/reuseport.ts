@@ -3,7 +3,7 @@
  * socket(7), SO_REUSEPORT and SO_ATTACH_REUSEPORT_CBPF, and net/core/sock_reuseport.c: the sockets of a group have the order in
  * which they began to listen; when one leaves, the last takes its place.
  */
-import { parseEndpoint } from "../core/endpoint.ts";
+import { isBeyondListeners, parseEndpoint } from "../core/endpoint.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 
 /** A TCP socket of this process that listens. */
@@ -171,11 +171,9 @@ function askKernel(libc: Libc, family: number): string[] | undefined {
   }
 }
 
-/** The same by /proc/net/tcp, where the listening sockets come first, and a great many others behind them. */
+/** The same by /proc/net/tcp. */
 function readTable(libc: Libc, table: string): string[] {
-  const beyond = (read: string) =>
-    new RegExp(`^ *\\d+: [0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4} (?!${LISTENING})`, "m").test(read);
-  return readProc(libc, `/proc/net/${table}`, beyond).split("\n").flatMap((line) => {
+  return readProc(libc, `/proc/net/${table}`, isBeyondListeners).split("\n").flatMap((line) => {
     const [, local = "", , state] = line.trim().split(/\s+/);
     if (state !== LISTENING) return [];
     const { bytes, port } = parseEndpoint(local);
