@@ -10,7 +10,6 @@
  */
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
-import { registry } from "../adapters/registry.ts";
 import { describeError } from "../core/error.ts";
 import { Failure } from "./failure.ts";
 import { suggest } from "./suggest.ts";
@@ -133,9 +132,9 @@ function log(line: string): void {
   console.error(`reload-self: process ${process.pid}: ${line}`);
 }
 
-/** Colours only where the stream is a terminal, and not where NO_COLOR is set. */
-function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: { isTTY?: boolean } = process.stdout): string {
-  return stream.isTTY && !registry.adapter.service?.variable("NO_COLOR") ? styleText(color, text) : text;
+/** Colours only where the stream is a terminal that shows them. */
+function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: NodeJS.WriteStream = process.stdout): string {
+  return styleText(color, text, { stream });
 }
 
 function wholeNumber(name: string, value: string | boolean, least: number, most: number): number {

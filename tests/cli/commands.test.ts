@@ -79,7 +79,8 @@ for (const runtime of oneOfEachKind) {
 
   test(`${runtime.name}: an error is coloured on a terminal, and not in a file`, (t) => {
     const log = join(temporaryFolder(t), "log");
-    const { NO_COLOR: _, ...env } = process.env;
+    const { NO_COLOR: _, ...inherited } = process.env;
+    const env = { ...inherited, TERM: "xterm" };
     const shown = (command: string) => {
       const { stdout } = spawnSync("script", ["-qec", command, "/dev/null"], { env, encoding: "utf8" });
       return stdout;
