@@ -17,12 +17,10 @@
  */
 import { registry } from "./adapters/registry.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
-import { createProgram, type ProgramContext } from "./core/program.ts";
+import { assemble } from "./handovers/assemble.ts";
+import type { ProgramParts } from "./program/parts.ts";
+import { createProgram } from "./program/program.ts";
 import type { Token } from "./core/token.ts";
-import { createInstances } from "./service/instances.ts";
-import { createService } from "./service/service.ts";
-import { findSupervision } from "./service/supervised.ts";
-import { createSockets } from "./sockets/sockets.ts";
 
 export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
@@ -89,16 +87,10 @@ export function listen(options: ListenOptions = {}): Token {
     }
     return listening.token;
   }
-  const { sockets, service } = adapter;
-  const extend = (program: ProgramContext) => {
-    const supervision = service && findSupervision(service);
-    const instances = service && createInstances(service, supervision, adapter);
-    return [
-      ...(sockets === undefined ? [] : [createSockets(sockets, program, instances)]),
-      ...(service === undefined ? [] : [createService(service, program, supervision, instances)]),
-    ];
-  };
-  const token = createProgram(adapter, options, extend, () => registry.listening = undefined);
-  registry.listening = { token, options };
+  let parts: ProgramParts | undefined;
+  const token = createProgram(adapter, options, (program) => parts = assemble(adapter, program), () => {
+    registry.listening = undefined;
+  });
+  registry.listening = { token, options, placed: parts!.placed };
   return token;
 }

@@ -17,7 +17,6 @@
 import type { RequestListener } from "node:http";
 import { registry } from "./adapters/registry.ts";
 import { checkOptions, show } from "./core/check.ts";
-import { pause } from "./core/pause.ts";
 import type { SocketAdapter } from "./core/socket_adapter.ts";
 import { listen, type ListenOptions, type Token } from "./mod.ts";
 
@@ -108,7 +107,7 @@ async function start(
       : { port: where.port || (token.generation > 0 ? Number(where.before ?? 0) : 0), host: where.host };
     const server = await sockets.serve(token.fetch(handler), native);
     token.signal.addEventListener("abort", () => token.track(server.stop(), { name: "the server" }));
-    if ("path" in where) await isThere(sockets, where.path, token.signal);
+    if ("path" in where) await registry.listening?.placed(where.path);
     return server.port;
   }
   const [{ createServer }, { toNodeHandler }] = await Promise.all([import("node:http"), import("srvx/node")]);
@@ -116,12 +115,6 @@ async function start(
   await token.bind(server, "path" in where ? where : { port: where.port, host: where.host });
   const address = server.address();
   return typeof address === "object" ? address?.port : undefined;
-}
-
-/** Waits until a socket is at its path: it is renamed a moment after the server listens. */
-async function isThere(sockets: SocketAdapter, path: string, signal: AbortSignal): Promise<void> {
-  const files = await sockets.files();
-  while (files.kind(path) !== "socket" && !signal.aborted) await pause(registry.adapter, 1);
 }
 
 function parsePort(value: number | string): number {

@@ -1,5 +1,5 @@
 /** The sockets that systemd, or another process that does as it does, starts a process with; sd_listen_fds(3). */
-import { isBeyondListeners, parseEndpoint } from "../core/endpoint.ts";
+import { hasAllListeners, parseEndpoint } from "../linux/proc.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
@@ -64,7 +64,7 @@ export function activatedSockets(count: number, names: string | undefined, proc:
 /** Looks a socket up by its inode; proc_net(5), proc_pid_net(5). */
 function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | undefined {
   for (const table of ["tcp", "tcp6"]) {
-    for (const line of proc.text(`/proc/self/net/${table}`, isBeyondListeners)?.split("\n") ?? []) {
+    for (const line of proc.text(`/proc/self/net/${table}`, hasAllListeners)?.split("\n") ?? []) {
       const fields = line.trim().split(/\s+/);
       if (fields[9] === inode && fields[1] !== undefined) return parseAddress(fields[1]);
     }

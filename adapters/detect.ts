@@ -1,9 +1,10 @@
 import type { Adapter } from "../core/adapter.ts";
-import { type BunNamespace, createBunAdapter } from "./bun.ts";
-import { createDenoAdapter, type DenoNamespace } from "./deno.ts";
-import { createInertAdapter } from "./inert.ts";
-import { createNodeAdapter } from "./node.ts";
-import type { NodeProcess } from "./node_process.ts";
+import { type BunNamespace, createBunAdapter } from "./bun/adapter.ts";
+import { createDenoAdapter } from "./deno/adapter.ts";
+import type { DenoNamespace } from "./deno/namespace.ts";
+import { createUnsupportedAdapter } from "./unsupported.ts";
+import { createNodeAdapter } from "./node/adapter.ts";
+import type { NodeProcess } from "./node/process.ts";
 
 interface Globals {
   Deno?: DenoNamespace;
@@ -21,7 +22,7 @@ export function detectAdapter(globals: object = globalThis): Adapter {
   const { Deno } = globals as Globals;
   if (Deno !== undefined) {
     // Deno Deploy has a Deno without processes. In a worker, and only there, there is a global postMessage.
-    if (!("Command" in Deno && "addSignalListener" in Deno)) return createInertAdapter("Deno Deploy");
+    if (!("Command" in Deno && "addSignalListener" in Deno)) return createUnsupportedAdapter("Deno Deploy");
     return createDenoAdapter(Deno, !("postMessage" in globals));
   }
   const { Bun, process, navigator } = globals as Globals;
@@ -30,5 +31,5 @@ export function detectAdapter(globals: object = globalThis): Adapter {
   if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {
     return createNodeAdapter(process, "Node", process.getBuiltinModule("node:worker_threads").isMainThread);
   }
-  return createInertAdapter(navigator?.userAgent ?? "an unknown runtime");
+  return createUnsupportedAdapter(navigator?.userAgent ?? "an unknown runtime");
 }

@@ -1,4 +1,4 @@
-import { isOfOneStart } from "./arrival.ts";
+import { isOfOneStart } from "./environment_handshake.ts";
 
 /** Variables of a process. */
 export type Environment = Record<string, string | undefined>;

@@ -6,7 +6,12 @@ import { detectAdapter } from "./detect.ts";
 /** What belongs to the process, not to a copy of this module: two copies must not both answer a signal. */
 export interface Registry {
   readonly adapter: Adapter;
-  listening?: { token: Token; options: ListenOptions };
+  listening?: {
+    readonly token: Token;
+    readonly options: ListenOptions;
+    /** Resolves when the socket of `token.path()` is there. */
+    placed(path: string): Promise<void>;
+  };
 }
 
 const KEY = Symbol.for("@js0/reload-self");

@@ -1,6 +1,6 @@
 import type { Channel } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
-import { createMailbox } from "../core/mailbox.ts";
+import { createMailbox } from "../reload/mailbox.ts";
 
 /** A connection that keeps the order of what is written. */
 export interface Stream {
@@ -58,6 +58,7 @@ export function streamChannel(opening: Promise<Stream>): Channel {
 
   opening.then(receive).catch(() => {}).then(() => queueMicrotask(closed.resolve));
   return {
+    sendsHandles: false,
     send(message, handle) {
       if (handle !== undefined) {
         const text = "no socket can be sent to a process that was started when there was none to send; reload once more";

@@ -114,7 +114,7 @@ const commands: Record<string, Command> = {
     async run() {
       const [{ diagnose }, { canSteer }] = await Promise.all([
         import("../adapters/tools/diagnosis.ts"),
-        import("../sockets/can_steer.ts"),
+        import("../linux/steering.ts"),
       ]);
       const findings = await diagnose(canSteer);
       const width = Math.max(...findings.map(({ subject }) => subject.length));

@@ -1,7 +1,7 @@
 /** What Linux tells about processes, here and in other namespaces. Under Wine there is a /proc too, of other processes. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
-import { nodeService } from "../adapters/node_service.ts";
+import { nodeService } from "../adapters/node/service.ts";
 import { Failure } from "./failure.ts";
 
 const service = nodeService(process, process.env);

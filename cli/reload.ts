@@ -4,8 +4,9 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import type { ReloadOutcome, Status } from "../service/status.ts";
-import { askToReload } from "./ask.ts";
+import type { ReloadOutcome, Status } from "../handovers/status.ts";
+import { type NoAnswer, requestOnPipe } from "../windows/pipe_client.ts";
+import { type PipeAnswer, pipeName, RELOAD } from "../windows/pipe_server.ts";
 import { Failure } from "./failure.ts";
 import { checkAlive, isAlive } from "./processes.ts";
 import { findReplacement, findStatus, foldersOf, pidOf, statusOf } from "./target.ts";
@@ -36,8 +37,7 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
   if (signal === undefined) throw new Failure(2, `process ${pid} takes no signal to reload: it calls token.reload() itself`);
   if (status.state === "shutting down") throw new Failure(2, `process ${pid} is shutting down`);
   if (process.platform === "win32") {
-    const { to, milliseconds } = await askToReload(pid, timeout);
-    return { from: pid, to, generation: findStatus(to)?.generation, milliseconds };
+    return await reloadByPipe(pid, timeout);
   }
   if (!SIGNALS.includes(signal)) {
     throw new Failure(2, `process ${pid} reloads on ${signal}; this command sends only ${SIGNALS.join(", ")}: use kill(1)`);
@@ -83,6 +83,21 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
       throw new Failure(1, `process ${pid} has not reloaded within ${timeout / 1000} s; it is ${status.state}`);
     }
   }
+}
+
+/** Asks a process for a reload where signals do not reach it. */
+async function reloadByPipe(pid: number, timeout: number): Promise<Reloaded> {
+  const line = await requestOnPipe(pipeName(pid), RELOAD, timeout).catch(({ message, cause }: Error) => {
+    const failures: Record<NoAnswer, Failure> = {
+      "not served": new Failure(2, `process ${pid} is no program that reloads itself, or not yours: ${message}`),
+      timeout: new Failure(1, `process ${pid} has not reloaded within ${timeout / 1000} s`),
+      ended: new Failure(1, `process ${pid} ended while it was to reload`),
+    };
+    throw failures[cause as NoAnswer];
+  });
+  const answer = JSON.parse(line) as PipeAnswer;
+  if ("error" in answer) throw new Failure(1, `reload failed: ${answer.error}. Process ${pid} goes on unchanged.`);
+  return { from: pid, to: answer.pid, generation: findStatus(answer.pid)?.generation, milliseconds: answer.milliseconds };
 }
 
 async function describeFailure(pid: number, { error, failed, output }: ReloadOutcome): Promise<string> {

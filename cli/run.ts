@@ -5,9 +5,9 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Failure } from "./failure.ts";
-import { followGenerations, type Generations, kill } from "./generations.ts";
+import { followGenerations, type Generations, kill } from "./instance.ts";
 import { publishParent } from "./parent_status.ts";
-import { createRound } from "./round.ts";
+import { createRound } from "./coordinator.ts";
 
 /** How a program is run. */
 export interface RunOptions {

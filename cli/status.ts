@@ -1,5 +1,5 @@
 /** `reload-self status`: what a program is doing. */
-import type { Status } from "../service/status.ts";
+import type { Status } from "../handovers/status.ts";
 
 function age(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);

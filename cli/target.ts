@@ -5,11 +5,11 @@
 import * as fs from "node:fs";
 import process from "node:process";
 import { parseEnviron } from "../adapters/environment.ts";
-import { folderCandidates } from "../adapters/own_folder.ts";
-import { readSmallFile, type SmallFile } from "../adapters/small_files.ts";
+import { folderCandidates } from "../adapters/runtime_dir.ts";
+import { readSmallFile, type SmallFile } from "../adapters/node/small_files.ts";
 import { describeError } from "../core/error.ts";
-import { parsePid } from "../service/pid_file.ts";
-import { parseStatus, type Status, statusFile } from "../service/status.ts";
+import { parsePid } from "../handovers/pid_file.ts";
+import { parseStatus, type Status, statusFile } from "../handovers/status.ts";
 import { Failure } from "./failure.ts";
 import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
 

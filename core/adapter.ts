@@ -11,6 +11,8 @@ export interface ExitStatus {
 
 /** The inherited, private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
+  /** Can listening sockets be sent? */
+  readonly sendsHandles: boolean;
   /**
    * Resolves once the message has left this process; rejects when the channel is closed.
    *

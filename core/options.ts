@@ -2,6 +2,13 @@ import type { Adapter } from "./adapter.ts";
 import { checkMilliseconds, checkOptions, show } from "./check.ts";
 import type { Logger, ReloadEvent } from "./event.ts";
 
+/** Default of `readyTimeout`, in milliseconds. */
+export const DEFAULT_READY_TIMEOUT_MS = 60_000;
+/** Default of `settle` for a program that listens, in milliseconds. */
+export const DEFAULT_SETTLE_MS = 1_000;
+/** Default of `drainTimeout`, in milliseconds. */
+export const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
+
 /** What `listen()` can be told. Everything has a default. */
 export interface ListenOptions {
   /** Signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only `token.reload()`. */

@@ -5,15 +5,18 @@ export function pause(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise((resolve) => clock.timer(milliseconds, resolve));
 }
 
-/** Milliseconds between two looks at something: this part of the time that was waited already, within these. */
-const LOOK = { least: 1, most: 50, part: 0.02 };
+/** The shortest and the longest pause between two checks, in milliseconds. */
+const MIN_PAUSE_MS = 1;
+const MAX_PAUSE_MS = 50;
+/** A pause between those is this part of the time that was waited already. */
+const PAUSE_PART = 0.02;
 
-/** How long to wait before looking again at what somebody else does, when that was waited for since `begun`. */
-export function untilNextLook(clock: Clock, begun: number): number {
-  return Math.min(LOOK.most, Math.max(LOOK.least, (clock.now() - begun) * LOOK.part));
+/** Milliseconds until another process should be checked again, when the wait began at `begun`. */
+export function nextCheck(clock: Clock, begun: number): number {
+  return Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, (clock.now() - begun) * PAUSE_PART));
 }
 
-/** Waits for something that another process does, but not for ever: it may have died. */
+/** Waits for the work of another process, with a timeout: that process may have died. */
 export async function atMost(clock: Clock, milliseconds: number, work: Promise<unknown>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const stop = clock.timer(milliseconds, resolve);

@@ -44,7 +44,7 @@ export interface ServiceAdapter {
   /** The operations on files. */
   files(): ServiceFiles;
   /** A folder in which only this user can write and read, made when it is not there; `undefined` where there can be none. */
-  ownFolder(): string | undefined;
+  runtimeFolder(): string | undefined;
   /** What is written to stderr from now on, where that is a file. */
   errorOutput(): ErrorOutput | undefined;
   /** Is there a process of this number? */

@@ -126,8 +126,6 @@ export interface SocketAdapter {
    * 2.9 closes what it sends, and Bun sends servers only.
    */
   readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
-  /** Can the channel send a listening socket? Otherwise the new process listens anew when the old one has let go. */
-  readonly sendsHandles: boolean;
   /** Does a session of node:http2 that is closed end before its last answer is sent? */
   readonly cutsAnswers: boolean;
 }

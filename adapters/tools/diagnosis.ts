@@ -140,7 +140,7 @@ function diagnoseService(): Finding[] {
       advice: "start the program with `reload-self run -- ...`",
     });
   }
-  const folder = registry.adapter.service?.ownFolder();
+  const folder = registry.adapter.service?.runtimeFolder();
   findings.push(
     folder === undefined
       ? {

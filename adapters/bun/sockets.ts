@@ -1,0 +1,109 @@
+/** Listening sockets on Bun. */
+import type { Server } from "node:net";
+import type { HeldSocket, Libc, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { BindableServer } from "../../core/token.ts";
+import { KERNEL } from "../../windows/console.ts";
+import { AF_UNIX } from "../../linux/addresses.ts";
+import { SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/listeners.ts";
+import { CALLS, openFirst, withoutLibc } from "../libc.ts";
+import { addressOf, startListening } from "../node/sockets.ts";
+
+/** What Bun's http.Server hides: the options that it was made with. */
+function secrets(server: object): { tls?: unknown; options?: object } {
+  return Object.fromEntries(
+    Object.getOwnPropertySymbols(server).map((symbol) => [symbol.description, (server as Record<symbol, unknown>)[symbol]]),
+  );
+}
+
+/**
+ * Makes a server of the application's listen by way of a net.Server in front of it: Bun's http.Server takes neither a handle nor a
+ * file descriptor (it listens on a port of its own choice instead), but it serves the connections that it is told of.
+ */
+export async function listenInFront(server: BindableServer, source: ListenSource): Promise<Listener> {
+  const { allowHalfOpen = true, pauseOnConnect = false } = server as { allowHalfOpen?: boolean; pauseOnConnect?: boolean };
+  let target = server;
+  const accept = (socket: unknown) => void target.emit("connection", socket);
+  let front: Server;
+  if ("handle" in source) {
+    front = source.handle as Server;
+    Object.assign(front, { allowHalfOpen, pauseOnConnect, noDelay: true });
+    front.on("connection", accept);
+  }
+  const { tls, options } = secrets(server);
+  if (tls && "keepAliveTimeout" in server) {
+    // It does no TLS for a connection that it is told of.
+    const module = await import("node:tls");
+    target = module.createServer(options ?? {}, (socket) => server.emit("connection", socket));
+    target.on("tlsClientError", (error, socket) => server.emit("tlsClientError", error, socket));
+  }
+  if (!("handle" in source)) {
+    const net = await import("node:net");
+    front = net.createServer({ allowHalfOpen, pauseOnConnect, noDelay: true }, accept);
+    await startListening(front, "fd" in source ? { fd: source.fd } : source.options);
+  }
+  const address = server.address;
+  server.address = () => front.listening ? front.address() : null;
+  server.emit("listening");
+  return {
+    handle: front!,
+    hold: () => holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd),
+    get isOpen() {
+      return front.listening;
+    },
+    address: addressOf(server),
+    close() {
+      server.address = address;
+      front.close();
+    },
+  };
+}
+
+/** A second descriptor of a socket, which stays when the first one is closed. */
+async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | undefined> {
+  const libc = await bunLibc();
+  if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
+  const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // For a number that is free.
+  if (held < 0) return undefined;
+  const release = () => void libc.close(held);
+  if (libc.dup3(fd, held, SOCK_CLOEXEC) === held) return { source: { fd: held }, release };
+  release();
+  return undefined;
+}
+
+/** What of the global `Bun` is used here. */
+export interface BunServeNamespace {
+  serve(options: object): { readonly port?: number; stop(): Promise<void> };
+}
+
+/** Serves a fetch handler with Bun.serve. */
+export function serveOnBun(bun: BunServeNamespace): NonNullable<SocketAdapter["serve"]> {
+  return (fetch, where) => {
+    const address = "path" in where ? { unix: where.path } : { port: where.port, hostname: where.host, reusePort: true };
+    const server = bun.serve({ ...address, fetch });
+    return Promise.resolve({ port: server.port, stop: () => server.stop() });
+  };
+}
+
+/** The C library, by way of bun:ffi. */
+export async function bunLibc(): Promise<Libc | string> {
+  const name = "bun:ffi"; // Not known to the type checkers of other runtimes.
+  const ffi: BunFfi = await import(name);
+  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, args]) => [name, { args, returns: "i32" }]));
+  const library = openFirst((name) => ffi.dlopen(name, calls));
+  if (library === undefined) return withoutLibc("the C library is not found", "");
+  return { ...library.symbols, addressOf: (buffer) => BigInt(ffi.ptr(buffer)) };
+}
+
+/** Windows' own library. */
+export async function openKernel(): Promise<{ AttachConsole(pid: number): number }> {
+  const name = "bun:ffi";
+  const ffi: BunFfi = await import(name);
+  const { symbols } = ffi.dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
+  return symbols as unknown as { AttachConsole(pid: number): number };
+}
+
+/** What of bun:ffi is used here. */
+interface BunFfi {
+  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
+  ptr(buffer: Uint8Array): number;
+}

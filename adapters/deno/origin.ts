@@ -1,0 +1,124 @@
+import { ReloadError } from "../../core/error.ts";
+import { attempt } from "../attempt.ts";
+import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "../command_line.ts";
+import { type Environment, parseEnviron } from "../environment.ts";
+import { startError } from "../node/process.ts";
+import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
+import type { Permissions } from "./permissions.ts";
+
+/** How this program was started. */
+export interface Origin {
+  readonly execPath: string;
+  /** The working directory as it was typed. */
+  readonly cwd: string;
+  /** The environment at the start of the process; `undefined` where it is not known. */
+  readonly started: Environment | undefined;
+  /** The command line that starts the same program again. Throws a ReloadError that says why it is not known, and what to do. */
+  sameAgain(signal: AbortSignal): Promise<CommandLine>;
+  /** Throws the error of a start that is going to fail, as far as that can be seen. */
+  checkFiles(file: string): void;
+}
+
+interface Facts {
+  command: CommandLine | undefined;
+  started: Environment | undefined;
+}
+
+/**
+ * Finds out how this program was started. With all permissions it reads that now, because a title overwrites the command line and a deploy
+ * flips links; otherwise when it is needed.
+ *
+ * @param loaded The environment when this library was loaded.
+ */
+export function createOrigin(deno: DenoNamespace, permissions: Permissions, loaded: Environment, hasProc: boolean): Origin {
+  const { standalone } = deno.build;
+  const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
+  const files: Files = {
+    realPath: (path) => permissions.isGranted("read", { path }) ? attempt(() => deno.realPathSync(path)) : undefined,
+  };
+  const cwd = typedDirectory(loaded.PWD, deno.cwd(), files);
+  const read = (name: string) => attempt(() => deno.readTextFileSync(`/proc/self/${name}`));
+  let facts = permissions.hasAll && hasProc ? parse(read("cmdline"), read("environ")) : undefined;
+
+  function parse(cmdline: string | undefined, environ: string | undefined): Facts {
+    return { command: parseCommand(cmdline ?? ""), started: environ === undefined ? undefined : parseEnviron(environ) };
+  }
+
+  function parseCommand(cmdline: string): CommandLine | undefined {
+    if (standalone) return { file: execPath, args: deno.args };
+    const [argv0 = "", ...args] = parseCmdline(cmdline);
+    if (!isGenuine([argv0, ...args], undefined)) return undefined;
+    return { file: typedExecutable(argv0, execPath, cwd, loaded.PATH, files), argv0, args };
+  }
+
+  /**
+   * With fewer than all permissions Deno hides its own command line from the program, and does not say to which values its permissions are
+   * restricted. A second Deno may read it: the very executable that is to be started. It does nothing else.
+   */
+  async function askHelper(signal: AbortSignal): Promise<Facts> {
+    const code = `const read = (name) => Deno.readTextFileSync("/proc/${deno.pid}/" + name);` +
+      `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
+    const helper = new deno.Command(permissions.runnable([execPath, "deno"]), {
+      args: ["eval", "--no-config", "--no-lock", code],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      signal,
+    });
+    const { success, stdout, stderr } = await helper.output();
+    const text = new TextDecoder();
+    if (!success) {
+      throw new ReloadError("start", `the command line of this process cannot be read: ${text.decode(stderr).trim()}`);
+    }
+    const [cmdline, environ] = JSON.parse(text.decode(stdout));
+    return parse(cmdline, environ);
+  }
+
+  /** The command line where there is no /proc. Flags that are not permissions are lost: `command` is for them. */
+  function rebuild(): CommandLine | undefined {
+    if (standalone) return { file: execPath, args: deno.args };
+    const flags = permissions.flags();
+    const script = deno.mainModule.startsWith("file:")
+      ? decodeURIComponent(new URL(deno.mainModule).pathname).replace(/^\/(?=[A-Za-z]:)/, "")
+      : deno.mainModule;
+    return flags && { file: execPath, args: ["run", ...flags, script, ...deno.args] };
+  }
+
+  function problem(path: string, isRight: (info: DenoFileInfo) => boolean): string | undefined {
+    if (!permissions.isGranted("read", { path })) return undefined;
+    try {
+      return isRight(deno.statSync(path)) ? undefined : "EACCES";
+    } catch (error) {
+      return error instanceof Error && error.name === "NotFound" ? "ENOENT" : undefined;
+    }
+  }
+
+  return {
+    execPath,
+    cwd,
+    get started() {
+      return facts?.started;
+    },
+    async sameAgain(signal) {
+      facts ??= hasProc && !standalone ? await askHelper(signal) : { command: rebuild(), started: undefined };
+      const { command } = facts;
+      if (command === undefined) {
+        const why = hasProc
+          ? "process.title overwrote it. Set it after @js0/reload-self is imported"
+          : `on ${deno.build.os} Deno does not say to which values its permissions are restricted. Do not restrict them to values`;
+        throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);
+      }
+      // Where a link leads from the name to the executable, `--allow-run=deno` allows that name only. It is what was typed then.
+      const { file, argv0 = "" } = command;
+      const names = argv0 === "" || argv0.includes("/") ? [file, execPath] : [file, execPath, argv0];
+      return { ...command, file: permissions.runnable(names) };
+    },
+    // Deno 2.9 leaks the socket of the channel when the process cannot be started, one for each such reload.
+    checkFiles(file) {
+      if (!file.includes("/")) return;
+      const code = problem(file, ({ isFile, mode }) => isFile && (mode === null || (mode & 0o111) !== 0)) ??
+        problem(cwd, ({ isDirectory }) => isDirectory);
+      if (code !== undefined) throw startError(file, cwd, Object.assign(new Error(code), { code }));
+    },
+  };
+}

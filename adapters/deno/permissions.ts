@@ -1,0 +1,102 @@
+import { ReloadError } from "../../core/error.ts";
+import { LIBRARIES } from "../libc.ts";
+import type { DenoNamespace } from "./namespace.ts";
+
+/** Deno's permissions, by the names of their flags. */
+export const PERMISSIONS = ["read", "write", "net", "env", "sys", "run", "ffi", "import"] as const;
+
+/** The name of a permission. */
+export type Permission = (typeof PERMISSIONS)[number];
+
+/** The state of a whole permission, as `Deno.permissions.query` returns it. */
+export interface PermissionState {
+  /** `"granted"`, `"denied"`, or `"prompt"` for a permission that was not mentioned. */
+  readonly state: string;
+  /** Is it granted for some values only? Deno does not say for which. */
+  readonly partial?: boolean;
+}
+
+/**
+ * The flags that give a process these permissions and not one more. `undefined` when some are restricted to values: Deno does not say to
+ * which, and a guess would either be wider or break the program.
+ */
+export function permissionFlags(states: Readonly<Record<Permission, PermissionState>>): string[] | undefined {
+  if (PERMISSIONS.some((name) => states[name].partial)) return undefined;
+  if (PERMISSIONS.every((name) => states[name].state === "granted")) return ["--allow-all"];
+  return PERMISSIONS.flatMap((name) => {
+    if (states[name].state === "granted") return [`--allow-${name}`];
+    // By default some hosts may be imported from.
+    return states[name].state === "denied" || name === "import" ? [`--deny-${name}`] : [];
+  });
+}
+
+/** The permissions of this process. Nothing here makes Deno ask on the terminal: what is not granted is an error that names the flag. */
+export interface Permissions {
+  /** Are all permissions granted? Deno opens /proc and files of other programs only then. */
+  readonly hasAll: boolean;
+  isGranted(name: Permission, what?: { path?: string; command?: string }): boolean;
+  /** May this process listen anywhere? */
+  mayListen(): boolean;
+  /** May this process call the C library? */
+  mayCall(): boolean;
+  /** Throws unless this path may be read and written. */
+  checkPath(path: string): void;
+  /** The first of these executables that may be run; throws where none may. */
+  runnable(files: readonly string[]): string;
+  /** The environment for a new process; throws unless it may be read and one of these executables may be run with it. */
+  environmentFor(files: readonly string[]): Record<string, string>;
+  /** The permissions as flags, or `undefined` where that is not possible. */
+  flags(): string[] | undefined;
+}
+
+/** Asks for the permissions of this process. */
+export function createPermissions(deno: DenoNamespace): Permissions {
+  function isGranted(name: Permission, what: { path?: string; command?: string } = {}): boolean {
+    const status = deno.permissions.querySync({ name, ...what });
+    return status.state === "granted" && !status.partial;
+  }
+  const mayRun = (command: string) => isGranted("run", { command });
+
+  return {
+    hasAll: PERMISSIONS.every((name) => isGranted(name)),
+    isGranted,
+    mayListen() {
+      const { state, partial } = deno.permissions.querySync({ name: "net" });
+      return state === "granted" || partial === true;
+    },
+    mayCall: () => LIBRARIES.some((path) => isGranted("ffi", { path })),
+    checkPath(path) {
+      for (const name of ["read", "write"] as const) {
+        if (isGranted(name, { path })) continue;
+        const folder = path.slice(0, path.lastIndexOf("/")) || ".";
+        throw new ReloadError("permission", `Deno does not allow this process to use ${path}: add --allow-${name}=${folder}`);
+      }
+    },
+    runnable(files) {
+      const file = files.find(mayRun);
+      if (file === undefined) throw notRunnable(files[0] as string);
+      return file;
+    },
+    environmentFor(files) {
+      const env = isGranted("env") ? deno.env.toObject() : undefined;
+      if (!files.some(mayRun)) throw notRunnable(files[0] as string, env === undefined ? " --allow-env" : "");
+      if (env === undefined) {
+        throw new ReloadError("permission", "Deno does not allow this process to hand its environment on: add --allow-env");
+      }
+      // https://docs.deno.com/go/permission-env: such a variable could make the allowed executable run anything.
+      const loader = Object.keys(env).find((name) => /^(LD|DYLD)_/.test(name));
+      if (loader === undefined || isGranted("run")) return env;
+      const what = `Deno does not allow this process to start another while ${loader} is set`;
+      throw new ReloadError("permission", `${what}: add --allow-run (without a list), or unset ${loader}`);
+    },
+    flags() {
+      const states = Object.fromEntries(PERMISSIONS.map((name) => [name, deno.permissions.querySync({ name })]));
+      return permissionFlags(states as Record<Permission, PermissionState>);
+    },
+  };
+}
+
+/** The error for an executable that may not be run. */
+export function notRunnable(file: string, more: string = ""): ReloadError {
+  return new ReloadError("permission", `Deno does not allow this process to start ${file}: add --allow-run=${file}${more}`);
+}

@@ -1,0 +1,87 @@
+/**
+ * Starting processes with Deno's own functions. Node's cost a new process 20 ms, which it takes to make the channel that it has
+ * inherited: Deno loads all of Node's `process` for that.
+ */
+import type { Child, Spawn } from "../node/process.ts";
+import { streamChannel } from "../stream_channel.ts";
+import { CHANNEL_VARIABLE } from "../environment_handshake.ts";
+import { attempt } from "../attempt.ts";
+import type { Channel, ExitStatus } from "../../core/adapter.ts";
+import type { DenoNamespace } from "./namespace.ts";
+
+/** The channel to the process that waits at a path, which never keeps this process alive. */
+export function connectChannel(deno: DenoNamespace, path: string): Channel {
+  return streamChannel(
+    deno.connect({ transport: "unix", path }).then((connection) => {
+      connection.unref();
+      return connection;
+    }),
+  );
+}
+
+/**
+ * Starts processes with Deno.Command, which cannot hand a connection down. So the new process is told a path that nobody can guess,
+ * in a folder that only this user can enter, at which exactly one connection is accepted; then the path is gone. The name
+ * that the executable was called by is lost.
+ *
+ * @returns `undefined` where there can be no such socket: the path is too long, the disk is full.
+ */
+export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | undefined {
+  const path = `${folder}/${crypto.randomUUID()}`;
+  let listener: ReturnType<DenoNamespace["listen"]>;
+  try {
+    listener = deno.listen({ transport: "unix", path });
+  } catch {
+    return undefined;
+  }
+  let listening = true;
+  const stop = () => {
+    if (!listening) return;
+    listening = false;
+    listener.close();
+    attempt(() => deno.removeSync(path)); // Deno 2.9 has done so.
+  };
+  return ({ file, args }, cwd, env, hasStdin): Child => {
+    try {
+      const variables = Object.entries({ ...env, [CHANNEL_VARIABLE]: path }).filter((entry): entry is [string, string] =>
+        entry[1] !== undefined
+      );
+      const child = new deno.Command(file, {
+        args,
+        cwd,
+        env: Object.fromEntries(variables),
+        clearEnv: true,
+        detached: true,
+        stdin: hasStdin ? "piped" : "null",
+        stdout: "inherit",
+        stderr: "inherit",
+      }).spawn();
+      const accepted = listener.accept().finally(stop);
+      const exited = child.status.then(({ code, signal }): ExitStatus => {
+        stop(); // Nobody comes any more.
+        return { code: signal === null ? code : null, signal };
+      });
+      return {
+        pid: child.pid,
+        channel: streamChannel(accepted),
+        exited,
+        async tell(text) {
+          try {
+            await child.stdin.getWriter().write(new TextEncoder().encode(text));
+            return true;
+          } catch {
+            return false; // It is gone.
+          }
+        },
+        kill: () => child.kill("SIGKILL"),
+        unref() {
+          child.unref();
+          accepted.then((connection) => connection.unref()).catch(() => {});
+        },
+      };
+    } catch (error) {
+      stop();
+      throw error;
+    }
+  };
+}

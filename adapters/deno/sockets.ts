@@ -1,0 +1,118 @@
+/** Listening sockets on Deno. */
+import type { Libc, Listener, ListenSource, SocketAdapter, SocketFiles } from "../../core/socket_adapter.ts";
+import type { BindableServer } from "../../core/token.ts";
+import type { DenoNamespace } from "./namespace.ts";
+import { CALLS, openFirst, withoutLibc } from "../libc.ts";
+import { listenDirectly } from "../node/sockets.ts";
+
+/** Makes a server of the application's listen. */
+export async function listenOnDeno(server: BindableServer, source: ListenSource): Promise<Listener> {
+  delete (server as { listening?: boolean }).listening; // From an earlier time: see below.
+  const listener = await listenDirectly(server, source);
+  return {
+    ...listener,
+    inert: undefined,
+    get isOpen() {
+      return listener.isOpen;
+    },
+    close() {
+      listener.close();
+      // Deno 2.9 destroys a connection after an answer that promised to keep it, when the server listens no more (resOnFinish in
+      // ext/node/polyfills/_http_server.ts): the client's next request is on its way by then.
+      Object.defineProperty(server, "listening", { value: true, configurable: true });
+    },
+  };
+}
+
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+
+const F_GETFD = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/** Adds flags to those of a descriptor; fcntl(2). */
+function addFlags(deno: DenoNamespace, fds: readonly number[], get: number, set: number, added: number): void {
+  const library = openFirst((name) => deno.dlopen(name, { fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" } }));
+  const { fcntl } = (library?.symbols ?? {}) as { fcntl?: (fd: number, command: number, argument: number) => number };
+  for (const fd of fds) {
+    const flags = fcntl?.(fd, get, 0) ?? -1;
+    if (flags >= 0) fcntl?.(fd, set, flags | added);
+  }
+}
+
+/**
+ * Lets accept(2) on a socket return when another process was faster. systemd's sockets block, and Deno 2.9 does not change that; and
+ * Deno makes the sockets block that it passes to a child process, which are the very same.
+ */
+export function setNonBlocking(deno: DenoNamespace, fds: readonly number[]): void {
+  addFlags(deno, fds, F_GETFL, F_SETFL, O_NONBLOCK);
+}
+
+/**
+ * Keeps sockets from the processes that this one starts. Deno 2.9 lets them inherit the unix sockets on which node:net listens: what waits
+ * there when this process is killed would wait for ever.
+ */
+export function closeOnExec(deno: DenoNamespace, fds: readonly number[]): void {
+  addFlags(deno, fds, F_GETFD, F_SETFD, FD_CLOEXEC);
+}
+
+/** The C library, by way of Deno.dlopen. */
+export function denoLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string {
+  if (!isAllowed) return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");
+  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]));
+  const library = openFirst((name) => deno.dlopen(name, calls));
+  if (library === undefined) return withoutLibc("the C library is not found", "");
+  return { ...library.symbols, addressOf: (buffer) => deno.UnsafePointer.value(deno.UnsafePointer.of(buffer)) };
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && error.name === "NotFound";
+}
+
+/** The operations on the paths of unix sockets. They take --allow-read and --allow-write for the folder. */
+export function denoSocketFiles(deno: DenoNamespace, check: (path: string) => void): SocketFiles {
+  return {
+    kind(path) {
+      check(path);
+      try {
+        return deno.lstatSync(path).isSocket ? "socket" : "other";
+      } catch (error) {
+        if (isMissing(error)) return "nothing";
+        throw error;
+      }
+    },
+    mode: (path) => (deno.lstatSync(path).mode ?? 0o700) & 0o7777,
+    chmod: (path, mode) => deno.chmodSync(path, mode),
+    link: (from, to) => deno.linkSync(from, to),
+    rename: (from, to) => deno.renameSync(from, to),
+    remove(path) {
+      check(path);
+      try {
+        deno.removeSync(path);
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+    },
+  };
+}
+
+/** Serves a fetch handler with Deno.serve. */
+export function serveOnDeno(deno: DenoNamespace): NonNullable<SocketAdapter["serve"]> {
+  return (handler, where) => {
+    const address = "path" in where ? { path: where.path } : { port: where.port, hostname: where.host, reusePort: true };
+    const server = deno.serve({ ...address, onListen() {} }, handler);
+    return Promise.resolve({ port: server.addr.port, stop: () => server.shutdown() });
+  };
+}
+
+/** Does somebody accept connections on a unix socket? */
+export async function isServedOnDeno(deno: DenoNamespace, path: string): Promise<boolean> {
+  try {
+    (await deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}

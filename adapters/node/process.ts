@@ -1,0 +1,210 @@
+/**
+ * What node:child_process and node:process offer for a reload, which Node, Bun and Deno all have. Nothing here is imported
+ * at start-up but types; the modules are handed in by the adapter that has loaded them.
+ */
+import type * as ChildProcessModule from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import type processModule from "node:process";
+import { DISOWN, guarded, kept, MOST_SOCKETS, statusOf } from "../reparent.ts";
+import type { Channel, ExitStatus, Predecessor, StartedProcess, StartRequest } from "../../core/adapter.ts";
+import { describeError, ReloadError } from "../../core/error.ts";
+import { createMailbox } from "../../reload/mailbox.ts";
+import { activationVariables } from "../activation.ts";
+import { handshake, supervision } from "../environment_handshake.ts";
+import type { CommandLine } from "../command_line.ts";
+import { type Environment, type EnvironmentHistory, successorEnvironment } from "../environment.ts";
+
+/** The `process` object of Node's. */
+export type NodeProcess = typeof processModule;
+
+/** The side of a channel that `process` and a `ChildProcess` have in common. */
+interface Endpoint {
+  readonly connected: boolean;
+  send(message: unknown, handle: unknown, options: { keepOpen: boolean }, sent: (error: Error | null) => void): boolean;
+  on(event: "message", listener: (message: unknown, handle: unknown) => void): unknown;
+  once(event: "disconnect", listener: () => void): unknown;
+}
+
+function createChannel(endpoint: Endpoint, sendsHandles: boolean): Channel {
+  const inbox = createMailbox<[message: unknown, handle?: unknown]>();
+  const closed = Promise.withResolvers<void>();
+  endpoint.on("message", inbox.put);
+  endpoint.once("disconnect", () => closed.resolve());
+  if (!endpoint.connected) closed.resolve();
+  return {
+    sendsHandles,
+    send: (message, handle) =>
+      new Promise((resolve, reject) => {
+        if (!endpoint.connected) throw new Error("the other process has closed the channel");
+        // Deno closes a server that was sent, unless told to keep it open; Node and Bun keep it anyway.
+        endpoint.send(message, handle, { keepOpen: true }, (error) => error ? reject(error) : resolve());
+      }),
+    onMessage: inbox.open,
+    onClose(callback) {
+      closed.promise.then(callback);
+    },
+  };
+}
+
+/** The predecessor at the other end of the channel that this process was started with, if there is a channel. */
+export function inheritedChannel(process: NodeProcess, generation: number, sendsHandles: boolean): Predecessor | undefined {
+  if (process.send === undefined) return undefined;
+  const send: Endpoint["send"] = process.send.bind(process);
+  const channel = createChannel({
+    get connected() {
+      return process.connected;
+    },
+    send,
+    on: (event, listener) => process.on(event, listener),
+    once: (event, listener) => process.once(event, listener),
+  }, sendsHandles);
+  process.channel?.unref();
+  // The channel is ours. A program written for another supervisor says `process.send?.("ready")` when it has one.
+  process.send = undefined;
+  return { generation, channel };
+}
+
+/** A process that was started, as a runtime shows it. */
+export interface Child {
+  readonly pid: number;
+  readonly channel: Channel;
+  /** Resolves when it has ended and been reaped. Never rejects. */
+  readonly exited: Promise<ExitStatus>;
+  /** Writes to its stdin, where it has one. Resolves with whether that was possible. */
+  tell(text: string): Promise<boolean>;
+  /** Ends it at once, and only it. */
+  kill(): void;
+  /** From now on neither it nor the channel keeps this process alive. */
+  unref(): void;
+}
+
+/** Starts a process in a session of its own, with our stdout and stderr, without a stdin or with one to write to, and with a channel to it. */
+export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStdin: boolean) => Child | Promise<Child>;
+
+/** What the start of a successor takes. */
+export interface SuccessorPlan {
+  /** This process. */
+  pid: number;
+  spawn: Spawn;
+  /** Signals a process group, or throws where that is not allowed. */
+  kill(pid: number, signal: "SIGKILL"): void;
+  what: CommandLine;
+  cwd: string;
+  history: EnvironmentHistory;
+  request: StartRequest;
+  /** How many sockets of systemd's are passed on. */
+  sockets: number;
+  /** What to start it through where it is not started plainly. */
+  shell: string | undefined;
+}
+
+/** Starts the successor of this process, or throws a ReloadError that tells why that cannot be done. */
+export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
+  const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell } = plan;
+  const { command: own, env, generation, how, supervisor } = request;
+  const activation = activationVariables(sockets);
+  const keep = how === "disowned" && shell !== undefined && sockets <= MOST_SOCKETS;
+  const guard = how === "guarded" && shell !== undefined;
+  const command = keep ? kept(what, shell) : guard ? guarded(what, shell) : what;
+  const variables = {
+    ...successorEnvironment(history),
+    ...activation,
+    ...env,
+    ...(supervisor && supervision(supervisor)),
+    ...handshake(generation, own === undefined ? self : undefined),
+  };
+  let child: Child;
+  try {
+    child = await spawn(command, cwd, variables, keep);
+  } catch (cause) {
+    throw startError(what.file, cwd, cause);
+  }
+  const { pid, channel } = child;
+  let running = true;
+  let disowned = false;
+  const exited = Promise.withResolvers<ExitStatus>();
+  child.exited.then((status) => {
+    running = false;
+    if (!disowned) exited.resolve(keep || guard ? statusOf(status) : status);
+  });
+  return {
+    pid,
+    channel,
+    exited: exited.promise,
+    async disown() {
+      if (!keep || !running) return false;
+      disowned = true;
+      channel.onClose(() => exited.resolve({ code: null, signal: null }));
+      return await child.tell(DISOWN);
+    },
+    kill() {
+      if (!running) return; // The number may be somebody else's by now.
+      try {
+        kill(-pid, "SIGKILL"); // It leads a process group: what it has started goes with it.
+      } catch {
+        child.kill();
+      }
+    },
+    release: child.unref,
+  };
+}
+
+/** Starts processes by node:child_process, with the sockets that we were started with, under the same numbers. */
+export function spawnWithNode(
+  { spawn }: typeof ChildProcessModule,
+  sockets: readonly (number | "ignore")[],
+  sendsHandles: boolean,
+): Spawn {
+  return async ({ file, argv0, args }, cwd, env, hasStdin) => {
+    const stdio = [
+      hasStdin ? "pipe" as const : "ignore" as const,
+      "inherit" as const,
+      "inherit" as const,
+      ...sockets,
+      "ipc" as const,
+    ];
+    const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
+    const failed = Promise.withResolvers<never>();
+    failed.promise.catch(() => {});
+    child.on("error", failed.reject); // Stays: an error event without a listener would end this process.
+    const { pid } = child;
+    if (pid === undefined) return await failed.promise;
+    const exited = Promise.withResolvers<ExitStatus>();
+    child.once("exit", (code, signal) => exited.resolve({ code, signal }));
+    return {
+      pid,
+      channel: createChannel(child as ChildProcess & Endpoint, sendsHandles),
+      exited: exited.promise,
+      tell(text) {
+        const { promise, resolve } = Promise.withResolvers<boolean>();
+        child.stdin?.write(text, (error) => resolve(!error));
+        return promise;
+      },
+      kill: () => void child.kill("SIGKILL"),
+      unref() {
+        child.unref();
+        child.channel?.unref?.(); // On Bun a channel has no hold on the process but the child's.
+      },
+    };
+  };
+}
+
+/** What can be told of a start that failed: the runtimes name the executable also when it is the directory that is missing. */
+export function startError(file: string, cwd: string, cause: unknown): ReloadError {
+  const code = (cause as { code?: unknown } | null)?.code;
+  const where = `${file} in ${cwd}`;
+  const why: Record<string, string> = {
+    ENOENT: "there is no such executable, or no such directory",
+    EACCES: "it is not executable, or the directory cannot be entered",
+    EMFILE: "this process has no file descriptors left",
+    ENFILE: "the system has no file descriptors left",
+    EAGAIN: "the limit of processes is reached",
+    ENOMEM: "there is not enough memory",
+    E2BIG: "the arguments and the environment are too long",
+    ERR_ACCESS_DENIED: "Node's permission model forbids it: add --allow-child-process",
+  };
+  const reason = (typeof code === "string" ? why[code] : undefined) ?? describeError(cause);
+  return new ReloadError(code === "ERR_ACCESS_DENIED" ? "permission" : "start", `${where} cannot be started: ${reason}`, {
+    cause,
+  });
+}

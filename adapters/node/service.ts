@@ -1,0 +1,107 @@
+import type { NodeProcess } from "./process.ts";
+import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
+import { attempt } from "../attempt.ts";
+import { createFile, readSmallFile, replaceFile } from "./small_files.ts";
+import { parseStartTime } from "../../linux/proc.ts";
+import { folderCandidates, MOST_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
+import { listenOnPipe } from "../../windows/pipe_listener.ts";
+import type { Environment } from "../environment.ts";
+
+/** `undefined` where there is no file, and where a link is in its place. */
+function orUndefined<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === "ENOENT" || code === "ELOOP") return undefined;
+    throw error;
+  }
+}
+
+/** Is there a process of this number? */
+export function isAlive(process: NodeProcess, pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as { code?: unknown }).code === "EPERM"; // Another user's.
+  }
+}
+
+/** The service adapter of Node and Bun. */
+export function nodeService(process: NodeProcess, loaded: Environment, supervisor?: Supervisor): ServiceAdapter {
+  return {
+    supervisor,
+    variable: (name) => loaded[name],
+    files() {
+      const fs = process.getBuiltinModule("node:fs");
+      return {
+        read: (path) => orUndefined(() => readSmallFile(fs, path).text),
+        modified: (path) => orUndefined(() => fs.statSync(path).mtimeMs),
+        replace: (path, text, mode) => replaceFile(fs, path, text, process.pid, mode),
+        create: (path) => createFile(fs, path),
+        remove: (path) => fs.rmSync(path, { force: true }),
+      };
+    },
+    runtimeFolder() {
+      const fs = process.getBuiltinModule("node:fs");
+      if (process.platform === "win32") {
+        return windowsFolder(loaded.LOCALAPPDATA, (path) => fs.mkdirSync(path, { recursive: true }));
+      }
+      const uid = process.getuid?.();
+      if (uid === undefined) return undefined;
+      const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = loaded;
+      return runtimeFolder(folderCandidates(runtime, temporary, uid), uid, {
+        make: (path) => fs.mkdirSync(path, { mode: 0o700 }),
+        look(path) {
+          const stat = fs.lstatSync(path);
+          return { isDirectory: stat.isDirectory(), uid: stat.uid, mode: stat.mode };
+        },
+      });
+    },
+    errorOutput() {
+      const fs = process.getBuiltinModule("node:fs");
+      const stat = attempt(() => fs.fstatSync(2));
+      if (!stat?.isFile()) return undefined;
+      return {
+        read: () =>
+          attempt(() => {
+            const fd = fs.openSync("/proc/self/fd/2", "r");
+            try {
+              const { size } = fs.fstatSync(fd);
+              const begin = Math.max(stat.size, size - MOST_OUTPUT);
+              const buffer = new Uint8Array(Math.max(0, size - begin));
+              return new TextDecoder().decode(buffer.subarray(0, fs.readSync(fd, buffer, 0, buffer.length, begin)));
+            } finally {
+              fs.closeSync(fd);
+            }
+          }) ?? "",
+      };
+    },
+    isAlive: (pid) => isAlive(process, pid),
+    parent: () => process.ppid,
+    startTime(pid) {
+      // Under Wine there is a /proc too, of other processes.
+      if (process.platform !== "linux") return undefined;
+      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
+    },
+    ...(process.platform === "win32" && { answer: listenOnPipe }),
+    onExit: (handler) => void process.on("exit", handler),
+    async execute(file, args) {
+      const { execFile } = await import("node:child_process");
+      await new Promise<void>((resolve, reject) => {
+        execFile(file, args, (error, _, stderr) => error ? reject(new Error(stderr.trim() || error.message)) : resolve());
+      });
+    },
+    every(milliseconds, callback) {
+      const timer = setInterval(callback, milliseconds);
+      timer.unref();
+      return () => clearInterval(timer);
+    },
+  };
+}
+
+/** The shell that new processes are started through where they are not started plainly. */
+export function findShell(process: NodeProcess): string | undefined {
+  const shell = "/bin/sh";
+  return attempt(() => process.getBuiltinModule("node:fs").statSync(shell)) && shell;
+}

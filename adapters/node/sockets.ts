@@ -1,0 +1,79 @@
+/** Listening sockets by way of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
+import type { Server } from "node:net";
+import type { HeldSocket, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
+import type { BindableServer } from "../../core/token.ts";
+
+function isAddress(value: unknown): value is SocketAddress {
+  return typeof value === "object" && value !== null;
+}
+
+/** The handle below a server, which Node and Deno can send as well: a socket that nobody accepts from. */
+interface RawHandle {
+  close(): void;
+}
+
+function isServer(handle: unknown): handle is Server {
+  return typeof (handle as Partial<Server> | null)?.on === "function";
+}
+
+/** A handle that came over the channel. */
+export function heldByHandle(handle: unknown): HeldSocket | undefined {
+  if (handle === undefined || handle === null || isServer(handle)) return undefined;
+  return { source: { handle }, release: () => (handle as RawHandle).close() };
+}
+
+/** Where a server listens, unless that is a path. */
+export function addressOf(server: BindableServer): SocketAddress | undefined {
+  const address = server.address();
+  if (!isAddress(address)) return undefined;
+  return { address: address.address, family: String(address.family), port: address.port };
+}
+
+/** Calls `listen` of a server, and waits until it does. */
+export function startListening(server: Server, what: object): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(what, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** Makes a server of the application's listen by itself. */
+export async function listenDirectly(server: BindableServer, source: ListenSource): Promise<Listener> {
+  const own = server as unknown as Server;
+  // A server that came over the channel listens already. Whoever connects before it is the application's is given to that.
+  if ("handle" in source && isServer(source.handle)) source.handle.on("connection", (socket) => own.emit("connection", socket));
+  let isClosed = false;
+  const net = await import("node:net");
+  await startListening(own, "handle" in source ? source.handle as Server : "fd" in source ? { fd: source.fd } : source.options);
+  return {
+    handle: own,
+    get inert() {
+      return (own as unknown as { _handle?: RawHandle | null })._handle ?? undefined;
+    },
+    get isOpen() {
+      return !isClosed && own.listening;
+    },
+    address: addressOf(server),
+    close() {
+      if (isClosed) return;
+      isClosed = true;
+      // Not the method of http.Server: that one closes connections which are idle, or look so.
+      net.Server.prototype.close.call(own);
+    },
+  };
+}
+
+/** Does somebody accept connections on a unix socket? */
+export async function isServed(path: string): Promise<boolean> {
+  const net = await import("node:net");
+  return await new Promise((resolve) => {
+    const socket = net.connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,23 @@
+import type { Adapter } from "../core/adapter.ts";
+import { ReloadError } from "../core/error.ts";
+import { clock } from "./clock.ts";
+
+/** The adapter where there are no signals and no processes: serverless platforms, browsers. */
+export function createUnsupportedAdapter(runtime: string): Adapter {
+  function unsupported(): never {
+    throw new ReloadError("unsupported", `there are no signals and no processes here (${runtime})`);
+  }
+  return {
+    ...clock,
+    runtime,
+    pid: 0,
+    canReload: false,
+    signals: {},
+    reloadSignals: [],
+    shutdownSignals: [],
+    onSignal: unsupported,
+    predecessor: () => undefined,
+    start: unsupported,
+    exit: unsupported,
+  };
+}

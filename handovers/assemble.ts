@@ -1,0 +1,26 @@
+import type { Adapter } from "../core/adapter.ts";
+import type { ProgramContext, ProgramParts } from "../program/parts.ts";
+import { createInstances } from "./instances.ts";
+import { findSupervision } from "./run_protocol.ts";
+import { createService } from "./service.ts";
+import { createSockets, withoutSockets } from "./sockets.ts";
+import { createStateHandover } from "./state.ts";
+
+/** Puts together the parts of a program, as far as the runtime has them. The handovers are in the order of their steps. */
+export function assemble({ sockets: socketAdapter, service: serviceAdapter }: Adapter, program: ProgramContext): ProgramParts {
+  const { clock, hasPredecessor, options, runtime } = program;
+  const state = createStateHandover(options.handOver, hasPredecessor, clock);
+  const supervision = serviceAdapter && findSupervision(serviceAdapter);
+  const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
+  const sockets = socketAdapter === undefined ? withoutSockets(runtime) : createSockets(socketAdapter, program, instances);
+  const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances);
+  return {
+    env: {},
+    how: "plain",
+    supervisor: undefined,
+    ...service,
+    ...sockets,
+    handovers: [state.handover, ...sockets.handovers, ...service?.handovers ?? []],
+    inherited: state.inherited,
+  };
+}

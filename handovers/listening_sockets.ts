@@ -1,0 +1,228 @@
+import { describeError } from "../core/error.ts";
+import { pause } from "../core/pause.ts";
+import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import type { BindableServer } from "../core/token.ts";
+import type { ProgramContext } from "../program/parts.ts";
+import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
+import { explainMissing } from "./missing.ts";
+
+/** The handover, and the way to bind a server. */
+export interface ListeningSockets {
+  readonly handover: Handover;
+  /** Lets a server listen, on the predecessor's socket where it has one for the same address. */
+  bind(server: BindableServer, request: BoundRequest): Promise<void>;
+  /** Was this process started with a socket at this path? */
+  isActivated(path: string): boolean;
+  /** Stops listening everywhere. */
+  close(): void;
+  /** Does a server listen on this port? */
+  has(port: number): boolean;
+}
+
+/**
+ * The handover of servers of node's kind. Both processes have the same socket in the end, with one queue of connections, so that none can
+ * get lost between them. A new process accepts nothing before it is in charge: when it fails, no connection fails with it.
+ */
+export function createListeningSockets(adapter: SocketAdapter, { clock, hasPredecessor }: ProgramContext): ListeningSockets {
+  const servers = new Map<string, BoundServer>();
+  /** Resolves when it is known what the predecessor offers. */
+  const known = Promise.withResolvers<void>();
+  if (!hasPredecessor) known.resolve();
+  /** What the predecessor offers and has not handed over: the addresses, by the keys of the requests. */
+  let offered: ReadonlyMap<string, SocketAddress | undefined> = new Map();
+  let claim = (_: string) => {};
+  /** A server that waits does not listen yet, and only a server that listens keeps its process alive. */
+  let isWaiting = hasPredecessor;
+  let release: (() => void) | undefined;
+
+  const open = () => [...servers].filter(([, { isOpen }]) => isOpen);
+
+  function close(): void {
+    for (const server of servers.values()) server.close();
+  }
+
+  /** The socket that systemd made for a request, if there is one left. */
+  function activatedFor({ name, options: { host, port, path } }: BoundRequest): number | undefined {
+    const used = new Set([...servers.values()].map(({ fd }) => fd));
+    const free = adapter.activated.filter(({ fd }) => !used.has(fd));
+    if (name !== undefined) return free.find((socket) => socket.name === name)?.fd;
+    return free.find(({ address }) =>
+      typeof address === "string"
+        ? address === path
+        : address !== undefined && address.port === port && (host === undefined || host === address.address)
+    )?.fd;
+  }
+
+  function oldSide({ link, signal }: Reload): OldSide {
+    /** The servers that the new process has, by their keys. */
+    const claimed = new Set<string>();
+    /** Those whose socket it has already, without accepting from it. */
+    const held = new Set<string>();
+    /** Those that this process has closed, so that the new process alone accepts. */
+    const suspended = new Set<string>();
+    const hasRead = Promise.withResolvers<void>();
+    let answer = Promise.withResolvers<unknown>();
+
+    /** Resolves with the socket that came back when the new process has done as it was told. */
+    async function ask(data: object, handle?: unknown): Promise<unknown> {
+      answer = Promise.withResolvers();
+      answer.promise.catch(() => {}); // Rejects perhaps before it is awaited.
+      await link.send(data, handle);
+      return await answer.promise;
+    }
+
+    /** Gives the new process a socket before it may accept from it: should this process be killed, the socket stays open. */
+    function lend(key: string): void {
+      const { listener, fd } = servers.get(key) as BoundServer;
+      if (fd === undefined && listener?.inert !== undefined) link.send({ key, hold: true }, listener.inert).catch(() => {});
+    }
+
+    async function handOver(key: string): Promise<void> {
+      const server = servers.get(key) as BoundServer;
+      const { listener, fd } = server;
+      if (fd !== undefined || link.sendsHandles) {
+        const back = await ask({ key }, fd === undefined && !held.has(key) ? listener?.handle : undefined);
+        server.hold(adapter.held?.(back));
+      } else {
+        // No socket can be sent over this channel. The new process opens one as soon as this one is closed.
+        suspended.add(key);
+        server.close();
+        await ask({ key, isFree: true });
+      }
+    }
+
+    return {
+      sendsSockets: () => [...servers.values()].some(({ fd, isFree }) => fd === undefined && !isFree),
+      async offer() {
+        const sockets = open().map(([key, { address }]) => ({ key, address }));
+        const keys = new Set(sockets.map(({ key }) => key));
+        link.onData((data, handle) => {
+          const { claim, holds, done, error, read } = data as Record<string, unknown>;
+          if (read === true) hasRead.resolve();
+          if (typeof claim === "string" && keys.has(claim)) {
+            claimed.add(claim);
+            if (holds === true && link.sendsHandles) lend(claim);
+          }
+          if (typeof holds === "string" && claimed.has(holds)) held.add(holds);
+          if (done === true && error === undefined) answer.resolve(handle);
+          else if (done === true) answer.reject(new Error(`the new process cannot listen on ${error}`));
+        });
+        if (sockets.length > 0) await link.send({ sockets });
+      },
+      async commit() {
+        // Deno 2.9 loses a socket that arrives in one piece with another message: the new process must have read all before.
+        if (claimed.size > 0) await hasRead.promise;
+        for (const key of claimed) {
+          signal.throwIfAborted();
+          await handOver(key);
+        }
+      },
+      async handedOver() {
+        await pause(clock, 0); // For the events of the connections that have been accepted.
+        await Promise.all([...servers].map(async ([key, server]) => {
+          if (await server.suspend()) suspended.add(key);
+        }));
+      },
+      retire() {
+        for (const server of servers.values()) server.release();
+        close();
+      },
+      async rollback() {
+        const keys = [...suspended];
+        const results = await Promise.allSettled(keys.map((key) => servers.get(key)?.resume()));
+        for (const server of servers.values()) server.release();
+        const errors = results.flatMap((result, i) =>
+          result.status === "rejected" ? [`${keys[i]}: ${describeError(result.reason)}`] : []
+        );
+        if (errors.length > 0) throw new Error(`no longer listening on ${errors.join(", ")}; start the program again`);
+      },
+      explain: (code) => explainMissing(code, open().filter(([key]) => !claimed.has(key)).map(([key]) => key)),
+    };
+  }
+
+  function newSide({ link, offered: allOffered }: Arrival): NewSide {
+    const complete = Promise.withResolvers<void>();
+    claim = (key) => {
+      link.send({ claim: key, holds: adapter.held !== undefined }).catch(() => {});
+      if ([...offered.keys()].every((key) => servers.has(key))) clock.timer(0, complete.resolve);
+    };
+
+    async function take(key: string, server: BoundServer, isFree: boolean, handle: unknown): Promise<void> {
+      try {
+        await (isFree ? server.openAnew() : server.open(handle));
+        // Where sockets can be kept, the predecessor gets one back, for as long as it may have to take charge again.
+        await link.send({ done: true }, adapter.held && server.listener?.inert);
+      } catch (error) {
+        await link.send({ done: true, error: `${key}: ${describeError(error)}` }).catch(() => {});
+      }
+    }
+
+    link.onData((data, handle) => {
+      const { sockets, key, isFree, hold } = data as Record<string, unknown>;
+      if (Array.isArray(sockets)) {
+        offered = new Map(sockets.map(({ key, address }) => [String(key), parseAddress(address)]));
+        known.resolve();
+      }
+      const server = servers.get(String(key));
+      if (server === undefined || server.listener !== undefined) return;
+      if (hold !== true) return void take(String(key), server, isFree === true, handle);
+      server.hold(adapter.held?.(handle));
+      if (server.isHeld) link.send({ holds: key }).catch(() => {});
+    });
+
+    return {
+      complete: allOffered.then(() => {
+        known.resolve();
+        if (offered.size === 0) return;
+        link.send({ read: true }).catch(() => {});
+        return complete.promise;
+      }),
+      takeOver(predecessor) {
+        known.resolve();
+        isWaiting = false;
+        offered = new Map();
+        release?.();
+        if (predecessor === "handed over") return;
+        // Its sockets are closed with it, except those that this process has as well.
+        for (const server of servers.values()) {
+          if (server.listener === undefined) server.resume().catch((error) => server.server.emit("error", error));
+        }
+      },
+    };
+  }
+
+  /** Lets a server that waits know its address already: many programs print it at once. */
+  function wait(key: string, server: BoundServer): void {
+    servers.set(key, server);
+    server.server.address = () => server.address ?? null;
+    claim(key);
+  }
+
+  return {
+    handover: { name: "the bound servers", oldSide, newSide, isListening: () => open().length > 0 },
+    async bind(server, request) {
+      if (isWaiting) release ??= clock.hold();
+      await known.promise;
+      const key = keyOf(request, servers);
+      const present = servers.get(key);
+      if (present !== undefined && !present.isFree) throw new TypeError(`bind: this process listens on ${key} already`);
+      const fd = activatedFor(request);
+      const bound = createBoundServer(adapter, clock, server, request, fd, offered.get(key));
+      if (offered.has(key)) return wait(key, bound);
+      if (request.name !== undefined && fd === undefined && request.options.port === undefined) {
+        throw new TypeError(`bind: no socket of the name ${request.name} was handed to this process, and no port is given`);
+      }
+      servers.set(key, bound);
+      try {
+        await bound.open();
+      } catch (error) {
+        servers.delete(key);
+        throw error;
+      }
+    },
+    isActivated: (path) => adapter.activated.some(({ address }) => address === path),
+    close,
+    has: (port) => [...servers.values()].some(({ address }) => address?.port === port),
+  };
+}

@@ -1,0 +1,96 @@
+import { describeError, ReloadError } from "../core/error.ts";
+import type { ServiceAdapter, ServiceFiles } from "../core/service_adapter.ts";
+import type { ProgramContext } from "../program/parts.ts";
+import type { Handover } from "../reload/handover.ts";
+
+/** Clock ticks per second in /proc; proc_pid_stat(5). The value has been the same on Linux for decades. */
+const TICKS_PER_SECOND = 100;
+/** Milliseconds by which the clocks of the kernel and of the file system may differ. */
+const CLOCK_SLACK_MS = 2_000;
+/** Readable by all users, like the pid files of other daemons. */
+const MODE = 0o644;
+
+/** The pid in the text of a file, or `undefined` where there is none. */
+export function parsePid(text: string): number | undefined {
+  const match = /^\s*([1-9]\d{0,9})\s*$/.exec(text);
+  const pid = Number(match?.[1]);
+  return match !== null && pid < 2 ** 31 ? pid : undefined;
+}
+
+/**
+ * Keeps the pid of the process in charge in a file.
+ *
+ * @throws {ReloadError} When the file belongs to another process, or cannot be written.
+ */
+export function createPidFile(adapter: ServiceAdapter, path: string, { pid, hasPredecessor, warn }: ProgramContext): Handover {
+  const files = adapter.files();
+  const write = (pid: number) => files.replace(path, `${pid}\n`, MODE);
+  const isOurs = () => parsePid(files.read(path) ?? "") === pid;
+
+  if (!hasPredecessor) {
+    refuseForeign(adapter, files, path, pid);
+    try {
+      write(pid);
+    } catch (cause) {
+      throw new ReloadError("pid-file", `listen: the pid file ${path} cannot be written: ${describeError(cause)}`, { cause });
+    }
+  }
+  adapter.onExit(() => {
+    try {
+      if (isOurs()) files.remove(path);
+    } catch {
+      // This process ends. The next one replaces the file.
+    }
+  });
+
+  return {
+    name: `the pid file ${path}`,
+    oldSide: (reload) => ({
+      commit: () => write(reload.pid as number),
+      rollback() {
+        if (!isOurs()) write(pid);
+      },
+    }),
+    newSide: () => ({
+      takeOver(predecessor) {
+        if (predecessor === "handed over") return;
+        try {
+          write(pid);
+        } catch (error) {
+          warn(`the pid file ${path} names a process that is gone: it could not be written: ${describeError(error)}`);
+        }
+      },
+    }),
+  };
+}
+
+/** Throws when the file names another process that runs. */
+function refuseForeign(adapter: ServiceAdapter, files: ServiceFiles, path: string, own: number): void {
+  const refuse = (why: string, cause?: unknown) => {
+    throw new ReloadError("pid-file", `listen: the pid file ${path} ${why}`, { cause });
+  };
+  let text: string | undefined;
+  try {
+    text = files.read(path);
+  } catch (cause) {
+    refuse(`cannot be read: ${describeError(cause)}`, cause);
+  }
+  if (text === undefined || text.trim() === "") return;
+  const pid = parsePid(text);
+  if (pid === undefined) return refuse("contains no pid; it is not replaced. Is it the right path? If so, remove the file");
+  if (pid === own || !adapter.isAlive(pid) || isReused(adapter, files, path, pid)) return;
+  refuse(`belongs to process ${pid}, which is running: stop that first, or, if it is another program, remove the file`);
+}
+
+/** Has the pid been given to another process since the file was written? Then the process is younger than the file. */
+function isReused(adapter: ServiceAdapter, files: ServiceFiles, path: string, pid: number): boolean {
+  try {
+    const written = files.modified(path);
+    const booted = /^btime (\d+)$/m.exec(files.read("/proc/stat") ?? "")?.[1];
+    const started = adapter.startTime(pid);
+    if (written === undefined || booted === undefined || started === undefined) return false;
+    return Number(booted) * 1000 + Number(started) / TICKS_PER_SECOND * 1000 > written + CLOCK_SLACK_MS;
+  } catch {
+    return false; // No /proc, or no permission to read it.
+  }
+}

@@ -1,0 +1,41 @@
+/** The handovers of a program that is run as a service. */
+import type { ServiceAdapter } from "../core/service_adapter.ts";
+import type { ProgramContext, ProgramParts } from "../program/parts.ts";
+import type { Handover } from "../reload/handover.ts";
+import { answerOnPipe } from "../windows/pipe_server.ts";
+import type { Instances } from "./instances.ts";
+import { createPidFile } from "./pid_file.ts";
+import { createRunHandover, type Supervision } from "./run_protocol.ts";
+import { createStatusFile } from "./status_file.ts";
+import { createSystemd } from "./systemd.ts";
+
+/** The pid file, the status file, systemd, `reload-self run`. */
+export function createService(
+  adapter: ServiceAdapter,
+  program: ProgramContext,
+  supervision: Supervision | undefined,
+  instances: Instances | undefined,
+): Pick<ProgramParts, "handovers" | "env" | "how" | "supervisor"> {
+  const { clock, options, pid, reload, warn } = program;
+  const systemd = createSystemd(adapter, program, supervision !== undefined);
+  const handovers: (Handover | undefined)[] = [
+    options.pidFile === undefined ? undefined : createPidFile(adapter, options.pidFile, program),
+    options.status === false ? undefined : createStatusFile(adapter, program),
+    systemd?.handover,
+    supervision && createRunHandover(adapter, supervision, program),
+    instances?.handover,
+  ];
+  if (adapter.answer !== undefined) answerOnPipe(adapter.answer, pid, clock.now, reload, warn);
+  if (pid === 1) {
+    warn(
+      "this is process 1, and a container ends with its process 1: after a reload the new process would end with it. " +
+        "Start the program with `reload-self run -- ...`, which stays process 1",
+    );
+  }
+  return {
+    handovers: handovers.filter((handover) => handover !== undefined),
+    env: systemd?.env ?? {},
+    supervisor: supervision?.supervisor,
+    how: supervision !== undefined ? "guarded" : systemd !== undefined ? "disowned" : "plain",
+  };
+}

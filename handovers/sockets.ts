@@ -1,0 +1,171 @@
+/** The sockets of a program: their handovers, their draining, and the members of the token. */
+import { checkOptions, show } from "../core/check.ts";
+import { ReloadError } from "../core/error.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
+import { pause } from "../core/pause.ts";
+import type { Libc, Listener, SocketAdapter } from "../core/socket_adapter.ts";
+import type { BindableServer, BindOptions } from "../core/token.ts";
+import { drainingFetch } from "../drain/fetch.ts";
+import { createDrain, type Drain } from "../drain/http1.ts";
+import { createWebSockets } from "../drain/web_sockets.ts";
+import type { ProgramContext, ProgramParts } from "../program/parts.ts";
+import type { Handover } from "../reload/handover.ts";
+import { createListeningSockets } from "./listening_sockets.ts";
+import { createReuseport } from "./reuseport.ts";
+import type { SharedPorts } from "./shared_ports.ts";
+import { createUnixSockets } from "./unix_sockets.ts";
+
+/** How long a server that shuts down keeps accepting, for the connections that were made before. */
+const LAST_ACCEPTS_MS = 20;
+
+/** The part of a program that has to do with sockets. */
+export type Sockets = Pick<ProgramParts, "handovers" | "members" | "listening" | "placed">;
+
+/** The part of a program that has no sockets. */
+export function withoutSockets(runtime: string): Sockets {
+  const unsupported = (member: string) => () =>
+    Promise.reject(new ReloadError("unsupported", `${member}: there are no sockets to listen on here (${runtime})`));
+  return {
+    handovers: [],
+    members: {
+      bind: unsupported("bind"),
+      path: unsupported("path"),
+      fetch: (handler) => handler,
+      webSocket: (socket) => socket,
+    },
+    listening: () => Promise.resolve(),
+    placed: () => Promise.resolve(),
+  };
+}
+
+/**
+ * The part of a program that has sockets.
+ *
+ * @param shared The other instances, where they share their ports.
+ */
+export function createSockets(adapter: SocketAdapter, program: ProgramContext, shared: SharedPorts | undefined): Sockets {
+  const { clock, options, emit, token } = program;
+  const settle = options.settle ?? DEFAULT_SETTLE_MS;
+  const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
+  const drains = new Map<BindableServer, { name: string; drain: Drain }>();
+  const atPaths: Listener[] = [];
+  const begun: Promise<void>[] = [];
+  let isDraining = false;
+  let hasFetch = false;
+
+  const listeningSockets = createListeningSockets(adapter, program);
+  const unixSockets = createUnixSockets(adapter, program);
+  const webSockets = createWebSockets(token.signal);
+  /** Opened once: that compiles a function for each call. */
+  let opened: Promise<Libc | string> | undefined;
+  const reuseport = createReuseport({
+    program,
+    descriptors: adapter.descriptors,
+    async libc() {
+      const libc = await (opened ??= adapter.libc?.());
+      // Where all known servers are bound there is nothing to steer.
+      return typeof libc === "string" && drains.size > 0 && !hasFetch ? undefined : libc;
+    },
+    isBound: listeningSockets.has,
+    shared,
+  });
+  /** From the commit on the answers of the old process carry `Connection: close`. */
+  const settling: Handover = {
+    name: "the settle time",
+    oldSide: () => ({
+      commit: () => void (isDraining = true),
+      rollback: () => void (isDraining = token.isCancelled),
+    }),
+  };
+
+  token.signal.addEventListener("abort", () => {
+    isDraining = true;
+    // A successor accepts the connections that wait in a socket. Without one this process does, before the kernel resets them.
+    const isReplaced = token.signal.reason.kind === "reload";
+    const closed = (drains.size === 0 || isReplaced ? Promise.resolve() : pause(clock, LAST_ACCEPTS_MS)).then(() => {
+      listeningSockets.close();
+      for (const listener of atPaths) listener.close();
+    });
+    for (const { name, drain } of drains.values()) {
+      const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
+        if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
+      });
+      token.track(drained, { name: `the connections of ${name}` });
+    }
+  });
+
+  async function bind(server: BindableServer, options: BindOptions): Promise<void> {
+    checkServer(server);
+    checkBindOptions(options);
+    if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
+    if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
+    const { name, path, port, ...given } = options;
+    const rest = shared !== undefined ? { reusePort: true, ...given } : given;
+    drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers) });
+    try {
+      if (path === undefined) return await listeningSockets.bind(server, { name, options: { ...rest, port } });
+      if (listeningSockets.isActivated(path)) return await listeningSockets.bind(server, { name, options: { ...rest, path } });
+      const made = await unixSockets.reserve(path);
+      atPaths.push(await adapter.listen(server, { options: { ...rest, path: made } }));
+      await unixSockets.placed(path);
+    } catch (error) {
+      drains.delete(server);
+      throw error;
+    }
+  }
+
+  return {
+    handovers: [settling, listeningSockets.handover, unixSockets.handover, reuseport],
+    members: {
+      async bind(server, options) {
+        const binding = bind(server, options);
+        begun.push(binding.catch(() => {}));
+        await binding;
+      },
+      fetch(handler) {
+        hasFetch = true;
+        return drainingFetch(handler, () => isDraining);
+      },
+      path: unixSockets.reserve,
+      webSocket(socket) {
+        webSockets.add(socket);
+        return socket;
+      },
+    },
+    listening: () => Promise.all(begun),
+    placed: unixSockets.placed,
+  };
+}
+
+function checkServer(server: BindableServer): void {
+  for (const method of ["on", "emit", "address", "listenerCount", "prependListener"] as const) {
+    if (typeof server?.[method] === "function") continue;
+    throw new TypeError(
+      `bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, not ${show(server)}; ` +
+        "Deno.serve and Bun.serve need no bind, but `reusePort: true`",
+    );
+  }
+}
+
+const KNOWN_OPTIONS = ["port", "host", "path", "name", "backlog", "ipv6Only", "reusePort", "readableAll", "writableAll"];
+
+function checkBindOptions(options: BindOptions): void {
+  checkOptions("bind", options, KNOWN_OPTIONS);
+  const { port, host, path, name } = options;
+  for (const [option, value] of Object.entries({ host, path, name })) {
+    if (value !== undefined && (typeof value !== "string" || value === "")) {
+      throw new TypeError(`bind: ${option} must be a string, not ${show(value)}`);
+    }
+  }
+  if (port !== undefined && !(Number.isInteger(port) && port >= 0 && port < 65_536)) {
+    throw new TypeError(`bind: port must be a whole number from 0 to 65535, not ${show(port)}`);
+  }
+  if (port !== undefined && path !== undefined) throw new TypeError("bind: give it a port or a path, not both");
+  if (port === undefined && path === undefined && name === undefined) {
+    throw new TypeError("bind: give it a port, a path, or the name of a socket");
+  }
+}
+
+function describe({ path, host, port, name }: BindOptions): string {
+  return path ?? (port === undefined ? `socket ${name}` : `${host ?? "*"}:${port}`);
+}

@@ -1,0 +1,91 @@
+import type { Clock } from "../core/adapter.ts";
+import { describeError } from "../core/error.ts";
+import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+
+/** The largest state that is handed over, in bytes of JSON. */
+const MAX_BYTES = 64 * 2 ** 20;
+/** The size of one message, in characters: a message is copied several times on its way. */
+const PIECE_CHARACTERS = 2 ** 20;
+
+/** The application's state. */
+export interface StateHandover {
+  readonly handover: Handover;
+  /** The state that came from the predecessor. Keeps the process alive while it is awaited. */
+  inherited(): Promise<unknown>;
+}
+
+/**
+ * Hands the application's state to the new process: first of all at the commit, so that the state is there before the first connection, and
+ * as late as possible.
+ *
+ * @param take Makes the state, in the old process.
+ */
+export function createStateHandover(take: (() => unknown) | undefined, hasPredecessor: boolean, clock: Clock): StateHandover {
+  const inherited = Promise.withResolvers<unknown>();
+  let isKnown = false;
+  let release: (() => void) | undefined;
+
+  function settle(state: unknown): void {
+    isKnown = true;
+    inherited.resolve(state);
+    release?.();
+    release = undefined;
+  }
+  if (!hasPredecessor) settle(undefined);
+
+  return {
+    handover: {
+      name: "the state",
+      oldSide: (reload) => sendState(reload, take),
+      newSide: (arrival) => receiveState(arrival, settle),
+    },
+    inherited() {
+      if (!isKnown) release ??= clock.hold();
+      return inherited.promise;
+    },
+  };
+}
+
+function sendState({ link, signal }: Reload, take: (() => unknown) | undefined): OldSide {
+  if (take === undefined) return {};
+  const received = Promise.withResolvers<void>();
+  received.promise.catch(() => {}); // May reject before it is awaited.
+  link.onData((data) => {
+    const { received: ok, error } = data as { received?: unknown; error?: unknown };
+    if (ok === true) received.resolve();
+    else received.reject(new Error(`the new process could not read it: ${String(error)}`));
+  });
+  return {
+    async commit() {
+      const text = JSON.stringify(await take());
+      if (text === undefined) return;
+      const bytes = new TextEncoder().encode(text).length;
+      if (bytes > MAX_BYTES) throw new Error(`it has ${bytes} bytes as JSON; at most ${MAX_BYTES} are handed over`);
+      for (let at = 0; at < text.length; at += PIECE_CHARACTERS) {
+        signal.throwIfAborted();
+        await link.send({ piece: text.slice(at, at + PIECE_CHARACTERS) });
+      }
+      await link.send({ end: true });
+      await received.promise;
+    },
+  };
+}
+
+function receiveState({ link }: Arrival, settle: (state: unknown) => void): NewSide {
+  let text = "";
+  link.onData(async (data) => {
+    const { piece, end } = data as { piece?: unknown; end?: unknown };
+    if (typeof piece === "string" && text.length < MAX_BYTES) text += piece;
+    if (end !== true) return;
+    let error: string | undefined;
+    try {
+      settle(JSON.parse(text));
+    } catch (cause) {
+      error = describeError(cause);
+    }
+    text = "";
+    await Promise.resolve(); // Code that awaits the state runs before the predecessor goes on.
+    link.send({ received: error === undefined, error }).catch(() => {});
+  });
+  return { takeOver: () => settle(undefined) };
+}

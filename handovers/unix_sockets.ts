@@ -1,0 +1,184 @@
+import { describeError } from "../core/error.ts";
+import { nextCheck, pause } from "../core/pause.ts";
+import type { SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
+import type { ProgramContext } from "../program/parts.ts";
+import { explainMissing } from "./missing.ts";
+import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+
+/** The path of a unix socket that this process serves, or is about to serve. */
+interface Entry {
+  readonly path: string;
+  /** The name next to the path under which our socket is made, and which our server removes when it closes. */
+  readonly made: string;
+  /** Was our socket made? */
+  isMade: boolean;
+  /** Is our socket at the path? */
+  isPlaced: boolean;
+  /** Resolves when it is, or when it will be as soon as this process is in charge. */
+  placing: Promise<void>;
+}
+
+/** The handover, and the way to get a path. */
+export interface UnixSockets {
+  readonly handover: Handover;
+  /**
+   * Returns the name to listen under instead of the path. The socket is renamed to the path: at once, or when the predecessor that serves
+   * the path hands over.
+   */
+  reserve(path: string): Promise<string>;
+  /** Resolves when the socket is at its path, or will be as soon as this process is in charge. */
+  placed(path: string): Promise<void>;
+}
+
+/** The longest path of a socket, in bytes, without its final NUL; unix(7). */
+const MAX_PATH_BYTES = 107;
+
+/** The name next to a path under which a process makes its socket. */
+function privateName(path: string, pid: number): string {
+  return `${path}.${pid}`;
+}
+
+/** Puts a socket at a path, with the mode of the socket that was there. */
+function place(files: SocketFiles, made: string, path: string): void {
+  if (files.kind(path) === "socket") files.chmod(made, files.mode(path));
+  files.rename(made, path);
+}
+
+/**
+ * The handover of unix sockets. Each process makes a socket under a private name and renames it to the path. That replaces the predecessor's
+ * socket in one step, so that there is always one to connect to; and the name that a server removes when it closes is the private one.
+ */
+export function createUnixSockets(adapter: SocketAdapter, program: ProgramContext): UnixSockets {
+  const { clock, hasPredecessor, pid, token, warn } = program;
+  const entries = new Map<string, Entry>();
+  /** Resolves when it is known which paths the predecessor serves. */
+  const known = Promise.withResolvers<void>();
+  if (!hasPredecessor) known.resolve();
+  /** The paths that the predecessor serves and has not handed over. */
+  let offered: ReadonlySet<string> = new Set();
+  let onMade = (_: Entry) => {};
+
+  async function follow(entry: Entry): Promise<void> {
+    const files = await adapter.files();
+    for (const begun = clock.now(); files.kind(entry.made) !== "socket";) {
+      if (token.isCancelled) return;
+      await pause(clock, nextCheck(clock, begun));
+    }
+    entry.isMade = true;
+    if (offered.has(entry.path)) return onMade(entry);
+    place(files, entry.made, entry.path);
+    entry.isPlaced = true;
+  }
+
+  function oldSide(reload: Reload): OldSide {
+    const placed = () => [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
+    /** The new process's private names for the paths that are offered. */
+    let given = new Map<string, string>();
+    /** The paths for which the new process has made a socket. */
+    const taken = new Set<string>();
+    const replaced: Entry[] = [];
+    return {
+      async offer() {
+        const paths = placed();
+        if (paths.length === 0) return;
+        given = new Map(paths.map((path) => [path, privateName(path, reload.pid as number)]));
+        reload.link.onData((data) => {
+          const { made } = data as { made?: unknown };
+          if (typeof made === "string" && given.has(made)) taken.add(made);
+        });
+        await reload.link.send({ paths });
+      },
+      async commit() {
+        if (taken.size === 0) return;
+        const files = await adapter.files();
+        for (const path of taken) {
+          const entry = entries.get(path) as Entry;
+          // Kept under its private name, to be put back.
+          if (files.kind(path) === "socket") files.link(path, entry.made);
+          replaced.push(entry);
+          place(files, given.get(path) as string, path);
+        }
+      },
+      async retire() {
+        if (replaced.length === 0) return;
+        const files = await adapter.files();
+        for (const { made } of replaced) files.remove(made);
+      },
+      async rollback() {
+        if (given.size === 0) return;
+        const files = await adapter.files();
+        const errors: string[] = [];
+        const attempt = (work: () => void, path: string) => {
+          try {
+            work();
+          } catch (error) {
+            errors.push(`${path}: ${describeError(error)}`);
+          }
+        };
+        for (const { path, made } of replaced) {
+          attempt(() => files.kind(made) === "socket" && files.rename(made, path), path);
+        }
+        // Also those that the new process was killed before it could report.
+        for (const made of given.values()) attempt(() => files.remove(made), made);
+        if (errors.length > 0) throw new Error(`not put back: ${errors.join(", ")}; start the program again`);
+      },
+      explain: (code) => explainMissing(code, placed().filter((path) => !taken.has(path))),
+    };
+  }
+
+  function newSide(arrival: Arrival): NewSide {
+    const complete = Promise.withResolvers<void>();
+    arrival.link.onData((data) => {
+      const { paths } = data as { paths?: unknown };
+      if (Array.isArray(paths)) offered = new Set(paths.filter((path) => typeof path === "string"));
+    });
+    arrival.offered.then(known.resolve);
+    onMade = ({ path }) => {
+      arrival.link.send({ made: path }).catch(() => {});
+      if ([...offered].every((path) => entries.get(path)?.isMade)) clock.timer(0, complete.resolve);
+    };
+    return {
+      complete: arrival.offered.then(() => offered.size > 0 ? complete.promise : undefined),
+      async takeOver(predecessor) {
+        const mine = [...entries.values()].filter(({ path, isMade }) => offered.has(path) && isMade);
+        offered = new Set();
+        for (const entry of mine) {
+          if (predecessor === "gone") place(await adapter.files(), entry.made, entry.path);
+          entry.isPlaced = true;
+        }
+        known.resolve();
+      },
+    };
+  }
+
+  return {
+    handover: { name: "the unix sockets", oldSide, newSide, isListening: () => entries.size > 0 },
+    async reserve(path) {
+      const made = privateName(path, pid);
+      if (new TextEncoder().encode(made).length > MAX_PATH_BYTES) {
+        throw new TypeError(
+          `path: ${path} is too long: with ".${pid}" appended it must not have more than ${MAX_PATH_BYTES} bytes`,
+        );
+      }
+      const release = clock.hold();
+      await known.promise;
+      release();
+      if (entries.has(path)) throw new TypeError(`path: ${path} is in use by this process already`);
+      const files = await adapter.files();
+      const kind = files.kind(path);
+      if (kind === "other") throw new TypeError(`path: the file at ${path} is no socket; it is not replaced`);
+      if (!offered.has(path) && kind === "socket" && await adapter.isServed(path)) {
+        throw Object.assign(new Error(`EADDRINUSE: another program serves ${path}`), { code: "EADDRINUSE" });
+      }
+      files.remove(made); // Left behind by a killed process that had this pid.
+      const entry: Entry = { path, made, isMade: false, isPlaced: false, placing: Promise.resolve() };
+      entries.set(path, entry);
+      entry.placing = follow(entry);
+      entry.placing.catch((error) => warn(`the socket of ${path} could not be moved to its path: ${describeError(error)}`));
+      return made;
+    },
+    async placed(path) {
+      await entries.get(path)?.placing;
+    },
+  };
+}

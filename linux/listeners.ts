@@ -1,0 +1,122 @@
+/** The listening TCP sockets of this process, and how many there are in all. */
+import type { Libc } from "../core/socket_adapter.ts";
+import { addressKey, AF_INET, AF_INET6, AF_UNIX, readSocketAddress } from "./addresses.ts";
+import { listListeners } from "./netlink.ts";
+import { hasAllListeners, parseEndpoint } from "./proc.ts";
+
+/** A listening TCP socket of this process. */
+export interface OwnListener {
+  readonly fd: number;
+  /** Its address: the same for all sockets that share it. */
+  readonly key: string;
+  /** Its address for people. */
+  readonly name: string;
+  readonly port: number;
+  readonly reusePort: boolean;
+}
+
+export const SOL_SOCKET = 1;
+export const SO_REUSEPORT = 15;
+export const SOCK_STREAM = 1;
+const SO_ACCEPTCONN = 30;
+const SOCK_NONBLOCK = 0o4000;
+/** Also O_CLOEXEC. */
+export const SOCK_CLOEXEC = 0o2000000;
+const IPPROTO_TCP = 6;
+const TCP_INFO = 11;
+/** The number of 32 bits in struct tcp_info that holds tcpi_unacked. */
+const TCPI_UNACKED = 6;
+/** The bytes of a file in /proc that are read at once: the rest of a long table is not wanted. */
+const BLOCK_BYTES = 2 ** 12;
+/** The state of a listening socket in /proc/net/tcp. */
+const LISTENING = "0A";
+
+const text = new TextDecoder();
+// Used again for each call: there are as many calls as descriptors.
+const value = new Int32Array(1);
+const valueBytes = new Uint8Array(value.buffer);
+const length = new Uint32Array(1);
+const lengthBytes = new Uint8Array(length.buffer);
+
+function option(libc: Libc, fd: number, name: number): number | undefined {
+  length[0] = 4;
+  return libc.getsockopt(fd, SOL_SOCKET, name, valueBytes, lengthBytes) === 0 ? value[0] : undefined;
+}
+
+/** Reads a file of /proc from its beginning until `isEnough`. */
+function readProc(libc: Libc, path: string, isEnough: (part: string) => boolean): string {
+  const fd = libc.open(new TextEncoder().encode(`${path}\0`), SOCK_CLOEXEC);
+  if (fd < 0) return "";
+  try {
+    const block = new Uint8Array(BLOCK_BYTES);
+    let read = "";
+    for (;;) {
+      const count = libc.read(fd, block, BLOCK_BYTES);
+      if (count <= 0) return read;
+      read += text.decode(block.subarray(0, count));
+      if (isEnough(read)) return read;
+    }
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/** All possible descriptors, for a process that may not list those that it has. */
+function possibleDescriptors(libc: Libc): number[] {
+  const size = /^FDSize:\s*(\d+)/m.exec(readProc(libc, "/proc/self/status", (part) => part.includes("\nFDSize:\t")));
+  return Array.from({ length: Number(size?.[1] ?? 1024) }, (_, fd) => fd);
+}
+
+/** The listening TCP sockets of this process, whichever thread or library opened them. */
+export function ownListeners(libc: Libc, descriptors: readonly number[] = possibleDescriptors(libc)): OwnListener[] {
+  const found: OwnListener[] = [];
+  for (const fd of descriptors) {
+    if (option(libc, fd, SO_ACCEPTCONN) !== 1) continue;
+    const address = new Uint8Array(128);
+    const length = new Uint8Array(new Uint32Array([address.length]).buffer);
+    const named = libc.getsockname(fd, address, length) === 0 ? readSocketAddress(address) : undefined;
+    if (named !== undefined) found.push({ fd, ...named, reusePort: option(libc, fd, SO_REUSEPORT) === 1 });
+  }
+  return found;
+}
+
+/** How many sockets of all processes listen on each address. */
+export function countListeners(libc: Libc): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const [family, table] of [[AF_INET, "tcp"], [AF_INET6, "tcp6"]] as const) {
+    for (const key of listListeners(libc, family) ?? readTable(libc, table)) counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** Like `listListeners`, from /proc/net/tcp. */
+function readTable(libc: Libc, table: string): string[] {
+  return readProc(libc, `/proc/net/${table}`, hasAllListeners).split("\n").flatMap((line) => {
+    const [, local = "", , state] = line.trim().split(/\s+/);
+    if (state !== LISTENING) return [];
+    const { bytes, port } = parseEndpoint(local);
+    return [addressKey(bytes, port)];
+  });
+}
+
+/** Are there connections that the server has not accepted yet? struct tcp_info; tcp(7). */
+export function hasWaiting(libc: Libc, fd: number): boolean {
+  const info = new Uint8Array(104);
+  const length = new Uint8Array(new Uint32Array([info.length]).buffer);
+  return libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, length) === 0 && new Uint32Array(info.buffer)[TCPI_UNACKED] !== 0;
+}
+
+/**
+ * Takes a listening socket from its server: the descriptor refers to another socket from then on, to which nobody can connect, until the
+ * server closes it.
+ */
+export function takeAway(libc: Libc, fd: number): boolean {
+  const dummy = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (dummy < 0) return false;
+  // The kernel names it (unix(7), autobind). It listens, so that accept(2) finds no connection rather than an error.
+  const family = new Uint8Array(new Uint16Array([AF_UNIX]).buffer);
+  const isDone = libc.bind(dummy, family, family.length) === 0 && libc.listen(dummy, 0) === 0 &&
+    libc.dup3(dummy, fd, SOCK_CLOEXEC) === fd;
+  libc.close(dummy);
+  return isDone;
+}

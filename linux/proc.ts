@@ -1,0 +1,26 @@
+/** Formats of /proc. */
+
+/** The address and the port of a socket in /proc/net/tcp: numbers of 32 bits in the byte order of the machine; proc_net(5). */
+export function parseEndpoint(field: string): { bytes: Uint8Array; port: number } {
+  const [words = "", port = ""] = field.split(":");
+  const numbers = Uint32Array.from(words.match(/.{8}/g) ?? [], (word) => parseInt(word, 16));
+  return { bytes: new Uint8Array(numbers.buffer), port: parseInt(port, 16) };
+}
+
+/**
+ * Does a part of /proc/net/tcp contain all listening sockets? They come first. A busy server has a hundred thousand sockets behind them that
+ * were closed a moment ago.
+ */
+export function hasAllListeners(part: string): boolean {
+  return /^ *\d+: [0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4} (?!0A)/m.test(part);
+}
+
+/**
+ * When a process started, in clock ticks since the machine did, from the text of /proc/PID/stat, field 22; proc(5). No two processes with the
+ * same pid have the same start time, and setting the clock does not change it.
+ */
+export function parseStartTime(stat: string): string | undefined {
+  // The name in the second field may contain spaces and parentheses.
+  const [ticks] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(19);
+  return ticks !== undefined && /^\d+$/.test(ticks) ? ticks : undefined;
+}

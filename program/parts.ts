@@ -1,0 +1,43 @@
+import type { Clock, StartRequest } from "../core/adapter.ts";
+import type { ReloadEvent } from "../core/event.ts";
+import type { ListenOptions } from "../core/options.ts";
+import type { CancellationToken, Token } from "../core/token.ts";
+import type { Handover } from "../reload/handover.ts";
+
+/** The program, as its parts see it. */
+export interface ProgramContext {
+  readonly pid: number;
+  readonly runtime: string;
+  readonly generation: number;
+  /** The signals that reload by default. */
+  readonly reloadSignals: readonly string[];
+  readonly clock: Clock;
+  readonly options: ListenOptions;
+  readonly token: CancellationToken;
+  readonly hasPredecessor: boolean;
+  /** As {@linkcode Token.reload}. */
+  reload(): Promise<number>;
+  emit(event: ReloadEvent): void;
+  /** Reports something that is not as it should be. */
+  warn(message: string): void;
+}
+
+/** What the program is made of, besides its core. */
+export interface ProgramParts {
+  /** What passes from one process to the next, in the order of the steps. */
+  readonly handovers: readonly Handover[];
+  /** The members of the token that its handovers bring along. */
+  readonly members: Pick<Token, "bind" | "fetch" | "path" | "webSocket">;
+  /** As {@linkcode Token.inherited}. */
+  inherited(): Promise<unknown>;
+  /** Resolves when every server listens that has begun to. */
+  listening(): Promise<unknown>;
+  /** Resolves when the socket of a path that the token gave out is there, or will be as soon as this process is in charge. */
+  placed(path: string): Promise<void>;
+  /** Variables to set for a new process, or, where `undefined`, to remove. */
+  readonly env: StartRequest["env"];
+  /** How new processes are started. */
+  readonly how: StartRequest["how"];
+  /** The `reload-self run` that is to follow new processes. */
+  readonly supervisor: StartRequest["supervisor"];
+}

@@ -1,0 +1,271 @@
+import type { Adapter } from "../core/adapter.ts";
+import { createCancellation } from "../core/cancellation.ts";
+import { describeError, ReloadError } from "../core/error.ts";
+import type { ReloadCause } from "../core/event.ts";
+import { DEFAULT_READY_TIMEOUT_MS, DEFAULT_SETTLE_MS, type ListenOptions } from "../core/options.ts";
+import { pause } from "../core/pause.ts";
+import { createReporter } from "../core/report.ts";
+import type { Token } from "../core/token.ts";
+import { arrive, type IncomingReload } from "../reload/incoming.ts";
+import { type FromPredecessor, pack } from "../reload/messages.ts";
+import { beginReload, type Heir, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
+import { type Action, type Event, heirOf, initial, next, type State } from "./machine.ts";
+import type { ProgramContext, ProgramParts } from "./parts.ts";
+import { createReloadQueue } from "./queue.ts";
+import { awaitReadiness } from "./readiness.ts";
+import { subscribe } from "./signals.ts";
+
+/**
+ * One generation of the program, from its start to its retirement: subscribes to the signals, takes over from the predecessor, reloads,
+ * hands over. `onDispose` is called when the application has disposed of the token.
+ *
+ * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
+ */
+export function createProgram(
+  adapter: Adapter,
+  options: ListenOptions,
+  assemble: (program: ProgramContext) => ProgramParts,
+  onDispose: () => void = () => {},
+): Token {
+  const emit = createReporter(adapter.pid, () => token.isCancelled, options);
+  const { token, cancel } = createCancellation(adapter, ({ name, error }) => emit({ type: "task-fail", name, error }));
+  const unsubscribe = subscribe(adapter, options, {
+    reload: (signal) => onReloadAsked({ by: "signal", signal }),
+    shutdown: onShutdownAsked,
+  });
+  const predecessor = adapter.predecessor();
+  const generation = predecessor?.generation ?? 0;
+  const queue = createReloadQueue();
+  const tookOver = Promise.withResolvers<void>();
+  let state: State = initial(predecessor !== undefined);
+  /** The last reload that this process began. */
+  let outgoing: OutgoingReload | undefined;
+  let incoming: IncomingReload | undefined;
+
+  /** Enters the next state. What is left to do depends on who asked, or is done by `act`. */
+  function dispatch(event: Event): Action | undefined {
+    const step = next(state, event);
+    state = step.state;
+    return step.action;
+  }
+
+  function act(action: Action | undefined): void {
+    const shutdown = new ReloadError("cancelled", "this process is shutting down");
+    if (action === "decline") incoming?.failed("it is shutting down");
+    if (action === "announce") incoming?.stopping();
+    if (action === "abort") outgoing?.abort(shutdown);
+    if (state.name === "stopping") queue.clear(shutdown);
+    if (action === "begin queued") {
+      const queued = queue.take();
+      if (queued !== undefined) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
+    }
+  }
+
+  // The first listener of all: a new process is killed before the application hears of the shutdown, so that the new process cannot take
+  // the end of this one for a reason to carry on alone.
+  token.signal.addEventListener("abort", () => {
+    options.signal?.removeEventListener("abort", onOuterAbort);
+    act(dispatch({ type: "cancel" }));
+    emit({ type: "cancel", reason: token.signal.reason });
+  });
+
+  const { handovers, members, ...parts } = assembleOrLeave();
+
+  function assembleOrLeave(): ProgramParts {
+    try {
+      return assemble({
+        pid: adapter.pid,
+        runtime: adapter.runtime,
+        generation,
+        reloadSignals: adapter.reloadSignals,
+        clock: adapter,
+        options,
+        token,
+        hasPredecessor: predecessor !== undefined,
+        reload: () => reload({ by: "call" }),
+        emit,
+        warn: (message) => emit({ type: "warning", message }),
+      });
+    } catch (error) {
+      unsubscribe();
+      throw error;
+    }
+  }
+
+  if (predecessor !== undefined) {
+    incoming = arrive(predecessor, adapter.pid, handovers, {
+      takeOver(how) {
+        dispatch({ type: "take over" });
+        tookOver.resolve();
+        emit({ type: "in-charge", generation, predecessor: how });
+      },
+      over() {
+        adapter.warmUp?.();
+        act(dispatch({ type: "settle" }));
+      },
+      reload: () => onReloadAsked({ by: "predecessor" }),
+      shutdown: onShutdownAsked,
+    });
+  }
+  if (options.signal?.aborted) onOuterAbort();
+  else options.signal?.addEventListener("abort", onOuterAbort);
+
+  const ready = awaitReadiness({
+    ready: options.ready ?? "auto",
+    automatic: readyByItself(),
+    onReady() {
+      if (token.isCancelled) return;
+      if (incoming !== undefined) incoming.ready();
+      else for (const handover of handovers) handover.ready?.();
+    },
+    async onFail(error) {
+      if (state.name === "waiting") {
+        incoming?.failed(describeError(error));
+        await tookOver.promise; // Never, unless the predecessor is gone before it could end this process.
+      }
+      throw error; // Left to the runtime, as an unhandled rejection: nobody else would hear of it.
+    },
+  });
+
+  /**
+   * Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready. What is inherited
+   * comes in a message, which is later than that; a timer would cost a successor 7 ms on Deno.
+   */
+  function readyByItself(): Promise<unknown> | undefined {
+    if (incoming !== undefined) return incoming.complete;
+    if (handovers.every((handover) => handover.ready === undefined)) return undefined;
+    return pause(adapter, 0).then(parts.listening);
+  }
+
+  function onOuterAbort(): void {
+    cancel({ kind: "shutdown", reason: options.signal?.reason });
+  }
+
+  function onReloadAsked(cause: ReloadCause): void {
+    const heir = heirOf(state);
+    switch (dispatch({ type: "reload" })) {
+      case "begin":
+        return void run(cause).catch(() => {}); // Reported by run().
+      case "queue":
+        return void enqueue(cause).catch(() => {});
+      case "refuse":
+        return emit({ type: "reload-ignore", message: "asked to reload, but it is shutting down" });
+      case "pass on":
+        if (heir !== undefined) passOn(heir, { type: "reload" });
+    }
+  }
+
+  /** A supervisor that stops the one process it knows means the whole program. */
+  function onShutdownAsked(signal: string): void {
+    const heir = heirOf(state);
+    if (heir !== undefined) passOn(heir, { type: "shutdown", signal });
+    cancel({ kind: "shutdown", signal });
+  }
+
+  async function passOn({ pid, channel }: Heir, message: FromPredecessor & { type: "reload" | "shutdown" }): Promise<void> {
+    try {
+      await channel.send(pack(message));
+      emit({ type: `${message.type}-pass-on`, pid });
+    } catch {
+      const what = message.type === "reload" ? "asked to reload" : `asked to shut down (${message.signal})`;
+      emit({
+        type: `${message.type}-ignore`,
+        message: `${what}, but it handed over to pid ${pid}, which is gone too: ask the process in charge`,
+      });
+    }
+  }
+
+  function enqueue(cause: ReloadCause): Promise<number> {
+    const outcome = queue.add(cause);
+    emit({ type: "reload-later", cause });
+    return outcome;
+  }
+
+  async function reload(cause: ReloadCause): Promise<number> {
+    const { pid } = adapter;
+    if (!adapter.canReload) {
+      const why = `there are no signals or no processes here (${adapter.runtime})`;
+      throw new ReloadError("unsupported", `process ${pid} cannot be reloaded: ${why}`);
+    }
+    const heir = heirOf(state);
+    switch (dispatch({ type: "reload" })) {
+      case "begin":
+        return await run(cause);
+      case "queue":
+        return await enqueue(cause);
+    }
+    const why = state.name === "stopping" ? "it is shutting down" : `pid ${heir?.pid} is in charge now`;
+    throw new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`);
+  }
+
+  /** One reload. The state is `reloading`. */
+  async function run(cause: ReloadCause): Promise<number> {
+    const begun = adapter.now();
+    const current = outgoing = beginReload({
+      adapter,
+      handovers,
+      request: {
+        command: options.command,
+        env: { ...parts.env, ...options.env },
+        generation: generation + 1,
+        how: parts.how,
+        supervisor: parts.supervisor,
+      },
+      readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT_MS,
+      probation: () => options.settle ?? (handovers.some((handover) => handover.isListening?.()) ? DEFAULT_SETTLE_MS : 0),
+      onCommit: (heir) => dispatch({ type: "commit", heir }),
+      emit,
+    });
+    emit({ type: "reload-begin", cause, generation: generation + 1 });
+    try {
+      return await handOverTo(await outgoing.outcome);
+    } catch (error) {
+      const { wasInCharge } = current;
+      emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun, wasInCharge });
+      act(dispatch({ type: "fail" }));
+      throw error;
+    }
+  }
+
+  /** The successor is in charge for good. */
+  async function handOverTo({ pid, channel, milliseconds, retire }: Successor): Promise<number> {
+    dispatch({ type: "succeed" });
+    await retire(token.signal);
+    emit({ type: "reload-end", pid, generation: generation + 1, milliseconds });
+    // What was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for. It is told
+    // before the token is cancelled, because the application may end this process at once.
+    const queued = queue.take();
+    await channel.send(pack({ type: "over", reload: queued !== undefined })).catch(() => {}); // It is gone: nobody to tell.
+    queued?.outcome.resolve(pid);
+    dispatch({ type: "leave" });
+    cancel({ kind: "reload", pid, generation: generation + 1 });
+    return pid;
+  }
+
+  return {
+    signal: token.signal,
+    get isCancelled() {
+      return token.isCancelled;
+    },
+    cancelled: token.cancelled,
+    cancel: token.cancel,
+    child: token.child,
+    track: token.track,
+    drained: token.drained,
+    generation,
+    canReload: adapter.canReload,
+    ready,
+    get inherited() {
+      return parts.inherited();
+    },
+    ...members,
+    reload: () => reload({ by: "call" }),
+    async [Symbol.asyncDispose]() {
+      token.cancel();
+      await token.drained();
+      await outgoing?.outcome.catch(() => {});
+      unsubscribe();
+      onDispose();
+    },
+  };
+}

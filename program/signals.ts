@@ -1,0 +1,40 @@
+import type { Adapter } from "../core/adapter.ts";
+import { describeError, ReloadError } from "../core/error.ts";
+import type { ListenOptions } from "../core/options.ts";
+
+/** What the signals do. */
+export interface SignalHandlers {
+  reload(signal: string): void;
+  shutdown(signal: string): void;
+}
+
+/**
+ * Subscribes to the signals. The second shutdown signal ends the process at once. Returns the way to end the subscription.
+ *
+ * @throws {ReloadError} When a signal cannot be handled; nothing stays subscribed then.
+ */
+export function subscribe(adapter: Adapter, options: ListenOptions, handlers: SignalHandlers): () => void {
+  const subscriptions: (() => void)[] = [];
+  const unsubscribe = () => subscriptions.splice(0).forEach((end) => end());
+  if (!adapter.canReload) return unsubscribe;
+  let isShuttingDown = false;
+
+  function handle(signal: string, handler: () => void): void {
+    try {
+      subscriptions.push(adapter.onSignal(signal, handler));
+    } catch (cause) {
+      unsubscribe();
+      throw new ReloadError("unsupported", `listen: ${signal} cannot be handled: ${describeError(cause)}`, { cause });
+    }
+  }
+
+  for (const signal of options.reloadSignals ?? adapter.reloadSignals) handle(signal, () => handlers.reload(signal));
+  for (const signal of options.shutdownSignals ?? adapter.shutdownSignals) {
+    handle(signal, () => {
+      if (isShuttingDown) adapter.exit(128 + (adapter.signals[signal] ?? 0));
+      isShuttingDown = true;
+      handlers.shutdown(signal);
+    });
+  }
+  return unsubscribe;
+}

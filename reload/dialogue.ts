@@ -1,0 +1,108 @@
+import type { Channel } from "../core/adapter.ts";
+import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
+import type { Link } from "./handover.ts";
+import { createMailbox } from "./mailbox.ts";
+import { type FromPredecessor, type FromSuccessor, pack, parseFromSuccessor } from "./messages.ts";
+
+/** What the old process must know of its dialogue with the new one. */
+export interface DialogueHandlers {
+  /** The new process reports a failure, or sends something that is not understood. */
+  fail(code: ReloadErrorCode, what: string): void;
+  /** The new process is in charge and was asked to shut down. */
+  stopping(): void;
+  /** Never resolves. Rejects when the reload fails. */
+  readonly failure: Promise<never>;
+}
+
+/** The dialogue of one reload with the new process, seen from the old one. */
+export interface Dialogue {
+  /** Resolves with the pid that the new process has reported. */
+  readonly hello: Promise<number>;
+  /** Resolves when the new process is ready. */
+  readonly ready: Promise<void>;
+  /** The link of a handover. */
+  link(name: string): Link;
+  /** Begins the dialogue. */
+  open(channel: Channel): void;
+  /** Tells the new process that all has been offered. */
+  offered(): Promise<void>;
+  /** Tells the new process to take charge. Resolves when it has. */
+  commit(): Promise<void>;
+}
+
+/** The next message that is expected of the new process, besides data for the handovers. */
+type Expected = "hello" | "ready" | "commit" | "in-charge" | "nothing";
+
+/** Prepares the dialogue of one reload. */
+export function createDialogue(names: readonly string[], { fail, stopping, failure }: DialogueHandlers): Dialogue {
+  const inboxes = new Map(names.map((name) => [name, createMailbox<[data: unknown, handle?: unknown]>()]));
+  const hello = Promise.withResolvers<number>();
+  const ready = Promise.withResolvers<void>();
+  const tookCharge = Promise.withResolvers<void>();
+  let expected: Expected = "hello";
+  let channel: Channel | undefined;
+
+  function receive(message: FromSuccessor | undefined, handle: unknown): void {
+    switch (message?.type) {
+      case "alive":
+        return;
+      case "failed":
+        return fail("refused", `cannot become ready: ${message.message}`);
+      case "stopping":
+        if (expected === "nothing") return stopping();
+        break;
+      case "hello":
+        if (expected !== "hello") break;
+        expected = "ready";
+        return hello.resolve(message.pid);
+      case "ready":
+        if (expected !== "ready") break;
+        expected = "commit";
+        return ready.resolve();
+      case "in-charge":
+        if (expected !== "in-charge") break;
+        expected = "nothing";
+        return tookCharge.resolve();
+      case "data": {
+        const inbox = inboxes.get(message.name);
+        if (expected === "hello" || inbox === undefined) break;
+        return inbox.put(message.data, handle);
+      }
+    }
+    // A process that was told to take charge is not killed for its words.
+    if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
+  }
+
+  /** A closed channel is not the reason of a failure: how the process ended is, and that is about to be known. */
+  async function send(message: FromPredecessor, handle?: unknown): Promise<void> {
+    try {
+      if (channel === undefined) throw new ReloadError("participant", "nothing can be sent before the new process was started");
+      await channel.send(pack(message), handle);
+    } catch (error) {
+      if (error instanceof ReloadError) throw error;
+      await failure;
+    }
+  }
+
+  return {
+    hello: hello.promise,
+    ready: ready.promise,
+    link: (name) => ({
+      get sendsHandles() {
+        return channel?.sendsHandles === true;
+      },
+      send: (data, handle) => send({ type: "data", name, data }, handle),
+      onData: (receive) => inboxes.get(name)?.open(receive),
+    }),
+    open(to) {
+      channel = to;
+      channel.onMessage((raw, handle) => receive(parseFromSuccessor(raw), handle));
+    },
+    offered: () => send({ type: "offered" }),
+    async commit() {
+      expected = "in-charge";
+      await send({ type: "commit" });
+      await tookCharge.promise;
+    },
+  };
+}

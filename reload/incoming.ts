@@ -1,0 +1,104 @@
+import type { Predecessor } from "../core/adapter.ts";
+import type { Departure, Handover } from "./handover.ts";
+import { createMailbox } from "./mailbox.ts";
+import { type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
+
+/** What a new process is told of the reload that it came from. */
+export interface IncomingHandlers {
+  /** This process is in charge. Called once. */
+  takeOver(predecessor: Departure): void;
+  /** The reload is over: the predecessor will not take charge again. Called once. */
+  over(): void;
+  /** The predecessor passes on that it was asked to reload. */
+  reload(): void;
+  /** The predecessor passes on that it was asked to shut down. */
+  shutdown(signal: string): void;
+}
+
+/** The reload that this process came from. */
+export interface IncomingReload {
+  /** Tells the old process that this one can take over. */
+  ready(): void;
+  /** Tells the old process that this one will never be ready. The old process ends it. */
+  failed(message: string): void;
+  /** Tells the old process that this one, which is in charge, was asked to shut down: its end is no failure. */
+  stopping(): void;
+  /** Resolves when every handover can replace what the old process has offered. */
+  readonly complete: Promise<unknown>;
+}
+
+/** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
+export function arrive(
+  { channel }: Predecessor,
+  pid: number,
+  handovers: readonly Handover[],
+  handlers: IncomingHandlers,
+): IncomingReload {
+  const inboxes = new Map(handovers.map(({ name }) => [name, createMailbox<[data: unknown, handle?: unknown]>()]));
+  const offered = Promise.withResolvers<void>();
+  let isInCharge = false;
+  let isOver = false;
+
+  /** Where the old process is gone nobody is left to hear it; `onClose` does what has to be done. */
+  function send(message: FromSuccessor): void {
+    channel.send(pack(message)).catch(() => {});
+  }
+
+  send({ type: "hello", pid });
+  const sides = handovers.map(({ name, newSide }) =>
+    newSide?.({
+      link: {
+        sendsHandles: channel.sendsHandles,
+        send: (data, handle) => channel.send(pack({ type: "data", name, data }), handle),
+        onData: (receive) => inboxes.get(name)?.open(receive),
+      },
+      offered: offered.promise,
+    }) ?? {}
+  );
+
+  function takeOver(predecessor: Departure): void {
+    if (isInCharge) return;
+    isInCharge = true;
+    offered.resolve();
+    for (const side of sides) side.takeOver?.(predecessor);
+    handlers.takeOver(predecessor);
+  }
+
+  function finish(): void {
+    if (isOver) return;
+    isOver = true;
+    for (const side of sides) side.over?.();
+    handlers.over();
+  }
+
+  channel.onMessage((raw, handle) => {
+    const message = parseFromPredecessor(raw);
+    switch (message?.type) {
+      case "data":
+        return inboxes.get(message.name)?.put(message.data, handle);
+      case "offered":
+        return offered.resolve();
+      case "reload":
+        return handlers.reload();
+      case "shutdown":
+        return handlers.shutdown(message.signal);
+      case "commit":
+        send({ type: "in-charge" });
+        return takeOver("handed over");
+      case "over":
+        if (message.reload) handlers.reload();
+        return finish();
+    }
+  });
+  channel.onClose(() => {
+    takeOver("gone");
+    finish();
+  });
+
+  return {
+    ready: () => send({ type: "ready" }),
+    failed: (message) => send({ type: "failed", message }),
+    stopping: () => send({ type: "stopping" }),
+    complete: Promise.all([offered.promise, ...sides.map(({ complete }) => complete)]),
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * The messages between an old process and a new one. The old one states its version when it starts the new one, and both keep to it.
+ * Unknown fields are ignored, so that fields can be added.
+ */
+export const PROTOCOL = 1;
+
+/** A message of a handover to its namesake. */
+interface Data {
+  type: "data";
+  name: string;
+  data: unknown;
+}
+
+/** The messages of a new process. */
+export type FromSuccessor =
+  | { type: "hello"; pid: number }
+  | { type: "alive" } // Needs no answer: whether it can be sent shows if the old process is there.
+  | Data
+  | { type: "ready" }
+  | { type: "failed"; message: string }
+  | { type: "in-charge" }
+  | { type: "stopping" }; // It is in charge and was asked to shut down.
+
+/**
+ * The messages of an old process. `over` ends the reload: until then the old process may take charge again and kill the new one, which
+ * therefore begins no reload of its own.
+ */
+export type FromPredecessor =
+  | Data
+  | { type: "offered" } // Everything that the handovers offer has been sent.
+  | { type: "commit" }
+  | { type: "over"; reload: boolean }
+  | { type: "reload" }
+  | { type: "shutdown"; signal: string };
+
+/** Marks our messages: the application may send others over the same channel. */
+const MARK = "@js0/reload-self";
+
+/** A message as it goes over the channel. */
+export function pack(message: FromSuccessor | FromPredecessor): unknown {
+  return { [MARK]: PROTOCOL, ...message };
+}
+
+function fields(raw: unknown): Record<string, unknown> | undefined {
+  if (typeof raw !== "object" || raw === null) return undefined;
+  const record = raw as Record<string, unknown>;
+  return record[MARK] === PROTOCOL ? record : undefined;
+}
+
+function parseData({ name, data }: Record<string, unknown>): Data | undefined {
+  return typeof name === "string" ? { type: "data", name, data } : undefined;
+}
+
+/** A message of a new process, or `undefined` for anything else. */
+export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
+  const record = fields(raw);
+  switch (record?.type) {
+    case "hello":
+      return Number.isSafeInteger(record.pid) && Number(record.pid) > 0
+        ? { type: "hello", pid: Number(record.pid) }
+        : undefined;
+    case "data":
+      return parseData(record);
+    case "alive":
+    case "ready":
+    case "in-charge":
+    case "stopping":
+      return { type: record.type };
+    case "failed":
+      return typeof record.message === "string" ? { type: "failed", message: record.message } : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** A message of an old process, or `undefined` for anything else. */
+export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined {
+  const record = fields(raw);
+  switch (record?.type) {
+    case "data":
+      return parseData(record);
+    case "offered":
+    case "commit":
+    case "reload":
+      return { type: record.type };
+    case "over":
+      return { type: "over", reload: record.reload === true };
+    case "shutdown":
+      return typeof record.signal === "string" ? { type: "shutdown", signal: record.signal } : undefined;
+    default:
+      return undefined;
+  }
+}

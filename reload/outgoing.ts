@@ -1,0 +1,292 @@
+import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../core/adapter.ts";
+import { describeError, ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
+import type { ReloadEvent } from "../core/event.ts";
+import { createDialogue } from "./dialogue.ts";
+import type { Handover, OldSide, Reload } from "./handover.ts";
+
+/** What one reload needs. */
+export interface OutgoingOptions {
+  adapter: Adapter;
+  handovers: readonly Handover[];
+  /** What to start, without the fields that only the reload itself knows. */
+  request: Omit<StartRequest, "signal" | "sendsSockets">;
+  /** Milliseconds from the beginning until the new process must be in charge. */
+  readyTimeout: number;
+  /** Milliseconds for which a new process that is in charge may still fail. Called when it is in charge. */
+  probation(): number;
+  /** Called right before the new process is told to take charge. */
+  onCommit(heir: Heir): void;
+  emit(event: ReloadEvent): void;
+}
+
+/** The process to which this one passes on what it is asked to do. */
+export interface Heir {
+  readonly pid: number;
+  readonly channel: Channel;
+}
+
+/** The successor that a reload has put in charge. */
+export interface Successor extends Heir {
+  readonly generation: number;
+  /** How long it took until it was in charge. */
+  readonly milliseconds: number;
+  /** Lets the handovers retire; `shutdown` cuts that short. Then the successor no longer keeps this process alive. */
+  retire(shutdown: AbortSignal): Promise<void>;
+}
+
+/** One reload, seen from the old process. */
+export interface OutgoingReload {
+  /** Resolves when the successor has passed its probation; rejects with a ReloadError when everything is rolled back. */
+  readonly outcome: Promise<Successor>;
+  /** Was the successor in charge? */
+  readonly wasInCharge: boolean;
+  /** This process shuts down: gives the reload up, or, once the new process was told to take charge, ends its probation. */
+  abort(error: ReloadError): void;
+}
+
+/** How long to wait for the kernel to end a process that was killed; it may hang in a dead network file system. */
+const REAP_TIMEOUT_MS = 5_000;
+/**
+ * How long to wait for news of what has already happened. Most exits are noticed first as a closed channel, and only then with their
+ * status. And the timers of a process that was frozen fire before it reads what came in the meantime.
+ */
+const NEWS_TIMEOUT_MS = 1_000;
+
+/** In `done` and `failed` the outcome is settled, or about to be. */
+type Phase = "starting" | "committing" | "probation" | "done" | "failed";
+
+/**
+ * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, wait until it
+ * is in charge. Then the new process is on probation, because many a new version fails at its first request: when it dies, this process
+ * takes charge again.
+ */
+export function beginReload(options: OutgoingOptions): OutgoingReload {
+  const { adapter, handovers, request, emit } = options;
+  const { generation } = request;
+  const begun = adapter.now();
+  const failed = new AbortController();
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => {}); // No step may be waiting when it rejects.
+  const probationOver = Promise.withResolvers<void>();
+  let phase: Phase = "starting";
+  let wasInCharge = false;
+  /** Milliseconds from the beginning until the new process was in charge. */
+  let milliseconds = 0;
+  /** Was the new process asked to shut down? Then its end is no failure. */
+  let isStopping = false;
+  let child: StartedProcess | undefined;
+  let reportedPid: number | undefined;
+
+  const dialogue = createDialogue(handovers.map(({ name }) => name), {
+    fail: (code, what) => fail(error(code, what)),
+    stopping() {
+      isStopping = true;
+      probationOver.resolve();
+    },
+    failure: failure.promise,
+  });
+  const pid = () => reportedPid ?? child?.pid;
+  const sides = handovers.map((handover) => {
+    const reload: Reload = {
+      signal: failed.signal,
+      generation,
+      get pid() {
+        return pid();
+      },
+      link: dialogue.link(handover.name),
+      disown: async () => await child?.disown?.() ?? false,
+    };
+    return { name: handover.name, isAsked: false, side: handover.oldSide?.(reload) ?? {} };
+  });
+
+  function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
+    const which = pid() === undefined ? "the new process" : `the new process (pid ${pid()})`;
+    return new ReloadError(code, `${which} ${what}`, { ...details, pid: pid() });
+  }
+
+  /** The first failure counts. */
+  function fail(error: ReloadError): void {
+    if (phase === "done" || phase === "failed") return;
+    if (phase !== "probation") { for (const { side } of sides) error.message += clause(side.explain?.(error.code)); }
+    phase = "failed";
+    child?.kill(); // At once: the application may end this process before any awaited step goes on.
+    failure.reject(error);
+    failed.abort(error);
+  }
+
+  /** Waits for a step; rejects as soon as the reload fails. */
+  function step<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, failure.promise]);
+  }
+
+  /** Lets every handover take the same step, one after the other. */
+  async function everyone(
+    what: string,
+    take: (side: OldSide, entry: { isAsked: boolean }) => void | Promise<void>,
+  ): Promise<void> {
+    for (const entry of sides) {
+      try {
+        await step((async () => await take(entry.side, entry))());
+      } catch (cause) {
+        const message = `${entry.name} could not ${what}: ${describeError(cause)}`;
+        throw new ReloadError("participant", message, { cause, pid: pid() });
+      }
+    }
+  }
+
+  /** Lets every handover take a step that cannot fail any more: the new process is in charge. */
+  async function leave(take: (side: OldSide) => void | Promise<void>): Promise<void> {
+    for (const { name, side } of sides) {
+      try {
+        await take(side);
+      } catch (error) {
+        emit({ type: "warning", message: `${name} could not retire: ${describeError(error)}` });
+      }
+    }
+  }
+
+  async function start(): Promise<StartedProcess> {
+    await everyone("prepare", (side, entry) => {
+      entry.isAsked = true;
+      return side.prepare?.();
+    });
+    await everyone("begin", (side) => side.beforeStart?.());
+    const sendsSockets = sides.some(({ side }) => side.sendsSockets?.());
+    const starting = adapter.start({ ...request, sendsSockets, signal: failed.signal });
+    starting.then((started) => child = started, () => {});
+    const started = await step(starting).catch(async (error) => {
+      await starting.catch(() => {}); // A process that is being started must be known before it can be killed.
+      throw error;
+    });
+    emit({ type: "successor-start", pid: started.pid, generation });
+    return started;
+  }
+
+  /** Watches how the new process ends, or loses its channel. */
+  function watch({ channel, exited }: StartedProcess): void {
+    channel.onClose(() => {
+      const stop = adapter.timer(NEWS_TIMEOUT_MS, () => fail(error("protocol", "closed its channel to this one")));
+      failed.signal.addEventListener("abort", stop);
+      if (phase === "done" || phase === "failed") stop();
+    });
+    exited.then(onExit);
+  }
+
+  function onExit({ code, signal }: ExitStatus): void {
+    if (wasInCharge && isStopping) return;
+    if (phase === "done") {
+      if ((code ?? signal ?? 0) === 0) return;
+      return emit({ type: "successor-exit", pid: pid() as number, exitCode: code, exitSignal: signal });
+    }
+    const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
+    const when = wasInCharge
+      ? `${Math.round(adapter.now() - begun - milliseconds)} ms after it was in charge`
+      : "before it was in charge";
+    fail(error("exit", `${how} ${when}`, { exitCode: code, exitSignal: signal }));
+  }
+
+  /** Resolves when the new process is in charge. */
+  async function putInCharge(): Promise<Heir & { release(): void }> {
+    failed.signal.throwIfAborted();
+    const started = await start();
+    const { channel, release } = started;
+    watch(started);
+    dialogue.open(channel);
+    await everyone("go on", (side) => side.started?.());
+    const pid = reportedPid = await step(dialogue.hello);
+    await everyone("offer", (side) => side.offer?.());
+    await step(dialogue.offered());
+    await step(dialogue.ready);
+    emit({ type: "successor-ready", pid, generation });
+    await everyone("agree", (side) => side.agree?.());
+    await everyone("commit", (side) => side.commit?.());
+    phase = "committing";
+    options.onCommit({ pid, channel });
+    await step(dialogue.commit());
+    return { pid, channel, release };
+  }
+
+  async function run(): Promise<Successor> {
+    const overdue = () => fail(error("timeout", `was not in charge within ${options.readyTimeout} ms`));
+    let stopTimer = adapter.timer(options.readyTimeout, () => {
+      // A process that was told to take charge may have done so: its answer is waited for once more.
+      if (phase === "committing") stopTimer = adapter.timer(NEWS_TIMEOUT_MS, overdue);
+      else overdue();
+    });
+    try {
+      const { pid, channel, release } = await putInCharge();
+      stopTimer();
+      await passProbation(pid);
+      phase = "done";
+      failure.reject(error("exit", "is gone")); // From now on only for messages that cannot be sent.
+      return {
+        pid,
+        channel,
+        generation,
+        milliseconds,
+        async retire(shutdown) {
+          await leave((side) => side.retire?.(shutdown));
+          release();
+        },
+      };
+    } catch (cause) {
+      fail(cause instanceof ReloadError ? cause : error("start", `could not be started: ${describeError(cause)}`, { cause }));
+      // The first failure is the reason; an error that a step throws because it was told to stop is not.
+      const reason: ReloadError = failed.signal.reason;
+      await rollBack(reason);
+      throw reason;
+    } finally {
+      stopTimer();
+    }
+  }
+
+  /** Rejects when the new process fails while this one can still take charge again. */
+  async function passProbation(pid: number): Promise<void> {
+    phase = "probation";
+    wasInCharge = true;
+    milliseconds = adapter.now() - begun;
+    emit({ type: "successor-in-charge", pid, generation, milliseconds });
+    await leave((side) => side.handedOver?.());
+    const time = options.probation();
+    if (time === 0) return;
+    const stop = adapter.timer(time, probationOver.resolve);
+    try {
+      await step(probationOver.promise);
+    } finally {
+      stop();
+    }
+  }
+
+  /** Ends the new process, if there is one, then lets every handover undo what it did. */
+  async function rollBack(reason: ReloadError): Promise<void> {
+    if (child !== undefined) {
+      child.kill();
+      const reaped = Promise.withResolvers<unknown>();
+      const stopTimer = adapter.timer(REAP_TIMEOUT_MS, () => reaped.resolve(undefined));
+      child.exited.then(reaped.resolve);
+      await reaped.promise;
+      stopTimer();
+      child.release();
+    }
+    for (const { name, isAsked, side } of sides.toReversed()) {
+      if (!isAsked) continue;
+      try {
+        await side.rollback?.(reason);
+      } catch (error) {
+        emit({ type: "rollback-fail", participant: name, error });
+      }
+    }
+  }
+
+  return {
+    outcome: Promise.resolve().then(run), // In a later turn, so that the caller can abort the reload from its first step on.
+    get wasInCharge() {
+      return wasInCharge;
+    },
+    abort: (error) => phase === "starting" ? fail(error) : probationOver.resolve(),
+  };
+}
+
+function clause(text: string | undefined): string {
+  return text === undefined ? "" : `; ${text}`;
+}

@@ -1,0 +1,114 @@
+/** Format, lint, types, docs, layers: what tools find without running a test. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { globSync, readFileSync } from "node:fs";
+import { dirname, relative, resolve } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { pinned } from "../pinned.mjs";
+
+const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
+const run = promisify(execFile);
+
+/** Runs a tool, and shows all that it says when it fails. */
+async function succeeds(file: string, args: string[]): Promise<void> {
+  // Without package.json: Deno would take the types in node_modules for a part of the program, and complain about them.
+  // And without what makes Node take a test runner for one that was started by mistake from a test, and skip it all.
+  const { NODE_TEST_CONTEXT: _, ...rest } = process.env;
+  const env = { ...rest, NO_COLOR: "1", DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" };
+  try {
+    await run(file, args, { cwd: root, env, maxBuffer: 2 ** 26 });
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    assert.fail(`${args.join(" ")}\n${stdout}\n${stderr}`);
+  }
+}
+
+const json = (name: string) => JSON.parse(readFileSync(`${root}/${name}`, "utf8"));
+const examples = globSync("examples/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno_"));
+
+const checks: [name: string, file: string, args: string[]][] = [
+  ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
+  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "serve.ts", "cli/main.ts", ...examples]],
+  ["deno check of the examples in doc comments", pinned.deno, [
+    "check",
+    "--quiet",
+    "--doc",
+    "mod.ts",
+    "serve.ts",
+    "core/error.ts",
+  ]],
+  ["deno lint", pinned.deno, ["lint", "--quiet"]],
+  ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
+  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "serve.ts", "cli/main.ts"]],
+  ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
+];
+for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
+
+test("deno.json, jsr.json and CHANGELOG.md agree", () => {
+  const { name, version, exports, license, publish } = json("deno.json");
+  assert.deepEqual(json("jsr.json"), { name, version, exports, license, publish });
+  const [, newest] = /^## (\S+)/m.exec(readFileSync(`${root}/CHANGELOG.md`, "utf8")) ?? [];
+  assert.equal(newest, version);
+});
+
+/** What each folder of the library may import, besides itself and the types of the runtimes. The arrows point one way. */
+const layers: Record<string, readonly string[]> = {
+  core: [],
+  linux: ["core"],
+  windows: ["core"],
+  drain: ["core"],
+  reload: ["core"],
+  program: ["core", "reload"],
+  handovers: ["core", "reload", "program", "drain", "linux", "windows"],
+  adapters: ["core", "reload", "linux", "windows"],
+  ".": ["core", "program", "handovers", "adapters"],
+  cli: [".", "core", "linux", "windows", "handovers", "adapters"],
+};
+
+/** The imports of a file: from where, and whether they are only of types. */
+function importsOf(file: string): { from: string; isType: boolean }[] {
+  const source = readFileSync(`${root}/${file}`, "utf8").replace(/\/\*\*[^]*?\*\//g, "");
+  return [...source.matchAll(/^(?:import|export)( type)?[^;]*? from "([^"]+)";/gm)].map(([, type, from]) => ({
+    from: from as string,
+    isType: type !== undefined,
+  }));
+}
+
+test("every folder imports only from those below it", () => {
+  const library = Object.keys(layers).flatMap((folder) =>
+    globSync(folder === "." ? "*.ts" : `${folder}/**/*.ts`, { cwd: root })
+  );
+  assert.ok(library.length > 60);
+  for (const file of library) {
+    const folder = file.includes("/") ? file.slice(0, file.indexOf("/")) : ".";
+    for (const { from } of importsOf(file)) {
+      if (!from.startsWith(".")) continue;
+      const target = relative(root, resolve(root, dirname(file), from));
+      const to = target.includes("/") ? target.slice(0, target.indexOf("/")) : ".";
+      assert.ok(to === folder || layers[folder]?.includes(to), `${file} imports ${target}: ${folder} may not know ${to}`);
+    }
+  }
+});
+
+test("start-up loads no module of a runtime", () => {
+  const seen = new Set<string>();
+  const load = (file: string) => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    for (const { from, isType } of importsOf(file)) {
+      if (isType) continue;
+      assert.match(from, /^\.\.?\//, file);
+      load(relative(root, resolve(root, dirname(file), from)));
+    }
+  };
+  load("mod.ts");
+});
+
+test("tests clean up in one way, which keeps its order and does all of it", () => {
+  for (const file of globSync("{tests,bench}/**/*.ts", { cwd: root })) {
+    if (/clean_up(\.test)?\.ts$/.test(file)) continue;
+    assert.doesNotMatch(readFileSync(`${root}/${file}`, "utf8"), /\b(?:t|test|context)\.after\(/, file);
+  }
+});

@@ -1,0 +1,50 @@
+/** Runs suites of tests, one after the other, and prints how long each took: `node tests/run.mjs check unit`. */
+import { spawn } from "node:child_process";
+import { globSync } from "node:fs";
+import { dirname } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { pinned } from "./pinned.mjs";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const nodeTest = (...options) => [pinned.node26, "--test", "--test-force-exit", ...options];
+
+/** The commands of each suite. What a suite's processes need of the machine decides how many files run at a time. */
+const suites = {
+  check: [[...nodeTest(), "tests/checks/*.test.ts"]],
+  unit: [
+    [...nodeTest(), "tests/unit/**/*.test.ts"],
+    [pinned.node22, "--disable-warning=ExperimentalWarning", "--test", "tests/unit/**/*.test.ts"],
+    [pinned.node24, "--test", "tests/unit/**/*.test.ts"],
+    [pinned.deno, "test", "--quiet", "--allow-all", "--no-check", "--unstable-net", "tests/unit/**/*.test.ts"],
+    [pinned.bun, "test", "tests/unit/**/*.test.ts"],
+  ],
+  integration: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
+  load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
+  windows: [[...nodeTest("--test-timeout=1200000"), "tests/windows/windows.test.ts"]],
+};
+
+/** Resolves with the exit code of a command. The patterns are resolved here: not every runtime does so. */
+function run([file, ...args]) {
+  const expanded = args.flatMap((arg) => arg.includes("*") ? globSync(arg, { cwd: root }).sort() : [arg]);
+  // Deno would take the types in node_modules for a part of the program, and complain about them.
+  const env = { ...process.env, DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" };
+  const child = spawn(file, expanded, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
+  return new Promise((resolve) => child.once("close", (code) => resolve(code ?? 1)));
+}
+
+const names = process.argv.slice(2);
+const unknown = names.find((name) => !(name in suites));
+if (unknown !== undefined || names.length === 0) {
+  console.error(`usage: node tests/run.mjs ${Object.keys(suites).join(" | ")} ...`);
+  process.exit(2);
+}
+const lines = [];
+for (const name of names) {
+  const begun = performance.now();
+  let failed = false;
+  for (const command of suites[name]) failed = await run(command) !== 0 || failed;
+  lines.push(`${failed ? "FAILED" : "passed"}  ${name.padEnd(12)} ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+  if (failed) process.exitCode = 1;
+}
+console.log(`\n${lines.join("\n")}`);

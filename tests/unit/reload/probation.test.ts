@@ -1,0 +1,125 @@
+/** A new process that is in charge, and may still fail, in the simulated world. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Handover } from "../../../reload/handover.ts";
+import { checkWorld, createWorld, type SimulatedProcess, type World } from "../../support/world.ts";
+
+async function deliverAll(world: World): Promise<void> {
+  do await world.settle(); while (world.deliver(0));
+  checkWorld(world);
+}
+
+/** A reload whose new process is in charge, for 100 ms on probation. */
+async function onProbation(handovers: Handover[] = []) {
+  const world = createWorld({ options: { settle: 100 }, handovers: () => handovers });
+  const old = world.begin();
+  const outcome = old.token?.reload().catch((error) => error) as Promise<unknown>;
+  await world.settle();
+  const child = world.processes.at(-1) as SimulatedProcess;
+  world.boot(child);
+  child.token?.ready();
+  await deliverAll(world);
+  assert.ok(child.inCharge);
+  assert.equal(old.token?.isCancelled, false);
+  return { world, old, child, outcome };
+}
+
+const types = ({ events }: SimulatedProcess) => events.map(({ type }) => type);
+
+test("a new process that lives has passed, and only then the old one leaves", async () => {
+  const { world, old, child, outcome } = await onProbation();
+  assert.ok(!types(old).includes("reload-end"));
+  await world.tick();
+  await deliverAll(world);
+  assert.equal(await outcome, child.pid);
+  assert.deepEqual(types(old), [
+    "reload-begin",
+    "successor-start",
+    "successor-ready",
+    "successor-in-charge",
+    "reload-end",
+    "cancel",
+  ]);
+});
+
+test("a new process that dies on probation is taken back, with all that was done", async () => {
+  const steps: string[] = [];
+  const { world, old, child, outcome } = await onProbation([{
+    name: "a handover",
+    oldSide: () => ({
+      handedOver: () => void steps.push("handed over"),
+      retire: () => void steps.push("retired"),
+      rollback: ({ message }) => void steps.push(message),
+    }),
+  }]);
+  world.end(child, { code: 3, signal: null });
+  await deliverAll(world);
+  const error = await outcome as Error;
+  assert.match(error.message, /exited with code 3 0 ms after it was in charge$/);
+  assert.deepEqual(steps, ["handed over", error.message]);
+  assert.equal(old.token?.isCancelled, false);
+  const failed = old.events.find((event) => event.type === "reload-fail");
+  assert.equal(failed?.wasInCharge, true);
+  // The next one does it right.
+  const next = old.token?.reload();
+  await world.settle();
+  const second = world.processes.at(-1) as SimulatedProcess;
+  world.boot(second);
+  second.token?.ready();
+  await deliverAll(world);
+  await world.tick();
+  await deliverAll(world);
+  assert.equal(await next, second.pid);
+});
+
+test("a shutdown of the old process ends the probation, and is passed on", async () => {
+  const { world, old, child, outcome } = await onProbation();
+  world.signal(old, "SIGTERM");
+  await deliverAll(world);
+  assert.equal(await outcome, child.pid);
+  for (const process of [old, child]) {
+    assert.deepEqual(process.token?.signal.reason, { kind: "shutdown", signal: "SIGTERM" });
+    assert.equal(process.exitAsked, undefined, "it is not taken for a second signal");
+  }
+});
+
+test("a shutdown after the probation is passed on over the generations", async () => {
+  const { world, old, child } = await onProbation();
+  await world.tick();
+  await deliverAll(world);
+  assert.deepEqual(old.token?.signal.reason.kind, "reload");
+  world.signal(old, "SIGTERM");
+  await deliverAll(world);
+  assert.deepEqual(child.token?.signal.reason, { kind: "shutdown", signal: "SIGTERM" });
+  world.signal(old, "SIGTERM");
+  assert.equal(old.exitAsked, 143, "the second one is meant for it alone");
+});
+
+test("a new process that is asked to end on probation has not failed", async () => {
+  const { world, old, child, outcome } = await onProbation();
+  world.signal(child, "SIGTERM");
+  await deliverAll(world);
+  world.end(child, { code: 0, signal: null });
+  await deliverAll(world);
+  assert.equal(await outcome, child.pid);
+  assert.equal(old.token?.signal.reason.kind, "reload");
+});
+
+test("a new process that dies when it cannot be taken back any more is reported", async () => {
+  const { world, old, child } = await onProbation();
+  await world.tick();
+  await deliverAll(world);
+  world.end(child, { code: null, signal: "SIGKILL" });
+  await deliverAll(world);
+  assert.deepEqual(old.events.at(-1), { type: "successor-exit", pid: child.pid, exitCode: null, exitSignal: "SIGKILL" });
+});
+
+test("a reload that is asked for on probation comes after it", async () => {
+  const { world, old, child, outcome } = await onProbation();
+  world.signal(old, "SIGHUP");
+  assert.ok(types(old).includes("reload-later"));
+  await world.tick();
+  await deliverAll(world);
+  assert.equal(await outcome, child.pid);
+  assert.ok(types(child).includes("reload-begin"), "the new process does it");
+});

@@ -1,0 +1,19 @@
+/** The library that has AttachConsole, and its name. */
+export const KERNEL = "kernel32.dll";
+
+/** What of that library is used. */
+export interface Kernel {
+  AttachConsole(pid: number): number;
+}
+
+/**
+ * Puts a successor on the console of its predecessor, so that CTRL_BREAK reaches it: a detached process is on none. Where there is no
+ * console, or no foreign function calls (Node), only `reload-self reload` reloads it.
+ */
+export async function attachConsole(predecessor: number, open: () => Kernel | Promise<Kernel>): Promise<void> {
+  try {
+    (await open()).AttachConsole(predecessor);
+  } catch {
+    // Foreign function calls are not allowed.
+  }
+}
