@@ -1,144 +1,159 @@
 /** Reloading several instances: all of them, or none. */
-import { FAILED, GO, LEAVE, LEAVING, NO, ORDERED, READY, RELOADING, TURN } from "../handovers/instances.ts";
-import { type Generations, kill } from "./instance.ts";
-import { isAlive } from "./processes.ts";
+import type { Channel } from "../core/adapter.ts";
+import { parseFromInstance, type Positions, type ToInstance } from "../handovers/instance_messages.ts";
+import { type Instance, kill } from "./instance.ts";
 
-/** Milliseconds for which the others may have been told already, where one instance begins by itself. */
-const GRACE = 300;
+/** How long to wait for the others before they are signalled, when one instance begins by itself. */
+const SIGNAL_DELAY_MS = 300;
 
-/** What is heard of an instance in a round. */
+/** An instance in a round of reloads. */
 interface Part {
-  readonly instance: Generations;
+  readonly instance: Instance;
   /** The process that reloads. */
   readonly pid: number;
-  asked: boolean;
-  mayStart: boolean;
-  answer: "ready" | "failed" | undefined;
+  /** Set once the process has begun to reload. */
+  channel?: Channel;
+  isOrdered: boolean;
+  state: "signalled" | "waiting" | "starting" | "ready" | "failed" | "done";
 }
 
 /** The reloads of all instances. */
-export interface Round {
-  /** Reloads them all. */
+export interface Coordinator {
+  /** Reloads all instances. */
   begin(): void;
-  /** To be called when something may have changed. */
-  look(): void;
+  /** Must be called when a process of an instance has connected. */
+  connect(instance: Instance, channel: Channel): void;
+  /** Must be called when the process in charge of an instance may have changed. */
+  check(): void;
 }
 
-/** Follows the reloads of all instances. */
-export function createRound(instances: readonly Generations[]): Round {
+/** Coordinates the reloads of all instances. */
+export function createCoordinator(instances: readonly Instance[]): Coordinator {
   /** The round that is under way. */
-  let parts: Part[] | undefined;
-  /** Those whose sockets have to leave. */
-  let leaving: Part[] = [];
-  let begun = 0;
-  let why: string | undefined;
+  let round: Part[] = [];
+  let failure: string | undefined;
+  /** The positions of the sockets that have to leave; `undefined` until a process has reported them. */
+  const leaving = new Map<Channel, Positions | undefined>();
+  /** The process that was told to let a socket leave, and has not reported that yet. */
+  let turn: Channel | undefined;
 
-  function ask(part: Part): void {
-    const pid = part.instance.inCharge()?.pid;
-    if (part.asked || pid === undefined) return;
-    part.asked = true;
-    kill(pid, "SIGHUP");
-  }
-
-  function open(): Part[] {
-    begun = performance.now();
-    why = undefined;
-    return instances.flatMap((instance) => {
+  function open(): void {
+    failure = undefined;
+    round = instances.flatMap((instance) => {
       const pid = instance.inCharge()?.pid;
-      if (pid === undefined) return [];
-      return [{ instance, pid, asked: instance.read(RELOADING) !== undefined, mayStart: false, answer: undefined }];
+      return pid === undefined ? [] : [{ instance, pid, isOrdered: false, state: "signalled" }];
     });
   }
 
-  function hear(part: Part): void {
-    const { instance } = part;
-    if (part.answer !== undefined) return;
-    const isGone = instance.inCharge() === undefined;
-    if (instance.read(RELOADING) !== undefined) part.asked = true;
-    else if (performance.now() - begun > GRACE) ask(part);
-    // Before it may start, what there is to read is of another round.
-    if (!part.mayStart && !isGone) return;
-    const failed = isGone ? "it has ended" : instance.read(FAILED);
-    if (failed !== undefined) {
-      part.answer = "failed";
-      why ??= failed;
-      instance.remove(FAILED);
-    } else if (instance.read(READY) !== undefined) part.answer = "ready";
+  const send = (channel: Channel | undefined, message: ToInstance) => void channel?.send(message).catch(() => {}); // onClose tells.
+
+  function fail(part: Part, message: string): void {
+    if (part.state === "done" || part.state === "failed") return;
+    part.state = "failed";
+    failure ??= message;
   }
 
-  /** Lets them start their new processes, all at once, or one when the one before it is ready. */
-  function start(parts: readonly Part[]): void {
-    if (
-      why !== undefined || parts.some(({ instance, answer }) => answer === undefined && instance.read(RELOADING) === undefined)
-    ) return;
-    const isOrdered = parts.some(({ instance }) => instance.read(RELOADING) === ORDERED);
-    for (const part of parts) {
-      if (!part.mayStart) part.instance.write(TURN, "");
-      part.mayStart = true;
-      if (isOrdered && part.answer === undefined) return;
+  /** Does what the states of all parts allow. */
+  function advance(): void {
+    if (failure !== undefined) {
+      const message = `the new process of another instance failed: ${failure}`;
+      for (const part of round) {
+        if (part.state !== "waiting" && part.state !== "ready") continue;
+        part.state = "done";
+        send(part.channel, { type: "refuse", message });
+      }
+    } else if (round.every(({ state }) => state === "ready")) {
+      for (const part of round) {
+        part.state = "done";
+        send(part.channel, { type: "go" });
+        if (part.channel !== undefined) leaving.set(part.channel, undefined);
+      }
+    } else if (round.every(({ state }) => state !== "signalled")) startNext();
+    if (round.every(({ state }) => state === "done" || state === "failed")) round = [];
+  }
+
+  /** Lets new processes be started: all at once, or each when the one before it is ready. */
+  function startNext(): void {
+    const isOrdered = round.some((part) => part.isOrdered);
+    if (isOrdered && round.some(({ state }) => state === "starting")) return;
+    for (const part of round.filter(({ state }) => state === "waiting")) {
+      part.state = "starting";
+      send(part.channel, { type: "start" });
+      if (isOrdered) return;
     }
   }
 
-  function tell(part: Part): void {
-    const { instance, answer, mayStart } = part;
-    if (why === undefined) {
-      instance.remove(READY);
-      return instance.write(GO, "");
-    }
-    const refusal = `the new process of another instance failed: ${why}`;
-    if (answer === "ready" && instance.read(READY) !== undefined) {
-      instance.remove(READY);
-      instance.write(NO, refusal);
-    } else if (answer === undefined && !mayStart && instance.read(RELOADING) !== undefined) {
-      part.answer = "failed";
-      instance.write(NO, refusal);
-    }
-  }
-
-  /** Lets the sockets of the old processes leave: at each address the one that is the last of all. */
-  function leave(): void {
-    leaving = leaving.filter(({ pid, instance }) => isAlive(pid) && instance.read(LEAVING) !== "{}");
-    const waiting = leaving.map(({ instance }) => ({ instance, places: parsePlaces(instance.read(LEAVING)) }));
-    if (waiting.some(({ places }) => places === undefined)) return;
-    const all = waiting.flatMap(({ instance, places }) =>
-      Object.entries(places ?? {}).map(([address, positions]) => ({ instance, address, last: Math.max(...positions) }))
+  /** Lets the old sockets leave one after the other: on each address the last of all first. */
+  function leaveNext(): void {
+    if (turn !== undefined || [...leaving.values()].includes(undefined)) return;
+    const candidates = [...leaving].flatMap(([channel, positions = {}]) =>
+      Object.entries(positions).map(([address, list]) => ({ channel, address, last: Math.max(...list) }))
     );
-    const [next] = all.sort((a, b) => a.address.localeCompare(b.address) || b.last - a.last);
-    if (next !== undefined && next.instance.read(LEAVE) === undefined) next.instance.write(LEAVE, next.address);
+    const [next] = candidates.sort((a, b) => a.address.localeCompare(b.address) || b.last - a.last);
+    if (next === undefined) return;
+    turn = next.channel;
+    send(next.channel, { type: "leave", address: next.address });
+  }
+
+  function leave(channel: Channel, positions: Positions): void {
+    if (turn === channel) turn = undefined;
+    if (Object.keys(positions).length > 0) leaving.set(channel, positions);
+    else leaving.delete(channel);
+    leaveNext();
   }
 
   return {
     begin() {
-      // A second signal is for each to remember: it is served when this round is over.
-      const all = parts ?? open();
-      for (const part of all) {
-        part.asked = false;
-        ask(part);
-      }
-      parts = all;
+      if (round.length === 0) open();
+      // A process that reloads already remembers the signal; it is served when this round is over.
+      for (const { pid } of round) kill(pid, "SIGHUP");
     },
-    look() {
-      if (leaving.length > 0) leave();
-      if (parts === undefined && instances.some(({ read }) => read(RELOADING) !== undefined)) parts = open();
-      if (parts === undefined) return;
-      for (const part of parts) hear(part);
-      start(parts);
-      const isComplete = () => parts?.every(({ answer }) => answer !== undefined);
-      // Who is ready after another has failed need not wait for the rest.
-      if (isComplete() || why !== undefined) parts.forEach(tell);
-      if (!isComplete()) return;
-      for (const { instance } of parts) instance.remove(RELOADING);
-      if (why === undefined) leaving = parts;
-      parts = undefined;
+    connect(instance, channel) {
+      const partOf = () => round.find((part) => part.channel === channel);
+      channel.onMessage((raw) => {
+        const message = parseFromInstance(raw);
+        switch (message?.type) {
+          case "up":
+            return instance.setUp();
+          case "reloading": {
+            if (round.length === 0) {
+              open();
+              const own = round;
+              setTimeout(() => {
+                for (const { pid, state } of own === round ? own : []) if (state === "signalled") kill(pid, "SIGHUP");
+              }, SIGNAL_DELAY_MS).unref();
+            }
+            const part = round.find((part) => part.instance === instance && part.state === "signalled");
+            if (part === undefined) return send(channel, { type: "refuse", message: "another reload is under way" });
+            Object.assign(part, { channel, isOrdered: message.ordered, state: "waiting" });
+            return advance();
+          }
+          case "ready": {
+            const part = partOf();
+            if (part?.state === "starting") part.state = "ready";
+            return advance();
+          }
+          case "failed": {
+            const part = partOf();
+            if (part !== undefined) fail(part, message.message);
+            return advance();
+          }
+          case "leaving":
+            return leave(channel, message.positions);
+        }
+      });
+      channel.onClose(() => {
+        const part = partOf();
+        if (part !== undefined) fail(part, "it has ended");
+        advance();
+        leave(channel, {});
+      });
+    },
+    check() {
+      for (const part of round) {
+        if (part.state === "signalled" && part.instance.inCharge()?.pid !== part.pid) fail(part, "it has ended");
+      }
+      if (round.length > 0) advance();
     },
   };
-}
-
-/** Where the sockets of an instance are, by address. */
-function parsePlaces(text: string | undefined): Record<string, number[]> | undefined {
-  try {
-    return JSON.parse(text ?? "");
-  } catch {
-    return undefined; // It has not come so far.
-  }
 }

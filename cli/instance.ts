@@ -1,36 +1,32 @@
-/** The processes of one instance of a program, followed by what they and their guards write into a folder. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+/** The processes of one instance of a program, followed by the files that they and their guards write into a folder. */
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { constants as os } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { guarded } from "../adapters/reparent.ts";
-import { nodeService } from "../adapters/node/service.ts";
-import { supervision } from "../adapters/environment_handshake.ts";
-import { UP } from "../handovers/instances.ts";
+import { startGuarded } from "../adapters/tools/machine.ts";
+import { SOCKET } from "../handovers/instance_messages.ts";
 import { EXIT, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../handovers/run_protocol.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 
 /** One instance of a program. */
-export interface Generations {
+export interface Instance {
+  /** The folder. It is this user's alone. */
+  readonly folder: string;
   /** The process in charge, once the program has called listen(). */
   inCharge(): InCharge | undefined;
   /** Starts the first generation. Resolves with the exit code of the last one. */
   start(command: readonly string[], instances: number): Promise<number>;
-  /** Resolves when the program says that it is there. */
-  isUp(): Promise<unknown>;
+  /** Resolves when the program has reported that it runs, with all its sockets. */
+  readonly isUp: Promise<void>;
+  /** Must be called when the program has reported that. */
+  setUp(): void;
   /** Resolves when no process is left. */
   gone(): Promise<number>;
   /** Signals all processes. */
   killAll(signal: NodeJS.Signals): void;
-  /** To be called when something may have changed. */
-  look(): void;
-  /** A file in the folder. */
-  read(name: string): string | undefined;
-  /** Makes a file in the folder. */
-  write(name: string, text: string): void;
-  /** Removes a file in the folder. */
-  remove(name: string): void;
+  /** Must be called when the files may have changed. */
+  check(): void;
 }
 
 /** Signals a process that may be gone. */
@@ -38,15 +34,16 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // Gone meanwhile.
+    // It is gone.
   }
 }
 
-/** Follows the processes that are noted in a folder. */
-export function followGenerations(folder: string): Generations {
-  const files = nodeService(process, { ...process.env }).files();
-  const listeners = new Set<() => void>();
+/** Makes a folder, and follows the processes that are noted in it. */
+export function createInstance(folder: string): Instance {
+  mkdirSync(folder, { mode: 0o700 });
+  const checks = new Set<() => void>();
   const wasInCharge = new Set<number>();
+  const up = Promise.withResolvers<void>();
   let first: ChildProcess | undefined;
 
   const remove = (name: string) => rmSync(join(folder, name), { force: true });
@@ -68,68 +65,60 @@ export function followGenerations(folder: string): Generations {
         process.kill(pid, 0);
         return [pid];
       } catch {
-        remove(name); // It was killed, and could not say so.
+        remove(name); // It was killed, and could not remove the file itself.
         return [];
       }
     });
   }
 
-  /** How the program has ended, or `undefined` while it lives, or while there is a process that may yet take over. */
+  /** How the program has ended; `undefined` while it lives, or while there is a process that may yet take over. */
   function outcome(): number | undefined {
     const guard = inCharge()?.guard ?? first?.pid;
     const isFirst = guard === first?.pid;
     if (guard === undefined || (isFirst && first?.exitCode === null && first.signalCode === null)) return undefined;
     const living = guards();
-    // Whoever is left has retired, and finishes; or it was never in charge, and takes over or fails.
+    // A guard that was in charge before has retired, and finishes; one that never was takes over or fails.
     if (living.includes(guard) || living.some((pid) => !wasInCharge.has(pid))) return undefined;
     const code = read(`${EXIT}${guard}`) ?? (isFirst ? first?.exitCode : undefined) ?? 128 + os.signals.SIGKILL;
     return Number(code);
   }
 
-  function look(): void {
+  function check(): void {
     const guard = inCharge()?.guard;
     if (guard !== undefined) wasInCharge.add(guard);
-    for (const listener of listeners) listener();
+    for (const check of checks) check();
   }
 
   function until(condition: () => number | undefined): Promise<number> {
     return new Promise((resolve) => {
-      const listener = () => {
+      const checkOne = () => {
         const found = condition();
         if (found === undefined) return;
-        listeners.delete(listener);
+        checks.delete(checkOne);
         resolve(found);
       };
-      listeners.add(listener);
-      look();
+      checks.add(checkOne);
+      check();
     });
   }
 
   return {
+    folder,
     inCharge,
-    start([file = "", ...args], instances) {
-      for (const name of readdirSync(folder)) remove(name);
+    start(command, instances) {
+      for (const name of readdirSync(folder)) if (name !== SOCKET) remove(name);
       wasInCharge.clear();
-      const guard = guarded({ file, args }, "/bin/sh");
-      const env = {
-        ...process.env,
-        ...supervision({ folder, instances }),
-        [REAPER_VARIABLE]: undefined,
-      };
-      const child = first = spawn(guard.file, guard.args, { detached: true, stdio: ["ignore", "inherit", "inherit"], env });
+      const child = first = startGuarded(command, { folder, instances }, { [REAPER_VARIABLE]: undefined });
       if (child.pid !== undefined) wasInCharge.add(child.pid);
-      child.once("error", look);
-      child.once("exit", look);
+      child.once("error", check);
+      child.once("exit", check);
       return until(outcome);
     },
-    isUp: () => until(() => read(UP) === undefined ? undefined : 0),
+    isUp: up.promise,
+    setUp: up.resolve,
     gone: () => until(() => guards().length === 0 ? 0 : undefined),
     // Each guard leads a process group.
     killAll: (signal) => guards().forEach((pid) => kill(-pid, signal)),
-    look,
-    read,
-    // At once: who reads it, reads all of it.
-    write: (name, text) => files.replace(join(folder, name), text),
-    remove,
+    check,
   };
 }

@@ -12,7 +12,6 @@ import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/error.ts";
 import { Failure } from "./failure.ts";
-import { suggest } from "./suggest.ts";
 import { VERSION } from "./version.ts";
 
 interface Option {
@@ -23,11 +22,13 @@ interface Option {
   help: string;
 }
 
+type Values = Record<string, string | boolean | undefined>;
+
 interface Command {
   usage: string;
   summary: string;
   options: Record<string, Option>;
-  run(positionals: string[], values: Record<string, string | boolean | undefined>): Promise<void>;
+  run(positionals: string[], values: Values): Promise<void>;
 }
 
 const HELP: Option = { type: "boolean", short: "h", help: "show this" };
@@ -178,6 +179,19 @@ function help(): string {
   ].join("\n");
 }
 
+/** Parses the arguments of a command. Those that follow the command of `run` belong to it. */
+function parse(name: string, args: string[], { options }: Command): { positionals: string[]; values: Values } {
+  const known = { ...options, help: HELP, version: { type: "boolean" as const } };
+  const { tokens } = parseArgs({ args, options: known, strict: false, tokens: true });
+  const end = name === "run" ? tokens.find(({ kind }) => kind === "positional")?.index ?? args.length : args.length;
+  try {
+    const parsed = parseArgs({ args: args.slice(0, end), options: known, allowPositionals: true });
+    return { positionals: [...parsed.positionals, ...args.slice(end)], values: parsed.values };
+  } catch (error) {
+    throw new Failure(2, `${name}: ${describeError(error)}`);
+  }
+}
+
 async function main([name = "", ...args]: string[]): Promise<void> {
   if (name === "--version" || name === "-V") return console.log(VERSION);
   if (name === "" || name === "--help" || name === "-h" || name === "help") {
@@ -187,30 +201,9 @@ async function main([name = "", ...args]: string[]): Promise<void> {
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {
-    const what = name.startsWith("-") ? "option" : "command";
-    throw new Failure(2, `there is no ${what} ${name}${suggest(name, [...Object.keys(commands), "--help", "--version"])}`);
+    throw new Failure(2, `there is no ${name.startsWith("-") ? "option" : "command"} ${name}; see --help`);
   }
-  const options = { ...command.options, help: HELP, version: { type: "boolean" as const, help: "" } };
-  const { tokens } = parseArgs({ args, options, strict: false, allowPositionals: true, tokens: true });
-  const positionals: string[] = [];
-  const values: Record<string, string | boolean | undefined> = {};
-  for (const token of tokens) {
-    // What follows the command of `run` belongs to that command.
-    if (token.kind === "positional" && name === "run") {
-      positionals.push(...args.slice(token.index));
-      break;
-    }
-    if (token.kind === "positional") positionals.push(token.value);
-    if (token.kind !== "option") continue;
-    const option = Object.hasOwn(options, token.name) ? options[token.name as keyof typeof options] as Option : undefined;
-    if (option === undefined) {
-      const known = Object.keys(options).map((option) => `--${option}`);
-      throw new Failure(2, `${name} has no option ${token.rawName}${suggest(token.rawName, known)}`);
-    }
-    if (option.type === "string" && token.value === undefined) throw new Failure(2, `${token.rawName} needs a value`);
-    if (option.type === "boolean" && token.value !== undefined) throw new Failure(2, `${token.rawName} takes no value`);
-    values[token.name] = token.value ?? true;
-  }
+  const { positionals, values } = parse(name, args, command);
   if (values.version === true) return console.log(VERSION);
   if (values.help === true) {
     console.log([`reload-self ${command.usage}`, "", command.summary, "", ...describeOptions(command.options)].join("\n"));

@@ -1,12 +1,11 @@
 import { rmSync } from "node:fs";
 import process from "node:process";
-import { nodeService } from "../adapters/node/service.ts";
+import { service } from "../adapters/tools/machine.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 import { statusFile } from "../handovers/status.ts";
 
 /** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
 export function publishParent(): { update(pid: number): void; remove(): void } {
-  const service = nodeService(process, { ...process.env });
   const folder = service.runtimeFolder();
   // Process 1 is a shell then that waits for this process.
   const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];

@@ -1,10 +1,8 @@
 /** What Linux tells about processes, here and in other namespaces. Under Wine there is a /proc too, of other processes. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
-import { nodeService } from "../adapters/node/service.ts";
+import { service } from "../adapters/tools/machine.ts";
 import { Failure } from "./failure.ts";
-
-const service = nodeService(process, process.env);
 
 /** A file of a process in /proc, empty where it cannot be read. */
 export function readProc(pid: number, name: "environ" | "status"): string {

@@ -1,13 +1,15 @@
 /** `reload-self run`: a parent with a constant pid, for containers and supervisors. */
-import { accessSync, constants, mkdirSync, mkdtempSync, readdirSync, rmSync, watch } from "node:fs";
+import { accessSync, constants, mkdtempSync, readdirSync, rmSync, watch } from "node:fs";
 import { constants as os, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
+import { acceptSockets } from "../adapters/tools/machine.ts";
+import { SOCKET } from "../handovers/instance_messages.ts";
 import { Failure } from "./failure.ts";
-import { followGenerations, type Generations, kill } from "./instance.ts";
+import { createInstance, type Instance, kill } from "./instance.ts";
 import { publishParent } from "./parent_status.ts";
-import { createRound } from "./coordinator.ts";
+import { createCoordinator } from "./coordinator.ts";
 
 /** How a program is run. */
 export interface RunOptions {
@@ -21,35 +23,39 @@ export interface RunOptions {
   log(line: string): void;
 }
 
-/** A process that ran for so many milliseconds has not crashed at its start. */
-const STABLE = 10_000;
-/** Milliseconds before the first restart; each one doubles them, up to the most. */
-const BACK_OFF = { first: 100, most: 10_000 };
-/** How long to wait for an instance before the next one is started all the same. */
-const UP_TIMEOUT = 5_000;
-/** Milliseconds between two looks, for what the watcher of files misses. */
-const LOOK = 500;
+/** A program that has run for longer did not crash at its start. */
+const STABLE_MS = 10_000;
+/** The pause before the first restart. Each further restart doubles it, up to the longest. */
+const FIRST_BACK_OFF_MS = 100;
+const MAX_BACK_OFF_MS = 10_000;
+/** How long to wait for an instance before the next one is started anyway. */
+const UP_TIMEOUT_MS = 5_000;
+/** Milliseconds between two checks of the files, for changes that the watcher misses. */
+const FILES_CHECK_MS = 500;
 const SHUTDOWN = ["SIGTERM", "SIGINT"] as const;
 const FORWARDED = ["SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
-/** Runs a program and all its generations. Resolves with the exit code to end with. */
+/** Runs a program and all its instance. Resolves with the exit code to end with. */
 export async function run(command: readonly string[], options: RunOptions): Promise<number> {
   const { log } = options;
   const folder = makeFolder();
   const parent = publishParent();
   const stop = new AbortController();
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
-  const instances = Array.from({ length: options.instances }, (_, i) => {
-    const own = join(folder, String(i));
-    mkdirSync(own, { mode: 0o700 });
-    return followGenerations(own);
-  });
-  const round = createRound(instances);
+  const instances = Array.from({ length: options.instances }, (_, i) => createInstance(join(folder, String(i))));
+  const coordinator = createCoordinator(instances);
+  const servers = await Promise.all(
+    instances.length === 1
+      ? []
+      : instances.map((instance) =>
+        acceptSockets(join(instance.folder, SOCKET), (channel) => coordinator.connect(instance, channel))
+      ),
+  );
   const unfollow = follow(folder, () => {
     const first = instances.map(({ inCharge }) => inCharge()?.pid).find((pid) => pid !== undefined);
     if (first !== undefined) parent.update(first);
-    for (const instance of instances) instance.look();
-    if (instances.length > 1) round.look();
+    for (const instance of instances) instance.check();
+    coordinator.check();
   });
 
   function forward(signal: NodeJS.Signals): void {
@@ -62,7 +68,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     }
   }
 
-  process.on("SIGHUP", instances.length > 1 ? round.begin : forward);
+  process.on("SIGHUP", instances.length > 1 ? coordinator.begin : forward);
   for (const signal of FORWARDED) process.on(signal, forward);
   for (const signal of SHUTDOWN) {
     process.on(signal, () => {
@@ -75,7 +81,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     // When one gives up, the others are of no use: whoever runs this decides.
     const codes = await Promise.all(instances.map(async (instance, i) => {
       // One after the other: the order of their sockets is known then, and a reload can steer them.
-      await Promise.race([instances[i - 1]?.isUp(), delay(UP_TIMEOUT, undefined, { ref: false }), stopped]);
+      await Promise.race([instances[i - 1]?.isUp, delay(UP_TIMEOUT_MS, undefined, { ref: false }), stopped]);
       if (stop.signal.aborted) return 0;
       const code = await keepRunning(instance, command, options, stop.signal);
       if (code !== 0 && !stop.signal.aborted) {
@@ -87,6 +93,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     return codes.find((code) => code !== 0) ?? 0;
   } finally {
     unfollow();
+    for (const server of servers) server.close();
     parent.remove();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -94,7 +101,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
 
 /** Starts the program again when it crashes. Resolves with the exit code of the end. */
 async function keepRunning(
-  generations: Generations,
+  instance: Instance,
   command: readonly string[],
   options: RunOptions,
   stop: AbortSignal,
@@ -103,19 +110,19 @@ async function keepRunning(
   const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
   for (let crashes = 0;;) {
     const begun = performance.now();
-    const ended = generations.start(command, options.instances);
-    const code = await Promise.race([ended, stopped.then(() => inTime(generations, ended, options))]);
+    const ended = instance.start(command, options.instances);
+    const code = await Promise.race([ended, stopped.then(() => inTime(instance, ended, options))]);
     if (stop.aborted || code === 0) {
-      await inTime(generations, generations.gone(), options);
+      await inTime(instance, instance.gone(), options);
       return code;
     }
-    crashes = performance.now() - begun > STABLE ? 1 : crashes + 1;
+    crashes = performance.now() - begun > STABLE_MS ? 1 : crashes + 1;
     const how = code > 128 ? `was ended by ${signalName(code - 128)}` : `exited with code ${code}`;
     if (crashes >= maxCrashes) {
       log(`the program ${how}, ${crashes} times one after the other: giving up`);
       return code;
     }
-    const wait = Math.min(BACK_OFF.most, BACK_OFF.first * 2 ** (crashes - 1));
+    const wait = Math.min(MAX_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** (crashes - 1));
     log(`the program ${how}: it is started again in ${wait} ms`);
     await Promise.race([delay(wait), stopped]);
     if (stop.aborted) return code;
@@ -123,13 +130,13 @@ async function keepRunning(
 }
 
 /** Waits for what is asked to end, but not for ever. */
-async function inTime(generations: Generations, ended: Promise<number>, { stopTimeout, log }: RunOptions): Promise<number> {
+async function inTime(instance: Instance, ended: Promise<number>, { stopTimeout, log }: RunOptions): Promise<number> {
   const late = Symbol();
   const timeout = new Promise<typeof late>((resolve) => setTimeout(resolve, stopTimeout, late).unref());
   const code = await Promise.race([ended, timeout]);
   if (code !== late) return code;
   log(`the program has not ended within ${stopTimeout / 1000} s: it is killed`);
-  generations.killAll("SIGKILL");
+  instance.killAll("SIGKILL");
   return 128 + os.signals.SIGKILL;
 }
 
@@ -168,7 +175,7 @@ function makeFolder(): string {
 /** Calls back when something changes in a folder or in one of those in it. Returns the way to stop. */
 function follow(folder: string, changed: () => void): () => void {
   const watchers = [folder, ...readdirSync(folder).map((name) => join(folder, name))].map((path) => watch(path, changed));
-  const interval = setInterval(changed, LOOK);
+  const interval = setInterval(changed, FILES_CHECK_MS);
   return () => {
     for (const watcher of watchers) watcher.close();
     clearInterval(interval);

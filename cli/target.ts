@@ -2,11 +2,9 @@
  * The process that a command is about. Its status file is where its own environment says, so that its user chooses what is found there:
  * nothing of it is believed but what the user could do without this command's help.
  */
-import * as fs from "node:fs";
+import { readdirSync } from "node:fs";
 import process from "node:process";
-import { parseEnviron } from "../adapters/environment.ts";
-import { folderCandidates } from "../adapters/runtime_dir.ts";
-import { readSmallFile, type SmallFile } from "../adapters/node/small_files.ts";
+import { folderCandidates, parseEnviron, readSmallFile, type SmallFile } from "../adapters/tools/machine.ts";
 import { describeError } from "../core/error.ts";
 import { parsePid } from "../handovers/pid_file.ts";
 import { parseStatus, type Status, statusFile } from "../handovers/status.ts";
@@ -22,7 +20,7 @@ export interface StatusFolder {
 /** Reads a file that must be this user's. */
 function readOwned(path: string, uid: number | undefined): string {
   try {
-    const file = readSmallFile(fs, path);
+    const file = readSmallFile(path);
     return process.platform === "win32" || file.uid === uid ? file.text : "";
   } catch {
     return "";
@@ -38,7 +36,7 @@ export function pidOf(target: string): number {
   }
   let file: SmallFile;
   try {
-    file = readSmallFile(fs, target);
+    file = readSmallFile(target);
   } catch (error) {
     const why = (error as { code?: unknown }).code === "ELOOP" ? "it is a symbolic link" : describeError(error);
     throw new Failure(2, `${target} is no pid, and no pid file that can be read: ${why}`);
@@ -74,7 +72,7 @@ export function foldersOf(pid: number): StatusFolder[] {
 
 function list(folder: string): string[] {
   try {
-    return fs.readdirSync(folder);
+    return readdirSync(folder);
   } catch {
     return [];
   }

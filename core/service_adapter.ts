@@ -1,3 +1,5 @@
+import type { Channel } from "./adapter.ts";
+
 /** Operations on small files, at once. They throw as the runtime does. */
 export interface ServiceFiles {
   /**
@@ -62,6 +64,8 @@ export interface ServiceAdapter {
    * process alive. Rejects when the name cannot be had.
    */
   answer?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
+  /** Connects to a unix socket. The channel never keeps the process alive. Rejects when nobody listens there. */
+  connect(path: string): Promise<Channel>;
   /** Calls back again and again after `milliseconds`, which does not keep the process alive. Returns the way to stop it. */
   every(milliseconds: number, callback: () => void): () => void;
 }

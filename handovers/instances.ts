@@ -1,30 +1,12 @@
-import type { Clock } from "../core/adapter.ts";
-import type { Handover } from "../reload/handover.ts";
-import { pause } from "../core/pause.ts";
+import type { Channel, Clock } from "../core/adapter.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
-import type { SharedPorts } from "./shared_ports.ts";
+import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import { type FromInstance, parseToInstance, SOCKET, type ToInstance } from "./instance_messages.ts";
 import type { Supervision } from "./run_protocol.ts";
+import type { SharedPorts } from "./shared_ports.ts";
 
-/** What an instance says to `reload-self run`: that it is there, with all its sockets. */
-export const UP = "up";
-/** That it reloads; what is in the file says whether the new processes must be started one after the other. */
-export const RELOADING = "reloading";
-export const ORDERED = "ordered";
-/** That its new process is ready, or why it failed. */
-export const READY = "ready";
-export const FAILED = "failed";
-/** What it is told: that it may start its new process, that all are ready, or why not. */
-export const TURN = "turn";
-export const GO = "go";
-export const NO = "no";
-/** That its sockets are to leave, and where they are; and what it is told: at which address its last one may. */
-export const LEAVING = "leaving";
-export const LEAVE = "leave";
-
-/** Milliseconds between two looks. */
-const LOOK = 5;
-/** How long a socket waits for its turn to leave, where somebody is gone who should have left before. */
-const PATIENCE = 5_000;
+/** How long a socket waits for its turn to leave, in case an instance that should leave before is gone. */
+const TURN_TIMEOUT_MS = 5_000;
 
 /** The other instances of this program, and the handover that waits for them. */
 export interface Instances extends SharedPorts {
@@ -38,53 +20,71 @@ export function createInstances(
   clock: Clock,
 ): Instances | undefined {
   if (supervision === undefined || !(supervision.supervisor.instances > 1)) return undefined;
-  const { folder } = supervision.supervisor;
-  const files = adapter.files();
-  const path = (name: string) => `${folder}/${name}`;
-  let ordered = "";
+  const path = `${supervision.supervisor.folder}/${SOCKET}`;
+  let isOrdered = false;
+  let connection: Promise<Channel> | undefined;
+  /** Receives each message, and `undefined` when the connection is lost. */
+  let receive = (_: ToInstance | undefined): void => {};
+
+  async function connect(): Promise<Channel> {
+    const channel = await adapter.connect(path);
+    channel.onMessage((raw) => {
+      const message = parseToInstance(raw);
+      if (message !== undefined) receive(message);
+    });
+    channel.onClose(() => {
+      connection = undefined;
+      receive(undefined);
+    });
+    return channel;
+  }
+
+  async function send(message: FromInstance): Promise<void> {
+    await (await (connection ??= connect())).send(message);
+  }
+
+  function oldSide({ signal }: Reload): OldSide {
+    let isRefused = false;
+    /** Sends a message, and waits until this instance may go on. */
+    async function ask(question: FromInstance, answer: "start" | "go"): Promise<void> {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      signal.addEventListener("abort", () => reject(signal.reason));
+      receive = (message) => {
+        if (message === undefined) reject(new Error("`reload-self run` is gone"));
+        else if (message.type === answer) resolve();
+        else if (message.type === "refuse") {
+          isRefused = true;
+          reject(new Error(message.message));
+        }
+      };
+      await Promise.all([promise, send(question)]);
+    }
+    return {
+      prepare: () => ask({ type: "reloading", ordered: isOrdered }, "start"),
+      agree: () => ask({ type: "ready" }, "go"),
+      rollback({ message }) {
+        // The instance that failed first has reported that.
+        if (!isRefused) send({ type: "failed", message }).catch(() => {});
+      },
+    };
+  }
 
   return {
-    needOrder: () => ordered = ORDERED,
+    needOrder: () => isOrdered = true,
     async turn(positions) {
-      files.replace(path(LEAVING), JSON.stringify(positions));
-      files.remove(path(LEAVE));
       const [any] = Object.keys(positions);
-      for (const begun = clock.now(); any !== undefined && clock.now() - begun < PATIENCE;) {
-        const address = files.read(path(LEAVE));
-        if (address !== undefined && address in positions) return address;
-        await pause(clock, LOOK);
-      }
-      return any;
+      const { promise, resolve } = Promise.withResolvers<string | undefined>();
+      receive = (message) => {
+        if (message === undefined) resolve(any);
+        else if (message.type === "leave" && message.address in positions) resolve(message.address);
+      };
+      send({ type: "leaving", positions }).catch(() => resolve(any));
+      if (any === undefined) return undefined;
+      const stop = clock.timer(TURN_TIMEOUT_MS, () => resolve(any));
+      const address = await promise;
+      stop();
+      return address;
     },
-    handover: {
-      name: "the other instances",
-      ready: () => files.replace(path(UP), ""),
-      oldSide({ signal }) {
-        let refused = false;
-        async function told(name: string): Promise<void> {
-          while (!signal.aborted && files.read(path(name)) === undefined) {
-            const why = files.read(path(NO));
-            refused = why !== undefined;
-            if (refused) throw new Error(why);
-            await pause(clock, LOOK);
-          }
-        }
-        return {
-          async prepare() {
-            for (const name of [TURN, READY, FAILED, GO, NO, LEAVING, LEAVE]) files.remove(path(name));
-            files.replace(path(RELOADING), ordered);
-            await told(TURN);
-          },
-          async agree() {
-            files.replace(path(READY), "");
-            await told(GO);
-          },
-          rollback(reason) {
-            files.remove(path(READY));
-            if (!refused) files.replace(path(FAILED), reason.message);
-          },
-        };
-      },
-    },
+    handover: { name: "the other instances", oldSide, ready: () => void send({ type: "up" }).catch(() => {}) },
   };
 }

@@ -1,15 +1,12 @@
-/** What instances of a program that share ports have to agree about. */
+import type { Positions } from "./instance_messages.ts";
+
+/** The agreement of instances that share ports. */
 export interface SharedPorts {
-  /**
-   * To be said before anything is started: the sockets of the new processes must be opened in a known order, one process after the
-   * other.
-   */
+  /** Must be called before anything is started: the new processes have to open their sockets one process after the other. */
   needOrder(): void;
   /**
-   * Resolves with the address whose last socket of this process is to leave now, because it is the last of all processes. Without any
-   * it says only that nothing is left.
-   *
-   * @param positions By address: where the sockets of this process that have not left are among those of all.
+   * Resolves with an address when the last socket of this process may leave there, because it is the last of all processes. With empty
+   * `positions` it only reports that all sockets have left.
    */
-  turn(positions: Readonly<Record<string, readonly number[]>>): Promise<string | undefined>;
+  turn(positions: Positions): Promise<string | undefined>;
 }

@@ -1,4 +1,4 @@
-/** Runs suites of tests, one after the other, and prints how long each took: `node tests/run.mjs check unit`. */
+/** Runs suites of tests, one after the other, and prints how long each took: `npm run check`. */
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
 import { dirname } from "node:path";

@@ -1,6 +1,7 @@
 import { ReloadError } from "../../core/error.ts";
 import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
+import { connectChannel } from "./process.ts";
 import { parseStartTime } from "../../linux/proc.ts";
 import { listenOnPipe } from "../../windows/pipe_listener.ts";
 import type { Environment } from "../environment.ts";
@@ -117,6 +118,10 @@ export function denoService(
       const { success, code, stderr } = await new deno.Command(file, { args, stdin: "null", stdout: "piped", stderr: "piped" })
         .output();
       if (!success) throw new Error(new TextDecoder().decode(stderr).trim() || `${file} ended with code ${code}`);
+    },
+    async connect(path) {
+      checkPath(path);
+      return await connectChannel(deno, path);
     },
     every(milliseconds, callback) {
       const timer = setInterval(callback, milliseconds);

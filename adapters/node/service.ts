@@ -2,6 +2,7 @@ import type { NodeProcess } from "./process.ts";
 import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
 import { createFile, readSmallFile, replaceFile } from "./small_files.ts";
+import { connectSocket } from "./socket_channel.ts";
 import { parseStartTime } from "../../linux/proc.ts";
 import { folderCandidates, MOST_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 import { listenOnPipe } from "../../windows/pipe_listener.ts";
@@ -92,6 +93,7 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
         execFile(file, args, (error, _, stderr) => error ? reject(new Error(stderr.trim() || error.message)) : resolve());
       });
     },
+    connect: connectSocket,
     every(milliseconds, callback) {
       const timer = setInterval(callback, milliseconds);
       timer.unref();

@@ -25,7 +25,7 @@ const PACKAGES = {
 export async function newerSystemd(): Promise<{ layer?: string } | string> {
   const present = await run("systemctl", ["--version"]).then(({ stdout }) => Number(/\d+/.exec(stdout)), () => 0);
   if (present >= WANTED) return {};
-  const cache = fileURLToPath(new URL("../../node_modules/.cache", import.meta.url));
+  const cache = fileURLToPath(new URL("../../node_modules/.cache/", import.meta.url));
   const folder = join(cache, `reload-self-systemd-${VERSION}`);
   if (existsSync(folder)) return { layer: folder };
   mkdirSync(cache, { recursive: true });

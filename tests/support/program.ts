@@ -63,7 +63,7 @@ export interface Program {
   pids(): number[];
 }
 
-const fixtures = fileURLToPath(new URL("../fixtures", import.meta.url));
+const fixtures = fileURLToPath(new URL("../fixtures/", import.meta.url));
 
 /** The path of a fixture. */
 export function fixture(name: string): string {
