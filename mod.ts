@@ -1,7 +1,7 @@
 /**
- * A long-running program that replaces itself: {@linkcode listen} returns a token, SIGHUP (CTRL_BREAK on Windows) starts the program
- * again, and when the new process is ready, the token of the old one is cancelled, so that it finishes what it had begun and
- * leaves. When the new process fails, nothing has happened. For Deno, Bun and Node.
+ * Zero-downtime reloads for long-running programs on Deno, Bun and Node. {@linkcode listen} returns a token. SIGHUP (CTRL_BREAK on Windows)
+ * starts the program again; when the new process is in charge, the token of the old one is cancelled, so that it finishes its requests and
+ * leaves. When the new process fails, the old one goes on.
  *
  * @example
  * ```ts
@@ -54,12 +54,12 @@ export type {
 } from "./core/token.ts";
 
 /**
- * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that says when to finish. Call it once,
- * first thing; another call without options returns the same token.
+ * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that is cancelled when the program has to finish.
+ * Call it once, as early as possible; a later call without options returns the same token.
  *
- * Where there are no signals or no processes, and in worker threads, the token never reloads: `token.canReload` is `false`.
+ * On platforms without signals or processes, and in worker threads, the program cannot reload: `token.canReload` is `false`.
  *
- * @param options See {@linkcode ListenOptions}; everything has a default.
+ * @param options Everything has a default.
  * @returns The token of this process.
  * @throws {TypeError} When an option is wrong, or not the same as in an earlier call; the message names it.
  * @throws {ReloadError} When a signal handler cannot be set.

@@ -1,6 +1,6 @@
 /**
- * Serving a fetch handler, with reloads built in: what `reload-self serve` does, as a function. Deno and Bun serve it with their own
- * servers, Node with [srvx](https://srvx.h3.dev).
+ * Serves a fetch handler, with reloads: the function behind `reload-self serve`. Deno and Bun use their own servers, Node uses
+ * [srvx](https://srvx.h3.dev).
  *
  * @example
  * ```ts
@@ -20,42 +20,42 @@ import { checkOptions, show } from "./core/check.ts";
 import type { SocketAdapter } from "./core/socket_adapter.ts";
 import { listen, type ListenOptions, type Token } from "./mod.ts";
 
-/** What has a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or Elysia. */
+/** An object with a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or Elysia. */
 export interface FetchApp {
-  /** Answers a request. What else it is given differs from runtime to runtime. */
+  /** Answers a request. The other arguments differ from runtime to runtime. */
   // deno-lint-ignore no-explicit-any
   fetch(request: Request, ...more: any[]): Response | Promise<Response>;
 }
 
-/** Where and how to serve. */
+/** The options of `serve()`. */
 export interface ServeOptions {
-  /** The TCP port; 0 lets the kernel choose, for all generations. Default: the variable PORT, or 8000. */
+  /** The TCP port; 0 lets the kernel choose one, which all generations keep. Default: the variable PORT, or 8000. */
   port?: number;
   /** The address to listen on. Default: the variable HOST, or `0.0.0.0`, all addresses of IPv4. */
   host?: string;
   /** The path of a unix socket, instead of a port. */
   unix?: string;
-  /** What `listen()` is told. */
+  /** The options of `listen()`. */
   listen?: ListenOptions;
 }
 
-/** A server that was started. */
+/** A running server. */
 export interface Served {
-  /** Where it is found: `http://...`, or `unix:` and the path. */
+  /** Its address: `http://...`, or `unix:` and the path. */
   readonly url: string;
   /** The token of the process. */
   readonly token: Token;
 }
 
-/** Tells the next generations which port the kernel chose for the first one. */
+/** The variable with the port that the kernel chose for the first generation. */
 const PORT_VARIABLE = "RELOAD_SELF_PORT";
 const DEFAULT_PORT = 8000;
 
 /**
- * Serves a fetch handler, and reloads as `listen()` says. When the token is cancelled, the server is drained; the process ends when it
- * has nothing else to do.
+ * Serves a fetch handler, and reloads like `listen()`. When the token is cancelled, the server is drained; the process ends when it has nothing
+ * else to do.
  *
- * @param app The handler, or an object that has it as `fetch`.
+ * @param app The handler, or an object with a method `fetch`.
  * @returns Resolves when the server listens, or will as soon as this process is in charge.
  * @throws {TypeError} When an option is wrong, or when there is no fetch handler.
  * @throws {Error} When the address cannot be listened on.
@@ -92,8 +92,8 @@ export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOpt
 }
 
 /**
- * Starts the runtime's own server, or one of node's. Returns the port. For port 0 the runtime's own gets the one `before`; a bound
- * one has the very socket.
+ * Starts the runtime's own server, or one of node's. Returns the port. For port 0 the runtime's own server gets the port of the generation
+ * before; a bound server gets the socket itself.
  */
 async function start(
   sockets: SocketAdapter,

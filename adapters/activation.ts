@@ -1,4 +1,4 @@
-/** The sockets that systemd, or another process that does as it does, starts a process with; sd_listen_fds(3). */
+/** The sockets that a process is started with by systemd, or in systemd's way; sd_listen_fds(3). */
 import { hasAllListeners, parseEndpoint } from "../linux/proc.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import { attempt } from "./attempt.ts";
@@ -7,17 +7,17 @@ import type { Environment } from "./environment.ts";
 /** A socket that this process was started with. */
 export interface ActivatedSocket {
   fd: number;
-  /** What systemd calls it, `unknown` when it does not say. */
+  /** Its name, `unknown` when systemd gives none. */
   name: string;
-  /** Where it listens, a path for a unix socket, as far as that can be told. */
+  /** Its address, or its path; `undefined` where that is not known. */
   address: SocketAddress | string | undefined;
 }
 
 const FIRST = 3;
-/** More would be a mistake: the whole of an ordinary limit of files. */
+/** The usual limit of open files: a larger number is a mistake. */
 const MOST = 1024;
 
-/** How many sockets this process was started with: those that are meant for it, or that its predecessor passed on. */
+/** The number of sockets that this process was started with, by systemd or by its predecessor. */
 export function countActivated(env: Environment, pid: number, isSuccessor: boolean): number {
   const { LISTEN_FDS, LISTEN_PID } = env;
   if (LISTEN_FDS === undefined || !/^\d{1,4}$/.test(LISTEN_FDS) || Number(LISTEN_FDS) > MOST) return 0;
@@ -25,15 +25,15 @@ export function countActivated(env: Environment, pid: number, isSuccessor: boole
   return isOurs ? Number(LISTEN_FDS) : 0;
 }
 
-/** The variables for a new process that the sockets are passed on to, or not: its pid is not known before. */
+/** The variables for a new process. Its pid is not known before it is started. */
 export function activationVariables(count: number): Environment {
   return count > 0 ? { LISTEN_PID: undefined } : { LISTEN_PID: undefined, LISTEN_FDS: undefined, LISTEN_FDNAMES: undefined };
 }
 
-/** What it takes to tell where a socket listens: links and files of /proc; `undefined` where one cannot be read. */
+/** Links and files of /proc; `undefined` where one cannot be read. */
 export interface ProcFiles {
   link(path: string): string | undefined;
-  /** Reads a file from its beginning until `enough` holds. */
+  /** Reads a file from its beginning until `enough`. */
   text(path: string, enough: (read: string) => boolean): string | undefined;
 }
 
@@ -55,13 +55,13 @@ export function activatedSockets(count: number, names: string | undefined, proc:
   return Array.from({ length: count }, (_, i) => ({ fd: FIRST + i, name: named[i] || "unknown" })).flatMap((socket) => {
     const link = proc.link(`/proc/self/fd/${socket.fd}`);
     const inode = /^socket:\[(\d+)\]$/.exec(link ?? "")?.[1];
-    // Something else is there when a predecessor had closed the socket, and this process has it in another way, if at all.
+    // Another file, when the predecessor had closed the socket.
     if (link !== undefined && inode === undefined) return [];
     return [{ ...socket, address: inode === undefined ? undefined : addressOf(inode, proc) }];
   });
 }
 
-/** Looks a socket up by its inode; proc_net(5), proc_pid_net(5). */
+/** Finds the address of a socket by its inode; proc_net(5), proc_pid_net(5). */
 function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | undefined {
   for (const table of ["tcp", "tcp6"]) {
     for (const line of proc.text(`/proc/self/net/${table}`, hasAllListeners)?.split("\n") ?? []) {
@@ -76,7 +76,7 @@ function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | und
   return undefined;
 }
 
-/** An address as programs are told it. */
+/** An address in the form of node:net. */
 function parseAddress(field: string): SocketAddress {
   const { bytes, port } = parseEndpoint(field);
   const isIPv4 = bytes.length === 4;
@@ -88,13 +88,13 @@ function parseAddress(field: string): SocketAddress {
   return { address, family: isIPv4 ? "IPv4" : "IPv6", port };
 }
 
-/** The part of an adapter that knows the sockets which this process was started with. */
+/** The part of an adapter for the sockets that this process was started with. */
 export interface Activation extends Pick<SocketAdapter, "activated" | "listen"> {
-  /** What a new process gets as its sockets: those that we have not closed, under the numbers that they have here. */
+  /** The descriptors that a new process inherits under the same numbers: those that this process has not closed. */
   inherit(): (number | "ignore")[];
 }
 
-/** Wraps the way to listen, so that it is known which of the sockets have been closed meanwhile. */
+/** Wraps `listen`, to know which of the sockets are closed later. */
 export function createActivation(
   env: Environment,
   pid: number,
@@ -123,7 +123,7 @@ export function createActivation(
       if ("fd" in source) listeners.set(source.fd, listener);
       return listener;
     },
-    // A number that was closed may be somebody else's by now.
+    // A descriptor that was closed may belong to another file by now.
     inherit: () =>
       Array.from({ length: count }, (_, i) => {
         const fd = FIRST + i;

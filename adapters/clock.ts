@@ -1,9 +1,9 @@
 import type { Clock } from "../core/adapter.ts";
 
-/** Longer than any process lives between two wake-ups; an interval that long costs nothing. */
+/** The longest interval of the runtimes. It only keeps the process alive. */
 const LONG = 2 ** 31 - 1;
 
-/** Time as every runtime has it. */
+/** The clock of every runtime. */
 export const clock: Clock = {
   now: () => performance.now(),
   timer(milliseconds, callback) {

@@ -1,21 +1,21 @@
-/** What starts a program. */
+/** A command line. */
 export interface CommandLine {
   /** The path of the executable. */
   file: string;
-  /** The name it is started under, where that is known to differ. */
+  /** The name that the program is started under, where it differs from the path. */
   argv0?: string;
-  /** What follows the executable. */
+  /** The arguments after the executable. */
   args: readonly string[];
 }
 
-/** The command line that an application asks for. */
+/** A command line from the `command` of an application. */
 export function asCommandLine([file, ...args]: readonly string[]): CommandLine {
   return { file: file as string, args };
 }
 
-/** The questions about files that telling a command line takes. A file that cannot be looked at is `undefined`. */
+/** The operations on files that finding out a command line needs. */
 export interface Files {
-  /** The path without symbolic links. */
+  /** The path without symbolic links; `undefined` where it cannot be resolved. */
   realPath(path: string): string | undefined;
 }
 
@@ -26,18 +26,18 @@ export function parseCmdline(text: string): string[] {
 }
 
 /**
- * Is this the command line that the process was started with? On Node and Deno setting `process.title` overwrites it in place,
- * and what the title does not fill is zeroed, which reads as empty arguments (uv_set_process_title).
+ * Is this the command line that the process was started with? On Node and Deno `process.title` overwrites it in place and fills the rest with
+ * zeros, which read as empty arguments (uv_set_process_title).
  *
- * @param argv0 The name that the process was started under, where the runtime tells it.
+ * @param argv0 The name that the process was started under, where the runtime knows it.
  */
 export function isGenuine(fields: readonly string[], argv0: string | undefined): boolean {
   return argv0 !== undefined ? fields[0] === argv0 : fields.slice(1).some((field) => field !== "");
 }
 
 /**
- * The executable as it was typed: a path through symbolic links, or found on the search path. A link that is flipped later, as
- * a deploy does it, leads to the new executable then. Falls back to the path that the runtime tells.
+ * The executable as it was typed: a path through symbolic links, or a name on the search path. When a deploy flips the link, the path leads to
+ * the new executable. Falls back to the path of the runtime.
  */
 export function typedExecutable(
   argv0: string,
@@ -55,14 +55,14 @@ export function typedExecutable(
     const path = candidate.startsWith("/") ? candidate : `${directory}/${candidate}`;
     const found = files.realPath(path);
     if (found === real) return path;
-    if (found !== undefined && !argv0.includes("/")) break; // Another program of that name comes first.
+    if (found !== undefined && !argv0.includes("/")) break; // Another program of this name comes first.
   }
   return execPath;
 }
 
 /**
- * The working directory as it was typed, which is a symbolic link where releases are switched by one. The kernel knows only
- * where it led to; the shell's `PWD` is believed when it leads there too.
+ * The working directory as it was typed, often a symbolic link to the current release. The kernel knows only its target; the shell's `PWD` is
+ * used when it has the same target.
  */
 export function typedDirectory(pwd: string | undefined, cwd: string, files: Files): string {
   if (pwd === undefined || !pwd.startsWith("/") || pwd === cwd) return cwd;
@@ -70,7 +70,7 @@ export function typedDirectory(pwd: string | undefined, cwd: string, files: File
   return real !== undefined && real === files.realPath(cwd) ? pwd : cwd;
 }
 
-/** What Node and Bun tell about how they were started. */
+/** How Node and Bun were started, as far as they know. */
 export interface ProcessFacts {
   /** `process.execPath` */
   execPath: string;
@@ -81,13 +81,13 @@ export interface ProcessFacts {
 }
 
 /**
- * The command line from what Node and Bun tell, for where the kernel does not. The script's path is absolute there, so it is
- * put back under the working directory as it was typed.
+ * The command line from what Node and Bun know, where the kernel does not show it. The script's path is absolute there; it is put back under
+ * the working directory as it was typed.
  */
 export function rebuildCommandLine({ execPath, execArgv, argv }: ProcessFacts, cwd: string, typed: string): CommandLine {
   const [script, ...args] = argv.slice(1);
   if (script === undefined) return { file: execPath, args: execArgv };
-  // A single executable: `bun build --compile` shows a path in its own file system, Node's shows itself.
+  // A single executable: the script is a path in its own file system (`bun build --compile`), or the executable itself (Node).
   if (script === execPath || script.startsWith("/$bunfs/") || /^[A-Z]:[/\\]~BUN[/\\]/.test(script)) {
     return { file: execPath, args };
   }

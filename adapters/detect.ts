@@ -14,20 +14,20 @@ interface Globals {
 }
 
 /**
- * The adapter for the runtime that runs this program. To be called when the library is loaded: it remembers how the program was
- * started, which the program may change later, and takes the handshake out of the environment.
+ * The adapter of this runtime. Must be called when the library is loaded: it finds out how the program was started before the program changes
+ * that, and takes the handshake out of the environment.
  */
 export function detectAdapter(globals: object = globalThis): Adapter {
-  // Deno loads many of its globals at the first look: `process` takes 20 ms, `Deno.Command` 4 ms.
+  // Deno loads many of its globals at their first use: `process` takes 20 ms, `Deno.Command` 4 ms.
   const { Deno } = globals as Globals;
   if (Deno !== undefined) {
-    // Deno Deploy has a Deno without processes. In a worker, and only there, there is a global postMessage.
+    // Deno Deploy has a `Deno` without processes. Only a worker has a global postMessage.
     if (!("Command" in Deno && "addSignalListener" in Deno)) return createUnsupportedAdapter("Deno Deploy");
     return createDenoAdapter(Deno, !("postMessage" in globals));
   }
   const { Bun, process, navigator } = globals as Globals;
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
-  // Other platforms have a `process` for compatibility, but its version is not Node's.
+  // Other platforms have a `process` for compatibility, with another release name.
   if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {
     return createNodeAdapter(process, "Node", process.getBuiltinModule("node:worker_threads").isMainThread);
   }

@@ -1,11 +1,11 @@
 import { isOfOneStart } from "./environment_handshake.ts";
 
-/** Variables of a process. */
+/** The environment variables of a process. */
 export type Environment = Record<string, string | undefined>;
 
-/** What is known about the environment of this process. */
+/** The environment of this process at three times. */
 export interface EnvironmentHistory {
-  /** As the operator started the process, before a runtime added the variables of an env file; `undefined`: not known. */
+  /** At its start, before the runtime added the variables of an env file; `undefined` where that is not known. */
   started: Environment | undefined;
   /** When this library was loaded. */
   loaded: Environment;
@@ -14,12 +14,12 @@ export interface EnvironmentHistory {
 }
 
 /**
- * The environment of a new process: the one that the operator started this process with, and what the program has changed
- * since. What the runtime itself had read from an env file is left out, because the new process reads that file again; a
- * variable that is already set would hide what the file says now (Node, Deno and Bun alike).
+ * The environment of a new process: that of this process at its start, with the changes that the program made. Variables that the runtime has
+ * read from an env file are left out, because the new process reads the file again; a variable that is set would hide the new value in the
+ * file (on Node, Deno and Bun alike).
  */
 export function successorEnvironment(history: EnvironmentHistory): Environment {
-  // In maps, because "constructor" is a name that a variable may have.
+  // Maps, because a variable may have the name "constructor".
   const loaded = new Map(Object.entries(history.loaded));
   const current = new Map(Object.entries(history.current));
   const env = new Map(Object.entries(history.started ?? history.current));
@@ -37,7 +37,7 @@ export function parseEnviron(text: string): Environment {
   for (const entry of text.split("\0")) {
     const equals = entry.indexOf("=");
     const name = entry.slice(0, equals);
-    if (equals > 0 && !env.has(name)) env.set(name, entry.slice(equals + 1)); // As getenv(3) does: the first one counts.
+    if (equals > 0 && !env.has(name)) env.set(name, entry.slice(equals + 1)); // The first one counts, as for getenv(3).
   }
   return Object.fromEntries(env);
 }

@@ -1,6 +1,6 @@
 import type { Libc } from "../core/socket_adapter.ts";
 
-/** The calls, with the types of their parameters as Deno and Bun both name them. All return a C `int`. */
+/** The calls, with the types of their parameters in the words of Deno and Bun. All return a C `int`. */
 export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf">, readonly string[]>> = {
   socket: ["i32", "i32", "i32"],
   bind: ["i32", "buffer", "u32"],
@@ -15,22 +15,22 @@ export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf">, readonly s
   write: ["i32", "buffer", "usize"],
 };
 
-/** The names that the C library goes by: of glibc, and of musl for each processor. */
+/** The file names of the C library: glibc's, and musl's for each processor. */
 export const LIBRARIES: readonly string[] = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
 
-/** The first of these that can be opened. */
+/** Opens the C library under the first of its names that works. */
 export function openFirst<T>(open: (name: string) => T): T | undefined {
   for (const name of LIBRARIES) {
     try {
       return open(name);
     } catch {
-      // It goes by another name.
+      // It has another name.
     }
   }
   return undefined;
 }
 
-/** Why a reload may lose connections, for the log. */
+/** The warning that a reload may lose connections. */
 export function withoutLibc(why: string, flag: string): string {
   return `connections to Deno.serve and Bun.serve cannot be steered to the new process because ${why}: a reload may lose some of ` +
     `them${flag}`;

@@ -3,7 +3,7 @@ import type { ListenOptions } from "../core/options.ts";
 import type { Token } from "../core/token.ts";
 import { detectAdapter } from "./detect.ts";
 
-/** What belongs to the process, not to a copy of this module: two copies must not both answer a signal. */
+/** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */
 export interface Registry {
   readonly adapter: Adapter;
   listening?: {
@@ -17,5 +17,5 @@ export interface Registry {
 const KEY = Symbol.for("@js0/reload-self");
 const globals = globalThis as { [KEY]?: Registry };
 
-/** The one of this process. */
+/** The registry of this process. */
 export const registry: Registry = globals[KEY] ??= { adapter: detectAdapter() };

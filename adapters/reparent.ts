@@ -1,22 +1,22 @@
 /**
- * Starting a process whose parent can be changed to PID 1 while the one that started it lives: systemd takes for the main process of a
- * service only what is its own child. The kernel changes a parent only when that ends, and the runtimes close the channel to a
- * process when the one that they started ends. So there are two shells between the old process and the new one: the keeper, which
- * stays as long as the old process does, and below it the guard, which ends when it is told to.
+ * Starting a process whose parent can become PID 1 while the process that started it lives: systemd accepts only its own child as the main
+ * process of a service. The kernel changes a parent only when that ends, and the runtimes close the channel to a process when their child
+ * ends. Therefore there are two shells between the old process and the new one: the keeper, which stays as long as the old process, and
+ * below it the guard, which ends on request.
  */
 import type { ExitStatus } from "../core/adapter.ts";
 import type { CommandLine } from "./command_line.ts";
 
-/** What the keeper is told on its stdin. */
+/** The request to the keeper, on its stdin. */
 export const DISOWN = "disown\n";
-/** A shell redirects descriptors of one digit only: 8 and 9 are the scripts', 3 and up are the sockets' and the channel's. */
+/** A shell redirects only descriptors of one digit: 8 and 9 are for the scripts, 3 and up for the sockets and the channel. */
 export const MOST_SOCKETS = 4;
 
-/** Exit codes of the guard: of a signal the shells know only 128 and its number, and SIGKILL is how the guard itself ends. */
+/** Exit codes of the guard. For a signal, shells have 128 and its number; SIGKILL has another code, because it also ends the guard itself. */
 const SIGNALLED = 128;
 const KILLED = 200;
 
-/** The parent of the program is this shell: see arrival.ts. */
+/** Names this shell as the parent of the program: see environment_handshake.ts. */
 const MEANT = `[ -z "$RELOAD_SELF_PARENT" ] || export RELOAD_SELF_PARENT="\${RELOAD_SELF#*:}:$$"`;
 
 const GUARD = `${MEANT}
@@ -27,7 +27,7 @@ kill $!
 [ $code = 137 ] && code=${KILLED}
 exit $code`;
 
-/** Lets go of the channel, where it has inherited that, so that its end can be noticed, and waits for the old process to end. */
+/** Closes the channel, if it has inherited one, so that the end of the channel is noticed, and waits for the old process to end. */
 const KEEPER = `exec 9<&0 8>&2 </dev/null 2>/dev/null
 /bin/sh -c "$0" "$@"
 code=$?
@@ -37,8 +37,8 @@ exec 8>&-
 while read line <&9; do :; done`;
 
 /**
- * Notes in the folder of `reload-self run` that a process lives, and how it has ended: who has started it may be gone by then, and
- * only its parent learns how it ends.
+ * Notes in the folder of `reload-self run` that a process lives, and how it has ended: only its parent learns that, and the process that
+ * started it may be gone by then.
  */
 const NOTING_GUARD = `folder=$RELOAD_SELF_RUN
 ${MEANT}
@@ -60,7 +60,7 @@ export function kept({ file, args }: CommandLine, shell: string): CommandLine {
   return { file: shell, args: ["-c", KEEPER, GUARD, file, ...args] };
 }
 
-/** Those that end processes; signal(7). */
+/** The signals that end processes; signal(7). */
 const SIGNALS: Record<number, string> = {
   1: "SIGHUP",
   2: "SIGINT",
@@ -76,7 +76,7 @@ const SIGNALS: Record<number, string> = {
   15: "SIGTERM",
 };
 
-/** How the command ended, by how its keeper did. */
+/** How a command ended, from the exit status of its keeper. */
 export function statusOf({ code, signal }: ExitStatus): ExitStatus {
   if (code === null || code <= SIGNALLED) return { code, signal };
   const number = code === KILLED ? 9 : code - SIGNALLED;

@@ -1,22 +1,22 @@
 /** The folder for the status files of a user's programs. */
 import { attempt } from "./attempt.ts";
 
-/** How much of what was written to stderr is looked at. */
-export const MOST_OUTPUT = 8_192;
+/** The bytes at the end of stderr that are kept for a status. */
+export const MAX_OUTPUT = 8_192;
 
-/** How a folder is made, and what it is; links are not followed. */
+/** The operations on folders. Links are not followed. */
 export interface FolderFiles {
   make(path: string): void;
   look(path: string): { isDirectory: boolean; uid: number | null; mode: number | null };
 }
 
-/** Where the folder may be, the best first: the folder that a session has for such things, or one in that for temporary files. */
+/** Where the folder may be, the best first: below the runtime directory of the session, or below the folder for temporary files. */
 export function folderCandidates(runtime: string | undefined, temporary: string | undefined, uid: number): string[] {
   const inTemporary = `${(temporary || "/tmp").replace(/\/+$/, "")}/reload-self-${uid}`;
   return runtime?.startsWith("/") ? [`${runtime.replace(/\/+$/, "")}/reload-self`, inTemporary] : [inTemporary];
 }
 
-/** The first that can be had and that is the user's alone: in a folder for all, somebody else may have been faster. */
+/** The first that can be made and belongs to this user alone: in a folder for all users, another user may have made it before. */
 export function runtimeFolder(candidates: readonly string[], uid: number, { make, look }: FolderFiles): string | undefined {
   return candidates.find((path) => {
     attempt(() => make(path));

@@ -1,15 +1,14 @@
-/** What a program can wait for on one platform. */
+/** The signals of a platform. */
 export interface PlatformSignals {
-  /** The signals and their numbers. */
+  /** The signals that a program can handle, and their numbers. */
   signals: Readonly<Record<string, number>>;
-  /** What reloads by default. */
+  /** The signals that reload by default. */
   reloadSignals: readonly string[];
-  /** What shuts down by default. */
+  /** The signals that shut down by default. */
   shutdownSignals: readonly string[];
 }
 
-// The signals with a default action of their own use are left out: faults (SIGSEGV ...), SIGCHLD, which the runtimes need
-// themselves, and SIGKILL and SIGSTOP, which nobody can handle. signal(7).
+// Left out are faults (SIGSEGV ...), SIGCHLD, which the runtimes need themselves, and SIGKILL and SIGSTOP, which cannot be handled; signal(7).
 const EVERYWHERE = {
   SIGHUP: 1,
   SIGINT: 2,
@@ -27,7 +26,7 @@ const LINUX = { ...EVERYWHERE, SIGUSR1: 10, SIGUSR2: 12, SIGCONT: 18, SIGTSTP: 2
 const BSD = { ...EVERYWHERE, SIGURG: 16, SIGTSTP: 18, SIGCONT: 19, SIGIO: 23, SIGUSR1: 30, SIGUSR2: 31 };
 const WINDOWS = { SIGINT: 2, SIGBREAK: 21 };
 
-/** The signals of an operating system, by the name that Node gives it (`process.platform`). */
+/** The signals of a platform, by its name on Node (`process.platform`). */
 export function platformSignals(platform: string): PlatformSignals {
   if (platform === "win32") return { signals: WINDOWS, reloadSignals: ["SIGBREAK"], shutdownSignals: ["SIGINT"] };
   return {

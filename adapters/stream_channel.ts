@@ -11,7 +11,7 @@ export interface Stream {
 
 const BUFFER = 64 * 1024;
 
-/** `undefined` is nothing that anybody says: the receiver does not understand it. */
+/** `undefined` where the line is no JSON: no receiver understands that. */
 function parse(line: string): unknown {
   try {
     return JSON.parse(line);
@@ -23,7 +23,7 @@ function parse(line: string): unknown {
 /**
  * A channel over a stream of bytes, with a line of JSON for each message. It carries no sockets.
  *
- * @param opening Where it rejects, the channel is closed. What is sent before it resolves is sent then.
+ * @param opening When it rejects, the channel is closed. Messages that are sent earlier wait for it.
  */
 export function streamChannel(opening: Promise<Stream>): Channel {
   const inbox = createMailbox<[message: unknown]>();
@@ -41,7 +41,7 @@ export function streamChannel(opening: Promise<Stream>): Channel {
         line += first;
         for (const next of others) {
           const message = parse(line);
-          // In a turn of its own: what the receiver throws is not an error of the stream.
+          // In a turn of its own: an error that the receiver throws is not an error of the stream.
           queueMicrotask(() => inbox.put(message));
           line = next;
         }
@@ -66,7 +66,7 @@ export function streamChannel(opening: Promise<Stream>): Channel {
       }
       const bytes = encoder.encode(`${JSON.stringify(message)}\n`);
       sent = sent.then(() => write(bytes));
-      sent.catch(() => {}); // Whoever sends it is told.
+      sent.catch(() => {}); // The caller gets the error.
       return sent as Promise<void>;
     },
     onMessage: inbox.open,

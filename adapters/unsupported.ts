@@ -2,7 +2,7 @@ import type { Adapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import { clock } from "./clock.ts";
 
-/** The adapter where there are no signals and no processes: serverless platforms, browsers. */
+/** The adapter for platforms without signals and processes: serverless platforms, browsers. */
 export function createUnsupportedAdapter(runtime: string): Adapter {
   function unsupported(): never {
     throw new ReloadError("unsupported", `there are no signals and no processes here (${runtime})`);

@@ -17,7 +17,7 @@ import { VERSION } from "./version.ts";
 interface Option {
   type: "string" | "boolean";
   short?: string;
-  /** What stands for its value in the help. */
+  /** The placeholder of its value in the help. */
   value?: string;
   help: string;
 }
@@ -110,7 +110,7 @@ const commands: Record<string, Command> = {
   },
   doctor: {
     usage: "doctor",
-    summary: "Says what a reload can do here, with these permissions, and what to add",
+    summary: "Checks what a reload can do here, with these permissions, and what to add",
     options: {},
     async run() {
       const [{ diagnose }, { canSteer }] = await Promise.all([

@@ -7,7 +7,7 @@ import { statusFile } from "../handovers/status.ts";
 /** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
 export function publishParent(): { update(pid: number): void; remove(): void } {
   const folder = service.runtimeFolder();
-  // Process 1 is a shell then that waits for this process.
+  // With a reaper, process 1 is a shell that waits for this process.
   const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];
   const paths = folder === undefined ? [] : pids.map((pid) => ({ pid, path: `${folder}/${statusFile(pid)}` }));
   let last: number | undefined;

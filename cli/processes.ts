@@ -1,4 +1,4 @@
-/** What Linux tells about processes, here and in other namespaces. Under Wine there is a /proc too, of other processes. */
+/** Processes on Linux, also in other namespaces. Wine has a /proc too, of other processes. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { service } from "../adapters/tools/machine.ts";
@@ -20,8 +20,8 @@ export function startTime(pid: number): string | undefined {
 }
 
 /**
- * The user of a process, or `undefined` where it is not one user's alone: a setuid program was started by one user and acts for another.
- * proc_pid_status(5): real, effective, saved set and filesystem UID.
+ * The user of a process; `undefined` for a setuid program, which was started by one user and acts for another. proc_pid_status(5): real,
+ * effective, saved set and filesystem UID.
  */
 export function userOf(pid: number): number | undefined {
   if (process.platform !== "linux") return process.getuid?.();
@@ -29,12 +29,12 @@ export function userOf(pid: number): number | undefined {
   return uids.length > 0 && uids.every((uid) => uid === uids[0]) ? Number(uids[0]) : undefined;
 }
 
-/** The pid that a process has in the innermost namespace that it is in; pid_namespaces(7). */
+/** The pid of a process in its innermost namespace; pid_namespaces(7). */
 export function innerPid(pid: number): number {
   return Number(/^NSpid:.*\s(\d+)$/m.exec(readProc(pid, "status"))?.[1] ?? pid);
 }
 
-/** The number here of a process that has another one in the namespace of `pid`. */
+/** The pid in this namespace of a process that has the pid `inner` in the namespace of `pid`. */
 export function outerPid(pid: number, inner: number): number {
   if (process.platform !== "linux") return inner;
   const namespace = (of: number | string) => {
@@ -59,7 +59,7 @@ export function checkAlive(pid: number): void {
   } catch (error) {
     const code = (error as { code?: unknown }).code;
     if (code === "ESRCH") throw new Failure(2, `there is no process ${pid}`);
-    if (code === "EPERM") throw new Failure(2, `process ${pid} belongs to somebody else: run this as its user, or as root`);
+    if (code === "EPERM") throw new Failure(2, `process ${pid} belongs to another user: run this as its user, or as root`);
     throw error;
   }
   // A zombie can be signalled too.

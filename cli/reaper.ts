@@ -6,7 +6,7 @@ import { replaceProcess } from "../adapters/tools/replace_process.ts";
 /** Tells this program that process 1 is its reaper. */
 export const REAPER_VARIABLE = "RELOAD_SELF_REAPER";
 
-/** A shell does that while it waits; no runtime can wait for a process that it has not started. It passes the signals on. */
+/** A shell does that while it waits; no runtime can wait for a process that it has not started. The shell passes signals on. */
 const REAPER = `${REAPER_VARIABLE}=1 "$0" "$@" & child=$!
 for signal in HUP INT TERM QUIT USR1 USR2; do trap "kill -$signal $child" $signal; done
 while :; do
@@ -15,7 +15,7 @@ while :; do
   kill -0 $child 2>/dev/null || exit $code
 done`;
 
-/** Where this is process 1, puts a shell in its place that starts this program again, as another process. Says why it cannot. */
+/** Replaces process 1 by a shell that starts this program again as another process. Returns why that is not possible. */
 export function makeWayForReaper(): string | undefined {
   if (process.pid !== 1 || process.platform !== "linux") return undefined;
   const [, ...args] = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);

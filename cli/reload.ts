@@ -1,4 +1,4 @@
-/** `reload-self reload`: asks for a reload, and waits until it is known how that ended. */
+/** `reload-self reload`: asks for a reload, and waits for its outcome. */
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -11,16 +11,17 @@ import { Failure } from "./failure.ts";
 import { checkAlive, isAlive } from "./processes.ts";
 import { findReplacement, findStatus, foldersOf, pidOf, statusOf } from "./target.ts";
 
-/** What this command sends: whoever writes the status file chooses the signal, and it may be root who sends it. */
+/** The signals that this command sends: the status file chooses one, and this command may run as root. */
 const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH"];
 
-/** Milliseconds between two looks. */
-const LOOK = 10;
-const LINES = 10;
-/** How long it may take to be seen that a process that is gone has a successor. */
-const NOTICE = 1_000;
+/** Milliseconds between two checks of the status file. */
+const STATUS_CHECK_MS = 10;
+/** The lines that are shown of a journal. */
+const MAX_LINES = 10;
+/** How long it may take until the successor of a process that is gone is found. */
+const SUCCESSOR_TIMEOUT_MS = 1_000;
 
-/** How a reload went. */
+/** The outcome of a reload. */
 export interface Reloaded {
   readonly from: number;
   readonly to: number;
@@ -28,11 +29,11 @@ export interface Reloaded {
   readonly milliseconds: number;
 }
 
-/** Reloads a program. Throws a Failure that says why it went on as it was. */
+/** Reloads a program. Throws a Failure with the reason when the program goes on unchanged. */
 export async function reload(target: string, timeout: number): Promise<Reloaded> {
   let pid = pidOf(target);
   let status = statusOf(pid);
-  pid = status.pid; // That of the process in charge, where it is the parent that is meant.
+  pid = status.pid; // The process in charge, where the target is its `reload-self run`.
   const { signal } = status;
   if (signal === undefined) throw new Failure(2, `process ${pid} takes no signal to reload: it calls token.reload() itself`);
   if (status.state === "shutting down") throw new Failure(2, `process ${pid} is shutting down`);
@@ -42,14 +43,14 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
   if (!SIGNALS.includes(signal)) {
     throw new Failure(2, `process ${pid} reloads on ${signal}; this command sends only ${SIGNALS.join(", ")}: use kill(1)`);
   }
-  // One that is under way does not count: it may have read the old configuration.
+  // A reload that is under way does not count: it may have read the old configuration.
   let before = status.reloads;
   process.kill(pid, signal);
 
   const folders = foldersOf(pid);
   let gone: number | undefined;
   const deadline = performance.now() + timeout;
-  for (let seen: Status | undefined = status;; await delay(LOOK), seen = findStatus(pid)) {
+  for (let seen: Status | undefined = status;; await delay(STATUS_CHECK_MS), seen = findStatus(pid)) {
     if (seen !== undefined) status = seen;
     const { last } = status;
     const isOver = last !== undefined && last.number === status.reloads;
@@ -57,7 +58,7 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
       if (last.pid === undefined) throw new Failure(1, await describeFailure(pid, last));
       return { from: pid, to: last.pid, generation: findStatus(last.pid)?.generation, milliseconds: last.milliseconds };
     }
-    // It handed over before it could serve us: its successor does, once it is in charge.
+    // It handed over before it could serve this request: its successor does, once it is in charge.
     if (isOver && last.pid !== undefined && status.state === "retired") {
       pid = last.pid;
       before = 0;
@@ -75,7 +76,7 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
         continue;
       }
       gone ??= performance.now();
-      if (performance.now() - gone > NOTICE) throw new Failure(1, `process ${pid} ended while it was to reload`);
+      if (performance.now() - gone > SUCCESSOR_TIMEOUT_MS) throw new Failure(1, `process ${pid} ended while it was to reload`);
       continue;
     }
     if (status.state === "shutting down") throw new Failure(1, `process ${pid} is shutting down`);
@@ -108,13 +109,13 @@ async function describeFailure(pid: number, { error, failed, output }: ReloadOut
   return [`${text} On stderr:`, ...lines.map((line) => `  ${line}`)].join("\n");
 }
 
-/** What systemd's journal has of a process, where stderr leads there. */
+/** The lines of a process in systemd's journal, if its stderr leads there. */
 async function journal(pid: number, failed: number): Promise<string[]> {
   try {
     if (!/(^|\0)JOURNAL_STREAM=/.test(readFileSync(`/proc/${pid}/environ`, "utf8"))) return [];
-    const { stdout } = await promisify(execFile)("journalctl", ["-q", "-o", "cat", "-n", String(LINES), `_PID=${failed}`]);
+    const { stdout } = await promisify(execFile)("journalctl", ["-q", "-o", "cat", "-n", String(MAX_LINES), `_PID=${failed}`]);
     return stdout.trimEnd().split("\n").filter((line) => line !== "");
   } catch {
-    return []; // No journal here, or not for us.
+    return []; // No journal, or no permission to read it.
   }
 }

@@ -11,15 +11,15 @@ import { createInstance, type Instance, kill } from "./instance.ts";
 import { publishParent } from "./parent_status.ts";
 import { createCoordinator } from "./coordinator.ts";
 
-/** How a program is run. */
+/** The options of `reload-self run`. */
 export interface RunOptions {
-  /** Milliseconds from the signal to shut down until what is left is killed. */
+  /** Milliseconds from the shutdown signal until all remaining processes are killed. */
   stopTimeout: number;
-  /** How many crashes one after the other make a crash loop. */
+  /** The number of crashes in a row after which it gives up. */
   maxCrashes: number;
-  /** How many processes of each generation. */
+  /** The number of processes of each generation. */
   instances: number;
-  /** Tells the person. */
+  /** Runs a program and all its generations. Resolves with the exit code. */
   log(line: string): void;
 }
 
@@ -78,9 +78,9 @@ export async function run(command: readonly string[], options: RunOptions): Prom
   }
 
   try {
-    // When one gives up, the others are of no use: whoever runs this decides.
+    // When one instance gives up, all do: the operator's supervisor decides what to do.
     const codes = await Promise.all(instances.map(async (instance, i) => {
-      // One after the other: the order of their sockets is known then, and a reload can steer them.
+      // One after the other, so that the order of their sockets is known and a reload can steer them.
       await Promise.race([instances[i - 1]?.isUp, delay(UP_TIMEOUT_MS, undefined, { ref: false }), stopped]);
       if (stop.signal.aborted) return 0;
       const code = await keepRunning(instance, command, options, stop.signal);
@@ -99,7 +99,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
   }
 }
 
-/** Starts the program again when it crashes. Resolves with the exit code of the end. */
+/** Restarts the program when it crashes. Resolves with its last exit code. */
 async function keepRunning(
   instance: Instance,
   command: readonly string[],
@@ -129,7 +129,7 @@ async function keepRunning(
   }
 }
 
-/** Waits for what is asked to end, but not for ever. */
+/** Waits until the program has ended, and kills it after a timeout. */
 async function inTime(instance: Instance, ended: Promise<number>, { stopTimeout, log }: RunOptions): Promise<number> {
   const late = Symbol();
   const timeout = new Promise<typeof late>((resolve) => setTimeout(resolve, stopTimeout, late).unref());
@@ -140,7 +140,7 @@ async function inTime(instance: Instance, ended: Promise<number>, { stopTimeout,
   return 128 + os.signals.SIGKILL;
 }
 
-/** Throws when there is no such program: that is no crash. */
+/** Throws when there is no such program, which is no crash. */
 export function checkCommand([file = ""]: readonly string[]): void {
   const paths = file.includes("/")
     ? [file]
@@ -159,7 +159,7 @@ function signalName(number: number): string {
   return Object.entries(os.signals).find(([, value]) => value === number)?.[0] ?? `signal ${number}`;
 }
 
-/** Only for this user; where the folder for temporary files cannot be written to, in memory. */
+/** A folder for this user only; in memory where the folder for temporary files cannot be written to. */
 function makeFolder(): string {
   for (const base of [process.env.XDG_RUNTIME_DIR, tmpdir(), "/dev/shm"]) {
     if (!base) continue;
@@ -172,7 +172,7 @@ function makeFolder(): string {
   throw new Failure(2, `no folder can be written to: neither ${tmpdir()} nor /dev/shm. Set TMPDIR to one`);
 }
 
-/** Calls back when something changes in a folder or in one of those in it. Returns the way to stop. */
+/** Calls back when a file changes in a folder or in one of its subfolders. Returns a function that stops it. */
 function follow(folder: string, changed: () => void): () => void {
   const watchers = [folder, ...readdirSync(folder).map((name) => join(folder, name))].map((path) => watch(path, changed));
   const interval = setInterval(changed, FILES_CHECK_MS);

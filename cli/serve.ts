@@ -7,7 +7,7 @@ import { describeError } from "../core/error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
 import { Failure } from "./failure.ts";
 
-/** Loads a module, serves it, and says where. */
+/** Loads a module, serves it, and prints the address. */
 export async function serveModule(module: string, options: ServeOptions): Promise<void> {
   const url = /^[a-z]{2,}:/i.test(module) ? module : fileOf(module).href;
   const app = findApp(await import(url), module);

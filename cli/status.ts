@@ -1,4 +1,4 @@
-/** `reload-self status`: what a program is doing. */
+/** `reload-self status`. */
 import type { Status } from "../handovers/status.ts";
 
 function age(milliseconds: number): string {
@@ -13,7 +13,7 @@ function age(milliseconds: number): string {
   }).join(" ");
 }
 
-/** The status for people, a line for each fact. */
+/** A status for people, a line for each fact. */
 export function describeStatus(status: Status, now: number): string[] {
   const { pid, generation, runtime, since, state, signal, reloads, last } = status;
   const facts: [string, string][] = [

@@ -1,6 +1,6 @@
 /**
- * The process that a command is about. Its status file is where its own environment says, so that its user chooses what is found there:
- * nothing of it is believed but what the user could do without this command's help.
+ * The process that a command is about. Its own environment says where its status file is, so that its user controls the content: nothing in it
+ * may make this command do more than that user could do.
  */
 import { readdirSync } from "node:fs";
 import process from "node:process";
@@ -11,13 +11,13 @@ import { parseStatus, type Status, statusFile } from "../handovers/status.ts";
 import { Failure } from "./failure.ts";
 import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
 
-/** A folder with status files, and the user whose they are. */
+/** A folder with the status files of a user. */
 export interface StatusFolder {
   readonly path: string;
   readonly uid: number | undefined;
 }
 
-/** Reads a file that must be this user's. */
+/** Reads a file that must belong to a user. */
 function readOwned(path: string, uid: number | undefined): string {
   try {
     const file = readSmallFile(path);
@@ -27,7 +27,7 @@ function readOwned(path: string, uid: number | undefined): string {
   }
 }
 
-/** The pid that is meant by a pid or by the path of a pid file. */
+/** The pid from a command line: a pid, or the path of a pid file. */
 export function pidOf(target: string): number {
   if (/^\d+$/.test(target)) {
     const pid = parsePid(target);
@@ -49,7 +49,7 @@ export function pidOf(target: string): number {
   return pid;
 }
 
-/** The process that has replaced another one, which is gone, where they have the same folder as we. */
+/** The process that has replaced another one, which is gone. */
 export function findReplacement(folders: readonly StatusFolder[], pid: number): Status | undefined {
   for (const { path, uid } of folders) {
     for (const name of list(path)) {
@@ -78,7 +78,7 @@ function list(folder: string): string[] {
   }
 }
 
-/** Where the status file of a process is, seen from here: the process may have another root, and other numbers. */
+/** Where the status file of a process is, seen from here: the process may have another root directory and other pids. */
 function candidates(pid: number): { path: string; pid: number; uid: number | undefined }[] {
   const uid = userOf(pid);
   if (process.platform === "win32") {
@@ -87,7 +87,7 @@ function candidates(pid: number): { path: string; pid: number; uid: number | und
   if (uid === undefined) return [];
   const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = parseEnviron(readProc(pid, "environ"));
   const inner = innerPid(pid);
-  // Elsewhere than on Linux only this command's own environment can be known.
+  // On other systems than Linux only this command's own environment is known.
   const [folder, other] = process.platform === "linux"
     ? [runtime, temporary]
     : [process.env.XDG_RUNTIME_DIR, process.env.TMPDIR];
@@ -96,8 +96,8 @@ function candidates(pid: number): { path: string; pid: number; uid: number | und
 }
 
 /**
- * What is in a status file: that of a program, or of its parent, `reload-self run`. `outer` is the pid that the process has here: a file
- * that was left behind by one that was killed is not that of the stranger which has its pid now.
+ * The content of a status file of a program, or of its parent, `reload-self run`. `outer` is the pid of the process in this namespace: a file
+ * that a killed process has left behind is not that of another process which has its pid now.
  */
 function parse(text: string, pid: number, outer: number): Status | { supervises: number } | undefined {
   const status = parseStatus(text);

@@ -9,7 +9,7 @@ export interface ExitStatus {
   signal: string | null;
 }
 
-/** The inherited, private connection between an old process and a new one. Messages are JSON-like. */
+/** The private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
   /** Can listening sockets be sent? */
   readonly sendsHandles: boolean;
@@ -21,11 +21,11 @@ export interface Channel {
   send(message: unknown, handle?: unknown): Promise<void>;
   /** Sets the one receiver. Messages that came earlier are given to it first. */
   onMessage(receive: (message: unknown, handle?: unknown) => void): void;
-  /** Calls back once when the other side is gone, also if it was gone before. */
+  /** Calls back once when the other process is gone, also when it was gone before. */
   onClose(closed: () => void): void;
 }
 
-/** A new process of the program, seen from the one that started it. */
+/** A new process of the program, seen from the process that started it. */
 export interface StartedProcess {
   /** Its process id. */
   readonly pid: number;
@@ -36,8 +36,8 @@ export interface StartedProcess {
   /** Ends the process and everything in its process group at once (SIGKILL). Harmless when it is gone. */
   kill(): void;
   /**
-   * Lets PID 1 become its parent in a moment, as far as that was asked for and is possible. How it ends is not known from then on,
-   * only that it has closed the channel. Resolves with whether that was done.
+   * Makes PID 1 its parent a moment later. From then on its exit status is not known, only that it has closed the channel. Resolves with
+   * whether that was possible: only a process that was started `disowned` has such a parent.
    */
   disown?(): Promise<boolean>;
   /** From now on neither the process nor the channel keeps this process alive. */
@@ -54,64 +54,64 @@ export interface Predecessor {
 
 /** What to start. */
 export interface StartRequest {
-  /** Start this instead of the same program again: the executable, then its arguments. */
+  /** Starts this instead of the same program: the executable, then its arguments. */
   command?: readonly string[];
   /** Variables to set for the new process, or, where `undefined`, to remove. */
   env: Readonly<Record<string, string | undefined>>;
   /** The generation of the new process. */
   generation: number;
   /**
-   * `plain`: as a child of this process. `disowned`: so that PID 1 can become its parent while this process lives. `guarded`: below a
-   * guard that tells `reload-self run` how it ends, also when this process is gone.
+   * `plain`: as a child of this process. `disowned`: so that PID 1 can become its parent while this process lives. `guarded`: below a guard
+   * that reports to `reload-self run` how it ends, also when this process is gone.
    */
   how: "plain" | "disowned" | "guarded";
-  /** The `reload-self run` that is to follow it. */
+  /** The `reload-self run` that follows the new process. */
   supervisor?: Supervisor | undefined;
   /** Will listening sockets be sent to it? */
   sendsSockets: boolean;
-  /** Fires when nobody waits for the new process any more. */
+  /** Fires when the new process is not wanted any more. */
   signal: AbortSignal;
 }
 
 /** Time, and what keeps a process alive. */
 export interface Clock {
-  /** Milliseconds, only for differences. */
+  /** A time in milliseconds, of which only differences have a meaning. */
   now(): number;
-  /** Calls back once after `milliseconds`; the timer keeps the process alive. Returns the way to stop it. */
+  /** Calls back once after `milliseconds`; the timer keeps the process alive. Returns a function that stops it. */
   timer(milliseconds: number, callback: () => void): () => void;
   /** Keeps this process alive until the returned function is called. */
   hold(): () => void;
 }
 
 /**
- * All that the core needs of a runtime: one interface, an implementation each for Deno, Bun and Node. Inject one of your own
- * with `listen({ adapter })`, for example to test a program without processes.
+ * What the library needs of a runtime. There is an implementation each for Deno, Bun and Node. Inject your own with `listen({ adapter })`, for
+ * example to test a program without processes.
  */
 export interface Adapter extends Clock {
-  /** For messages to people: "Deno", "Bun", "Node". */
+  /** The name for messages: "Deno", "Bun", "Node". */
   readonly runtime: string;
   /** This process. */
   readonly pid: number;
-  /** Are there signals and processes here at all? When `false`, neither `onSignal` nor `start` is called. */
+  /** Are there signals and processes at all? When `false`, neither `onSignal` nor `start` is called. */
   readonly canReload: boolean;
-  /** The signals a program can wait for on this platform, and their numbers. */
+  /** The signals that a program can handle on this platform, and their numbers. */
   readonly signals: Readonly<Record<string, number>>;
-  /** What reloads when the application does not say: SIGHUP, on Windows SIGBREAK (CTRL_BREAK). */
+  /** The signals that reload by default: SIGHUP, on Windows SIGBREAK (CTRL_BREAK). */
   readonly reloadSignals: readonly string[];
-  /** What shuts down when the application does not say: SIGINT and SIGTERM, on Windows SIGINT. */
+  /** The signals that shut down by default: SIGINT and SIGTERM, on Windows SIGINT. */
   readonly shutdownSignals: readonly string[];
-  /** Subscribes to a signal; the subscription does not keep the process alive. Returns the way to end it. */
+  /** Subscribes to a signal; the subscription does not keep the process alive. Returns a function that ends it. */
   onSignal(signal: string, handler: () => void): () => void;
-  /** The process that started this one to be its successor, if there is one. Asked once. */
+  /** The process that started this one as its successor, if there is one. Called once. */
   predecessor(): Predecessor | undefined;
-  /** Starts this program again, detached. Rejects, best with a `ReloadError`, when that cannot be done. */
+  /** Starts this program again, detached. Rejects, preferably with a `ReloadError`, when that is not possible. */
   start(request: StartRequest): Promise<StartedProcess>;
-  /** Loads what `start` takes. Called when a reload is over that this process came from: such a program will reload again. */
+  /** Loads the modules that `start` needs. Called when the reload that this process came from is over: it will probably reload again. */
   warmUp?(): void;
   /** Ends this process at once. */
   exit(code: number): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */
   readonly sockets?: SocketAdapter;
-  /** What a service needs: a pid file, systemd. */
+  /** What a service needs: files, other processes. */
   readonly service?: ServiceAdapter;
 }

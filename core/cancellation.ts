@@ -3,11 +3,11 @@ import { checkMilliseconds, checkOptions, show } from "./check.ts";
 import { createTasks, type Tasks } from "./tasks.ts";
 import type { CancellationToken, CancelReason, TaskFailure } from "./token.ts";
 
-/** A token, and what only its owner may do with it. */
+/** A token, and the right to cancel it with any reason. */
 export interface Cancellation {
-  /** What the application gets. */
+  /** The token that the application gets. */
   readonly token: CancellationToken;
-  /** Cancels with this very reason. Does nothing when the token is cancelled already. */
+  /** Cancels with this reason. Does nothing when the token is cancelled already. */
   cancel(reason: CancelReason): void;
 }
 
@@ -16,7 +16,7 @@ interface Parent {
   tasks: Tasks;
 }
 
-/** A new token. `onFail` is told of tasks that fail, those of child tokens included. */
+/** Creates a token. `onFail` is called for each task that fails, those of child tokens included. */
 export function createCancellation(
   clock: Clock,
   onFail: (failure: TaskFailure) => void,
@@ -29,7 +29,7 @@ export function createCancellation(
   let release: (() => void) | undefined;
   let unnamed = 0;
 
-  // What a task rejects with when it gives up because the token was cancelled.
+  /** Is this the error of a task that gave up because the token was cancelled? */
   function isCancellation(error: unknown): boolean {
     return signal.aborted && (error === signal.reason || (error instanceof Error && error.name === "AbortError"));
   }
@@ -46,8 +46,7 @@ export function createCancellation(
     cancel(parent?.signal.reason as CancelReason);
   }
 
-  // A part of a part is a part: the parent waits for it too. Whether a rejection means "cancelled" is for the token to say
-  // on which the task was tracked.
+  // The parent waits for the tasks of its children too. Whether a rejection means "cancelled" depends on the token of the task.
   const add: Tasks["add"] = (...task) => {
     tasks.add(...task);
     parent?.tasks.add(...task);

@@ -6,11 +6,11 @@
  * - `permission`: the runtime withholds a permission; the message names the flag to add.
  * - `start`: the new process could not be started at all.
  * - `exit`: the new process ended before it was in charge; see `exitCode` and `exitSignal`.
- * - `refused`: the new process said that it cannot become ready.
+ * - `refused`: the new process reported that it cannot become ready.
  * - `timeout`: the new process was not in charge within `readyTimeout`.
- * - `protocol`: the new process said something that is not understood, or closed the channel.
+ * - `protocol`: the new process sent a message that is not understood, or closed the channel.
  * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws it.
- * - `participant`: a part of this process could not take its step in the reload.
+ * - `participant`: something that is handed over, such as the state or a socket, could not be.
  */
 export type ReloadErrorCode =
   | "unsupported"
@@ -24,9 +24,9 @@ export type ReloadErrorCode =
   | "pid-file"
   | "participant";
 
-/** What a {@linkcode ReloadError} knows besides its message. */
+/** The details of a {@linkcode ReloadError} besides its message. */
 export interface ReloadErrorDetails {
-  /** What went wrong underneath. */
+  /** The underlying error. */
   cause?: unknown;
   /** The new process, if one was started. */
   pid?: number;
@@ -54,7 +54,7 @@ export interface ReloadErrorDetails {
 export class ReloadError extends Error {
   /** Always `"ReloadError"`. */
   override readonly name = "ReloadError";
-  /** Why, for programs. */
+  /** The kind of failure, for programs. */
   readonly code: ReloadErrorCode;
   /** The new process, if one was started. It has been killed and is gone. */
   readonly pid: number | undefined;
@@ -73,12 +73,12 @@ export class ReloadError extends Error {
   }
 }
 
-/** The text of anything that was thrown, on one line where it has one. */
+/** The message of anything that was thrown. */
 export function describeError(error: unknown): string {
   if (error instanceof Error) return error.message === "" ? error.name : error.message;
   try {
     return String(error);
   } catch {
-    return "something that has no text";
+    return "an error without a text";
   }
 }

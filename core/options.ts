@@ -9,62 +9,61 @@ export const DEFAULT_SETTLE_MS = 1_000;
 /** Default of `drainTimeout`, in milliseconds. */
 export const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
 
-/** What `listen()` can be told. Everything has a default. */
+/** The options of `listen()`. Everything has a default. */
 export interface ListenOptions {
-  /** Signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only `token.reload()`. */
+  /** The signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only `token.reload()`. */
   reloadSignals?: readonly string[];
   /**
-   * Signals that cancel the token; a second one ends the process at once with 128 + its number.
+   * The signals that cancel the token; a second one ends the process at once with 128 + its number.
    * Default: `["SIGINT", "SIGTERM"]`, on Windows `["SIGINT"]`. `[]`: none.
    */
   shutdownSignals?: readonly string[];
   /**
    * When this process can take over from its predecessor.
    *
-   * - `"auto"` (default): when it listens wherever its predecessor listens, and where that is nowhere, in the turn of the event
-   *   loop after `listen()`. A program that listens on less than before on purpose calls `token.ready()`.
+   * - `"auto"` (default): when it listens on all addresses of its predecessor; if there are none, in the turn of the event loop after
+   *   `listen()`. A program that listens on fewer addresses on purpose calls `token.ready()`.
    * - `"manual"`: when `token.ready()` is called.
-   * - a promise: when it resolves. When it rejects, the new process gives up and the old one goes on. A process without a
-   *   predecessor leaves the rejection unhandled, so that the runtime ends it as usual.
+   * - a promise: when it resolves. When it rejects, the new process gives up and the old one goes on. Without a predecessor the rejection is
+   *   left unhandled, so that the runtime ends the process as usual.
    */
   ready?: "auto" | "manual" | PromiseLike<unknown>;
   /** Milliseconds from the beginning of a reload until the new process must be in charge. Default: 60 000. */
   readyTimeout?: number;
   /**
-   * Milliseconds for which the new process is on probation when it is in charge: when it dies, the old one takes charge again. For that
-   * time the old process answers on the connections it has, and its token is not cancelled. Bound servers leave idle connections open
-   * for so long once more after the cancellation, for one more request. Default: 1 000, and 0 for a program that listens nowhere.
+   * Milliseconds of probation for a new process that is in charge: if it dies, the old process takes charge again. Meanwhile the old process
+   * answers on its connections, and its token is not cancelled. After the cancellation, bound servers keep idle connections open for the
+   * same time, for one more request. Default: 1 000, and 0 for a program that listens nowhere.
    */
   settle?: number;
-  /** Milliseconds from the cancellation until the connections of bound servers that are left are cut. Default: 30 000. */
+  /** Milliseconds from the cancellation until the remaining connections of bound servers are cut. Default: 30 000. */
   drainTimeout?: number;
   /**
-   * Makes the state that the new process gets as `token.inherited`: anything that JSON can hold, up to 64 MiB of it. Called when the
-   * new process is ready, right before it is in charge. When it throws, the reload fails.
+   * Returns the state that the new process gets as `token.inherited`: any JSON value, up to 64 MiB. Called when the new process is ready, right
+   * before it is in charge. When it throws, the reload fails.
    */
   handOver?: () => unknown;
   /**
-   * A file that holds the pid of the process in charge, for those who signal it. It is replaced in one step, may be read by
-   * everybody, and is removed at the end of a process that nobody has taken over from. `listen()` throws when it names another process
-   * that is running. Default: none.
+   * A file with the pid of the process in charge. It is replaced in one step, readable by all users, and removed when a process ends without a
+   * successor. `listen()` throws when it names another process that is running. Default: none.
    */
   pidFile?: string;
   /**
-   * Keep a file that `reload-self status` and `reload-self reload` look at, in a folder of the user's own below XDG_RUNTIME_DIR or the
-   * folder for temporary files; it is removed when the process ends. Deno needs all permissions for it. Default: `true`.
+   * Keep a status file for `reload-self status` and `reload-self reload`, in a folder of this user alone below XDG_RUNTIME_DIR or the folder for
+   * temporary files. It is removed when the process ends. Deno needs all permissions for it. Default: `true`.
    */
   status?: boolean;
   /** Cancels the token when it aborts. */
   signal?: AbortSignal;
-  /** Variables to set for the new process, or, where `undefined`, to remove, on top of the environment it gets anyway. */
+  /** Variables to set for the new process, or, where `undefined`, to remove from the environment that it inherits. */
   env?: Readonly<Record<string, string | undefined>>;
-  /** Start this instead of the same program again: the executable, then its arguments. */
+  /** Starts this instead of the same program: the executable, then its arguments. */
   command?: readonly string[];
-  /** Where lines for people go, `console` for example. Default: nowhere, but failures go to stderr. */
+  /** Receives lines for people, for example `console`. Default: none, but failures go to stderr. */
   logger?: Logger;
-  /** Told of everything that happens. */
+  /** Called for everything that happens. */
   onEvent?: (event: ReloadEvent) => void;
-  /** Stands in for the runtime, for tests. Default: made for the runtime that is found. */
+  /** Replaces the runtime, for tests. Default: the adapter of this runtime. */
   adapter?: Adapter;
 }
 
@@ -131,7 +130,7 @@ export function checkListenOptions(options: ListenOptions, adapter: Adapter): vo
   if (onEvent !== undefined && typeof onEvent !== "function") fail("onEvent", "a function", onEvent);
 }
 
-/** Do two calls of `listen()` ask for the same? */
+/** Are the options of two calls of `listen()` the same? */
 export function sameOptions(a: ListenOptions, b: ListenOptions): boolean {
   return KNOWN.every((name) => sameValue(a[name], b[name]));
 }
@@ -153,7 +152,7 @@ function checkSignal(option: string, signal: unknown, adapter: Adapter, seen: Se
   if (signal === "SIGKILL" || signal === "SIGSTOP") {
     throw new TypeError(`listen: ${option}: no process can handle ${signal}`);
   }
-  // An adapter without signals is given none: any name does.
+  // An adapter without signals subscribes to none: any name is fine.
   if (adapter.canReload && !Object.hasOwn(adapter.signals, signal)) {
     const known = Object.keys(adapter.signals).join(", ");
     throw new TypeError(`listen: ${option}: ${show(signal)} is no signal that can be handled here; those are ${known}`);

@@ -1,7 +1,7 @@
 import { describeError, type ReloadErrorCode } from "./error.ts";
 import type { Logger, ReloadCause, ReloadEvent } from "./event.ts";
 
-/** Where lines go that may not be lost, when the application has no logger: standard error. */
+/** The logger of an application that has none: failures must not get lost. */
 const STDERR: Logger = {
   info: () => {},
   warn: () => {},
@@ -16,7 +16,7 @@ const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
   refused: "It was killed.",
 };
 
-/** Tells the application and its log what happens. Neither can do harm by throwing. */
+/** Reports events to the application and its log. An error that one of them throws does no harm. */
 export function createReporter(
   pid: number,
   isCancelled: () => boolean,

@@ -10,44 +10,44 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-/** What to listen on. */
+/** The socket to listen on. */
 export type ListenSource =
-  /** A new socket. `options` are those of `server.listen()` of node:net. */
+  /** A new socket, with the options of `server.listen()` of node:net. */
   | { options: Readonly<Record<string, unknown>> }
   /** A socket that came over the channel. */
   | { handle: unknown }
   /** A socket that this process was started with. */
   | { fd: number };
 
-/** A listening socket from which nobody accepts: connections wait in it. */
+/** A listening socket that this process keeps without accepting from it: connections wait in it. */
 export interface HeldSocket {
-  /** What to listen on. */
+  /** The way to listen on it. */
   readonly source: ListenSource;
-  /** Closes it, where nobody has listened on it. */
+  /** Closes it, if no server listens on it. */
   release(): void;
 }
 
 /** A server that listens. */
 export interface Listener {
-  /** What the channel can send, so that another process listens on the same socket. */
+  /** What the channel sends, so that another process listens on the same socket. */
   readonly handle: unknown;
-  /** The socket as another process can have it without accepting from it: what `handle` of a {@linkcode ListenSource} may be as well. */
+  /** Sent instead of `handle`, this gives another process the socket without making it accept. */
   readonly inert?: unknown;
-  /** Keeps the socket when the listener is closed, so that it can be listened on once more. Where there is no `inert` one. */
+  /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `inert`. */
   hold?(): Promise<HeldSocket | undefined>;
   /** Does it still listen? The application may close its server at any time. */
   readonly isOpen: boolean;
   /** Where it listens; `undefined` for a path. */
   readonly address: SocketAddress | undefined;
-  /** Stops listening, and does nothing about connections, also idle ones. */
+  /** Stops listening. Leaves all connections alone, also idle ones. */
   close(): void;
-  /** The same when another process listens on the same socket, at a moment in which no connection is lost. Only where not every moment is good. */
+  /** Closes at a moment in which no connection is lost, when another process has the socket. Only where not every moment is good. */
   letGo?(): Promise<void>;
 }
 
-/** File operations on the paths of unix sockets. They throw as the runtime does. */
+/** Synchronous operations on the paths of unix sockets. They throw the errors of the runtime. */
 export interface SocketFiles {
-  /** What is at a path itself; links are not followed. */
+  /** The kind of file at a path; links are not followed. */
   kind(path: string): "socket" | "other" | "nothing";
   /** The permission bits of a socket. */
   mode(path: string): number;
@@ -57,13 +57,13 @@ export interface SocketFiles {
   link(from: string, to: string): void;
   /** Renames a file; what was there is replaced. */
   rename(from: string, to: string): void;
-  /** Removes a file; where there is none, that is as well. */
+  /** Removes a file, if there is one. */
   remove(path: string): void;
 }
 
 /**
- * The calls of the C library that steering takes, with their numbers and structures as on Linux; -1 says that one failed.
- * Pathnames end with a NUL.
+ * The calls of the C library that steering needs, with the numbers and structures of Linux; they return -1 when they fail. Paths end with a
+ * NUL.
  */
 export interface Libc {
   /** socket(2) */
@@ -88,7 +88,7 @@ export interface Libc {
   read(fd: number, buffer: Uint8Array, count: number): number;
   /** write(2) */
   write(fd: number, buffer: Uint8Array, count: number): number;
-  /** Where a buffer is in memory. It stays there as long as it exists. */
+  /** The address of a buffer in memory, which is valid as long as the buffer exists. */
   addressOf(buffer: Uint8Array): bigint;
 }
 
@@ -96,36 +96,35 @@ export interface Libc {
 export interface NativeServer {
   /** The port that it listens on; `undefined` on a unix socket. */
   readonly port: number | undefined;
-  /** Finishes what is under way, and listens no more. */
+  /** Stops listening and finishes the requests under way. */
   stop(): Promise<unknown>;
 }
 
-/** What sockets/ needs of a runtime. */
+/** What the handovers of sockets need of a runtime. */
 export interface SocketAdapter {
-  /** Makes a server listen. Rejects when that cannot be done. */
+  /** Makes a server listen. Rejects when that fails. */
   listen(server: BindableServer, source: ListenSource): Promise<Listener>;
-  /** The sockets that this process was started with, in their order, and where they listen as far as that is known; sd_listen_fds(3). */
+  /** The sockets that this process was started with, and their addresses where those are known; sd_listen_fds(3). */
   readonly activated: readonly { fd: number; name: string; address: SocketAddress | string | undefined }[];
   /** The operations on files. */
   files(): Promise<SocketFiles>;
-  /** Does somebody accept connections at this path? */
+  /** Does a server accept connections at this path? */
   isServed(path: string): Promise<boolean>;
-  /** The descriptors of this process; `undefined` where they cannot be told. */
+  /** The descriptors of this process; `undefined` where they cannot be listed. */
   descriptors(): number[] | undefined;
   /**
-   * The C library, or why it cannot be called. Only where a server can listen that is not node's own, and that no handle can be
-   * given to: Deno.serve, Bun.serve.
+   * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket: Deno.serve, Bun.serve.
    */
   readonly libc?: (() => Promise<Libc | string>) | undefined;
-  /** Serves a fetch handler with the runtime's own server, on a socket that a successor can share. Only where there is one. */
+  /** Serves a fetch handler with the runtime's own server, on an address that a successor can share. Only where there is one. */
   readonly serve?:
     | ((handler: FetchHandler, where: { port: number; host: string } | { path: string }) => Promise<NativeServer>)
     | undefined;
   /**
-   * Makes a socket that came over the channel, and that nobody listens on, one that is held. Only where there are `inert` sockets: Deno
-   * 2.9 closes what it sends, and Bun sends servers only.
+   * Keeps an `inert` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
+   * servers only.
    */
   readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
-  /** Does a session of node:http2 that is closed end before its last answer is sent? */
+  /** Does closing a session of node:http2 cut its last answer? */
   readonly cutsAnswers: boolean;
 }

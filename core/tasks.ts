@@ -3,23 +3,23 @@ import type { Drained, TaskFailure } from "./token.ts";
 
 /** The tasks of one token. */
 export interface Tasks {
-  /** Counts a task until it settles. `expected` tells the rejections that are no failure. */
+  /** Counts a task until it settles. `expected` recognises the rejections that are no failure. */
   add(name: string, task: Promise<unknown>, expected: (error: unknown) => boolean): void;
   /** Resolves when no task runs, or after the timeout. */
   ended(timeout?: number): Promise<Drained>;
 }
 
-/** A server may track every request: the failures it remembers must not grow without end. */
+/** A server may track every request: the list of failures must not grow without end. */
 const FAILURES_KEPT = 100;
 
-/** Counts tasks. `onFail` is told of those that fail. */
+/** Counts tasks. `onFail` is called for each that fails. */
 export function createTasks(clock: Clock, onFail: (failure: TaskFailure) => void): Tasks {
   const running = new Map<Promise<unknown>, string>();
   const failed: TaskFailure[] = [];
   const waiting = new Set<() => void>();
 
-  // A task that ends may be about to start another: whoever awaits it gets their turn before the count is believed.
-  function look(): void {
+  // A task that ends may be about to start another: the code that awaits it runs before the count is final.
+  function wakeIfDone(): void {
     clock.timer(0, () => {
       if (running.size > 0) return;
       for (const wake of waiting) wake();
@@ -37,7 +37,7 @@ export function createTasks(clock: Clock, onFail: (failure: TaskFailure) => void
         onFail(failure);
       }).then(() => {
         running.delete(settled);
-        if (running.size === 0 && waiting.size > 0) look();
+        if (running.size === 0 && waiting.size > 0) wakeIfDone();
       });
       running.set(settled, name);
     },
@@ -51,7 +51,7 @@ export function createTasks(clock: Clock, onFail: (failure: TaskFailure) => void
         };
         if (timeout !== undefined) stopTimer = clock.timer(timeout, wake);
         waiting.add(wake);
-        if (running.size === 0) look();
+        if (running.size === 0) wakeIfDone();
       });
     },
   };

@@ -10,38 +10,38 @@ export interface ReloadReason {
 
 /** Why a process that shuts down was cancelled. */
 export interface ShutdownReason {
-  /** The process shuts down, nobody takes over. */
+  /** The process shuts down without a successor. */
   readonly kind: "shutdown";
-  /** The signal that asked for it, if it was one. */
+  /** The signal that asked for it, if there was one. */
   readonly signal?: string;
-  /** What was given to `cancel()`, or the reason of the outer signal. */
+  /** The argument of `cancel()`, or the reason of the outer signal. */
   readonly reason?: unknown;
 }
 
-/** Why a token was cancelled: `token.signal.reason`, and what `token.cancelled()` resolves to. */
+/** Why a token was cancelled: the reason of `token.signal`, and the result of `token.cancelled()`. */
 export type CancelReason = ReloadReason | ShutdownReason;
 
 /** A tracked task that rejected. */
 export interface TaskFailure {
   /** The name of the task. */
   readonly name: string;
-  /** What it rejected with. */
+  /** The error. */
   readonly error: unknown;
 }
 
-/** What became of the tracked tasks. */
+/** The outcome of the tracked tasks. */
 export interface Drained {
   /** Has every task ended? `false` only after a timeout. */
   readonly complete: boolean;
   /** The names of the tasks that were still running at the timeout. */
   readonly running: readonly string[];
-  /** The tasks that rejected for another reason than being cancelled; of very many, the last hundred. */
+  /** The tasks that rejected for another reason than the cancellation; the last hundred at most. */
   readonly failed: readonly TaskFailure[];
 }
 
 /** How long to wait for tasks. */
 export interface DrainOptions {
-  /** Milliseconds, counted from the cancellation or the call, whichever is later. Default: as long as it takes. */
+  /** Milliseconds from the cancellation or the call, whichever is later. Default: as long as it takes. */
   timeout?: number;
 }
 
@@ -51,30 +51,29 @@ export interface TrackOptions {
   name?: string;
 }
 
-/** Tells the parts of a program that they should finish, and waits for them. */
+/** Asks the parts of a program to finish, and waits for them. */
 export interface CancellationToken extends AsyncDisposable {
   /** Fires when the token is cancelled; its `reason` is a {@linkcode CancelReason}. */
   readonly signal: AbortSignal;
   /** Is the token cancelled? */
   readonly isCancelled: boolean;
-  /** Resolves with the reason when the token is cancelled. While somebody waits for it, the process stays alive. */
+  /** Resolves with the reason when the token is cancelled. Keeps the process alive until then. */
   cancelled(): Promise<CancelReason>;
-  /** Asks for the shutdown from inside. Does nothing when the token is cancelled already. */
+  /** Shuts down. Does nothing when the token is cancelled already. */
   cancel(reason?: unknown): void;
-  /** A token that is cancelled with this one, but not the other way round. Its tasks are tasks of this token too. */
+  /** Creates a token that is cancelled with this one, but not the other way round. Its tasks are tasks of this token too. */
   child(): CancellationToken;
   /**
-   * Counts a part of the program, which `drained()` then waits for. Give it the promise of the part, or a function that is
-   * called at once with the token's signal. A rejection is reported by `drained()` and as an event, never as an unhandled
-   * rejection; a task that rejects because it was cancelled just ended.
+   * Adds a task, for which `drained()` then waits: a promise, or a function that is called at once with the token's signal. A rejection is
+   * reported by `drained()` and as an event, never as an unhandled rejection. A task that rejects because it was cancelled has not failed.
    *
    * @returns The promise of the task.
    * @throws {TypeError} When the task is neither a promise nor a function.
    */
   track<T>(task: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T> | T), options?: TrackOptions): Promise<T>;
   /**
-   * Resolves when the token is cancelled and every tracked task has ended, those included that tasks have started.
-   * Never rejects on account of a task.
+   * Resolves when the token is cancelled and every tracked task has ended, also those that were tracked by other tasks. A task that fails does
+   * not make it reject.
    *
    * @throws {TypeError} When the timeout is not a number of milliseconds.
    */
@@ -89,19 +88,19 @@ export interface BindableServer {
   // Every server has events of its own.
   // deno-lint-ignore no-explicit-any
   on(event: string, listener: (...args: any[]) => void): unknown;
-  /** Subscribes to an event, before all others. */
+  /** Subscribes to an event, in front of all other listeners. */
   // deno-lint-ignore no-explicit-any
   prependListener(event: string, listener: (...args: any[]) => void): unknown;
   /** Counts the subscriptions to an event. */
   listenerCount(event: string): number;
-  /** Tells the subscribers of an event. */
+  /** Calls the listeners of an event. */
   // deno-lint-ignore no-explicit-any
   emit(event: string, ...args: any[]): boolean;
   /** Where it listens. */
   address(): unknown;
 }
 
-/** Where a bound server listens: on a port, or at the path of a unix socket. */
+/** The address of a bound server: a port, or the path of a unix socket. */
 export interface BindOptions {
   /** The TCP port; 0 lets the kernel choose. */
   port?: number;
@@ -110,8 +109,8 @@ export interface BindOptions {
   /** The path of a unix socket. */
   path?: string;
   /**
-   * The name of a socket that systemd starts this process with (`FileDescriptorName=`). Where there is no such socket, the port or
-   * the path is for. Without a name, a socket of systemd's is used when it listens on the same address.
+   * The name of a socket that systemd starts this process with (`FileDescriptorName=`). Where there is none, the port or the path is used.
+   * Without a name, a socket of systemd's is used when it has the same address.
    */
   name?: string;
   /** How many connections may wait to be accepted. Default: 511. */
@@ -134,52 +133,52 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
-/** A fetch handler of `Deno.serve`, `Bun.serve` and the like: it is given a request, and what the runtime adds to it. */
-// What that is differs from runtime to runtime, and the handler's own type is kept.
+/** A fetch handler of `Deno.serve`, `Bun.serve` and the like. Its arguments are the request and those that the runtime adds. */
+// The arguments differ from runtime to runtime; the type of the handler itself is kept.
 // deno-lint-ignore no-explicit-any
 export type FetchHandler = (...args: any[]) => Response | undefined | void | PromiseLike<Response | undefined | void>;
 
-/** What `listen()` returns: the cancellation token of this process, and its part in reloads. */
+/** The cancellation token of this process, with its part in reloads. `listen()` returns it. */
 export interface Token extends CancellationToken {
-  /** Which process of the program this is: 0 was started by the operator, every reload counts one up. */
+  /** The generation of this process: 0 was started by the operator, each reload adds 1. */
   readonly generation: number;
   /** Can this program be reloaded at all? `false` where there are no signals or processes, and in worker threads. */
   readonly canReload: boolean;
   /**
-   * Says that this process can take over. Needed with `ready: "manual"`; otherwise it only says so earlier. A second call, or one
-   * that comes too late, does nothing.
+   * Declares that this process can take over. Needed with `ready: "manual"`; otherwise it only makes the process ready earlier. A second call,
+   * or a late one, does nothing.
    */
   ready(): void;
   /**
-   * Does what the reload signal does. While a reload is under way, the new process reloads once more when it is in charge.
+   * Reloads, like the reload signal. While a reload is under way, the new process reloads once more when it is in charge.
    *
-   * @returns The process id of the new process, which is in charge then.
+   * @returns The process id of the new process, which is in charge.
    * @throws {ReloadError} When the reload failed; this process goes on.
    */
   reload(): Promise<number>;
   /**
-   * Lets a server of node's kind listen: `node:net`, `node:tls`, `node:http`, `node:https`, `node:http2`, and what is built on them.
-   * Where the predecessor listens on the same address, its very socket is taken over, with the connections that wait in it, from
-   * the moment that this process is in charge. When the token is cancelled, the server stops listening and its connections are
-   * finished: answers carry `Connection: close`, idle ones are closed after `settle`, and after `drainTimeout` what is left. The
-   * application need not, and should not, close the server itself. `drained()` waits for all of it.
+   * Makes a server listen: one of `node:net`, `node:tls`, `node:http`, `node:https`, `node:http2`, or of a framework built on them. Where the
+   * predecessor listens on the same address, this process takes over that socket when it is in charge, with the connections that wait in it.
+   * When the token is cancelled, the server stops listening and its connections are finished: responses carry `Connection: close`, idle
+   * connections are closed after `settle`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
+   * waits for all of it.
    *
-   * With port 0 the kernel chooses, and every generation keeps what it chose for the first.
+   * With port 0 the kernel chooses a port, which all generations keep.
    *
-   * @returns Resolves when the server listens, or will as soon as this process is in charge; `server.address()` tells where.
+   * @returns Resolves when the server listens, or will as soon as this process is in charge; `server.address()` is known then.
    * @throws {TypeError} When the server or an option is wrong.
-   * @throws {Error} When the address cannot be listened on, as `server.listen()` reports it.
+   * @throws {Error} The error of `server.listen()`, for example when the address is in use.
    */
   bind(server: BindableServer, options: BindOptions): Promise<void>;
   /**
-   * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: as soon as a successor is in charge, and while this process shuts down,
-   * its answers carry `Connection: close`, so that clients come back to the new process.
+   * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: when a successor is in charge, and while this process shuts down, its responses
+   * carry `Connection: close`, so that clients connect to the new process.
    */
   fetch<H extends FetchHandler>(handler: H): H;
   /**
-   * The name for `Deno.serve({ path })` and `Bun.serve({ unix })` to listen under instead of the path itself. The socket is renamed
-   * to the path when it is there and this process is in charge, with the mode of the one before: there always is one to connect
-   * to. What a process that was killed has left behind is replaced. `bind()` does this by itself.
+   * Returns the name under which `Deno.serve({ path })` or `Bun.serve({ unix })` must listen instead of the path. The socket is renamed to the
+   * path when this process is in charge, with the mode of the previous socket: there is always one to connect to. The socket of a killed
+   * process is replaced. `bind()` does all this by itself.
    *
    * @throws {Error} With the code `EADDRINUSE` when another program serves the path.
    */
@@ -187,9 +186,8 @@ export interface Token extends CancellationToken {
   /** Closes a WebSocket with 1001 (going away) when the token is cancelled. */
   webSocket<S extends WebSocketLike>(socket: S): S;
   /**
-   * What the predecessor handed over with `handOver`: resolves when this process is in charge, before its first connection, and at
-   * once, with `undefined`, where there is no predecessor. Listen first and wait for this afterwards: the predecessor hands over
-   * when this process is ready.
+   * The state that the predecessor handed over with `handOver`. Resolves when this process is in charge, before its first connection; without a
+   * predecessor at once, with `undefined`. Listen before you await it: the predecessor hands over when this process is ready.
    */
   readonly inherited: Promise<unknown>;
   /** Cancels the token, waits for its tasks, and ends the subscription to signals. */

@@ -3,16 +3,16 @@
  */
 import type { Clock } from "../core/adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import { createSessions, FRESH, type Session } from "./http2.ts";
+import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
-/** A socket of node:net or node:tls, as far as it matters here. */
+/** The part of a socket of node:net or node:tls that is used here. */
 interface Connection {
   readonly bytesRead: number;
   readonly remoteAddress?: string;
   readonly remotePort?: number;
   /**
-   * The response that is being sent. It is node's own, and all three runtimes have it: what a listener to requests would cost
-   * is too much for a server that drains once in its life.
+   * The response that is being sent. A private member of node's, which all three runtimes have: a listener to requests would slow down a server
+   * that drains once in its life.
    */
   readonly _httpMessage?: object | null;
   readonly alpnProtocol?: string | false | null;
@@ -28,13 +28,13 @@ interface Response {
   setHeader(name: string, value: string): unknown;
 }
 
-/** What is known about one connection. */
+/** What is known of a connection. */
 interface State {
-  /** Bytes that had come before its first request: those of the TLS handshake. */
+  /** The bytes received before its first request: those of the TLS handshake. */
   base: number;
-  /** Is it no HTTP any more, or was it never? Then it is the application's to end. */
+  /** Is it not HTTP? Then the application has to end it. */
   opaque: boolean;
-  /** Bytes that had come when it was last looked at, and when they had changed. */
+  /** The bytes received at the last check, and the time of their last change. */
   bytes: number;
   since: number;
   ending: boolean;
@@ -44,7 +44,7 @@ interface State {
 export interface DrainSettings {
   /** How long an idle connection is left open for one more request. */
   settle: number;
-  /** When whatever is left is ended. */
+  /** When the remaining connections are cut. */
   timeout: number;
 }
 
@@ -55,32 +55,32 @@ export interface Drain {
 }
 
 /** How long a client may take to close its side. */
-const CLOSING = 5_000;
-/** How often the connections are looked at. */
-const LOOK = 50;
+const CLOSE_TIMEOUT_MS = 5_000;
+/** Milliseconds between two checks of the connections. */
+const CHECK_MS = 50;
 
 /** Follows the connections of a server from now on. It costs nothing per request. */
 export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: boolean): Drain {
   const connections = new Map<Connection, State>();
-  const sessions = createSessions(clock, cutsAnswers, () => draining && look());
+  const sessions = createSessions(clock, cutsAnswers, () => draining && check());
   const upgraded = new WeakSet<object>();
   const handshaking = new Map<string, Connection>();
   const isHttp2 = "updateSettings" in server;
   const isHttp = isHttp2 || "keepAliveTimeout" in server;
   const isTls = "setSecureContext" in server;
   let draining = false;
-  let look = () => {};
+  let check = () => {};
 
   function add(connection: Connection, opaque: boolean): void {
     const { bytesRead } = connection;
     connections.set(connection, { opaque, base: bytesRead, bytes: bytesRead, since: clock.now(), ending: false });
     connection.once("close", () => {
       connections.delete(connection);
-      if (draining) look();
+      if (draining) check();
     });
   }
 
-  /** TLS gives a second socket for the same connection. */
+  /** Names a connection: TLS has a second socket for it. */
   const peer = ({ remoteAddress, remotePort }: Connection) => remotePort && `${remoteAddress} ${remotePort}`;
 
   server.on("connection", (connection: Connection) => {
@@ -98,7 +98,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     add(connection, !isHttp);
   });
   server.on("session", (session: Session) => sessions.add(session));
-  // Only where the application has such a listener: one of ours alone would change what the server does.
+  // Only where the application has such a listener: a single listener of ours would change the behaviour of the server.
   const leave = (_: unknown, connection: object) => void upgraded.add(connection);
   for (const event of ["upgrade", "connect"]) if (server.listenerCount(event) > 0) server.prependListener(event, leave);
   server.on("newListener", (event: string, listener: unknown) => {
@@ -112,8 +112,9 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   }
 
   /**
-   * Lets the answers carry `Connection: close`. Of pipelined requests only the last may: the server closes after it. They are
-   * therefore held until the chunk they came in is parsed, which is over when the microtasks run.
+   * Adds `Connection: close` to all responses. Of pipelined requests only the last response may have it, because the server closes after it:
+   * requests are therefore held until the chunk that they came in is parsed, which is over when the microtasks run. A listener cannot hold
+   * them, so `emit` is replaced.
    */
   function askAllToClose(): void {
     const emit = server.emit;
@@ -133,10 +134,10 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     }
   }
 
-  /** Ends a connection on which nothing is under way and on which nothing has come for long enough. */
+  /** Ends a connection that has been idle for long enough. */
   function endIfIdle(connection: Connection, state: State, settle: number): void {
     if (state.opaque || state.ending || upgraded.has(connection)) return;
-    // The connections of HTTP/2 end with their sessions; on a server with TLS there may be others.
+    // The connections of HTTP/2 end with their sessions; a server with TLS may have others as well.
     if (isHttp2 && (connection.alpnProtocol === "h2" || connection.alpnProtocol === undefined)) return;
     const now = clock.now();
     if (connection._httpMessage || connection.bytesRead !== state.bytes) {
@@ -145,10 +146,10 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
       return;
     }
     const isFresh = state.bytes === state.base;
-    if (now - state.since < (isFresh ? Math.max(FRESH, settle) : settle)) return;
+    if (now - state.since < (isFresh ? Math.max(FIRST_REQUEST_MS, settle) : settle)) return;
     state.ending = true;
     connection.end();
-    const stop = clock.timer(CLOSING, () => connection.destroy());
+    const stop = clock.timer(CLOSE_TIMEOUT_MS, () => connection.destroy());
     connection.once("close", stop);
   }
 
@@ -162,32 +163,32 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
 
       if (isHttp) askAllToClose();
       for (const [connection, state] of connections) {
-        // Idle from now on, as far as anybody who waits is concerned; fresh since it is there.
+        // An idle connection counts as idle from now on; one without any request since it was made.
         if (connection.bytesRead !== state.base) state.since = begun;
         state.bytes = connection.bytesRead;
       }
 
-      look = () => {
+      check = () => {
         stopTimer();
         const elapsed = clock.now() - begun;
         if (elapsed >= timeout) {
           const cut = Math.max(connections.size, sessions.size);
           sessions.cut();
           for (const connection of connections.keys()) connection.destroy();
-          look = () => {};
+          check = () => {};
           done.resolve(cut);
           return;
         }
-        sessions.look();
+        sessions.check();
         for (const [connection, state] of connections) endIfIdle(connection, state, settle);
         if (connections.size === 0 && sessions.size === 0) {
-          look = () => {};
+          check = () => {};
           done.resolve(0);
           return;
         }
-        stopTimer = clock.timer(Math.max(1, Math.min(LOOK, timeout - elapsed)), look);
+        stopTimer = clock.timer(Math.max(1, Math.min(CHECK_MS, timeout - elapsed)), check);
       };
-      look();
+      check();
       return done.promise;
     },
   };

@@ -16,35 +16,35 @@ export interface Session {
 /** The sessions of one server. */
 export interface Sessions {
   readonly size: number;
-  /** Follows a session. */
+  /** Follows a session from its beginning. */
   add(session: Session): void;
-  /** From now on the sessions are to end. */
+  /** Begins to end the sessions. */
   finish(settle: number): void;
-  /** Does what time asks for, once `finish` was called. */
-  look(): void;
+  /** Must be called from time to time after `finish`. */
+  check(): void;
   /** Ends them all at once. */
   cut(): void;
 }
 
 const NO_ERROR = 0;
-/** How long a client may say nothing at first: its first request may be about to be sent, and browsers open connections in advance. */
-export const FRESH = 5_000;
-/** How long the end of the last answer may take to be sent where the runtime does not wait for it: 50 were too few on a busy machine. */
-const SENDING = 1_000;
+/** How long a client may take for its first request: browsers open connections in advance. */
+export const FIRST_REQUEST_MS = 5_000;
+/** How long sending the end of the last response may take where the runtime does not wait for it: 50 ms were too short on a busy machine. */
+const SEND_MS = 1_000;
 
 /**
  * Follows the sessions of a server. `onEnd` is called for each that has ended.
  *
- * @param cutsAnswers Does a session that is closed end before its last answer is sent?
+ * @param cutsAnswers Does closing a session cut its last response?
  */
 export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => void): Sessions {
   interface State {
     since: number;
-    /** Streams that were begun, and those of them that have not ended. */
+    /** The number of streams so far, and of those that are open. */
     begun: number;
     open: number;
     asked: boolean;
-    /** When the client was told to leave. */
+    /** When the GOAWAY was sent. */
     told: number | undefined;
     close(): void;
   }
@@ -52,28 +52,28 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
   let settle: number | undefined;
   let finishing = 0;
 
-  /** A client that is told to leave closes its side, and the runtime then closes this one by itself. */
+  /** The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too early. */
   function closeLate(session: Session, state: State): void {
     let closing = false;
     session.close = () => {
       if (settle === undefined) return state.close();
       if (closing) return;
       closing = true;
-      const look = () => clock.timer(SENDING, () => state.open > 0 ? look() : state.close());
-      look();
+      const closeIfSent = () => clock.timer(SEND_MS, () => state.open > 0 ? closeIfSent() : state.close());
+      closeIfSent();
     };
   }
 
   /**
-   * Tells the client to leave, best between two streams: a GOAWAY refuses what the client has sent and we have not read. A ping that
-   * comes back says that there is nothing of the kind, but for what the client does in just that moment; it may send that again, because
-   * it knows that it was not begun. (nghttp2_submit_shutdown_notice would ask it first. node:http2 does not offer that, and after
-   * `session.goaway()` nghttp2 ignores the streams that are on their way.)
+   * Sends a GOAWAY, preferably between two streams: it refuses streams that the client has sent and this process has not read. A ping that
+   * comes back shows that there are none, except those that the client opens at this very moment; it may send them again, because it knows
+   * that they were not begun. (nghttp2_submit_shutdown_notice would do better. node:http2 does not offer it, and after `session.goaway()`
+   * nghttp2 ignores streams that are on their way.)
    */
   function tellWhenIdle(session: Session, state: State): void {
     if (settle === undefined || state.asked || state.told !== undefined || state.open > 0 || session.destroyed) return;
     const now = clock.now();
-    if (state.begun === 0 && now - state.since < FRESH) return;
+    if (state.begun === 0 && now - state.since < FIRST_REQUEST_MS) return;
     const { begun } = state;
     state.asked = session.ping(() => {
       state.asked = false;
@@ -81,7 +81,7 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
     });
   }
 
-  /** The client closes the connection when it has what it waits for; RFC 9113, section 9.1. */
+  /** The client closes the connection when it has all its responses; RFC 9113, section 9.1. */
   function tell(session: Session, state: State): void {
     if (session.destroyed || session.closed || state.told !== undefined) return;
     session.goaway(NO_ERROR);
@@ -120,7 +120,7 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
       settle = time;
       finishing = clock.now();
     },
-    look() {
+    check() {
       for (const [session, state] of sessions) {
         tellWhenIdle(session, state);
         const now = clock.now();

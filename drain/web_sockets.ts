@@ -4,15 +4,15 @@ const CLOSED = 3;
 /** RFC 6455, section 7.4.1: the endpoint is going away. */
 const GOING_AWAY = 1001;
 
-/** WebSockets that are to be told when this process retires. */
+/** The WebSockets of this process. */
 export interface WebSockets {
   add(socket: WebSocketLike): void;
 }
 
-/** Tells WebSockets to come back to the new process when the signal fires. */
+/** Closes WebSockets when the signal fires, so that their clients connect to the new process. */
 export function createWebSockets(signal: AbortSignal): WebSockets {
   const sockets = new Set<WebSocketLike>();
-  /** Not every runtime tells when a socket has closed: the set is looked through when it has doubled. */
+  // Closed meanwhile, or never opened.
   let limit = 1_000;
 
   function tell(socket: WebSocketLike): void {

@@ -4,7 +4,7 @@ import { createNodeAdapter } from "../node/adapter.ts";
 import { attachConsole } from "../../windows/console.ts";
 import type { NodeProcess } from "../node/process.ts";
 
-/** What of the global `Bun` is used here. */
+/** The part of the global `Bun` that is used here. */
 export interface BunNamespace extends BunServeNamespace {
   /** `false` in a worker. */
   readonly isMainThread: boolean;

@@ -8,7 +8,7 @@ import { SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/listeners.ts";
 import { CALLS, openFirst, withoutLibc } from "../libc.ts";
 import { addressOf, startListening } from "../node/sockets.ts";
 
-/** What Bun's http.Server hides: the options that it was made with. */
+/** The members that Bun's http.Server hides under symbols: the options that it was made with. */
 function secrets(server: object): { tls?: unknown; options?: object } {
   return Object.fromEntries(
     Object.getOwnPropertySymbols(server).map((symbol) => [symbol.description, (server as Record<symbol, unknown>)[symbol]]),
@@ -16,8 +16,8 @@ function secrets(server: object): { tls?: unknown; options?: object } {
 }
 
 /**
- * Makes a server of the application's listen by way of a net.Server in front of it: Bun's http.Server takes neither a handle nor a
- * file descriptor (it listens on a port of its own choice instead), but it serves the connections that it is told of.
+ * Makes a server listen through a net.Server in front of it: Bun's http.Server accepts neither a handle nor a file descriptor (it listens on a
+ * port of its own choice instead), but it serves the connections of its "connection" event.
  */
 export async function listenInFront(server: BindableServer, source: ListenSource): Promise<Listener> {
   const { allowHalfOpen = true, pauseOnConnect = false } = server as { allowHalfOpen?: boolean; pauseOnConnect?: boolean };
@@ -31,7 +31,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   }
   const { tls, options } = secrets(server);
   if (tls && "keepAliveTimeout" in server) {
-    // It does no TLS for a connection that it is told of.
+    // Bun does no TLS for such a connection.
     const module = await import("node:tls");
     target = module.createServer(options ?? {}, (socket) => server.emit("connection", socket));
     target.on("tlsClientError", (error, socket) => server.emit("tlsClientError", error, socket));
@@ -58,11 +58,11 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   };
 }
 
-/** A second descriptor of a socket, which stays when the first one is closed. */
+/** A second descriptor of a socket, which stays open when the first one is closed. */
 async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | undefined> {
   const libc = await bunLibc();
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
-  const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // For a number that is free.
+  const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // Reserves a free descriptor.
   if (held < 0) return undefined;
   const release = () => void libc.close(held);
   if (libc.dup3(fd, held, SOCK_CLOEXEC) === held) return { source: { fd: held }, release };
@@ -70,7 +70,7 @@ async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | unde
   return undefined;
 }
 
-/** What of the global `Bun` is used here. */
+/** The part of the global `Bun` that serves. */
 export interface BunServeNamespace {
   serve(options: object): { readonly port?: number; stop(): Promise<void> };
 }
@@ -84,7 +84,7 @@ export function serveOnBun(bun: BunServeNamespace): NonNullable<SocketAdapter["s
   };
 }
 
-/** The C library, by way of bun:ffi. */
+/** The C library, through bun:ffi. */
 export async function bunLibc(): Promise<Libc | string> {
   const name = "bun:ffi"; // Not known to the type checkers of other runtimes.
   const ffi: BunFfi = await import(name);
@@ -102,7 +102,7 @@ export async function openKernel(): Promise<{ AttachConsole(pid: number): number
   return symbols as unknown as { AttachConsole(pid: number): number };
 }
 
-/** What of bun:ffi is used here. */
+/** The part of bun:ffi that is used here. */
 interface BunFfi {
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
   ptr(buffer: Uint8Array): number;

@@ -9,7 +9,7 @@ import { attempt } from "../attempt.ts";
 import type { Channel, ExitStatus } from "../../core/adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
-/** The channel to the process that waits at a path, which never keeps this process alive. */
+/** The channel to the process that accepts a connection at a path. It never keeps this process alive. */
 export function connectChannel(deno: DenoNamespace, path: string): Channel {
   return streamChannel(
     deno.connect({ transport: "unix", path }).then((connection) => {
@@ -20,11 +20,11 @@ export function connectChannel(deno: DenoNamespace, path: string): Channel {
 }
 
 /**
- * Starts processes with Deno.Command, which cannot hand a connection down. So the new process is told a path that nobody can guess,
- * in a folder that only this user can enter, at which exactly one connection is accepted; then the path is gone. The name
- * that the executable was called by is lost.
+ * Starts processes with Deno.Command, which cannot pass a connection on. Instead the new process gets a path that cannot be guessed, in a folder
+ * that only this user can enter; one connection is accepted there, then the path is removed. The name that the executable was called by is
+ * lost.
  *
- * @returns `undefined` where there can be no such socket: the path is too long, the disk is full.
+ * @returns `undefined` where no such socket can be made: the path is too long, the disk is full.
  */
 export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | undefined {
   const path = `${folder}/${crypto.randomUUID()}`;
@@ -58,7 +58,7 @@ export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | unde
       }).spawn();
       const accepted = listener.accept().finally(stop);
       const exited = child.status.then(({ code, signal }): ExitStatus => {
-        stop(); // Nobody comes any more.
+        stop(); // It will not connect any more.
         return { code: signal === null ? code : null, signal };
       });
       return {

@@ -9,7 +9,7 @@ import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 import type { NodeProcess } from "../node/process.ts";
 import { LARGEST_FILE } from "../node/small_files.ts";
-import { folderCandidates, MOST_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
+import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 
 /** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
 export function denoService(
@@ -29,7 +29,7 @@ export function denoService(
     }
   }
   const remove = (path: string) => void orUndefined(path, () => deno.removeSync(path));
-  /** Deno cannot open a file without waiting for a FIFO, nor refuse links: what is there is looked at first. */
+  /** Deno can neither open a FIFO without waiting nor refuse links: the kind of the file is checked first. */
   function read(path: string): string | undefined {
     const { isFile, isSymlink, size } = deno.lstatSync(path);
     if (isSymlink) return undefined;
@@ -73,7 +73,7 @@ export function denoService(
           deno.mkdirSync(path, { mode: 0o700, recursive: true });
         });
       }
-      if (!seesProc) return undefined; // Who the user is, and files outside of the program's own folders, need all permissions.
+      if (!seesProc) return undefined; // The user's id and files outside of the program's folders need all permissions.
       const uid = attempt(() => deno.uid());
       if (typeof uid !== "number") return undefined;
       return runtimeFolder(folderCandidates(loaded.XDG_RUNTIME_DIR, loaded.TMPDIR, uid), uid, {
@@ -90,8 +90,8 @@ export function denoService(
           attempt(() => {
             const file = deno.openSync(path, { read: true });
             try {
-              file.seekSync(Math.max(stat.size, deno.statSync(path).size - MOST_OUTPUT), 0);
-              const buffer = new Uint8Array(MOST_OUTPUT);
+              file.seekSync(Math.max(stat.size, deno.statSync(path).size - MAX_OUTPUT), 0);
+              const buffer = new Uint8Array(MAX_OUTPUT);
               return new TextDecoder().decode(buffer.subarray(0, file.readSync(buffer) ?? 0));
             } finally {
               file.close();
@@ -104,7 +104,7 @@ export function denoService(
       try {
         return (globalThis as unknown as { process: NodeProcess }).process.kill(pid, 0);
       } catch (error) {
-        return (error as { code?: unknown }).code !== "ESRCH"; // Somebody else's, or Deno does not let us know.
+        return (error as { code?: unknown }).code !== "ESRCH"; // Another user's, or Deno does not allow the question.
       }
     },
     parent: () => deno.ppid,

@@ -5,9 +5,9 @@ import type { DenoNamespace } from "./namespace.ts";
 import { CALLS, openFirst, withoutLibc } from "../libc.ts";
 import { listenDirectly } from "../node/sockets.ts";
 
-/** Makes a server of the application's listen. */
+/** Makes a server of the application listen. */
 export async function listenOnDeno(server: BindableServer, source: ListenSource): Promise<Listener> {
-  delete (server as { listening?: boolean }).listening; // From an earlier time: see below.
+  delete (server as { listening?: boolean }).listening; // See `close` below.
   const listener = await listenDirectly(server, source);
   return {
     ...listener,
@@ -58,7 +58,7 @@ export function closeOnExec(deno: DenoNamespace, fds: readonly number[]): void {
   addFlags(deno, fds, F_GETFD, F_SETFD, FD_CLOEXEC);
 }
 
-/** The C library, by way of Deno.dlopen. */
+/** The C library, through Deno.dlopen. */
 export function denoLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string {
   if (!isAllowed) return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");
   const calls = Object.fromEntries(Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]));
@@ -107,7 +107,7 @@ export function serveOnDeno(deno: DenoNamespace): NonNullable<SocketAdapter["ser
   };
 }
 
-/** Does somebody accept connections on a unix socket? */
+/** Does a server accept connections on a unix socket? */
 export async function isServedOnDeno(deno: DenoNamespace, path: string): Promise<boolean> {
   try {
     (await deno.connect({ transport: "unix", path })).close();

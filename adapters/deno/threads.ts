@@ -1,26 +1,26 @@
 import type { Variables } from "../environment_handshake.ts";
 
-/** The variables that the threads of a process have in common, as far as an election needs them. */
+/** The environment, which the threads of a process share. */
 export interface SharedVariables extends Variables {
   set(name: string, value: string): void;
   toObject(): Record<string, string>;
 }
 
-/** With what the variables of an election begin. They are of no use to any other process. */
+/** Prefix of the variables of an election. They must not reach other processes. */
 export const ELECTION = "RELOAD_SELF_THREAD";
-/** The variable that names the thread which is elected, behind the pid of its process. */
+/** The variable that names the elected thread, after the pid of its process. */
 const LEADER = ELECTION;
 
 /**
- * `deno serve --parallel` runs the program in several threads that look alike to it: each is a main thread, with signals and all. Only
- * one of them may answer a reload; the environment is what they have in common. It has no compare-and-set, so the threads take
- * turns by Lamport's bakery algorithm (Communications of the ACM 17, 1974), which needs only reads and writes.
+ * `deno serve --parallel` runs the program in several threads, each of which looks like the main thread and gets all signals. One of them
+ * must be elected to reload. All that they share without a permission is the environment, which has no compare-and-set: they take turns by
+ * Lamport's bakery algorithm (Communications of the ACM 17, 1974), which needs only reads and writes.
  *
  * @param id A name that no other thread of this process has.
- * @returns Is this thread the one?
+ * @returns Is this thread elected?
  */
 export function isElected(env: SharedVariables, pid: number, id: string): boolean {
-  // A process that was started in the middle of an election has inherited variables of threads that it will never hear of.
+  // With the pid: a process that was started during an election has inherited variables of its parent's threads.
   const CHOOSING = `${ELECTION}_CHOOSING_${pid}_`;
   const NUMBER = `${ELECTION}_NUMBER_${pid}_`;
   const all = (prefix: string) => Object.entries(env.toObject()).filter(([name]) => name.startsWith(prefix));
@@ -36,7 +36,7 @@ export function isElected(env: SharedVariables, pid: number, id: string): boolea
       if (theirs > number || (theirs === number && other > id)) break;
     }
   }
-  // A child process inherits the variable, but not the pid.
+  // A child process inherits the variable, with another pid in it.
   const isFree = !env.get(LEADER)?.startsWith(`${pid}:`);
   if (isFree) env.set(LEADER, `${pid}:${id}`);
   env.delete(NUMBER + id);

@@ -25,7 +25,7 @@ import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
 import { platformSignals } from "../signals.ts";
 import { closeWhenQuiet } from "../../windows/accept_ahead.ts";
 
-/** How a server listens on a runtime, and how C is called. */
+/** The part of the socket adapter in which Bun differs. */
 export interface NodeSockets {
   listen: SocketAdapter["listen"];
   libc?: SocketAdapter["libc"];
@@ -63,13 +63,13 @@ export function createNodeAdapter(
     })
     : {};
   const loaded = { ...env };
-  // Now, not when it is needed: a title overwrites the command line, and a deploy flips the links that it leads through.
+  // At once, because a title overwrites the command line and a deploy flips links.
   const origin = isMainThread ? findOrigin() : undefined;
 
   function findOrigin(): Origin {
     const fs = process.getBuiltinModule("node:fs");
     const files: Files = { realPath: (path) => attempt(() => fs.realpathSync(path)) };
-    // On Windows a folder of that name would be somebody's own.
+    // Windows has no /proc, but a user may have made a folder of that name.
     const read = (path: string) => process.platform === "win32" ? undefined : attempt(() => fs.readFileSync(path, "utf8"));
 
     const cwd = process.cwd();
@@ -113,7 +113,7 @@ export function createNodeAdapter(
       return () => process.off(signal, handler);
     },
     predecessor: () => generation === undefined ? undefined : inheritedChannel(process, generation, true),
-    warmUp: () => void childProcess().catch(() => {}), // A reload will tell.
+    warmUp: () => void childProcess().catch(() => {}), // A reload will report the error.
     async start(request) {
       const module = await childProcess();
       request.signal.throwIfAborted();

@@ -1,6 +1,6 @@
 /**
- * What node:child_process and node:process offer for a reload, which Node, Bun and Deno all have. Nothing here is imported
- * at start-up but types; the modules are handed in by the adapter that has loaded them.
+ * Starting a successor with node:child_process, which Node, Bun and Deno all have. Only types are imported here at start-up; the adapter loads
+ * the modules.
  */
 import type * as ChildProcessModule from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -17,7 +17,7 @@ import { type Environment, type EnvironmentHistory, successorEnvironment } from 
 /** The `process` object of Node's. */
 export type NodeProcess = typeof processModule;
 
-/** The side of a channel that `process` and a `ChildProcess` have in common. */
+/** The members of `process` and `ChildProcess` that make a channel. */
 interface Endpoint {
   readonly connected: boolean;
   send(message: unknown, handle: unknown, options: { keepOpen: boolean }, sent: (error: Error | null) => void): boolean;
@@ -29,15 +29,25 @@ function createChannel(endpoint: Endpoint, sendsHandles: boolean): Channel {
   const inbox = createMailbox<[message: unknown, handle?: unknown]>();
   const closed = Promise.withResolvers<void>();
   endpoint.on("message", inbox.put);
-  endpoint.once("disconnect", () => closed.resolve());
+  /** Bun 1.4 never calls back for a message that it could not send before the channel was closed. */
+  const unsent = new Set<(error: Error) => void>();
+  endpoint.once("disconnect", () => {
+    closed.resolve();
+    for (const reject of unsent) reject(new Error("the other process has closed the channel"));
+  });
   if (!endpoint.connected) closed.resolve();
   return {
     sendsHandles,
     send: (message, handle) =>
       new Promise((resolve, reject) => {
         if (!endpoint.connected) throw new Error("the other process has closed the channel");
+        unsent.add(reject);
         // Deno closes a server that was sent, unless told to keep it open; Node and Bun keep it anyway.
-        endpoint.send(message, handle, { keepOpen: true }, (error) => error ? reject(error) : resolve());
+        endpoint.send(message, handle, { keepOpen: true }, (error) => {
+          unsent.delete(reject);
+          if (error) reject(error);
+          else resolve();
+        });
       }),
     onMessage: inbox.open,
     onClose(callback) {
@@ -46,7 +56,7 @@ function createChannel(endpoint: Endpoint, sendsHandles: boolean): Channel {
   };
 }
 
-/** The predecessor at the other end of the channel that this process was started with, if there is a channel. */
+/** The predecessor, at the other end of the channel that this process has inherited, if there is one. */
 export function inheritedChannel(process: NodeProcess, generation: number, sendsHandles: boolean): Predecessor | undefined {
   if (process.send === undefined) return undefined;
   const send: Endpoint["send"] = process.send.bind(process);
@@ -59,29 +69,29 @@ export function inheritedChannel(process: NodeProcess, generation: number, sends
     once: (event, listener) => process.once(event, listener),
   }, sendsHandles);
   process.channel?.unref();
-  // The channel is ours. A program written for another supervisor says `process.send?.("ready")` when it has one.
+  // The channel is ours: a program that knows other supervisors would call `process.send?.("ready")`.
   process.send = undefined;
   return { generation, channel };
 }
 
-/** A process that was started, as a runtime shows it. */
+/** A child process. */
 export interface Child {
   readonly pid: number;
   readonly channel: Channel;
   /** Resolves when it has ended and been reaped. Never rejects. */
   readonly exited: Promise<ExitStatus>;
-  /** Writes to its stdin, where it has one. Resolves with whether that was possible. */
+  /** Writes to its stdin. Resolves with whether that was possible. */
   tell(text: string): Promise<boolean>;
-  /** Ends it at once, and only it. */
+  /** Ends it at once, without its own children. */
   kill(): void;
   /** From now on neither it nor the channel keeps this process alive. */
   unref(): void;
 }
 
-/** Starts a process in a session of its own, with our stdout and stderr, without a stdin or with one to write to, and with a channel to it. */
+/** Starts a process in a session of its own, with our stdout and stderr, a channel, and, if asked for, a stdin to write to. */
 export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStdin: boolean) => Child | Promise<Child>;
 
-/** What the start of a successor takes. */
+/** What the start of a successor needs. */
 export interface SuccessorPlan {
   /** This process. */
   pid: number;
@@ -92,13 +102,13 @@ export interface SuccessorPlan {
   cwd: string;
   history: EnvironmentHistory;
   request: StartRequest;
-  /** How many sockets of systemd's are passed on. */
+  /** The number of systemd's sockets that are passed on. */
   sockets: number;
-  /** What to start it through where it is not started plainly. */
+  /** The shell to start it with, where it is not started plainly. */
   shell: string | undefined;
 }
 
-/** Starts the successor of this process, or throws a ReloadError that tells why that cannot be done. */
+/** Starts the successor of this process. Throws a ReloadError that says why that is not possible. */
 export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
   const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell } = plan;
   const { command: own, env, generation, how, supervisor } = request;
@@ -138,9 +148,9 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
       return await child.tell(DISOWN);
     },
     kill() {
-      if (!running) return; // The number may be somebody else's by now.
+      if (!running) return; // Another process may have the pid by now.
       try {
-        kill(-pid, "SIGKILL"); // It leads a process group: what it has started goes with it.
+        kill(-pid, "SIGKILL"); // The whole process group: also what it has started.
       } catch {
         child.kill();
       }
@@ -149,7 +159,7 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
   };
 }
 
-/** Starts processes by node:child_process, with the sockets that we were started with, under the same numbers. */
+/** Starts processes with node:child_process. They inherit `sockets`, under the same numbers. */
 export function spawnWithNode(
   { spawn }: typeof ChildProcessModule,
   sockets: readonly (number | "ignore")[],
@@ -183,13 +193,13 @@ export function spawnWithNode(
       kill: () => void child.kill("SIGKILL"),
       unref() {
         child.unref();
-        child.channel?.unref?.(); // On Bun a channel has no hold on the process but the child's.
+        child.channel?.unref?.(); // Bun has no such method: there the channel does not keep this process alive.
       },
     };
   };
 }
 
-/** What can be told of a start that failed: the runtimes name the executable also when it is the directory that is missing. */
+/** The error of a failed start. The runtimes name the executable also when the directory is missing. */
 export function startError(file: string, cwd: string, cause: unknown): ReloadError {
   const code = (cause as { code?: unknown } | null)?.code;
   const where = `${file} in ${cwd}`;

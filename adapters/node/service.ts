@@ -4,7 +4,7 @@ import { attempt } from "../attempt.ts";
 import { createFile, readSmallFile, replaceFile } from "./small_files.ts";
 import { connectSocket } from "./socket_channel.ts";
 import { parseStartTime } from "../../linux/proc.ts";
-import { folderCandidates, MOST_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
+import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 import { listenOnPipe } from "../../windows/pipe_listener.ts";
 import type { Environment } from "../environment.ts";
 
@@ -19,7 +19,7 @@ function orUndefined<T>(work: () => T): T | undefined {
   }
 }
 
-/** Is there a process of this number? */
+/** Is there a process with this pid? */
 export function isAlive(process: NodeProcess, pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -69,7 +69,7 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
             const fd = fs.openSync("/proc/self/fd/2", "r");
             try {
               const { size } = fs.fstatSync(fd);
-              const begin = Math.max(stat.size, size - MOST_OUTPUT);
+              const begin = Math.max(stat.size, size - MAX_OUTPUT);
               const buffer = new Uint8Array(Math.max(0, size - begin));
               return new TextDecoder().decode(buffer.subarray(0, fs.readSync(fd, buffer, 0, buffer.length, begin)));
             } finally {
@@ -81,7 +81,7 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
     isAlive: (pid) => isAlive(process, pid),
     parent: () => process.ppid,
     startTime(pid) {
-      // Under Wine there is a /proc too, of other processes.
+      // Wine has a /proc too, of other processes.
       if (process.platform !== "linux") return undefined;
       return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
     },
@@ -102,7 +102,7 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
   };
 }
 
-/** The shell that new processes are started through where they are not started plainly. */
+/** The shell with which new processes are started where they are not started plainly. */
 export function findShell(process: NodeProcess): string | undefined {
   const shell = "/bin/sh";
   return attempt(() => process.getBuiltinModule("node:fs").statSync(shell)) && shell;

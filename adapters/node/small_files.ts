@@ -1,10 +1,10 @@
-/** Small files in places where another user may have put something else: by way of node:fs. */
+/** Small files in places where another user may have put another file, with node:fs. */
 import type * as FileSystem from "node:fs";
 
-/** A status, a pid, a table of /proc: whatever is larger is none of these. */
+/** In bytes. A status file, a pid file, a table of /proc are smaller. */
 export const LARGEST_FILE: number = 256 * 1024;
 
-/** What was read, and whose file it is. */
+/** A file that was read. */
 export interface SmallFile {
   readonly text: string;
   /** The user that owns the file. */
@@ -12,8 +12,8 @@ export interface SmallFile {
 }
 
 /**
- * Reads an ordinary file. Throws for a link, for what is not a file, and for a file that is too large. What is opened is what is looked
- * at: nothing can be put in its place in between. A FIFO without a writer does not make it wait.
+ * Reads an ordinary file. Throws for a link, for a file of another kind, and for one that is too large. The open file is checked, so that no
+ * other can be put in its place in between. A FIFO without a writer does not make it wait.
  */
 export function readSmallFile(fs: typeof FileSystem, path: string): SmallFile {
   const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = fs.constants;
@@ -31,7 +31,7 @@ export function readSmallFile(fs: typeof FileSystem, path: string): SmallFile {
   }
 }
 
-/** Replaces a file in one step, never through a link, and leaves nothing behind when that fails. */
+/** Replaces a file in one step, never through a link. Leaves nothing behind when it fails. */
 export function replaceFile(fs: typeof FileSystem, path: string, text: string, pid: number, mode: number = 0o600): void {
   const temporary = `${path}.${pid}.new`;
   fs.rmSync(temporary, { force: true });
@@ -44,7 +44,7 @@ export function replaceFile(fs: typeof FileSystem, path: string, text: string, p
   }
 }
 
-/** Makes an empty file. Returns whether there was none. */
+/** Makes an empty file. Returns `false` where there is one already. */
 export function createFile(fs: typeof FileSystem, path: string): boolean {
   try {
     fs.closeSync(fs.openSync(path, "wx", 0o600));

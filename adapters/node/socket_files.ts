@@ -1,7 +1,7 @@
 import type * as FileSystem from "node:fs";
 import type { SocketFiles } from "../../core/socket_adapter.ts";
 
-/** The operations on the paths of unix sockets, by way of node:fs. */
+/** The operations on the paths of unix sockets, with node:fs. */
 export function nodeFiles(fs: typeof FileSystem): SocketFiles {
   return {
     kind(path) {

@@ -1,4 +1,4 @@
-/** Listening sockets by way of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
+/** Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
 import type { Server } from "node:net";
 import type { HeldSocket, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
@@ -7,7 +7,7 @@ function isAddress(value: unknown): value is SocketAddress {
   return typeof value === "object" && value !== null;
 }
 
-/** The handle below a server, which Node and Deno can send as well: a socket that nobody accepts from. */
+/** The handle below a server. Sent alone, it is a socket without a server. */
 interface RawHandle {
   close(): void;
 }
@@ -16,13 +16,13 @@ function isServer(handle: unknown): handle is Server {
   return typeof (handle as Partial<Server> | null)?.on === "function";
 }
 
-/** A handle that came over the channel. */
+/** Keeps a handle that came over the channel. */
 export function heldByHandle(handle: unknown): HeldSocket | undefined {
   if (handle === undefined || handle === null || isServer(handle)) return undefined;
   return { source: { handle }, release: () => (handle as RawHandle).close() };
 }
 
-/** Where a server listens, unless that is a path. */
+/** The address of a server, unless it is a path. */
 export function addressOf(server: BindableServer): SocketAddress | undefined {
   const address = server.address();
   if (!isAddress(address)) return undefined;
@@ -40,10 +40,10 @@ export function startListening(server: Server, what: object): Promise<void> {
   });
 }
 
-/** Makes a server of the application's listen by itself. */
+/** Makes a server of the application listen. */
 export async function listenDirectly(server: BindableServer, source: ListenSource): Promise<Listener> {
   const own = server as unknown as Server;
-  // A server that came over the channel listens already. Whoever connects before it is the application's is given to that.
+  // A server that came over the channel accepts already: its connections go to the application's server.
   if ("handle" in source && isServer(source.handle)) source.handle.on("connection", (socket) => own.emit("connection", socket));
   let isClosed = false;
   const net = await import("node:net");
@@ -60,13 +60,13 @@ export async function listenDirectly(server: BindableServer, source: ListenSourc
     close() {
       if (isClosed) return;
       isClosed = true;
-      // Not the method of http.Server: that one closes connections which are idle, or look so.
+      // Not the method of http.Server, which also closes connections that are, or seem, idle.
       net.Server.prototype.close.call(own);
     },
   };
 }
 
-/** Does somebody accept connections on a unix socket? */
+/** Does a server accept connections on a unix socket? */
 export async function isServed(path: string): Promise<boolean> {
   const net = await import("node:net");
   return await new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** What a reload can do on this runtime, with the permissions that this process has: what `reload-self doctor` shows. */
+/** What a reload can do on this runtime, with the permissions of this process: for `reload-self doctor`. */
 import { existsSync } from "node:fs";
 import { release } from "node:os";
 import { delimiter, join } from "node:path";
@@ -9,7 +9,7 @@ import { registry } from "../registry.ts";
 /** One fact. */
 export interface Finding {
   readonly subject: string;
-  /** Is it as good as it can be? `undefined`: just so you know. */
+  /** Is it as it should be? `undefined` for information only. */
   readonly ok: boolean | undefined;
   readonly text: string;
   /** What to do about it. */
@@ -44,7 +44,7 @@ function find(program: string): string | undefined {
 }
 
 /**
- * Everything, in the order in which it is shown.
+ * All findings, in the order in which they are shown.
  *
  * @param canSteer Tries what steering takes.
  */

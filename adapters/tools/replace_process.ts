@@ -7,7 +7,7 @@ interface Deno {
   dlopen(name: string, calls: object): { symbols: { execv(file: Uint8Array, args: BigUint64Array): number } };
 }
 
-/** Does not return where it works; says why not where it does not. The environment stays. */
+/** Does not return when it works; otherwise returns the reason. The environment stays. */
 export function replaceProcess(file: string, args: readonly string[]): string {
   const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void };
   const { Deno } = globalThis as unknown as { Deno?: Deno };

@@ -1,0 +1,13 @@
+/** The channel of node:child_process, where the runtime does not do its part. */
+import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
+import { test } from "node:test";
+import { inheritedChannel, type NodeProcess } from "../../../adapters/node/process.ts";
+
+test("a message that is never confirmed is rejected when the channel closes", async () => {
+  const process = Object.assign(new EventEmitter(), { connected: true, send: () => true, channel: { unref() {} } });
+  const channel = inheritedChannel(process as unknown as NodeProcess, 1, true)?.channel;
+  const sent = channel?.send("a message") ?? Promise.resolve();
+  process.emit("disconnect");
+  await assert.rejects(sent, /closed the channel/);
+});
