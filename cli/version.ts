@@ -1,2 +1,2 @@
-/** The version of this package; the checks compare it to jsr.json. */
+/** The version of this package; checked against deno.json. */
 export const VERSION = "0.4.0";

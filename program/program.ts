@@ -7,10 +7,11 @@ import { pause } from "../core/pause.ts";
 import { createReporter } from "../core/report.ts";
 import type { Token } from "../core/token.ts";
 import { arrive, type IncomingReload } from "../reload/incoming.ts";
-import { type FromPredecessor, pack } from "../reload/messages.ts";
-import { beginReload, type Heir, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
+import { pack } from "../reload/messages.ts";
+import { beginReload, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
 import { type Action, type Event, heirOf, initial, next, type State } from "./machine.ts";
 import type { ProgramContext, ProgramParts } from "./parts.ts";
+import { passOn } from "./pass_on.ts";
 import { createReloadQueue } from "./queue.ts";
 import { awaitReadiness } from "./readiness.ts";
 import { subscribe } from "./signals.ts";
@@ -151,28 +152,15 @@ export function createProgram(
       case "refuse":
         return emit({ type: "reload-ignore", message: "asked to reload, but it is shutting down" });
       case "pass on":
-        if (heir !== undefined) passOn(heir, { type: "reload" });
+        if (heir !== undefined) passOn(heir, { type: "reload" }, emit);
     }
   }
 
   /** A supervisor that stops the one process it knows means the whole program. */
   function onShutdownAsked(signal: string): void {
     const heir = heirOf(state);
-    if (heir !== undefined) passOn(heir, { type: "shutdown", signal });
+    if (heir !== undefined) passOn(heir, { type: "shutdown", signal }, emit);
     cancel({ kind: "shutdown", signal });
-  }
-
-  async function passOn({ pid, channel }: Heir, message: FromPredecessor & { type: "reload" | "shutdown" }): Promise<void> {
-    try {
-      await channel.send(pack(message));
-      emit({ type: `${message.type}-pass-on`, pid });
-    } catch {
-      const what = message.type === "reload" ? "asked to reload" : `asked to shut down (${message.signal})`;
-      emit({
-        type: `${message.type}-ignore`,
-        message: `${what}, but it handed over to pid ${pid}, which is gone too: ask the process in charge`,
-      });
-    }
   }
 
   function enqueue(cause: ReloadCause): Promise<number> {

@@ -2,7 +2,8 @@ import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from 
 import { describeError, ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
 import { createDialogue } from "./dialogue.ts";
-import type { Handover, OldSide, Reload } from "./handover.ts";
+import type { Handover, OldSide } from "./handover.ts";
+import { createOldSides } from "./old_sides.ts";
 
 /** What one reload needs. */
 export interface OutgoingOptions {
@@ -86,18 +87,15 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     failure: failure.promise,
   });
   const pid = () => reportedPid ?? child?.pid;
-  const sides = handovers.map((handover) => {
-    const reload: Reload = {
-      signal: failed.signal,
-      generation,
-      get pid() {
-        return pid();
-      },
-      link: dialogue.link(handover.name),
-      disown: async () => await child?.disown?.() ?? false,
-    };
-    return { name: handover.name, isAsked: false, side: handover.oldSide?.(reload) ?? {} };
-  });
+  const sides = createOldSides(handovers, (name) => ({
+    signal: failed.signal,
+    generation,
+    get pid() {
+      return pid();
+    },
+    link: dialogue.link(name),
+    disown: async () => await child?.disown?.() ?? false,
+  }), emit);
 
   function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
     const which = pid() === undefined ? "the new process" : `the new process (pid ${pid()})`;
@@ -107,7 +105,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   /** The first failure counts. */
   function fail(error: ReloadError): void {
     if (phase === "done" || phase === "failed") return;
-    if (phase !== "probation") { for (const { side } of sides) error.message += clause(side.explain?.(error.code)); }
+    if (phase !== "probation") error.message += sides.explain(error.code);
     phase = "failed";
     child?.kill(); // At once: the application may end this process before any awaited step goes on.
     failure.reject(error);
@@ -119,40 +117,12 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     return Promise.race([work, failure.promise]);
   }
 
-  /** Lets every handover take the same step, one after the other. */
-  async function everyone(
-    what: string,
-    take: (side: OldSide, entry: { isAsked: boolean }) => void | Promise<void>,
-  ): Promise<void> {
-    for (const entry of sides) {
-      try {
-        await step((async () => await take(entry.side, entry))());
-      } catch (cause) {
-        const message = `${entry.name} could not ${what}: ${describeError(cause)}`;
-        throw new ReloadError("participant", message, { cause, pid: pid() });
-      }
-    }
-  }
-
-  /** Lets every handover take a step that cannot fail any more: the new process is in charge. */
-  async function leave(take: (side: OldSide) => void | Promise<void>): Promise<void> {
-    for (const { name, side } of sides) {
-      try {
-        await take(side);
-      } catch (error) {
-        emit({ type: "warning", message: `${name} could not retire: ${describeError(error)}` });
-      }
-    }
-  }
+  const everyone = (what: string, take: (side: OldSide) => void | Promise<void>) => sides.everyone(what, take, step);
 
   async function start(): Promise<StartedProcess> {
-    await everyone("prepare", (side, entry) => {
-      entry.isAsked = true;
-      return side.prepare?.();
-    });
+    await sides.prepare(step);
     await everyone("begin", (side) => side.beforeStart?.());
-    const sendsSockets = sides.some(({ side }) => side.sendsSockets?.());
-    const starting = adapter.start({ ...request, sendsSockets, signal: failed.signal });
+    const starting = adapter.start({ ...request, sendsSockets: sides.sendSockets(), signal: failed.signal });
     starting.then((started) => child = started, () => {});
     const started = await step(starting).catch(async (error) => {
       await starting.catch(() => {}); // A process that is being started must be known before it can be killed.
@@ -225,7 +195,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
         generation,
         milliseconds,
         async retire(shutdown) {
-          await leave((side) => side.retire?.(shutdown));
+          await sides.leave((side) => side.retire?.(shutdown));
           release();
         },
       };
@@ -246,7 +216,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     wasInCharge = true;
     milliseconds = adapter.now() - begun;
     emit({ type: "successor-in-charge", pid, generation, milliseconds });
-    await leave((side) => side.handedOver?.());
+    await sides.leave((side) => side.handedOver?.());
     const time = options.probation();
     if (time === 0) return;
     const stop = adapter.timer(time, probationOver.resolve);
@@ -268,14 +238,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       stopTimer();
       child.release();
     }
-    for (const { name, isAsked, side } of sides.toReversed()) {
-      if (!isAsked) continue;
-      try {
-        await side.rollback?.(reason);
-      } catch (error) {
-        emit({ type: "rollback-fail", participant: name, error });
-      }
-    }
+    await sides.rollBack(reason);
   }
 
   return {
@@ -285,8 +248,4 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     },
     abort: (error) => phase === "starting" ? fail(error) : probationOver.resolve(),
   };
-}
-
-function clause(text: string | undefined): string {
-  return text === undefined ? "" : `; ${text}`;
 }

@@ -1,11 +1,12 @@
 /** Format, lint, types, docs, layers: what tools find without running a test. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { VERSION } from "../../cli/version.ts";
 import { pinned } from "../pinned.mjs";
 
 const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
@@ -46,9 +47,9 @@ const checks: [name: string, file: string, args: string[]][] = [
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
 
-test("deno.json, jsr.json and CHANGELOG.md agree", () => {
-  const { name, version, exports, license, publish } = json("deno.json");
-  assert.deepEqual(json("jsr.json"), { name, version, exports, license, publish });
+test("deno.json, cli/version.ts and CHANGELOG.md agree", () => {
+  const { version } = json("deno.json");
+  assert.equal(VERSION, version);
   const [, newest] = /^## (\S+)/m.exec(readFileSync(`${root}/CHANGELOG.md`, "utf8")) ?? [];
   assert.equal(newest, version);
 });
@@ -82,12 +83,36 @@ test("every folder imports only from those below it", () => {
   );
   assert.ok(library.length > 60);
   for (const file of library) {
+    const lines = readFileSync(`${root}/${file}`, "utf8").split("\n").length;
+    assert.ok(lines <= 251, `${file} has ${lines} lines: which two jobs does it have?`);
+  }
+  for (const file of library) {
     const folder = file.includes("/") ? file.slice(0, file.indexOf("/")) : ".";
     for (const { from } of importsOf(file)) {
       if (!from.startsWith(".")) continue;
       const target = relative(root, resolve(root, dirname(file), from));
       const to = target.includes("/") ? target.slice(0, target.indexOf("/")) : ".";
       assert.ok(to === folder || layers[folder]?.includes(to), `${file} imports ${target}: ${folder} may not know ${to}`);
+    }
+  }
+});
+
+test("the README is short, and its links lead somewhere, as those of all documents do", () => {
+  const words = readFileSync(`${root}/README.md`, "utf8").split(/\s+/).length;
+  assert.ok(words <= 900, `README.md has ${words} words`);
+  for (const file of globSync("{*.md,docs/**/*.md}", { cwd: root })) {
+    const text = readFileSync(`${root}/${file}`, "utf8");
+    const headings = (name: string) =>
+      [...readFileSync(name, "utf8").matchAll(/^#+ (.*)$/gm)].map(([, title = ""]) =>
+        `#${title.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")}`
+      );
+    for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target)) continue;
+      const [path = "", heading] = target.split(/(?=#)/);
+      const linked = path.startsWith("#") ? `${root}/${file}` : resolve(root, dirname(file), path);
+      assert.ok(existsSync(linked), `${file}: ${target}`);
+      const anchor = path.startsWith("#") ? path : heading;
+      if (anchor !== undefined) assert.ok(headings(linked).includes(anchor), `${file}: ${target}`);
     }
   }
 });

@@ -1,4 +1,4 @@
-/** The examples, and the programs in the README, unchanged on all runtimes. */
+/** The examples, and the programs of the documentation, unchanged on all runtimes. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -52,18 +52,31 @@ for (const runtime of runtimes) {
   });
 }
 
-for (const name of ["README.md", "README.zh.md"]) {
-  const readme = readFileSync(`${root}/${name}`, "utf8");
-  for (const kind of ["deno", "bun", "node"] as const) {
+type Kind = Runtime["kind"];
+
+/** The programs of the documentation: in which file, under which heading, for which runtimes. */
+const programs: [file: string, heading: string, kinds: readonly Kind[]][] = [
+  ["README.md", "## A program", ["deno", "bun", "node"]],
+  ["README.zh.md", "## 一个程序", ["deno", "bun", "node"]],
+  ["docs/servers.md", "## Deno.serve", ["deno"]],
+  ["docs/servers.md", "## Bun.serve", ["bun"]],
+  ["docs/zh/servers.md", "## Deno.serve", ["deno"]],
+  ["docs/zh/servers.md", "## Bun.serve", ["bun"]],
+];
+
+for (const [name, heading, kinds] of programs) {
+  for (const kind of kinds) {
     const runtime = runtimes.findLast((runtime) => runtime.kind === kind) as Runtime;
-    test(`${name}: the program to paste for ${kind}`, { skip: runtime === undefined && "not asked for" }, async (t) => {
-      const heading = { deno: "### Deno", bun: "### Bun", node: "### Node" }[kind];
-      const section = readme.slice(readme.indexOf(heading)).slice(heading.length).split(/^##/m)[0] as string;
+    test(`${name}, ${heading}: on ${kind}`, { skip: runtime === undefined && "not asked for" }, async (t) => {
+      const text = readFileSync(`${root}/${name}`, "utf8");
+      const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
       const [, code] = /```ts\n([^]*?)```/.exec(section) ?? [];
-      const [, command] = /```sh\n(?:.*\n)*?((?:deno|bun|node) .*)\n```/.exec(section) ?? [];
-      assert.ok(code !== undefined && command !== undefined, "the README has a program and a command to start it");
+      const commands = /```sh\n([^]*?)```/.exec(section)?.[1]?.split("\n") ?? [];
+      const command = commands.find((line) => line.startsWith(`${kind} `));
+      assert.ok(code !== undefined && command !== undefined, "there is a program and a command to start it");
       const folder = installed(t);
-      const source = code.replace("jsr:@js0/reload-self", `${root}/mod.ts`);
+      writeFileSync(join(folder, "deno.json"), JSON.stringify({ imports: { "@js0/reload-self": `${root}/mod.ts` } }));
+      const source = code.replace("jsr:@js0/reload-self", "@js0/reload-self");
       const port = await freePort();
       writeFileSync(join(folder, "main.ts"), source.replace("8000", String(port)));
       const bin = join(folder, "bin");
@@ -75,7 +88,7 @@ for (const name of ["README.md", "README.zh.md"]) {
       });
       const pid = Number(/\d+/.exec(await program.line(/generation 0/))?.[0]);
       program.signal(pid);
-      const next = Number(/\d+/.exec(await program.line(/generation 1/))?.[0]);
+      const next = Number(/\d+/.exec(await program.line(/^pid \d+, generation 1/))?.[0]);
       await until("the old process to be gone", () => !isAlive(pid));
       assert.equal(await (await fetch(`http://localhost:${port}/`)).text(), `pid ${next}, generation 1\n`);
       program.signal(next, "SIGTERM");
