@@ -14,7 +14,8 @@ import type { ProgramContext, ProgramParts } from "./parts.ts";
 import { passOn } from "./pass_on.ts";
 import { createReloadQueue } from "./queue.ts";
 import { awaitReadiness } from "./readiness.ts";
-import { subscribe } from "./signals.ts";
+import { followSignal, subscribe } from "./signals.ts";
+import { extendToken } from "./token.ts";
 
 /**
  * One generation of the program, from its start to its retirement: subscribes to the signals, takes over from the predecessor, reloads,
@@ -56,16 +57,13 @@ export function createProgram(
     if (action === "announce") incoming?.stopping();
     if (action === "abort") outgoing?.abort(shutdown);
     if (state.name === "stopping") queue.clear(shutdown);
-    if (action === "begin queued") {
-      const queued = queue.take();
-      if (queued !== undefined) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
-    }
+    const queued = action === "begin queued" ? queue.take() : undefined;
+    if (queued !== undefined) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
   }
 
   // The first listener of all: a new process is killed before the application hears of the shutdown, so that the new process cannot take
   // the end of this one for a reason to carry on alone.
   token.signal.addEventListener("abort", () => {
-    options.signal?.removeEventListener("abort", onOuterAbort);
     act(dispatch({ type: "cancel" }));
     emit({ type: "cancel", reason: token.signal.reason });
   });
@@ -83,7 +81,7 @@ export function createProgram(
         options,
         token,
         hasPredecessor: predecessor !== undefined,
-        reload: () => reload({ by: "call" }),
+        reload: reloadByCall,
         emit,
         warn: (message) => emit({ type: "warning", message }),
       });
@@ -108,8 +106,7 @@ export function createProgram(
       shutdown: onShutdownAsked,
     });
   }
-  if (options.signal?.aborted) onOuterAbort();
-  else options.signal?.addEventListener("abort", onOuterAbort);
+  followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
 
   const ready = awaitReadiness({
     ready: options.ready ?? "auto",
@@ -136,10 +133,6 @@ export function createProgram(
     if (incoming !== undefined) return incoming.complete;
     if (handovers.every((handover) => handover.ready === undefined)) return undefined;
     return pause(adapter, 0).then(parts.listening);
-  }
-
-  function onOuterAbort(): void {
-    cancel({ kind: "shutdown", reason: options.signal?.reason });
   }
 
   function onReloadAsked(cause: ReloadCause): void {
@@ -170,10 +163,12 @@ export function createProgram(
   }
 
   async function reload(cause: ReloadCause): Promise<number> {
-    const { pid } = adapter;
+    const { pid, runtime } = adapter;
     if (!adapter.canReload) {
-      const why = `there are no signals or no processes here (${adapter.runtime})`;
-      throw new ReloadError("unsupported", `process ${pid} cannot be reloaded: ${why}`);
+      throw new ReloadError(
+        "unsupported",
+        `process ${pid} cannot be reloaded: there are no signals or processes here (${runtime})`,
+      );
     }
     const heir = heirOf(state);
     switch (dispatch({ type: "reload" })) {
@@ -184,6 +179,10 @@ export function createProgram(
     }
     const why = state.name === "stopping" ? "it is shutting down" : `pid ${heir?.pid} is in charge now`;
     throw new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`);
+  }
+
+  function reloadByCall(): Promise<number> {
+    return reload({ by: "call" });
   }
 
   /** One reload. The state is `reloading`. */
@@ -230,30 +229,22 @@ export function createProgram(
     return pid;
   }
 
-  return {
-    signal: token.signal,
-    get isCancelled() {
-      return token.isCancelled;
-    },
-    cancelled: token.cancelled,
-    cancel: token.cancel,
-    child: token.child,
-    track: token.track,
-    drained: token.drained,
+  async function dispose(): Promise<void> {
+    token.cancel();
+    await token.drained();
+    await outgoing?.outcome.catch(() => {});
+    unsubscribe();
+    onDispose();
+  }
+
+  const { inherited } = parts;
+  return extendToken(token, {
     generation,
     canReload: adapter.canReload,
     ready,
-    get inherited() {
-      return parts.inherited();
-    },
-    ...members,
-    reload: () => reload({ by: "call" }),
-    async [Symbol.asyncDispose]() {
-      token.cancel();
-      await token.drained();
-      await outgoing?.outcome.catch(() => {});
-      unsubscribe();
-      onDispose();
-    },
-  };
+    inherited,
+    members,
+    reload: reloadByCall,
+    dispose,
+  });
 }

@@ -38,3 +38,10 @@ export function subscribe(adapter: Adapter, options: ListenOptions, handlers: Si
   }
   return unsubscribe;
 }
+
+/** Calls back when an outer signal aborts, unless the own signal has aborted before. */
+export function followSignal(outer: AbortSignal | undefined, own: AbortSignal, cancel: (reason: unknown) => void): void {
+  const onAbort = () => cancel(outer?.reason);
+  if (outer?.aborted) onAbort();
+  else outer?.addEventListener("abort", onAbort, { signal: own });
+}

@@ -1,6 +1,7 @@
 import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../core/adapter.ts";
 import { describeError, ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
+import { atMost } from "../core/pause.ts";
 import { createDialogue } from "./dialogue.ts";
 import type { Handover, OldSide } from "./handover.ts";
 import { createOldSides } from "./old_sides.ts";
@@ -231,11 +232,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   async function rollBack(reason: ReloadError): Promise<void> {
     if (child !== undefined) {
       child.kill();
-      const reaped = Promise.withResolvers<unknown>();
-      const stopTimer = adapter.timer(REAP_TIMEOUT_MS, () => reaped.resolve(undefined));
-      child.exited.then(reaped.resolve);
-      await reaped.promise;
-      stopTimer();
+      await atMost(adapter, REAP_TIMEOUT_MS, child.exited);
       child.release();
     }
     await sides.rollBack(reason);
