@@ -84,6 +84,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       if (fd !== undefined || link.sendsHandles) {
         const back = await ask({ key }, fd === undefined && !held.has(key) ? listener?.handle : undefined);
         server.hold(adapter.held?.(back));
+        if (signal.aborted) server.release(); // The answer came when all was rolled back.
       } else {
         // No socket can be sent over this channel. The new process opens one as soon as this one is closed.
         suspended.add(key);

@@ -94,9 +94,10 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
       while (adapter.parent() === parent) await pause(clock, PARENT_CHECK_MS);
     });
     return {
-      takeOver(predecessor) {
+      takeOver: startWatchdog,
+      over(predecessor) {
+        // A predecessor that retires has reported its successor.
         if (predecessor === "gone") notify(...main(pid), ...serving(pid));
-        startWatchdog();
       },
     };
   }

@@ -3,7 +3,7 @@ import { nextCheck, pause } from "../core/pause.ts";
 import type { SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import { explainMissing } from "./missing.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Arrival, Departure, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 
 /** The path of a unix socket that this process serves, or is about to serve. */
 interface Entry {
@@ -86,7 +86,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
           const { made } = data as { made?: unknown };
           if (typeof made === "string" && given.has(made)) taken.add(made);
         });
-        await reload.link.send({ paths });
+        await reload.link.send({ paths, pid });
       },
       async commit() {
         if (taken.size === 0) return;
@@ -128,25 +128,43 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
 
   function newSide(arrival: Arrival): NewSide {
     const complete = Promise.withResolvers<void>();
+    /** The names under which a predecessor that dies after its commit leaves its sockets behind. */
+    let leftovers: string[] = [];
     arrival.link.onData((data) => {
-      const { paths } = data as { paths?: unknown };
-      if (Array.isArray(paths)) offered = new Set(paths.filter((path) => typeof path === "string"));
+      const { paths, pid: predecessor } = data as { paths?: unknown; pid?: unknown };
+      if (!Array.isArray(paths)) return;
+      const strings = paths.filter((path) => typeof path === "string");
+      offered = new Set(strings);
+      if (Number.isSafeInteger(predecessor)) leftovers = strings.map((path) => privateName(path, predecessor as number));
     });
     arrival.offered.then(known.resolve);
     onMade = ({ path }) => {
       arrival.link.send({ made: path }).catch(() => {});
       if ([...offered].every((path) => entries.get(path)?.isMade)) clock.timer(0, complete.resolve);
     };
+
+    async function takeOver(predecessor: Departure): Promise<void> {
+      const mine = [...entries.values()].filter(({ path, isMade }) => offered.has(path) && isMade);
+      offered = new Set();
+      for (const entry of mine) {
+        if (predecessor === "gone") place(await adapter.files(), entry.made, entry.path);
+        entry.isPlaced = true;
+      }
+      known.resolve();
+    }
+    async function removeLeftovers(): Promise<void> {
+      const files = await adapter.files();
+      for (const name of leftovers) if (files.kind(name) === "socket") files.remove(name);
+    }
+    function report(work: Promise<void>): void {
+      work.catch((error) => warn(`the unix sockets of the predecessor could not be replaced: ${describeError(error)}`));
+    }
+
     return {
       complete: arrival.offered.then(() => offered.size > 0 ? complete.promise : undefined),
-      async takeOver(predecessor) {
-        const mine = [...entries.values()].filter(({ path, isMade }) => offered.has(path) && isMade);
-        offered = new Set();
-        for (const entry of mine) {
-          if (predecessor === "gone") place(await adapter.files(), entry.made, entry.path);
-          entry.isPlaced = true;
-        }
-        known.resolve();
+      takeOver: (predecessor) => report(takeOver(predecessor)),
+      over(predecessor) {
+        if (predecessor === "gone") report(removeLeftovers());
       },
     };
   }

@@ -81,8 +81,8 @@ export interface NewSide {
   readonly complete?: Promise<unknown>;
   /** This process is in charge. */
   takeOver?(predecessor: Departure): void;
-  /** The reload is over: the old process has retired, or is gone. */
-  over?(): void;
+  /** The reload is over: the old process has retired as agreed, or has died, perhaps after it had handed over. */
+  over?(predecessor: Departure): void;
 }
 
 /**

@@ -64,10 +64,10 @@ export function arrive(
     handlers.takeOver(predecessor);
   }
 
-  function finish(): void {
+  function finish(predecessor: Departure): void {
     if (isOver) return;
     isOver = true;
-    for (const side of sides) side.over?.();
+    for (const side of sides) side.over?.(predecessor);
     handlers.over();
   }
 
@@ -87,12 +87,12 @@ export function arrive(
         return takeOver("handed over");
       case "over":
         if (message.reload) handlers.reload();
-        return finish();
+        return finish("handed over");
     }
   });
   channel.onClose(() => {
     takeOver("gone");
-    finish();
+    finish("gone");
   });
 
   return {

@@ -4,6 +4,7 @@ import { ReloadError } from "../../core/error.ts";
 import type { ReloadEvent } from "../../core/event.ts";
 import type { ListenOptions } from "../../core/options.ts";
 import type { Handover } from "../../reload/handover.ts";
+import { assemble } from "../../handovers/assemble.ts";
 import { withoutSockets } from "../../handovers/sockets.ts";
 import { createProgram } from "../../program/program.ts";
 import type { Token } from "../../core/token.ts";
@@ -63,6 +64,12 @@ export interface World {
 export interface WorldOptions {
   options?: ListenOptions;
   handovers?: (process: SimulatedProcess) => Handover[];
+  /** What a process has besides the core of an adapter. Then the handovers are those of the library. */
+  machine?: (process: SimulatedProcess) => Pick<Adapter, "sockets" | "service">;
+  /** Called when a process has called listen(). */
+  onBoot?: (process: SimulatedProcess) => void;
+  /** Called when a process has ended. */
+  onEnd?: (process: SimulatedProcess, exit: ExitStatus) => void;
   /** Told of every event. */
   onEvent?: (process: SimulatedProcess, event: ReloadEvent) => unknown;
   /** Runs before a start, which fails when it throws. */
@@ -70,7 +77,9 @@ export interface WorldOptions {
 }
 
 /** An empty world. */
-export function createWorld({ options = {}, handovers = () => [], start, onEvent }: WorldOptions = {}): World {
+export function createWorld(
+  { options = {}, handovers = () => [], start, machine, onBoot, onEnd, onEvent }: WorldOptions = {},
+): World {
   const processes: SimulatedProcess[] = [];
   const wires: Wire[] = [];
   const handlers = new Map<SimulatedProcess, Map<string, () => void>>();
@@ -141,6 +150,7 @@ export function createWorld({ options = {}, handovers = () => [], start, onEvent
     };
     handlers.set(process, new Map());
     processes.push(process);
+    Object.assign(process.adapter, machine?.(process));
     return process;
   }
 
@@ -163,14 +173,14 @@ export function createWorld({ options = {}, handovers = () => [], start, onEvent
     const end = (me: SimulatedProcess, other: SimulatedProcess) => {
       const queue: unknown[] = []; // on the way to me
       const closings: (() => void)[] = [];
-      let receive: ((message: unknown) => void) | undefined;
+      let receive: ((message: unknown, handle?: unknown) => void) | undefined;
       let isClosed = false;
       wires.push({
         to: me,
         deliver() {
           if (me.exit !== undefined) return false;
           if (queue.length > 0 && receive !== undefined) {
-            receive(queue.shift());
+            receive(...queue.shift() as [message: unknown, handle: unknown]);
             return true;
           }
           if (other.exit === undefined || isClosed || queue.length > 0) return false;
@@ -189,7 +199,7 @@ export function createWorld({ options = {}, handovers = () => [], start, onEvent
             }
             if (me.exit !== undefined) return new Promise(() => {});
             if (other.exit !== undefined) return Promise.reject(new Error("closed"));
-            deliverTo.push(structuredClone(message));
+            deliverTo.push([structuredClone(message), handle]);
             return Promise.resolve();
           },
           onMessage: (handler) => receive = handler,
@@ -231,14 +241,16 @@ export function createWorld({ options = {}, handovers = () => [], start, onEvent
             world.violations.push(error);
           }
         },
-      }, () => ({
-        ...withoutSockets("a simulated world"),
-        handovers: handovers(process),
-        inherited: () => Promise.resolve(),
-        env: {},
-        how: "plain",
-        supervisor: undefined,
-      }));
+      }, (program) =>
+        machine !== undefined ? assemble(process.adapter, program) : {
+          ...withoutSockets("a simulated world"),
+          handovers: handovers(process),
+          inherited: () => Promise.resolve(),
+          env: {},
+          how: "plain",
+          supervisor: undefined,
+        });
+      onBoot?.(process);
       process.token.cancelled(); // as a program does that waits for its end
     },
     signal(process, signal) {
@@ -251,6 +263,7 @@ export function createWorld({ options = {}, handovers = () => [], start, onEvent
       if (process.exit !== undefined) return;
       process.exit = exit;
       timers = timers.filter(({ owner }) => owner !== process);
+      onEnd?.(process, exit);
       queueMicrotask(() => {
         process.reaped = true;
         if (process.parent?.exit === undefined) onExit.get(process)?.(exit);

@@ -12,12 +12,6 @@ import { fixture, startProgram, temporaryFolder } from "../../support/program.ts
 import { oneOfEachKind } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
-test("the version is that of the package", () => {
-  for (const file of ["jsr.json", "deno.json"]) {
-    assert.equal(JSON.parse(readFileSync(new URL(`../../../${file}`, import.meta.url), "utf8")).version, VERSION);
-  }
-});
-
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: help and version, for the whole and for each command`, async () => {
     const all = await runCli(runtime, ["--help"]);

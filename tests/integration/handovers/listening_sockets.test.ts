@@ -7,7 +7,7 @@ import { openConnection } from "../../load/http1.ts";
 import { startServer } from "../../load/rows.ts";
 import { cleanUp, type TestScope } from "../../support/clean_up.ts";
 import { freePort } from "../../support/port.ts";
-import type { Report } from "../../support/program.ts";
+import { fixture, type Report, startProgram } from "../../support/program.ts";
 import { runtimes } from "../../support/runtimes.ts";
 import { isAlive } from "../../support/proc.ts";
 import { until } from "../../support/wait.ts";
@@ -121,12 +121,22 @@ for (const runtime of runtimes) {
     await until("the new process to answer", async () => !await isRefused(port) && await answers());
   });
 
-  test(`${runtime.name}: an address in use is an error of bind, and a wrong call too`, async (t) => {
+  test(`${runtime.name}: an address in use is an error of bind`, async (t) => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
     cleanUp(t, () => taken.close());
     const { port } = taken.address() as { port: number };
     await assert.rejects(startServerFailing(t, runtime, port), /EADDRINUSE/);
+  });
+
+  test(`${runtime.name}: a server that is bound after a reload has begun is handed over, and fails nothing`, async (t) => {
+    const port = await freePort();
+    const program = startProgram(t, runtime, { script: fixture("late_bind.ts"), args: [String(port)] });
+    program.signal(await program.report("started"));
+    await program.report("in-charge", { generation: 1 });
+    await program.report("reload-end", { generation: 0 });
+    assert.equal(await (await fetch(`http://127.0.0.1:${port}`)).text(), "1");
+    assert.deepEqual(program.reports.filter(({ type }) => type === "reload-fail"), []);
   });
 
   test(`${runtime.name}: systemd's sockets are used, by address and by name, and passed on`, async (t) => {
@@ -164,7 +174,6 @@ function socketOf(pid: number, fd: number): string {
 }
 
 async function startServerFailing(t: TestScope, runtime: (typeof runtimes)[number], port: number): Promise<void> {
-  const { startProgram, fixture } = await import("../../support/program.ts");
   const program = startProgram(t, runtime, {
     script: fixture("server.ts"),
     env: { SERVER: JSON.stringify({ kind: "http", ports: [port], host: "127.0.0.1" }) },

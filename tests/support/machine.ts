@@ -1,0 +1,194 @@
+/** A simulated machine for the simulated world: files, listening sockets, systemd. All handovers of the library run on it. */
+import { EventEmitter } from "node:events";
+import type { Adapter } from "../../core/adapter.ts";
+import type { ServiceAdapter, ServiceFiles } from "../../core/service_adapter.ts";
+import type { Listener, SocketAdapter, SocketFiles } from "../../core/socket_adapter.ts";
+import type { BindableServer } from "../../core/token.ts";
+import type { SimulatedProcess } from "./world.ts";
+
+/** A server without connections. */
+export function createServer(): BindableServer {
+  return new (class extends EventEmitter {
+    address(): unknown {
+      return null;
+    }
+  })();
+}
+
+/** A listening socket. */
+interface KernelSocket {
+  readonly port: number;
+  /** The processes that have it open, and how many of their servers accept from it. */
+  readonly holders: Map<number, { accepting: number; held: number }>;
+}
+
+interface File {
+  kind: "socket" | "other";
+  text: string;
+  mode: number;
+  /** The process whose server accepts on it. */
+  server?: number;
+}
+
+/** A machine with all that processes share. */
+export interface Machine {
+  readonly files: Map<string, File>;
+  /** The messages to systemd, in order: the pid of the sender, and the variables. */
+  readonly notified: { pid: number; variables: readonly string[] }[];
+  /** The parts of a process's adapter. */
+  adapter(process: SimulatedProcess): Pick<Adapter, "sockets" | "service">;
+  /** A process has ended. */
+  end(process: SimulatedProcess, byItself: boolean): void;
+  /** The processes that accept connections on a port, and those that keep its socket. */
+  listening(port: number): { accepting: number[]; held: number[] };
+  /** Serves a unix socket at a name, as a runtime's own server does. */
+  serveAt(path: string, pid: number): void;
+}
+
+/** An empty machine. The variables are those of every process. */
+export function createMachine(isAlive: (pid: number) => boolean, variables: Readonly<Record<string, string>>): Machine {
+  const files = new Map<string, File>();
+  const sockets = new Set<KernelSocket>();
+  const exits = new Map<number, (() => void)[]>();
+  const notified: Machine["notified"] = [];
+
+  function share(socket: KernelSocket, pid: number) {
+    const holder = socket.holders.get(pid) ?? { accepting: 0, held: 0 };
+    socket.holders.set(pid, holder);
+    sockets.add(socket); // The kernel keeps a socket that is on its way, also when its sender has died.
+    return holder;
+  }
+
+  function tidy(): void {
+    for (const socket of sockets) {
+      for (const [pid, { accepting, held }] of socket.holders) if (accepting + held === 0) socket.holders.delete(pid);
+      if (socket.holders.size === 0) sockets.delete(socket);
+    }
+  }
+
+  function listen(pid: number, socket: KernelSocket): Listener {
+    share(socket, pid).accepting++;
+    let isOpen = true;
+    return {
+      handle: socket,
+      inert: socket,
+      get isOpen() {
+        return isOpen;
+      },
+      address: { address: "127.0.0.1", family: "IPv4", port: socket.port },
+      close() {
+        if (!isOpen) return;
+        isOpen = false;
+        const holder = socket.holders.get(pid);
+        if (holder !== undefined) holder.accepting--;
+        tidy();
+      },
+    };
+  }
+
+  function socketAdapter(pid: number): SocketAdapter {
+    return {
+      async listen(_, source) {
+        await Promise.resolve();
+        if ("handle" in source) {
+          const socket = source.handle as KernelSocket;
+          const holder = share(socket, pid);
+          if (holder.held > 0) holder.held--; // The kept one becomes the server's.
+          return listen(pid, socket);
+        }
+        const port = "options" in source ? Number(source.options.port) : 0;
+        if ([...sockets].some((socket) => socket.port === port)) {
+          throw Object.assign(new Error(`EADDRINUSE: ${port}`), { code: "EADDRINUSE" });
+        }
+        const socket: KernelSocket = { port, holders: new Map() };
+        sockets.add(socket);
+        return listen(pid, socket);
+      },
+      held(handle) {
+        if (handle === undefined) return undefined;
+        const socket = handle as KernelSocket;
+        share(socket, pid).held++;
+        return {
+          source: { handle },
+          release() {
+            const holder = socket.holders.get(pid);
+            if (holder !== undefined && holder.held > 0) holder.held--;
+            tidy();
+          },
+        };
+      },
+      activated: [],
+      files: () => Promise.resolve(socketFiles),
+      isServed: (path) => Promise.resolve(isAlive(files.get(path)?.server ?? 0)),
+      descriptors: () => undefined,
+      cutsAnswers: false,
+    };
+  }
+
+  const get = (path: string): File => {
+    const file = files.get(path);
+    if (file === undefined) throw Object.assign(new Error(`ENOENT: ${path}`), { code: "ENOENT" });
+    return file;
+  };
+  const socketFiles: SocketFiles = {
+    kind: (path) => files.get(path)?.kind ?? "nothing",
+    mode: (path) => get(path).mode,
+    chmod: (path, mode) => void (get(path).mode = mode),
+    link: (from, to) => void files.set(to, get(from)),
+    rename(from, to) {
+      files.set(to, get(from));
+      files.delete(from);
+    },
+    remove: (path) => void files.delete(path),
+  };
+  const serviceFiles: ServiceFiles = {
+    read: (path) => files.get(path)?.text,
+    modified: () => undefined,
+    replace: (path, text, mode = 0o600) => void files.set(path, { kind: "other", text, mode }),
+    create(path) {
+      if (files.has(path)) return false;
+      files.set(path, { kind: "other", text: "", mode: 0o600 });
+      return true;
+    },
+    remove: (path) => void files.delete(path),
+  };
+
+  function serviceAdapter(process: SimulatedProcess): ServiceAdapter {
+    return {
+      supervisor: undefined,
+      variable: (name) => variables[name],
+      files: () => serviceFiles,
+      runtimeFolder: () => "/run/user",
+      errorOutput: () => undefined,
+      isAlive,
+      parent: () => process.parent?.pid ?? 1,
+      startTime: (pid) => `start of ${pid}`,
+      onExit: (handler) => void exits.set(process.pid, [...exits.get(process.pid) ?? [], handler]),
+      async execute(_, variables) {
+        await Promise.resolve();
+        if (process.exit === undefined) notified.push({ pid: process.pid, variables });
+      },
+      connect: () => Promise.reject(new Error("nobody listens")),
+      every: () => () => {},
+    };
+  }
+
+  return {
+    files,
+    notified,
+    adapter: (process) => ({ sockets: socketAdapter(process.pid), service: serviceAdapter(process) }),
+    end({ pid }, byItself) {
+      if (byItself) { for (const handler of exits.get(pid) ?? []) handler(); }
+      for (const socket of sockets) socket.holders.delete(pid);
+      tidy();
+    },
+    listening(port) {
+      const holders = [...sockets].filter((socket) => socket.port === port).flatMap(({ holders }) => [...holders]);
+      return {
+        accepting: holders.filter(([, { accepting }]) => accepting > 0).map(([pid]) => pid),
+        held: holders.filter(([, { held }]) => held > 0).map(([pid]) => pid),
+      };
+    },
+    serveAt: (path, pid) => void files.set(path, { kind: "socket", text: "", mode: 0o755, server: pid }),
+  };
+}

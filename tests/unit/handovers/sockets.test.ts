@@ -1,0 +1,55 @@
+/** Wrong calls of the token's members for sockets. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { BindableServer, BindOptions, Token } from "../../../core/token.ts";
+import { createMachine, createServer } from "../../support/machine.ts";
+import { createWorld } from "../../support/world.ts";
+
+function createToken(): Token {
+  const machine = createMachine(() => true, {});
+  return createWorld({ machine: machine.adapter }).begin().token as Token;
+}
+
+const wrong: [what: string, options: unknown, message: RegExp][] = [
+  ["no options", undefined, /bind: the options must be an object, not undefined/],
+  ["an unknown option", { port: 1, hots: "x" }, /bind: unknown option hots; known: port, host/],
+  ["nothing to listen on", {}, /bind: give it a port, a path, or the name of a socket/],
+  ["a port and a path", { port: 1, path: "/x" }, /bind: give it a port or a path, not both/],
+  ["a port that is none", { port: 65_536 }, /bind: port must be a whole number from 0 to 65535, not 65536/],
+  ["a port as a string", { port: "80" }, /bind: port must be a whole number .* not "80"/],
+  ["an empty host", { port: 1, host: "" }, /bind: host must be a string, not ""/],
+  [
+    "a socket of systemd's that is not there",
+    { name: "admin" },
+    /bind: no socket of the name admin was handed to this process/,
+  ],
+  ["a path that is too long", { path: `/${"x".repeat(200)}` }, /path: .* is too long/],
+];
+for (const [what, options, message] of wrong) {
+  test(`bind: ${what}`, async () => {
+    await assert.rejects(createToken().bind(createServer(), options as BindOptions), { name: "TypeError", message });
+  });
+}
+
+test("bind: a server that is none", async () => {
+  const message = /bind: the server must be one of node:net, .* not an object; Deno.serve and Bun.serve need no bind/;
+  await assert.rejects(createToken().bind({} as BindableServer, { port: 1 }), { name: "TypeError", message });
+});
+
+test("bind: an address twice, a server twice, and after the end", async () => {
+  const token = createToken();
+  const server = createServer();
+  await token.bind(server, { port: 1 });
+  await assert.rejects(token.bind(createServer(), { port: 1 }), /bind: this process listens on \*:1 already/);
+  await assert.rejects(token.bind(server, { port: 2 }), /bind: this server is bound already/);
+  token.cancel();
+  await assert.rejects(token.bind(createServer(), { port: 3 }), /bind: this process is cancelled/);
+});
+
+test("bind: after an error the server can be bound once more", async () => {
+  const token = createToken();
+  const server = createServer();
+  await token.bind(createServer(), { port: 1 });
+  await assert.rejects(token.bind(server, { port: 1 }));
+  await token.bind(server, { port: 2 });
+});
