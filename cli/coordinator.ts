@@ -45,7 +45,7 @@ export function createCoordinator(instances: readonly Instance[]): Coordinator {
     });
   }
 
-  const send = (channel: Channel | undefined, message: ToInstance) => void channel?.send(message).catch(() => {}); // onClose tells.
+  const send = (channel: Channel | undefined, message: ToInstance) => void channel?.send(message).catch(() => {}); // `onClose` follows.
 
   function fail(part: Part, message: string): void {
     if (part.state === "done" || part.state === "failed") return;

@@ -175,7 +175,7 @@ function help(): string {
     "",
     ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "reload-self <command> --help tells more; --version tells the version.",
+    "reload-self <command> --help shows the options of a command; --version shows the version.",
   ].join("\n");
 }
 

@@ -64,7 +64,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     const hasRead = Promise.withResolvers<void>();
     let answer = Promise.withResolvers<unknown>();
 
-    /** Resolves with the socket that came back when the new process has done as it was told. */
+    /** Resolves when the new process has answered, with the socket that it sent back. */
     async function ask(data: object, handle?: unknown): Promise<unknown> {
       answer = Promise.withResolvers();
       answer.promise.catch(() => {}); // Rejects perhaps before it is awaited.

@@ -44,7 +44,7 @@ export function createProgram(
   let outgoing: OutgoingReload | undefined;
   let incoming: IncomingReload | undefined;
 
-  /** Enters the next state. What is left to do depends on who asked, or is done by `act`. */
+  /** Enters the next state. The caller, or `act`, has to take the action. */
   function dispatch(event: Event): Action | undefined {
     const step = next(state, event);
     state = step.state;

@@ -4,11 +4,11 @@ import type { ReloadCause } from "../core/event.ts";
 /** A reload that was asked for while none could begin. */
 export interface Queued {
   readonly cause: ReloadCause;
-  /** Settles what all who asked for it wait for. */
+  /** The outcome, for all callers that asked for it. */
   readonly outcome: PromiseWithResolvers<number>;
 }
 
-/** The reloads that were asked for while none could begin: at most one, which serves all who asked. */
+/** The reloads that were asked for while none could begin. They become one. */
 export interface ReloadQueue {
   /** Resolves with the pid of the new process. Rejects when that reload fails, or when the queue is cleared. */
   add(cause: ReloadCause): Promise<number>;

@@ -69,7 +69,7 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
         return inbox.put(message.data, handle);
       }
     }
-    // A process that was told to take charge is not killed for its words.
+    // A process that was told to take charge may be in charge: it is not killed for a strange message.
     if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
   }
 

@@ -3,7 +3,7 @@ import type { Departure, Handover } from "./handover.ts";
 import { createMailbox } from "./mailbox.ts";
 import { type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
 
-/** What a new process is told of the reload that it came from. */
+/** The events of the reload that a new process came from. */
 export interface IncomingHandlers {
   /** This process is in charge. Called once. */
   takeOver(predecessor: Departure): void;

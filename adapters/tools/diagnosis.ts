@@ -4,6 +4,8 @@ import { release } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import type { Libc } from "../../core/socket_adapter.ts";
+import type { DenoNamespace } from "../deno/namespace.ts";
+import type { Permission } from "../deno/permissions.ts";
 import { registry } from "../registry.ts";
 
 /** One fact. */
@@ -16,162 +18,122 @@ export interface Finding {
   readonly advice?: string;
 }
 
-interface DenoGlobal {
-  readonly version: { readonly deno: string };
-  readonly listenDatagram?: unknown;
-  readonly permissions: { querySync(descriptor: { name: string; command?: string }): { state: string } };
-}
+type DenoGlobal = DenoNamespace & { readonly version: { readonly deno: string }; readonly listenDatagram?: unknown };
 
-const globals = globalThis as unknown as { Deno?: DenoGlobal; Bun?: { version: string } };
+const { Deno, Bun } = globalThis as unknown as { Deno?: DenoGlobal; Bun?: { version: string } };
 
-function isGranted(name: string, command?: string): boolean {
+const info = (subject: string, text: string): Finding => ({ subject, ok: undefined, text });
+const good = (subject: string, text: string): Finding => ({ subject, ok: true, text });
+const bad = (subject: string, text: string, advice?: string): Finding => ({
+  subject,
+  ok: false,
+  text,
+  ...(advice && { advice }),
+});
+
+function isGranted(name: Permission, command?: string): boolean {
   const descriptor = { name, ...(command !== undefined && { command }) };
-  return globals.Deno === undefined || globals.Deno.permissions.querySync(descriptor).state === "granted";
-}
-
-function runtimeName(): string {
-  if (globals.Deno !== undefined) return `Deno ${globals.Deno.version.deno}`;
-  return globals.Bun !== undefined ? `Bun ${globals.Bun.version}` : `Node ${process.versions.node}`;
+  return Deno === undefined || Deno.permissions.querySync(descriptor).state === "granted";
 }
 
 /** Without asking for a permission. */
 const variable = (name: string) => registry.adapter.service?.variable(name);
 
 function find(program: string): string | undefined {
-  return (variable("PATH") ?? "").split(delimiter).map((folder) => join(folder, program)).find((path) =>
-    isGranted("read") && existsSync(path)
-  );
+  if (!isGranted("read")) return undefined;
+  return (variable("PATH") ?? "").split(delimiter).map((folder) => join(folder, program)).find((path) => existsSync(path));
 }
 
 /**
  * All findings, in the order in which they are shown.
  *
- * @param canSteer Tries what steering takes.
+ * @param canSteer Tries whether connections can be steered.
  */
 export async function diagnose(canSteer: (libc: Libc) => boolean): Promise<Finding[]> {
-  const { Deno } = globals;
   const isLinux = process.platform === "linux";
   const isWindows = process.platform === "win32";
-  const findings: Finding[] = [
-    { subject: "runtime", ok: undefined, text: `${runtimeName()} on ${process.platform} ${process.arch}` },
-  ];
-  if (isGranted("sys")) findings.push({ subject: "kernel", ok: undefined, text: release() });
-  findings.push(
+  const name = Deno ? `Deno ${Deno.version.deno}` : Bun ? `Bun ${Bun.version}` : `Node ${process.versions.node}`;
+  return [
+    info("runtime", `${name} on ${process.platform} ${process.arch}`),
+    ...(isGranted("sys") ? [info("kernel", release())] : []),
     isWindows && Deno !== undefined
-      ? {
-        subject: "token.bind",
-        ok: false,
-        text: "Deno on Windows cannot hand sockets over: the new process listens as soon as the old one has let go",
-      }
-      : { subject: "token.bind", ok: true, text: "node:http, https, http2, net: the socket itself is handed over" },
-  );
-  if (isLinux) findings.push(await diagnoseSteering(canSteer));
-  else if (Deno !== undefined || globals.Bun !== undefined) {
-    findings.push({
-      subject: Deno ? "Deno.serve" : "Bun.serve",
-      ok: false,
-      text: "connections are steered on Linux only: a reload may lose some",
-      advice: "use a server of node:http with token.bind",
-    });
-  }
-  if (!isWindows) {
-    findings.push({ subject: "unix sockets", ok: true, text: "the new socket replaces the old one by rename(2)" });
-  }
-  if (Deno !== undefined) findings.push(...diagnosePermissions());
-  findings.push(
-    isLinux ? { subject: "command line", ok: true, text: "read from /proc, as the operator typed it" } : {
-      subject: "command line",
-      ok: false,
-      text: `put together from what the runtime tells${Deno ? ", without flags that are no permissions" : ""}`,
-      advice: "give listen() a `command` where that is not enough",
-    },
-  );
-  if (isLinux) findings.push(...diagnoseService());
-  return findings;
+      ? bad(
+        "token.bind",
+        "Deno on Windows cannot hand sockets over: the new process listens as soon as the old one has closed its socket",
+      )
+      : good("token.bind", "node:http, https, http2, net: the socket itself is handed over"),
+    ...await diagnoseNative(isLinux, canSteer),
+    ...(isWindows ? [] : [good("unix sockets", "the new socket replaces the old one by rename(2)")]),
+    ...diagnosePermissions(),
+    isLinux ? good("command line", "read from /proc, as the operator typed it") : bad(
+      "command line",
+      `put together from what the runtime knows${Deno ? ", without flags that are no permissions" : ""}`,
+      "give listen() a `command` where that is not enough",
+    ),
+    ...(isLinux ? diagnoseService() : []),
+  ];
 }
 
-async function diagnoseSteering(canSteer: (libc: Libc) => boolean): Promise<Finding> {
-  const { Deno, Bun } = globals;
+async function diagnoseNative(isLinux: boolean, canSteer: (libc: Libc) => boolean): Promise<Finding[]> {
   if (Deno === undefined && Bun === undefined) {
-    return { subject: "native servers", ok: undefined, text: "Node has none; `reload-self serve` uses node:http" };
+    return isLinux ? [info("native servers", "Node has none; `reload-self serve` uses node:http")] : [];
   }
   const subject = Deno ? "Deno.serve" : "Bun.serve";
-  const libc = await registry.adapter.sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
-  if (typeof libc === "string") return { subject, ok: false, text: libc };
-  if (Deno !== undefined && Deno.listenDatagram === undefined) {
-    return {
-      subject,
-      ok: false,
-      text: "without --unstable-net its `reusePort` is not known, and no new process can listen beside the old one",
-      advice: 'add --unstable-net, or "unstable": ["net"] in deno.json',
-    };
+  if (!isLinux) {
+    const text = "connections are steered on Linux only: a reload may lose some";
+    return [bad(subject, text, "use a server of node:http with token.bind")];
   }
-  return canSteer(libc)
-    ? { subject, ok: true, text: "with `reusePort: true`, the kernel steers every connection to one process or the other" }
-    : {
-      subject,
-      ok: false,
-      text: "the kernel does not let a process of these permissions steer connections",
-      advice: "allow setsockopt(SO_ATTACH_REUSEPORT_CBPF) and AF_NETLINK in the sandbox (seccomp, RestrictAddressFamilies=)",
-    };
+  const libc = await registry.adapter.sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
+  if (typeof libc === "string") return [bad(subject, libc)];
+  if (Deno !== undefined && Deno.listenDatagram === undefined) {
+    const text = "without --unstable-net its `reusePort` is not known, and no new process can listen beside the old one";
+    return [bad(subject, text, 'add --unstable-net, or "unstable": ["net"] in deno.json')];
+  }
+  if (canSteer(libc)) {
+    return [good(subject, "with `reusePort: true`, the kernel steers every connection to one process or the other")];
+  }
+  const advice = "allow setsockopt(SO_ATTACH_REUSEPORT_CBPF) and AF_NETLINK in the sandbox (seccomp, RestrictAddressFamilies=)";
+  return [bad(subject, "the kernel does not let a process of these permissions steer connections", advice)];
 }
 
 function diagnosePermissions(): Finding[] {
+  if (Deno === undefined) return [];
+  const mayStart = isGranted("run", "deno") || isGranted("run", process.execPath);
   return [
-    isGranted("env") ? { subject: "environment", ok: true, text: "handed on" } : {
-      subject: "environment",
-      ok: false,
-      text: "it cannot be handed on, and nothing can be reloaded",
-      advice: "add --allow-env",
-    },
-    isGranted("run", "deno") || isGranted("run", process.execPath)
-      ? { subject: "start", ok: true, text: "a new process may be started" }
-      : { subject: "start", ok: false, text: "no new process may be started", advice: "add --allow-run=deno" },
+    isGranted("env")
+      ? good("environment", "handed on")
+      : bad("environment", "it cannot be handed on, and nothing can be reloaded", "add --allow-env"),
+    mayStart
+      ? good("start", "a new process may be started")
+      : bad("start", "no new process may be started", "add --allow-run=deno"),
   ];
 }
 
 function diagnoseService(): Finding[] {
   const findings: Finding[] = [];
   if (process.pid === 1) {
-    findings.push({
-      subject: "process 1",
-      ok: false,
-      text: "a container ends with its process 1, which a reload replaces",
-      advice: "start the program with `reload-self run -- ...`",
-    });
+    const text = "a container ends with its process 1, which a reload replaces";
+    findings.push(bad("process 1", text, "start the program with `reload-self run -- ...`"));
   }
   const folder = registry.adapter.service?.runtimeFolder();
   findings.push(
-    folder === undefined
-      ? {
-        subject: "status",
-        ok: false,
-        text: "no folder that is this user's alone: `reload-self reload` and `status` do not find the program",
-        advice: "set XDG_RUNTIME_DIR; Deno needs all permissions for it",
-      }
-      : { subject: "status", ok: true, text: `kept in ${folder}` },
+    folder !== undefined ? good("status", `kept in ${folder}`) : bad(
+      "status",
+      "no folder that is this user's alone: `reload-self reload` and `status` do not find the program",
+      "set XDG_RUNTIME_DIR; Deno needs all permissions for it",
+    ),
   );
   const notify = find("systemd-notify");
   const isManaged = variable("NOTIFY_SOCKET") !== undefined;
-  if (notify !== undefined || isManaged) {
-    findings.push(
-      notify === undefined
-        ? {
-          subject: "systemd",
-          ok: false,
-          text: "systemd waits to be told, and there is no systemd-notify",
-          advice: "install it",
-        }
-        : { subject: "systemd", ok: true, text: `${isManaged ? "it is told" : "it would be told"} by ${notify}` },
-    );
+  if (notify !== undefined) findings.push(good("systemd", `${isManaged ? "it is" : "it would be"} notified by ${notify}`));
+  else if (isManaged) {
+    findings.push(bad("systemd", "systemd waits to be notified, and there is no systemd-notify", "install it"));
   }
   if (!isGranted("read")) return findings;
   findings.push(
-    existsSync("/bin/sh") ? { subject: "/bin/sh", ok: true, text: "there, for systemd and for `reload-self run`" } : {
-      subject: "/bin/sh",
-      ok: false,
-      text: "missing: systemd does not adopt new processes, `reload-self run` does not work",
-    },
+    existsSync("/bin/sh")
+      ? good("/bin/sh", "there, for systemd and for `reload-self run`")
+      : bad("/bin/sh", "missing: systemd does not adopt new processes, `reload-self run` does not work"),
   );
   return findings;
 }

@@ -1,16 +1,12 @@
 /** execve(2): another program in the place of this one, with its pid. */
 import process from "node:process";
+import type { DenoNamespace } from "../deno/namespace.ts";
 import { openFirst } from "../libc.ts";
-
-interface Deno {
-  readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
-  dlopen(name: string, calls: object): { symbols: { execv(file: Uint8Array, args: BigUint64Array): number } };
-}
 
 /** Does not return when it works; otherwise returns the reason. The environment stays. */
 export function replaceProcess(file: string, args: readonly string[]): string {
   const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void };
-  const { Deno } = globalThis as unknown as { Deno?: Deno };
+  const { Deno } = globalThis as unknown as { Deno?: DenoNamespace };
   try {
     if (Deno === undefined) {
       if (execve === undefined) return "Node has no process.execve before 22.15";
@@ -23,7 +19,8 @@ export function replaceProcess(file: string, args: readonly string[]): string {
         ...strings.map((text) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(text))),
         0n,
       ]);
-      library?.symbols.execv(encode(file), pointers);
+      const { execv } = (library?.symbols ?? {}) as unknown as { execv?: (file: Uint8Array, args: BigUint64Array) => number };
+      execv?.(encode(file), pointers);
     }
     return "the C library refused it";
   } catch (error) {
