@@ -25,7 +25,8 @@ import type { Token } from "./core/token.ts";
 export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
-export type { ErrorOutput, ServiceAdapter, ServiceFiles, Supervisor } from "./core/service_adapter.ts";
+export type { ErrorOutput, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
+export type { Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {
   HeldSocket,
@@ -35,7 +36,6 @@ export type {
   NativeServer,
   SocketAdapter,
   SocketAddress,
-  SocketFiles,
 } from "./core/socket_adapter.ts";
 export type {
   BindableServer,

@@ -1,25 +1,5 @@
 import type { Channel } from "./adapter.ts";
-
-/** Synchronous operations on small files. They throw the errors of the runtime. */
-export interface ServiceFiles {
-  /**
-   * The text of a file; `undefined` where there is no file, or a symbolic link. Throws for a file that is not an ordinary one, such as a FIFO,
-   * which would make this process wait, and for one larger than 256 KiB.
-   */
-  read(path: string): string | undefined;
-  /** The time of the last change, in milliseconds since 1970. */
-  modified(path: string): number | undefined;
-  /**
-   * Replaces a file in one step. A link at the path is replaced, not followed.
-   *
-   * @param mode The permission bits, which the umask may narrow. Default: 0600.
-   */
-  replace(path: string, text: string, mode?: number): void;
-  /** Makes a file that only its owner may read. Returns `false` where there is one already. */
-  create(path: string): boolean;
-  /** Removes a file. */
-  remove(path: string): void;
-}
+import type { Files } from "./files.ts";
 
 /** The output to stderr since some moment. */
 export interface ErrorOutput {
@@ -44,7 +24,7 @@ export interface ServiceAdapter {
   /** The value of a variable when the library was loaded. */
   variable(name: string): string | undefined;
   /** The operations on files. */
-  files(): ServiceFiles;
+  files(): Files;
   /** A folder that only this user can read and write, made if necessary; `undefined` where that is not possible. */
   runtimeFolder(): string | undefined;
   /** The output to stderr from now on, where stderr is a file. */

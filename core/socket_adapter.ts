@@ -1,3 +1,4 @@
+import type { Files } from "./files.ts";
 import type { BindableServer, FetchHandler } from "./token.ts";
 
 /** Where a socket listens. */
@@ -43,22 +44,6 @@ export interface Listener {
   close(): void;
   /** Closes at a moment in which no connection is lost, when another process has the socket. Only where not every moment is good. */
   letGo?(): Promise<void>;
-}
-
-/** Synchronous operations on the paths of unix sockets. They throw the errors of the runtime. */
-export interface SocketFiles {
-  /** The kind of file at a path; links are not followed. */
-  kind(path: string): "socket" | "other" | "nothing";
-  /** The permission bits of a socket. */
-  mode(path: string): number;
-  /** Sets the permission bits. */
-  chmod(path: string, mode: number): void;
-  /** Gives a file another name. */
-  link(from: string, to: string): void;
-  /** Renames a file; what was there is replaced. */
-  rename(from: string, to: string): void;
-  /** Removes a file, if there is one. */
-  remove(path: string): void;
 }
 
 /**
@@ -107,7 +92,7 @@ export interface SocketAdapter {
   /** The sockets that this process was started with, and their addresses where those are known; sd_listen_fds(3). */
   readonly activated: readonly { fd: number; name: string; address: SocketAddress | string | undefined }[];
   /** The operations on files. */
-  files(): Promise<SocketFiles>;
+  files(): Files;
   /** Does a server accept connections at this path? */
   isServed(path: string): Promise<boolean>;
   /** The descriptors of this process; `undefined` where they cannot be listed. */

@@ -27,7 +27,9 @@ export function createInstances(
   let receive = (_: ToInstance | undefined): void => {};
 
   async function connect(): Promise<Channel> {
-    const channel = await adapter.connect(path);
+    const channel = await adapter.connect(path).catch((cause) => {
+      throw new Error("`reload-self run` does not answer: it is gone, or older than 0.5.0. Start it again", { cause });
+    });
     channel.onMessage((raw) => {
       const message = parseToInstance(raw);
       if (message !== undefined) receive(message);

@@ -1,5 +1,6 @@
 import { describeError, ReloadError } from "../core/error.ts";
-import type { ServiceAdapter, ServiceFiles } from "../core/service_adapter.ts";
+import type { Files } from "../core/files.ts";
+import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
 
@@ -65,7 +66,7 @@ export function createPidFile(adapter: ServiceAdapter, path: string, { pid, hasP
 }
 
 /** Throws when the file names another process that runs. */
-function refuseForeign(adapter: ServiceAdapter, files: ServiceFiles, path: string, own: number): void {
+function refuseForeign(adapter: ServiceAdapter, files: Files, path: string, own: number): void {
   const refuse = (why: string, cause?: unknown) => {
     throw new ReloadError("pid-file", `listen: the pid file ${path} ${why}`, { cause });
   };
@@ -83,7 +84,7 @@ function refuseForeign(adapter: ServiceAdapter, files: ServiceFiles, path: strin
 }
 
 /** Has the pid been given to another process since the file was written? Then the process is younger than the file. */
-function isReused(adapter: ServiceAdapter, files: ServiceFiles, path: string, pid: number): boolean {
+function isReused(adapter: ServiceAdapter, files: Files, path: string, pid: number): boolean {
   try {
     const written = files.modified(path);
     const booted = /^btime (\d+)$/m.exec(files.read("/proc/stat") ?? "")?.[1];

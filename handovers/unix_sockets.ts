@@ -1,9 +1,10 @@
 import { describeError } from "../core/error.ts";
 import { nextCheck, pause } from "../core/pause.ts";
-import type { SocketAdapter, SocketFiles } from "../core/socket_adapter.ts";
+import type { Files } from "../core/files.ts";
+import type { SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import { explainMissing } from "./missing.ts";
-import type { Arrival, Departure, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 
 /** The path of a unix socket that this process serves, or is about to serve. */
 interface Entry {
@@ -39,7 +40,7 @@ function privateName(path: string, pid: number): string {
 }
 
 /** Puts a socket at a path, with the mode of the socket that was there. */
-function place(files: SocketFiles, made: string, path: string): void {
+function place(files: Files, made: string, path: string): void {
   if (files.kind(path) === "socket") files.chmod(made, files.mode(path));
   files.rename(made, path);
 }
@@ -50,6 +51,7 @@ function place(files: SocketFiles, made: string, path: string): void {
  */
 export function createUnixSockets(adapter: SocketAdapter, program: ProgramContext): UnixSockets {
   const { clock, hasPredecessor, pid, token, warn } = program;
+  const files = adapter.files();
   const entries = new Map<string, Entry>();
   /** Resolves when it is known which paths the predecessor serves. */
   const known = Promise.withResolvers<void>();
@@ -59,7 +61,6 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
   let onMade = (_: Entry) => {};
 
   async function follow(entry: Entry): Promise<void> {
-    const files = await adapter.files();
     for (const begun = clock.now(); files.kind(entry.made) !== "socket";) {
       if (token.isCancelled) return;
       await pause(clock, nextCheck(clock, begun));
@@ -88,9 +89,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         });
         await reload.link.send({ paths, pid });
       },
-      async commit() {
-        if (taken.size === 0) return;
-        const files = await adapter.files();
+      commit() {
         for (const path of taken) {
           const entry = entries.get(path) as Entry;
           // Kept under its private name, to be put back.
@@ -99,14 +98,10 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
           place(files, given.get(path) as string, path);
         }
       },
-      async retire() {
-        if (replaced.length === 0) return;
-        const files = await adapter.files();
+      retire() {
         for (const { made } of replaced) files.remove(made);
       },
-      async rollback() {
-        if (given.size === 0) return;
-        const files = await adapter.files();
+      rollback() {
         const errors: string[] = [];
         const attempt = (work: () => void, path: string) => {
           try {
@@ -143,28 +138,19 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       if ([...offered].every((path) => entries.get(path)?.isMade)) clock.timer(0, complete.resolve);
     };
 
-    async function takeOver(predecessor: Departure): Promise<void> {
-      const mine = [...entries.values()].filter(({ path, isMade }) => offered.has(path) && isMade);
-      offered = new Set();
-      for (const entry of mine) {
-        if (predecessor === "gone") place(await adapter.files(), entry.made, entry.path);
-        entry.isPlaced = true;
-      }
-      known.resolve();
-    }
-    async function removeLeftovers(): Promise<void> {
-      const files = await adapter.files();
-      for (const name of leftovers) if (files.kind(name) === "socket") files.remove(name);
-    }
-    function report(work: Promise<void>): void {
-      work.catch((error) => warn(`the unix sockets of the predecessor could not be replaced: ${describeError(error)}`));
-    }
-
     return {
       complete: arrival.offered.then(() => offered.size > 0 ? complete.promise : undefined),
-      takeOver: (predecessor) => report(takeOver(predecessor)),
+      takeOver(predecessor) {
+        const mine = [...entries.values()].filter(({ path, isMade }) => offered.has(path) && isMade);
+        offered = new Set();
+        known.resolve();
+        for (const entry of mine) {
+          if (predecessor === "gone") place(files, entry.made, entry.path);
+          entry.isPlaced = true;
+        }
+      },
       over(predecessor) {
-        if (predecessor === "gone") report(removeLeftovers());
+        for (const name of predecessor === "gone" ? leftovers : []) if (files.kind(name) === "socket") files.remove(name);
       },
     };
   }
@@ -182,7 +168,6 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       await known.promise;
       release();
       if (entries.has(path)) throw new TypeError(`path: ${path} is in use by this process already`);
-      const files = await adapter.files();
       const kind = files.kind(path);
       if (kind === "other") throw new TypeError(`path: the file at ${path} is no socket; it is not replaced`);
       if (!offered.has(path) && kind === "socket" && await adapter.isServed(path)) {

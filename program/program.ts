@@ -30,6 +30,7 @@ export function createProgram(
   onDispose: () => void = () => {},
 ): Token {
   const emit = createReporter(adapter.pid, () => token.isCancelled, options);
+  const warn = (message: string) => emit({ type: "warning", message });
   const { token, cancel } = createCancellation(adapter, ({ name, error }) => emit({ type: "task-fail", name, error }));
   const unsubscribe = subscribe(adapter, options, {
     reload: (signal) => onReloadAsked({ by: "signal", signal }),
@@ -40,8 +41,7 @@ export function createProgram(
   const queue = createReloadQueue();
   const tookOver = Promise.withResolvers<void>();
   let state: State = initial(predecessor !== undefined);
-  /** The last reload that this process began. */
-  let outgoing: OutgoingReload | undefined;
+  let outgoing: OutgoingReload | undefined; // The last one.
   let incoming: IncomingReload | undefined;
 
   /** Enters the next state. The caller, or `act`, has to take the action. */
@@ -57,8 +57,8 @@ export function createProgram(
     if (action === "announce") incoming?.stopping();
     if (action === "abort") outgoing?.abort(shutdown);
     if (state.name === "stopping") queue.clear(shutdown);
-    const queued = action === "begin queued" ? queue.take() : undefined;
-    if (queued !== undefined) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
+    const queued = action === "begin queued" && queue.take();
+    if (queued) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
   }
 
   // The first listener of all: a new process is killed before the application hears of the shutdown, so that the new process cannot take
@@ -83,7 +83,7 @@ export function createProgram(
         hasPredecessor: predecessor !== undefined,
         reload: reloadByCall,
         emit,
-        warn: (message) => emit({ type: "warning", message }),
+        warn,
       });
     } catch (error) {
       unsubscribe();
@@ -104,6 +104,7 @@ export function createProgram(
       },
       reload: () => onReloadAsked({ by: "predecessor" }),
       shutdown: onShutdownAsked,
+      warn,
     });
   }
   followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
@@ -170,14 +171,13 @@ export function createProgram(
         `process ${pid} cannot be reloaded: there are no signals or processes here (${runtime})`,
       );
     }
-    const heir = heirOf(state);
     switch (dispatch({ type: "reload" })) {
       case "begin":
         return await run(cause);
       case "queue":
         return await enqueue(cause);
     }
-    const why = state.name === "stopping" ? "it is shutting down" : `pid ${heir?.pid} is in charge now`;
+    const why = state.name === "stopping" ? "it is shutting down" : `pid ${heirOf(state)?.pid} is in charge now`;
     throw new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`);
   }
 
@@ -207,8 +207,8 @@ export function createProgram(
     try {
       return await handOverTo(await outgoing.outcome);
     } catch (error) {
-      const { wasInCharge } = current;
-      emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun, wasInCharge });
+      const milliseconds = adapter.now() - begun;
+      emit({ type: "reload-fail", error: error as ReloadError, milliseconds, wasInCharge: current.wasInCharge });
       act(dispatch({ type: "fail" }));
       throw error;
     }

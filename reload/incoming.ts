@@ -1,5 +1,6 @@
 import type { Predecessor } from "../core/adapter.ts";
-import type { Departure, Handover } from "./handover.ts";
+import { describeError } from "../core/error.ts";
+import type { Departure, Handover, NewSide } from "./handover.ts";
 import { createMailbox } from "./mailbox.ts";
 import { type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
 
@@ -13,6 +14,8 @@ export interface IncomingHandlers {
   reload(): void;
   /** The predecessor passes on that it was asked to shut down. */
   shutdown(signal: string): void;
+  /** Something is wrong that does not keep this process from serving. */
+  warn(message: string): void;
 }
 
 /** The reload that this process came from. */
@@ -56,18 +59,29 @@ export function arrive(
     }) ?? {}
   );
 
+  /** Lets every handover take a step. A step that fails does not keep the others from theirs. */
+  function everyone(take: (side: NewSide) => void): void {
+    sides.forEach((side, i) => {
+      try {
+        take(side);
+      } catch (error) {
+        handlers.warn(`${handovers[i]?.name} could not take over: ${describeError(error)}`);
+      }
+    });
+  }
+
   function takeOver(predecessor: Departure): void {
     if (isInCharge) return;
     isInCharge = true;
     offered.resolve();
-    for (const side of sides) side.takeOver?.(predecessor);
+    everyone((side) => side.takeOver?.(predecessor));
     handlers.takeOver(predecessor);
   }
 
   function finish(predecessor: Departure): void {
     if (isOver) return;
     isOver = true;
-    for (const side of sides) side.over?.(predecessor);
+    everyone((side) => side.over?.(predecessor));
     handlers.over();
   }
 

@@ -12,20 +12,13 @@ import { takeHandshake } from "../environment_handshake.ts";
 import type { Environment } from "../environment.ts";
 import { inheritedChannel, type NodeProcess, spawnWithNode, startSuccessor } from "../node/process.ts";
 import { platformSignals } from "../signals.ts";
+import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { createOrigin } from "./origin.ts";
 import { createPermissions, notRunnable } from "./permissions.ts";
 import { connectChannel, spawnWithDeno } from "./process.ts";
 import { denoService } from "./service.ts";
-import {
-  closeOnExec,
-  denoLibc,
-  denoSocketFiles,
-  isServedOnDeno,
-  listenOnDeno,
-  serveOnDeno,
-  setNonBlocking,
-} from "./sockets.ts";
+import { closeOnExec, denoLibc, isServedOnDeno, listenOnDeno, serveOnDeno, setNonBlocking } from "./sockets.ts";
 import { isElected } from "./threads.ts";
 
 /** What new processes are started through where they are not started plainly. */
@@ -54,7 +47,8 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
     : {};
   const loaded: Environment = mayReadEnv ? deno.env.toObject() : {};
   const origin = isMainThread ? createOrigin(deno, permissions, loaded, isLinux) : undefined;
-  const service = isMainThread ? denoService(deno, permissions, loaded, seesProc, supervisor) : undefined;
+  const files = denoFiles(deno, permissions.checkPath);
+  const service = isMainThread ? denoService(deno, permissions, loaded, files, seesProc, supervisor) : undefined;
   let servesPath = false;
 
   function listen(server: BindableServer, source: ListenSource): Promise<Listener> {
@@ -175,7 +169,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): Adapter
       activated: activation.activated,
       listen: activation.listen,
       serve: serveOnDeno(deno),
-      files: () => Promise.resolve(denoSocketFiles(deno, permissions.checkPath)),
+      files: () => files,
       isServed: (path) => isServedOnDeno(deno, path),
       descriptors,
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.

@@ -1,4 +1,5 @@
 import { ReloadError } from "../../core/error.ts";
+import type { Files } from "../../core/files.ts";
 import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
 import { connectChannel } from "./process.ts";
@@ -8,7 +9,6 @@ import type { Environment } from "../environment.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 import type { NodeProcess } from "../node/process.ts";
-import { LARGEST_FILE } from "../node/small_files.ts";
 import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 
 /** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
@@ -16,56 +16,14 @@ export function denoService(
   deno: DenoNamespace,
   { isGranted, checkPath }: Permissions,
   loaded: Environment,
+  files: Files,
   seesProc: boolean,
   supervisor: Supervisor | undefined,
 ): ServiceAdapter {
-  function orUndefined<T>(path: string, work: () => T): T | undefined {
-    checkPath(path);
-    try {
-      return work();
-    } catch (error) {
-      if (error instanceof Error && error.name === "NotFound") return undefined;
-      throw error;
-    }
-  }
-  const remove = (path: string) => void orUndefined(path, () => deno.removeSync(path));
-  /** Deno can neither open a FIFO without waiting nor refuse links: the kind of the file is checked first. */
-  function read(path: string): string | undefined {
-    const { isFile, isSymlink, size } = deno.lstatSync(path);
-    if (isSymlink) return undefined;
-    if (!isFile) throw new Error(`${path} is not an ordinary file`);
-    if (size > LARGEST_FILE) throw new Error(`${path} is too large: it has ${size} bytes`);
-    return deno.readTextFileSync(path);
-  }
   return {
     supervisor,
     variable: (name) => loaded[name],
-    files: () => ({
-      read: (path) => orUndefined(path, () => read(path)),
-      modified: (path) => orUndefined(path, () => deno.statSync(path).mtime?.getTime()),
-      replace(path, text, mode = 0o600) {
-        const temporary = `${path}.${deno.pid}.new`;
-        remove(temporary);
-        try {
-          deno.writeTextFileSync(temporary, text, { mode, createNew: true });
-          deno.renameSync(temporary, path);
-        } catch (error) {
-          remove(temporary);
-          throw error;
-        }
-      },
-      create(path) {
-        checkPath(path);
-        try {
-          deno.writeTextFileSync(path, "", { mode: 0o600, createNew: true });
-          return true;
-        } catch (error) {
-          if (error instanceof Error && error.name === "AlreadyExists") return false;
-          throw error;
-        }
-      },
-      remove,
-    }),
+    files: () => files,
     runtimeFolder() {
       if (deno.build.os === "windows") {
         return windowsFolder(loaded.LOCALAPPDATA, (path) => {

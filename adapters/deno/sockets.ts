@@ -1,5 +1,5 @@
 /** Listening sockets on Deno. */
-import type { Libc, Listener, ListenSource, SocketAdapter, SocketFiles } from "../../core/socket_adapter.ts";
+import type { Libc, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { CALLS, openFirst, withoutLibc } from "../libc.ts";
@@ -65,37 +65,6 @@ export function denoLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string
   const library = openFirst((name) => deno.dlopen(name, calls));
   if (library === undefined) return withoutLibc("the C library is not found", "");
   return { ...library.symbols, addressOf: (buffer) => deno.UnsafePointer.value(deno.UnsafePointer.of(buffer)) };
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && error.name === "NotFound";
-}
-
-/** The operations on the paths of unix sockets. They take --allow-read and --allow-write for the folder. */
-export function denoSocketFiles(deno: DenoNamespace, check: (path: string) => void): SocketFiles {
-  return {
-    kind(path) {
-      check(path);
-      try {
-        return deno.lstatSync(path).isSocket ? "socket" : "other";
-      } catch (error) {
-        if (isMissing(error)) return "nothing";
-        throw error;
-      }
-    },
-    mode: (path) => (deno.lstatSync(path).mode ?? 0o700) & 0o7777,
-    chmod: (path, mode) => deno.chmodSync(path, mode),
-    link: (from, to) => deno.linkSync(from, to),
-    rename: (from, to) => deno.renameSync(from, to),
-    remove(path) {
-      check(path);
-      try {
-        deno.removeSync(path);
-      } catch (error) {
-        if (!isMissing(error)) throw error;
-      }
-    },
-  };
 }
 
 /** Serves a fetch handler with Deno.serve. */

@@ -18,7 +18,7 @@ import {
   typedExecutable,
 } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
-import { nodeFiles } from "./socket_files.ts";
+import { nodeFiles } from "./files.ts";
 import { inheritedChannel, type NodeProcess, spawnWithNode, startSuccessor } from "./process.ts";
 import { findShell, isAlive, nodeService } from "./service.ts";
 import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
@@ -139,7 +139,7 @@ export function createNodeAdapter(
     sockets: {
       activated: activation.activated,
       listen: activation.listen,
-      files: async () => nodeFiles(await import("node:fs")),
+      files: () => nodeFiles(process.getBuiltinModule("node:fs"), process.pid),
       isServed,
       held: runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,

@@ -1,23 +1,12 @@
 import type { NodeProcess } from "./process.ts";
 import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
-import { createFile, readSmallFile, replaceFile } from "./small_files.ts";
+import { nodeFiles } from "./files.ts";
 import { connectSocket } from "./socket_channel.ts";
 import { parseStartTime } from "../../linux/proc.ts";
 import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 import { listenOnPipe } from "../../windows/pipe_listener.ts";
 import type { Environment } from "../environment.ts";
-
-/** `undefined` where there is no file, and where a link is in its place. */
-function orUndefined<T>(work: () => T): T | undefined {
-  try {
-    return work();
-  } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === "ENOENT" || code === "ELOOP") return undefined;
-    throw error;
-  }
-}
 
 /** Is there a process with this pid? */
 export function isAlive(process: NodeProcess, pid: number): boolean {
@@ -33,16 +22,7 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
   return {
     supervisor,
     variable: (name) => loaded[name],
-    files() {
-      const fs = process.getBuiltinModule("node:fs");
-      return {
-        read: (path) => orUndefined(() => readSmallFile(fs, path).text),
-        modified: (path) => orUndefined(() => fs.statSync(path).mtimeMs),
-        replace: (path, text, mode) => replaceFile(fs, path, text, process.pid, mode),
-        create: (path) => createFile(fs, path),
-        remove: (path) => fs.rmSync(path, { force: true }),
-      };
-    },
+    files: () => nodeFiles(process.getBuiltinModule("node:fs"), process.pid),
     runtimeFolder() {
       const fs = process.getBuiltinModule("node:fs");
       if (process.platform === "win32") {

@@ -8,12 +8,12 @@ import process from "node:process";
 import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { supervision } from "../environment_handshake.ts";
 import { nodeService } from "../node/service.ts";
-import { readSmallFile as read, type SmallFile } from "../node/small_files.ts";
+import { readSmallFile as read, type SmallFile } from "../node/files.ts";
 import { guarded } from "../reparent.ts";
 
 export { parseEnviron } from "../environment.ts";
 export { acceptSockets } from "../node/socket_channel.ts";
-export { type SmallFile } from "../node/small_files.ts";
+export { type SmallFile } from "../node/files.ts";
 export { folderCandidates } from "../runtime_dir.ts";
 
 /** Files, processes, the folder for status files. */

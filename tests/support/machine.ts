@@ -1,8 +1,9 @@
 /** A simulated machine for the simulated world: files, listening sockets, systemd. All handovers of the library run on it. */
 import { EventEmitter } from "node:events";
 import type { Adapter } from "../../core/adapter.ts";
-import type { ServiceAdapter, ServiceFiles } from "../../core/service_adapter.ts";
-import type { Listener, SocketAdapter, SocketFiles } from "../../core/socket_adapter.ts";
+import type { Files } from "../../core/files.ts";
+import type { ServiceAdapter } from "../../core/service_adapter.ts";
+import type { Listener, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { SimulatedProcess } from "./world.ts";
 
@@ -118,7 +119,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
         };
       },
       activated: [],
-      files: () => Promise.resolve(socketFiles),
+      files: () => operations,
       isServed: (path) => Promise.resolve(isAlive(files.get(path)?.server ?? 0)),
       descriptors: () => undefined,
       cutsAnswers: false,
@@ -130,7 +131,15 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
     if (file === undefined) throw Object.assign(new Error(`ENOENT: ${path}`), { code: "ENOENT" });
     return file;
   };
-  const socketFiles: SocketFiles = {
+  const operations: Files = {
+    read: (path) => files.get(path)?.text,
+    modified: () => undefined,
+    replace: (path, text, mode = 0o600) => void files.set(path, { kind: "other", text, mode }),
+    create(path) {
+      if (files.has(path)) return false;
+      files.set(path, { kind: "other", text: "", mode: 0o600 });
+      return true;
+    },
     kind: (path) => files.get(path)?.kind ?? "nothing",
     mode: (path) => get(path).mode,
     chmod: (path, mode) => void (get(path).mode = mode),
@@ -141,23 +150,11 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
     },
     remove: (path) => void files.delete(path),
   };
-  const serviceFiles: ServiceFiles = {
-    read: (path) => files.get(path)?.text,
-    modified: () => undefined,
-    replace: (path, text, mode = 0o600) => void files.set(path, { kind: "other", text, mode }),
-    create(path) {
-      if (files.has(path)) return false;
-      files.set(path, { kind: "other", text: "", mode: 0o600 });
-      return true;
-    },
-    remove: (path) => void files.delete(path),
-  };
-
   function serviceAdapter(process: SimulatedProcess): ServiceAdapter {
     return {
       supervisor: undefined,
       variable: (name) => variables[name],
-      files: () => serviceFiles,
+      files: () => operations,
       runtimeFolder: () => "/run/user",
       errorOutput: () => undefined,
       isAlive,
