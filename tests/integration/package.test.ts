@@ -1,0 +1,138 @@
+/** The package as users install it: the tarball, in an empty project of each package manager. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { after, before, test, type TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { build } from "../../tools/build.ts";
+import { pinned } from "../pinned.mjs";
+import { freePort } from "../support/port.ts";
+import { isAlive } from "../support/proc.ts";
+import { startProgram } from "../support/program.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
+
+const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
+const run = promisify(execFile);
+const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
+/** Executables under the names that users type. */
+const bin = join(folder, "bin");
+const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
+let tarball: string;
+
+before(async () => {
+  mkdirSync(bin);
+  for (
+    const [name, executable] of [["node", pinned.node24], ["bun", pinned.bun], ["bunx", pinned.bun], ["deno", pinned.deno]]
+  ) {
+    symlinkSync(executable as string, join(bin, name as string));
+  }
+  await build(join(folder, "dist"));
+  await run("npm", ["pack", join(folder, "dist"), "--pack-destination", folder], { env });
+  tarball = join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz")) as string);
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A project in which a package manager has installed the tarball. Its one dependency comes from here: there may be no network. */
+async function install(manager: "npm" | "bun"): Promise<string> {
+  const project = mkdtempSync(join(folder, `${manager}-`));
+  cpSync(join(root, "node_modules/srvx"), join(project, "srvx"), { recursive: true, dereference: true });
+  const { devDependencies: _, peerDependencies: __, ...srvx } = JSON.parse(
+    readFileSync(join(project, "srvx/package.json"), "utf8"),
+  );
+  writeFileSync(join(project, "srvx/package.json"), JSON.stringify(srvx));
+  writeFileSync(
+    join(project, "package.json"),
+    JSON.stringify({
+      type: "module",
+      dependencies: { "@js0/reload-self": `file:${tarball}`, srvx: "file:./srvx" },
+      overrides: { srvx: "file:./srvx" },
+    }),
+  );
+  const args = manager === "npm" ? ["install", "--offline", "--no-audit", "--no-fund"] : ["install", "--no-progress"];
+  await run(manager, args, { cwd: project, env });
+  return project;
+}
+
+/** The program of the README, with a port of its own. */
+function writeProgram(project: string, port: number): void {
+  const readme = readFileSync(`${root}/README.md`, "utf8");
+  const [, code = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readme) ?? [];
+  writeFileSync(join(project, "main.ts"), code.replace("8000", String(port)));
+}
+
+/** Starts a command in a project, reloads it by the command line as it is installed there, and ends it. */
+async function reloads(t: TestContext, runtime: Runtime, project: string, command: string, tool: string[]): Promise<void> {
+  const port = await freePort();
+  writeProgram(project, port);
+  const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", `cd "$0" && exec ${command}`, project], env });
+  const pid = Number(/\d+/.exec(await program.line(/generation 0/))?.[0]);
+  const [file = "", ...args] = tool;
+  const toolEnv = { ...env, XDG_RUNTIME_DIR: program.runtimeFolder };
+  const reloaded = await run(file, [...args, "reload", String(pid)], { cwd: project, env: toolEnv });
+  const next = Number(/pid \d+ → (\d+)/.exec(reloaded.stdout)?.[1]);
+  await until("the old process to be gone", () => !isAlive(pid));
+  assert.equal(await (await fetch(`http://localhost:${port}/`)).text(), `pid ${next}, generation 1\n`);
+  const status = await run(file, [...args, "status", "--json", String(next)], { cwd: project, env: toolEnv });
+  assert.equal(JSON.parse(status.stdout).generation, 1);
+  assert.match((await run(file, [...args, "doctor"], { cwd: project, env: toolEnv })).stdout, /command line +read from \/proc/);
+  program.signal(next, "SIGTERM");
+  await until("the new process to be gone", () => program.pids().length === 0);
+}
+
+const runtimeOf = (kind: Runtime["kind"]) => runtimes.findLast((runtime) => runtime.kind === kind) as Runtime;
+const skip = (kind: Runtime["kind"]) => runtimeOf(kind) === undefined && "not asked for";
+
+test("npm and Node: the README's program, and npx reload-self", { skip: skip("node") }, async (t) => {
+  const project = await install("npm");
+  await reloads(t, runtimeOf("node"), project, "node main.ts", ["npx", "--offline", "reload-self"]);
+});
+
+test("Bun: the README's program, and bunx reload-self", { skip: skip("bun") }, async (t) => {
+  const project = await install("bun");
+  await reloads(t, runtimeOf("bun"), project, "bun main.ts", ["bunx", "--bun", "reload-self"]);
+});
+
+test("Deno with a node_modules folder: the README's program, and deno run npm:", { skip: skip("deno") }, async (t) => {
+  const project = await install("npm");
+  writeFileSync(join(project, "deno.json"), JSON.stringify({ nodeModulesDir: "manual" }));
+  const command = "deno run --allow-all main.ts";
+  await reloads(t, runtimeOf("deno"), project, command, ["deno", "run", "-A", "--unstable-net", "npm:@js0/reload-self/cli"]);
+});
+
+test("the types, in strict mode, for both ways to resolve modules", async () => {
+  const project = await install("npm");
+  writeFileSync(
+    join(project, "main.ts"),
+    `import { listen, ReloadError, type Token } from "@js0/reload-self";
+import { serve } from "@js0/reload-self/serve";
+const token: Token = listen({ settle: 10, onEvent: (event) => event.type === "reload-fail" && event.error.code });
+const { url } = await serve(() => new Response(String(token.generation)), { port: 0 });
+token.reload().catch((error: unknown) => error instanceof ReloadError && error.exitCode === 1);
+// @ts-expect-error no such option
+listen({ setle: 10 });
+export const where: string = url;
+`,
+  );
+  symlinkSync(join(root, "node_modules/@types"), join(project, "node_modules/@types"));
+  symlinkSync(join(root, "node_modules/undici-types"), join(project, "node_modules/undici-types"));
+  for (const resolution of ["nodenext", "bundler"]) {
+    const module = resolution === "bundler" ? "esnext" : "nodenext";
+    const options = ["--strict", "--noEmit", "--target", "esnext", "--module", module, "--moduleResolution", resolution];
+    await run(pinned.node26, [join(root, "node_modules/typescript/bin/tsc"), ...options, "--types", "node", "main.ts"], {
+      cwd: project,
+    });
+  }
+});
+
+test("the package has what it needs, and nothing else", () => {
+  const manifest = JSON.parse(readFileSync(join(folder, "dist/package.json"), "utf8"));
+  assert.deepEqual(Object.keys(manifest.dependencies), ["srvx"]);
+  assert.deepEqual(readdirSync(join(folder, "dist")).sort(), [
+    ...["CHANGELOG.md", "LICENSE", "README.md", "cli.js", "cli.js.map", "mod.js", "mod.js.map", "package.json"],
+    ...["serve.js", "serve.js.map", "types"],
+  ]);
+});
