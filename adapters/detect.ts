@@ -29,7 +29,20 @@ export function detectAdapter(globals: object = globalThis): Adapter {
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
   // Other platforms have a `process` for compatibility, with another release name.
   if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {
-    return createNodeAdapter(process, "Node", process.getBuiltinModule("node:worker_threads").isMainThread);
+    return createNodeAdapter(process, "Node", isMainThread(process));
   }
   return createUnsupportedAdapter(navigator?.userAgent ?? "an unknown runtime");
+}
+
+/**
+ * Is this Node's main thread? A worker may not change the directory: the call fails before it looks at its argument, which is none. Loading
+ * node:worker_threads to ask it would take 2 ms of every start.
+ */
+function isMainThread(process: NodeProcess): boolean {
+  try {
+    (process.chdir as (directory?: string) => void)();
+    return true;
+  } catch (error) {
+    return (error as { code?: unknown }).code !== "ERR_WORKER_UNSUPPORTED_OPERATION";
+  }
 }

@@ -245,6 +245,9 @@ function fill(folder: string): void {
 /** The memory of a cgroup of version 1, and a limit for it. */
 function limitMemory(t: TestScope, pid: number, bytes: number): void {
   const group = `/sys/fs/cgroup/memory/reload-self-${pid}`;
+  // Read from outside, the pages of the executable are not charged to the group. Else the kernel could reclaim them again and again,
+  // and would read them back for ever instead of running out of memory.
+  execFileSync("cat", [`/proc/${pid}/exe`], { stdio: "ignore" });
   mkdirSync(group);
   cleanUp(t, () =>
     until("the cgroup to be empty", () => {
