@@ -1,4 +1,5 @@
 /** The sockets that a process is started with by systemd, or in systemd's way; sd_listen_fds(3). */
+import { formatIPv6 } from "../linux/addresses.ts";
 import { hasAllListeners, parseEndpoint } from "../linux/proc.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import { attempt } from "./attempt.ts";
@@ -79,13 +80,9 @@ function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | und
 /** An address in the form of node:net. */
 function parseAddress(field: string): SocketAddress {
   const { bytes, port } = parseEndpoint(field);
-  const isIPv4 = bytes.length === 4;
-  const groups = () => {
-    const view = new DataView(bytes.buffer);
-    return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");
-  };
-  const address = isIPv4 ? bytes.join(".") : bytes.every((byte) => byte === 0) ? "::" : groups();
-  return { address, family: isIPv4 ? "IPv4" : "IPv6", port };
+  return bytes.length === 4
+    ? { address: bytes.join("."), family: "IPv4", port }
+    : { address: formatIPv6(bytes), family: "IPv6", port };
 }
 
 /** The part of an adapter for the sockets that this process was started with. */

@@ -1,5 +1,6 @@
 import type { Channel } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
+import { createLineReader, formatLine } from "./json_lines.ts";
 import { createMailbox } from "../reload/mailbox.ts";
 
 /** A connection that keeps the order of what is written. */
@@ -10,15 +11,6 @@ export interface Stream {
 }
 
 const BUFFER = 64 * 1024;
-
-/** `undefined` where the line is no JSON: no receiver understands that. */
-function parse(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-}
 
 /**
  * A channel over a stream of bytes, with a line of JSON for each message. It carries no sockets.
@@ -34,17 +26,11 @@ export function streamChannel(opening: Promise<Stream>): Channel {
   async function receive(stream: Stream): Promise<void> {
     const decoder = new TextDecoder();
     const buffer = new Uint8Array(BUFFER);
-    let line = "";
+    // In a turn of its own: an error that the receiver throws is not an error of the stream.
+    const read = createLineReader((message) => queueMicrotask(() => inbox.put(message)));
     try {
       for (let length; (length = await stream.read(buffer)) !== null;) {
-        const [first = "", ...others] = decoder.decode(buffer.subarray(0, length), { stream: true }).split("\n");
-        line += first;
-        for (const next of others) {
-          const message = parse(line);
-          // In a turn of its own: an error that the receiver throws is not an error of the stream.
-          queueMicrotask(() => inbox.put(message));
-          line = next;
-        }
+        read(decoder.decode(buffer.subarray(0, length), { stream: true }));
       }
     } finally {
       stream.close();
@@ -64,7 +50,7 @@ export function streamChannel(opening: Promise<Stream>): Channel {
         const text = "no socket can be sent to a process that was started when there was none to send; reload once more";
         return Promise.reject(new ReloadError("start", text));
       }
-      const bytes = encoder.encode(`${JSON.stringify(message)}\n`);
+      const bytes = encoder.encode(formatLine(message));
       sent = sent.then(() => write(bytes));
       sent.catch(() => {}); // The caller gets the error.
       return sent as Promise<void>;

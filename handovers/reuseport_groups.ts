@@ -33,14 +33,14 @@ export function place(own: readonly OwnListener[], known: readonly number[] | un
     .sort((a, b) => a.position - b.position);
 }
 
-/** The number of sockets that all new processes have opened in a group. */
-export function countNew({ key, old }: Group, now: Counts): number {
-  return Math.max(0, (now.get(key) ?? 0) - old);
-}
-
 /** The number of sockets in a group that were opened since `before`. */
 export function countSince({ key, old }: Group, before: Counts, now: Counts): number {
   return Math.max(0, (now.get(key) ?? 0) - (before.get(key) ?? old));
+}
+
+/** The number of sockets that all new processes have opened in a group. */
+export function countNew(group: Group, now: Counts): number {
+  return countSince(group, new Map(), now);
 }
 
 /** The order of the new sockets in a group of `old` and `fresh` ones, after the old ones have left from the last to the first. */

@@ -1,9 +1,6 @@
 /** Socket addresses as the C library has them. */
 
-/** Address families; sys/socket.h. */
-export const AF_UNIX = 1;
-export const AF_INET = 2;
-export const AF_INET6 = 10;
+import { AF_INET, AF_INET6 } from "./constants.ts";
 
 /** Names an address: the same for all sockets that share it. */
 export function addressKey(address: Uint8Array, port: number): string {

@@ -1,6 +1,7 @@
 /** The listening TCP sockets of this process, and how many there are in all. */
 import type { Libc } from "../core/socket_adapter.ts";
-import { addressKey, AF_INET, AF_INET6, AF_UNIX, readSocketAddress } from "./addresses.ts";
+import { addressKey, readSocketAddress } from "./addresses.ts";
+import { AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, SO_REUSEPORT, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
 import { listListeners } from "./netlink.ts";
 import { hasAllListeners, parseEndpoint } from "./proc.ts";
 
@@ -15,14 +16,8 @@ export interface OwnListener {
   readonly reusePort: boolean;
 }
 
-export const SOL_SOCKET = 1;
-export const SO_REUSEPORT = 15;
-export const SOCK_STREAM = 1;
 const SO_ACCEPTCONN = 30;
 const SOCK_NONBLOCK = 0o4000;
-/** Also O_CLOEXEC. */
-export const SOCK_CLOEXEC = 0o2000000;
-const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 /** The number of 32 bits in struct tcp_info that holds tcpi_unacked. */
 const TCPI_UNACKED = 6;

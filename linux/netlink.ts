@@ -1,17 +1,16 @@
 /** Listing sockets with sock_diag(7), which unlike /proc/net/tcp passes over all that do not listen. */
 import type { Libc } from "../core/socket_adapter.ts";
-import { addressKey, AF_INET } from "./addresses.ts";
+import { addressKey } from "./addresses.ts";
+import { AF_INET, IPPROTO_TCP, SOCK_CLOEXEC } from "./constants.ts";
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
 const NLM_F_REQUEST = 1;
 const NLM_F_DUMP = 0x300;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
-const IPPROTO_TCP = 6;
 const TCP_LISTEN = 10;
 /** The size of struct nlmsghdr. */
 const HEADER_BYTES = 16;

@@ -3,8 +3,8 @@
  * net/core/sock_reuseport.c.
  */
 import type { Libc } from "../core/socket_adapter.ts";
-import { AF_INET } from "./addresses.ts";
-import { countListeners, ownListeners, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "./listeners.ts";
+import { AF_INET, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
+import { countListeners, ownListeners } from "./listeners.ts";
 
 const SO_ATTACH_REUSEPORT_CBPF = 51;
 const SO_DETACH_REUSEPORT_BPF = 68;

@@ -52,11 +52,11 @@ export function createProgram(
   }
 
   function act(action: Action | undefined): void {
-    const shutdown = new ReloadError("cancelled", "this process is shutting down");
+    const shutdown = () => new ReloadError("cancelled", "this process is shutting down");
     if (action === "decline") incoming?.failed("it is shutting down");
     if (action === "announce") incoming?.stopping();
-    if (action === "abort") outgoing?.abort(shutdown);
-    if (state.name === "stopping") queue.clear(shutdown);
+    if (action === "abort") outgoing?.abort(shutdown());
+    if (state.name === "stopping") queue.clear(shutdown());
     const queued = action === "begin queued" && queue.take();
     if (queued) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
   }

@@ -4,14 +4,10 @@ import type { Handover, OldSide, Reload } from "./handover.ts";
 
 /** The handovers of one reload, in the old process. */
 export interface OldSides {
-  /** Lets every handover take a step that may fail, one after the other. `step` rejects as soon as the reload fails. */
-  everyone(
-    what: string,
-    take: (side: OldSide) => void | Promise<void>,
-    step: <T>(work: Promise<T>) => Promise<T>,
-  ): Promise<void>;
+  /** Lets every handover take a step that may fail, one after the other. */
+  everyone(what: string, take: (side: OldSide) => void | Promise<void>): Promise<void>;
   /** Lets every handover prepare. From then on it takes part in a rollback. */
-  prepare(step: <T>(work: Promise<T>) => Promise<T>): Promise<void>;
+  prepare(): Promise<void>;
   /** Lets every handover take a step that cannot fail any more: the new process is in charge. */
   leave(take: (side: OldSide) => void | Promise<void>): Promise<void>;
   /** Lets every handover that was asked to prepare undo what it did, the last one first. */
@@ -22,36 +18,43 @@ export interface OldSides {
   explain(code: ReloadErrorCode): string;
 }
 
-/** Makes the objects of one reload. */
+/**
+ * Makes the objects of one reload.
+ *
+ * @param step Waits for a step, and rejects as soon as the reload fails.
+ */
 export function createOldSides(
   handovers: readonly Handover[],
-  reload: (name: string) => Reload,
+  reloadFor: (name: string) => Reload,
+  step: <T>(work: Promise<T>) => Promise<T>,
   emit: (event: ReloadEvent) => void,
 ): OldSides {
-  const sides = handovers.map(({ name, oldSide }) => ({
-    name,
-    side: oldSide?.(reload(name)) ?? {},
-    pid: () => reload(name).pid,
-  }));
+  const sides = handovers.map(({ name, oldSide }) => {
+    const reload = reloadFor(name);
+    return { name, reload, side: oldSide?.(reload) ?? {} };
+  });
   const asked = new Set<OldSide>();
 
-  const everyone: OldSides["everyone"] = async (what, take, step) => {
-    for (const { name, side, pid } of sides) {
+  const everyone: OldSides["everyone"] = async (what, take) => {
+    for (const { name, reload, side } of sides) {
       try {
         await step((async () => await take(side))());
       } catch (cause) {
-        throw new ReloadError("participant", `${name} could not ${what}: ${describeError(cause)}`, { cause, pid: pid() });
+        throw new ReloadError("participant", `${name} could not ${what}: ${describeError(cause)}`, {
+          cause,
+          pid: reload.pid,
+        });
       }
     }
   };
 
   return {
     everyone,
-    prepare: (step) =>
+    prepare: () =>
       everyone("prepare", (side) => {
         asked.add(side);
         return side.prepare?.();
-      }, step),
+      }),
     async leave(take) {
       for (const { name, side } of sides) {
         try {

@@ -3,7 +3,7 @@ import { describeError, ReloadError, type ReloadErrorCode, type ReloadErrorDetai
 import type { ReloadEvent } from "../core/event.ts";
 import { atMost } from "../core/pause.ts";
 import { createDialogue } from "./dialogue.ts";
-import type { Handover, OldSide } from "./handover.ts";
+import type { Handover } from "./handover.ts";
 import { createOldSides } from "./old_sides.ts";
 
 /** What one reload needs. */
@@ -29,7 +29,6 @@ export interface Heir {
 
 /** The successor that a reload has put in charge. */
 export interface Successor extends Heir {
-  readonly generation: number;
   /** How long it took until it was in charge. */
   readonly milliseconds: number;
   /** Lets the handovers retire; `shutdown` cuts that short. Then the successor no longer keeps this process alive. */
@@ -71,9 +70,8 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   failure.promise.catch(() => {}); // No step may be waiting when it rejects.
   const probationOver = Promise.withResolvers<void>();
   let phase: Phase = "starting";
-  let wasInCharge = false;
-  /** Milliseconds from the beginning until the new process was in charge. */
-  let milliseconds = 0;
+  /** Milliseconds from the beginning until the new process was in charge; `undefined` while it was not. */
+  let inChargeAfter: number | undefined;
   /** Was the new process asked to shut down? Then its end is no failure. */
   let isStopping = false;
   let child: StartedProcess | undefined;
@@ -88,15 +86,21 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     failure: failure.promise,
   });
   const pid = () => reportedPid ?? child?.pid;
-  const sides = createOldSides(handovers, (name) => ({
-    signal: failed.signal,
-    generation,
-    get pid() {
-      return pid();
-    },
-    link: dialogue.link(name),
-    disown: async () => await child?.disown?.() ?? false,
-  }), emit);
+  const sides = createOldSides(
+    handovers,
+    (name) => ({
+      signal: failed.signal,
+      generation,
+      get pid() {
+        return pid();
+      },
+      link: dialogue.link(name),
+      disown: async () => await child?.disown?.() ?? false,
+    }),
+    step,
+    emit,
+  );
+  const { everyone } = sides;
 
   function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
     const which = pid() === undefined ? "the new process" : `the new process (pid ${pid()})`;
@@ -118,10 +122,8 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     return Promise.race([work, failure.promise]);
   }
 
-  const everyone = (what: string, take: (side: OldSide) => void | Promise<void>) => sides.everyone(what, take, step);
-
   async function start(): Promise<StartedProcess> {
-    await sides.prepare(step);
+    await sides.prepare();
     await everyone("begin", (side) => side.beforeStart?.());
     const starting = adapter.start({ ...request, sendsSockets: sides.sendSockets(), signal: failed.signal });
     starting.then((started) => child = started, () => {});
@@ -144,15 +146,15 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   }
 
   function onExit({ code, signal }: ExitStatus): void {
-    if (wasInCharge && isStopping) return;
+    if (inChargeAfter !== undefined && isStopping) return;
     if (phase === "done") {
       if ((code ?? signal ?? 0) === 0) return;
       return emit({ type: "successor-exit", pid: pid() as number, exitCode: code, exitSignal: signal });
     }
     const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
-    const when = wasInCharge
-      ? `${Math.round(adapter.now() - begun - milliseconds)} ms after it was in charge`
-      : "before it was in charge";
+    const when = inChargeAfter === undefined
+      ? "before it was in charge"
+      : `${Math.round(adapter.now() - begun - inChargeAfter)} ms after it was in charge`;
     fail(error("exit", `${how} ${when}`, { exitCode: code, exitSignal: signal }));
   }
 
@@ -187,13 +189,15 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     try {
       const { pid, channel, release } = await putInCharge();
       stopTimer();
-      await passProbation(pid);
+      phase = "probation";
+      const milliseconds = inChargeAfter = adapter.now() - begun;
+      emit({ type: "successor-in-charge", pid, generation, milliseconds });
+      await passProbation();
       phase = "done";
       failure.reject(error("exit", "is gone")); // From now on only for messages that cannot be sent.
       return {
         pid,
         channel,
-        generation,
         milliseconds,
         async retire(shutdown) {
           await sides.leave((side) => side.retire?.(shutdown));
@@ -212,11 +216,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   }
 
   /** Rejects when the new process fails while this one can still take charge again. */
-  async function passProbation(pid: number): Promise<void> {
-    phase = "probation";
-    wasInCharge = true;
-    milliseconds = adapter.now() - begun;
-    emit({ type: "successor-in-charge", pid, generation, milliseconds });
+  async function passProbation(): Promise<void> {
     await sides.leave((side) => side.handedOver?.());
     const time = options.probation();
     if (time === 0) return;
@@ -241,7 +241,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   return {
     outcome: Promise.resolve().then(run), // In a later turn, so that the caller can abort the reload from its first step on.
     get wasInCharge() {
-      return wasInCharge;
+      return inChargeAfter !== undefined;
     },
     abort: (error) => phase === "starting" ? fail(error) : probationOver.resolve(),
   };

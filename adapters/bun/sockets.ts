@@ -2,9 +2,8 @@
 import type { Server } from "node:net";
 import type { HeldSocket, Libc, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
-import { KERNEL } from "../../windows/console.ts";
-import { AF_UNIX } from "../../linux/addresses.ts";
-import { SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/listeners.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/constants.ts";
+import { KERNEL, type Kernel } from "../../windows/console.ts";
 import { CALLS, openFirst, withoutLibc } from "../libc.ts";
 import { addressOf, startListening } from "../node/sockets.ts";
 
@@ -95,11 +94,11 @@ export async function bunLibc(): Promise<Libc | string> {
 }
 
 /** Windows' own library. */
-export async function openKernel(): Promise<{ AttachConsole(pid: number): number }> {
+export async function openKernel(): Promise<Kernel> {
   const name = "bun:ffi";
   const ffi: BunFfi = await import(name);
   const { symbols } = ffi.dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
-  return symbols as unknown as { AttachConsole(pid: number): number };
+  return symbols as unknown as Kernel;
 }
 
 /** The part of bun:ffi that is used here. */

@@ -1,5 +1,6 @@
 import type { Files } from "../../core/files.ts";
 import { MAX_FILE_BYTES } from "../node/files.ts";
+import { replaceFile } from "../replace_file.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 function isError(error: unknown, name: string): boolean {
@@ -25,21 +26,12 @@ export function denoFiles(deno: DenoNamespace, check: (path: string) => void): F
     if (size > MAX_FILE_BYTES) throw new Error(`${path} is too large: it has ${size} bytes`);
     return deno.readTextFileSync(path);
   }
-  const remove = (path: string) => void orUndefined(path, () => deno.removeSync(path));
 
-  return {
+  const files: Files = {
     read: (path) => orUndefined(path, () => read(path)),
     modified: (path) => orUndefined(path, () => deno.statSync(path).mtime?.getTime()),
     replace(path, text, mode = 0o600) {
-      const temporary = `${path}.${deno.pid}.new`;
-      remove(temporary);
-      try {
-        deno.writeTextFileSync(temporary, text, { mode, createNew: true });
-        deno.renameSync(temporary, path);
-      } catch (error) {
-        remove(temporary);
-        throw error;
-      }
+      replaceFile(files, path, deno.pid, (temporary) => deno.writeTextFileSync(temporary, text, { mode, createNew: true }));
     },
     create(path) {
       check(path);
@@ -51,7 +43,7 @@ export function denoFiles(deno: DenoNamespace, check: (path: string) => void): F
         throw error;
       }
     },
-    remove,
+    remove: (path) => void orUndefined(path, () => deno.removeSync(path)),
     kind(path) {
       const info = orUndefined(path, () => deno.lstatSync(path));
       return info === undefined ? "nothing" : info.isSocket ? "socket" : "other";
@@ -61,4 +53,5 @@ export function denoFiles(deno: DenoNamespace, check: (path: string) => void): F
     link: deno.linkSync,
     rename: deno.renameSync,
   };
+  return files;
 }

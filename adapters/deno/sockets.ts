@@ -34,6 +34,7 @@ const FD_CLOEXEC = 1;
 
 /** Adds flags to those of a descriptor; fcntl(2). */
 function addFlags(deno: DenoNamespace, fds: readonly number[], get: number, set: number, added: number): void {
+  if (fds.length === 0) return; // Opening the library takes its time.
   const library = openFirst((name) => deno.dlopen(name, { fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" } }));
   const { fcntl } = (library?.symbols ?? {}) as { fcntl?: (fd: number, command: number, argument: number) => number };
   for (const fd of fds) {

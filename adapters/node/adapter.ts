@@ -139,11 +139,10 @@ export function createNodeAdapter(
     sockets: {
       activated: activation.activated,
       listen: activation.listen,
-      files: () => nodeFiles(process.getBuiltinModule("node:fs"), process.pid),
+      files: () => nodeFiles(process),
       isServed,
       held: runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
-
       serve,
       descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
       libc: process.platform === "linux" ? libc : undefined,

@@ -1,6 +1,8 @@
 /** Files in places where another user may have put another file, with node:fs. */
 import type * as FileSystem from "node:fs";
 import type { Files } from "../../core/files.ts";
+import { replaceFile } from "../replace_file.ts";
+import type { NodeProcess } from "./process.ts";
 
 /** In bytes. A status file, a pid file, a table of /proc are smaller. */
 export const MAX_FILE_BYTES: number = 256 * 1024;
@@ -44,21 +46,13 @@ function orUndefined<T>(work: () => T): T | undefined {
 }
 
 /** The files of Node and Bun. */
-export function nodeFiles(fs: typeof FileSystem, pid: number): Files {
-  const remove = (path: string) => fs.rmSync(path, { force: true });
-  return {
+export function nodeFiles(process: NodeProcess): Files {
+  const fs = process.getBuiltinModule("node:fs");
+  const files: Files = {
     read: (path) => orUndefined(() => readSmallFile(fs, path).text),
     modified: (path) => orUndefined(() => fs.statSync(path).mtimeMs),
     replace(path, text, mode = 0o600) {
-      const temporary = `${path}.${pid}.new`;
-      remove(temporary);
-      try {
-        fs.writeFileSync(temporary, text, { mode, flag: "wx" });
-        fs.renameSync(temporary, path);
-      } catch (error) {
-        remove(temporary);
-        throw error;
-      }
+      replaceFile(files, path, process.pid, (temporary) => fs.writeFileSync(temporary, text, { mode, flag: "wx" }));
     },
     create(path) {
       try {
@@ -69,7 +63,7 @@ export function nodeFiles(fs: typeof FileSystem, pid: number): Files {
         throw error;
       }
     },
-    remove,
+    remove: (path) => fs.rmSync(path, { force: true }),
     kind(path) {
       const info = fs.lstatSync(path, { throwIfNoEntry: false });
       return info === undefined ? "nothing" : info.isSocket() ? "socket" : "other";
@@ -79,4 +73,5 @@ export function nodeFiles(fs: typeof FileSystem, pid: number): Files {
     link: fs.linkSync,
     rename: fs.renameSync,
   };
+  return files;
 }

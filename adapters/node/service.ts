@@ -22,7 +22,7 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
   return {
     supervisor,
     variable: (name) => loaded[name],
-    files: () => nodeFiles(process.getBuiltinModule("node:fs"), process.pid),
+    files: () => nodeFiles(process),
     runtimeFolder() {
       const fs = process.getBuiltinModule("node:fs");
       if (process.platform === "win32") {
