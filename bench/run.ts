@@ -4,7 +4,8 @@
  */
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
-import { startProgram } from "../tests/support/program.ts";
+import { pack, unpack } from "../tests/support/package.ts";
+import { startProgram, temporaryFolder } from "../tests/support/program.ts";
 import { commandLineOf, descriptorsOf, isAlive, memoryOf } from "../tests/support/proc.ts";
 import { cli } from "../tests/support/cli.ts";
 import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
@@ -13,6 +14,7 @@ import { subjectsOf } from "../tests/integration/faults/faults.ts";
 import { printFaults } from "./faults.ts";
 import { latency } from "./latency.ts";
 import { scoped } from "./scoped.ts";
+import { compressedSize, startup } from "./startup.ts";
 import { throughput } from "./throughput.ts";
 
 const RELOADS = Number(process.env.RELOADS ?? 100);
@@ -61,6 +63,27 @@ const parts: Record<string, () => Promise<void>> = {
         });
       }
     }
+  },
+
+  async startup() {
+    await scoped(async (t) => {
+      const folder = temporaryFolder(t);
+      const project = await unpack(await pack(folder), folder);
+      const size = compressedSize(project, "mod.js");
+      print(size <= 20 * 1024, "mod.js".padEnd(16), `${(size / 1024).toFixed(1)} KiB gzipped`);
+      for (const runtime of runtimes) {
+        const { empty, added } = await startup(runtime, project, ROUNDS);
+        const [milliseconds, mebibytes] = runtime.kind === "deno" ? [1.5, 3] : [5, 4];
+        const format = ({ milliseconds, memory }: typeof empty) =>
+          `${milliseconds.toFixed(1)} ms, ${(memory / 2 ** 20).toFixed(1)} MiB`;
+        print(
+          added.milliseconds <= milliseconds && added.memory <= mebibytes * 2 ** 20,
+          runtime.name.padEnd(16),
+          `empty program ${format(empty)}`,
+          `listen() adds ${format(added)}`,
+        );
+      }
+    });
   },
 
   async throughput() {

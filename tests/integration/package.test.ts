@@ -1,22 +1,17 @@
 /** The package as users install it: the tarball, in an empty project of each package manager. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { delimiter, join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { build } from "../../tools/build.ts";
 import { pinned } from "../pinned.mjs";
+import { install, pack, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
 import { startProgram } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
-const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
 /** Executables under the names that users type. */
 const bin = join(folder, "bin");
@@ -30,32 +25,9 @@ before(async () => {
   ) {
     symlinkSync(executable as string, join(bin, name as string));
   }
-  await build(join(folder, "dist"));
-  await run("npm", ["pack", join(folder, "dist"), "--pack-destination", folder], { env });
-  tarball = join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz")) as string);
+  tarball = await pack(folder, env);
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
-
-/** A project in which a package manager has installed the tarball. Its one dependency comes from here: there may be no network. */
-async function install(manager: "npm" | "bun"): Promise<string> {
-  const project = mkdtempSync(join(folder, `${manager}-`));
-  cpSync(join(root, "node_modules/srvx"), join(project, "srvx"), { recursive: true, dereference: true });
-  const { devDependencies: _, peerDependencies: __, ...srvx } = JSON.parse(
-    readFileSync(join(project, "srvx/package.json"), "utf8"),
-  );
-  writeFileSync(join(project, "srvx/package.json"), JSON.stringify(srvx));
-  writeFileSync(
-    join(project, "package.json"),
-    JSON.stringify({
-      type: "module",
-      dependencies: { "@js0/reload-self": `file:${tarball}`, srvx: "file:./srvx" },
-      overrides: { srvx: "file:./srvx" },
-    }),
-  );
-  const args = manager === "npm" ? ["install", "--offline", "--no-audit", "--no-fund"] : ["install", "--no-progress"];
-  await run(manager, args, { cwd: project, env });
-  return project;
-}
 
 /** The program of the README, with a port of its own. */
 function writeProgram(project: string, port: number): void {
@@ -87,24 +59,24 @@ const runtimeOf = (kind: Runtime["kind"]) => runtimes.findLast((runtime) => runt
 const skip = (kind: Runtime["kind"]) => runtimeOf(kind) === undefined && "not asked for";
 
 test("npm and Node: the README's program, and npx reload-self", { skip: skip("node") }, async (t) => {
-  const project = await install("npm");
+  const project = await install("npm", tarball, folder, env);
   await reloads(t, runtimeOf("node"), project, "node main.ts", ["npx", "--offline", "reload-self"]);
 });
 
 test("Bun: the README's program, and bunx reload-self", { skip: skip("bun") }, async (t) => {
-  const project = await install("bun");
+  const project = await install("bun", tarball, folder, env);
   await reloads(t, runtimeOf("bun"), project, "bun main.ts", ["bunx", "--bun", "reload-self"]);
 });
 
 test("Deno with a node_modules folder: the README's program, and deno run npm:", { skip: skip("deno") }, async (t) => {
-  const project = await install("npm");
+  const project = await install("npm", tarball, folder, env);
   writeFileSync(join(project, "deno.json"), JSON.stringify({ nodeModulesDir: "manual" }));
   const command = "deno run --allow-all main.ts";
   await reloads(t, runtimeOf("deno"), project, command, ["deno", "run", "-A", "--unstable-net", "npm:@js0/reload-self/cli"]);
 });
 
 test("the types, in strict mode, for both ways to resolve modules", async () => {
-  const project = await install("npm");
+  const project = await install("npm", tarball, folder, env);
   writeFileSync(
     join(project, "main.ts"),
     `import { listen, ReloadError, type Token } from "@js0/reload-self";
@@ -128,11 +100,28 @@ export const where: string = url;
   }
 });
 
-test("the package has what it needs, and nothing else", () => {
-  const manifest = JSON.parse(readFileSync(join(folder, "dist/package.json"), "utf8"));
-  assert.deepEqual(Object.keys(manifest.dependencies), ["srvx"]);
-  assert.deepEqual(readdirSync(join(folder, "dist")).sort(), [
-    ...["CHANGELOG.md", "LICENSE", "README.md", "cli.js", "cli.js.map", "mod.js", "mod.js.map", "package.json"],
-    ...["serve.js", "serve.js.map", "types"],
-  ]);
+test("the package has what it needs, and nothing else", async () => {
+  const { dependencies, files, exports, bin } = JSON.parse(readFileSync(join(folder, "dist/package.json"), "utf8"));
+  assert.deepEqual(Object.keys(dependencies), ["srvx"]);
+  const { stdout } = await run("tar", ["-tzf", tarball]);
+  const packed = stdout.trim().split("\n").map((name) => name.replace("package/", ""));
+  for (const { types, default: file } of Object.values<{ types: string; default: string }>(exports)) {
+    for (const path of [types, file]) assert.ok(packed.includes(path.replace("./", "")), path);
+  }
+  assert.ok(packed.includes(bin["reload-self"].replace("./", "")));
+  assert.deepEqual(
+    packed.filter((name) => !["package.json", ...files].some((file) => name === file || name.startsWith(`${file}/`))),
+    [],
+  );
+});
+
+test("JSR takes the package: a file of JavaScript for each entry point, documented by its source", async () => {
+  const args = ["publish", "--dry-run", "--allow-dirty", "--no-check"];
+  const { stderr } = await run(pinned.deno, args, { cwd: join(folder, "dist"), env });
+  assert.match(stderr, /Success Dry run complete/);
+  for (const name of ["mod.js", "src/mod.ts", "src/core/token.ts", "README.md"]) {
+    assert.ok(stderr.includes(`/dist/${name}`), name);
+  }
+  const { stdout } = await run(pinned.deno, ["doc", "mod.js"], { cwd: join(folder, "dist"), env });
+  assert.ok(stdout.includes("function listen(options: ListenOptions): Token"));
 });

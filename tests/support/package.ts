@@ -1,0 +1,53 @@
+/** The package as users install it: the tarball, in an empty project. */
+import { execFile } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { build } from "../../tools/build.ts";
+
+export const root: string = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
+export const run: typeof execFile.__promisify__ = promisify(execFile);
+
+/** Builds the package into `dist` below the folder, and packs it. Returns the path of the tarball. */
+export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {
+  await build(join(folder, "dist"));
+  await run("npm", ["pack", join(folder, "dist"), "--pack-destination", folder], { env });
+  return join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz")) as string);
+}
+
+/** A project in which a package manager has installed the tarball. Its one dependency comes from here: there may be no network. */
+export async function install(
+  manager: "npm" | "bun",
+  tarball: string,
+  folder: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string> {
+  const project = mkdtempSync(join(folder, `${manager}-`));
+  cpSync(join(root, "node_modules/srvx"), join(project, "srvx"), { recursive: true, dereference: true });
+  const { devDependencies: _, peerDependencies: __, ...srvx } = JSON.parse(
+    readFileSync(join(project, "srvx/package.json"), "utf8"),
+  );
+  writeFileSync(join(project, "srvx/package.json"), JSON.stringify(srvx));
+  writeFileSync(
+    join(project, "package.json"),
+    JSON.stringify({
+      type: "module",
+      dependencies: { "@js0/reload-self": `file:${tarball}`, srvx: "file:./srvx" },
+      overrides: { srvx: "file:./srvx" },
+    }),
+  );
+  const args = manager === "npm" ? ["install", "--offline", "--no-audit", "--no-fund"] : ["install", "--no-progress"];
+  await run(manager, args, { cwd: project, env });
+  return project;
+}
+
+/** A project with the files of the tarball and nothing else, without a package manager. */
+export async function unpack(tarball: string, folder: string): Promise<string> {
+  const project = mkdtempSync(join(folder, "unpacked-"));
+  const target = join(project, "node_modules/@js0/reload-self");
+  mkdirSync(target, { recursive: true });
+  await run("tar", ["-xzf", tarball, "-C", target, "--strip-components=1"]);
+  writeFileSync(join(project, "package.json"), JSON.stringify({ type: "module" }));
+  return project;
+}
