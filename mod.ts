@@ -16,16 +16,26 @@
  * @module
  */
 import { registry } from "./adapters/registry.ts";
+import type { Adapter } from "./core/adapter.ts";
 import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
-import { assemble } from "./handovers/assemble.ts";
-import type { ProgramParts } from "./program/parts.ts";
-import { createProgram } from "./program/program.ts";
 import type { Token } from "./core/token.ts";
+import { createPidFile } from "./handovers/pid_file.ts";
+import { beginProgram } from "./program/begin.ts";
+import type { Handover } from "./reload/handover.ts";
 
-export type { Adapter, Channel, Clock, ExitStatus, Predecessor, StartedProcess, StartRequest } from "./core/adapter.ts";
+export type {
+  Adapter,
+  BasicAdapter,
+  Channel,
+  Clock,
+  ExitStatus,
+  Predecessor,
+  StartedProcess,
+  StartRequest,
+} from "./core/adapter.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
-export type { ErrorOutput, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
+export type { BasicServiceAdapter, ErrorOutput, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
 export type { Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {
@@ -87,10 +97,24 @@ export function listen(options: ListenOptions = {}): Token {
     }
     return listening.token;
   }
-  let parts: ProgramParts | undefined;
-  const token = createProgram(adapter, options, (program) => parts = assemble(adapter, program), () => {
-    registry.listening = undefined;
+  let pidFile: Handover | undefined;
+  const { token, placed } = beginProgram(adapter, options, {
+    prepare(beginning) {
+      if (options.pidFile === undefined || adapter.service === undefined) return;
+      pidFile = createPidFile(adapter.service, options.pidFile, beginning);
+    },
+    async load() {
+      const [{ completeProgram }, complete] = await Promise.all([import("./handovers/assemble.ts"), completed(options)]);
+      return (beginning) => completeProgram(complete, beginning, pidFile);
+    },
+    onDispose() {
+      registry.listening = undefined;
+    },
   });
-  registry.listening = { token, options, placed: parts!.placed };
+  registry.listening = { token, options, placed };
   return token;
+}
+
+async function completed({ adapter }: ListenOptions): Promise<Adapter> {
+  return adapter ?? await registry.adapter.complete();
 }

@@ -72,13 +72,14 @@ export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOpt
   checkOptions("serve", options, ["port", "host", "unix", "listen"]);
   const handler = typeof app === "function" ? app : app?.fetch?.bind(app);
   if (typeof handler !== "function") throw new TypeError(`serve: there must be a fetch handler, not ${show(app)}`);
-  const { sockets, service } = registry.adapter;
+  const { service } = registry.adapter;
   const variable = (name: string) => service?.variable(name) || undefined;
   const host = options.host ?? variable("HOST") ?? "0.0.0.0";
   const asked = options.unix !== undefined ? 0 : parsePort(options.port ?? variable("PORT") ?? DEFAULT_PORT);
   const { env: given, ...rest } = options.listen ?? {};
   const env = { ...given };
   const token = listen({ ...rest, env });
+  const { sockets } = await registry.adapter.complete();
   if (sockets === undefined) throw new TypeError("serve: there are no sockets to listen on here");
 
   if (options.unix !== undefined) {

@@ -1,10 +1,10 @@
-import type { Adapter } from "../core/adapter.ts";
+import type { StartAdapter } from "../core/adapter.ts";
 import { type BunNamespace, createBunAdapter } from "./bun/adapter.ts";
 import { createDenoAdapter } from "./deno/adapter.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
 import { createUnsupportedAdapter } from "./unsupported.ts";
 import { createNodeAdapter } from "./node/adapter.ts";
-import type { NodeProcess } from "./node/process.ts";
+import type { NodeProcess } from "./node/channel.ts";
 
 interface Globals {
   Deno?: DenoNamespace;
@@ -17,7 +17,7 @@ interface Globals {
  * The adapter of this runtime. Must be called when the library is loaded: it finds out how the program was started before the program changes
  * that, and takes the handshake out of the environment.
  */
-export function detectAdapter(globals: object = globalThis): Adapter {
+export function detectAdapter(globals: object = globalThis): StartAdapter {
   // Deno loads many of its globals at their first use: `process` takes 20 ms, `Deno.Command` 4 ms.
   const { Deno } = globals as Globals;
   if (Deno !== undefined) {
@@ -29,7 +29,7 @@ export function detectAdapter(globals: object = globalThis): Adapter {
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
   // Other platforms have a `process` for compatibility, with another release name.
   if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {
-    return createNodeAdapter(process, "Node", isMainThread(process));
+    return createNodeAdapter(process, isMainThread(process));
   }
   return createUnsupportedAdapter(navigator?.userAgent ?? "an unknown runtime");
 }

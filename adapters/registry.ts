@@ -1,11 +1,11 @@
-import type { Adapter } from "../core/adapter.ts";
+import type { StartAdapter } from "../core/adapter.ts";
 import type { ListenOptions } from "../core/options.ts";
 import type { Token } from "../core/token.ts";
 import { detectAdapter } from "./detect.ts";
 
 /** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */
 export interface Registry {
-  readonly adapter: Adapter;
+  readonly adapter: StartAdapter;
   listening?: {
     readonly token: Token;
     readonly options: ListenOptions;

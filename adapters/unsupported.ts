@@ -1,13 +1,13 @@
-import type { Adapter } from "../core/adapter.ts";
+import type { StartAdapter } from "../core/adapter.ts";
 import { ReloadError } from "../core/error.ts";
 import { clock } from "./clock.ts";
 
 /** The adapter for platforms without signals and processes: serverless platforms, browsers. */
-export function createUnsupportedAdapter(runtime: string): Adapter {
+export function createUnsupportedAdapter(runtime: string): StartAdapter {
   function unsupported(): never {
     throw new ReloadError("unsupported", `there are no signals and no processes here (${runtime})`);
   }
-  return {
+  const adapter = {
     ...clock,
     runtime,
     pid: 0,
@@ -17,7 +17,7 @@ export function createUnsupportedAdapter(runtime: string): Adapter {
     shutdownSignals: [],
     onSignal: unsupported,
     predecessor: () => undefined,
-    start: unsupported,
     exit: unsupported,
   };
+  return { ...adapter, complete: () => Promise.resolve({ ...adapter, start: unsupported }) };
 }

@@ -10,7 +10,7 @@
  */
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { Failure } from "./failure.ts";
 import { VERSION } from "./version.ts";
 

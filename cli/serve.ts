@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
 import { Failure } from "./failure.ts";
 

@@ -5,7 +5,7 @@
 import { readdirSync } from "node:fs";
 import process from "node:process";
 import { folderCandidates, parseEnviron, readSmallFile, type SmallFile } from "../adapters/tools/machine.ts";
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { parsePid } from "../handovers/pid_file.ts";
 import { parseStatus, type Status, statusFile } from "../handovers/status.ts";
 import { Failure } from "./failure.ts";

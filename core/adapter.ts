@@ -1,4 +1,4 @@
-import type { ServiceAdapter, Supervisor } from "./service_adapter.ts";
+import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
 
 /** How a process ended: an exit code, or the signal that ended it. */
@@ -83,11 +83,8 @@ export interface Clock {
   hold(): () => void;
 }
 
-/**
- * What the library needs of a runtime. There is an implementation each for Deno, Bun and Node. Inject your own with `listen({ adapter })`, for
- * example to test a program without processes.
- */
-export interface Adapter extends Clock {
+/** What a program needs of a runtime when it starts. */
+export interface BasicAdapter extends Clock {
   /** The name for messages: "Deno", "Bun", "Node". */
   readonly runtime: string;
   /** This process. */
@@ -104,14 +101,29 @@ export interface Adapter extends Clock {
   onSignal(signal: string, handler: () => void): () => void;
   /** The process that started this one as its successor, if there is one. Called once. */
   predecessor(): Predecessor | undefined;
+  /** Ends this process at once. */
+  exit(code: number): void;
+  /** What a service needs at once. */
+  readonly service?: BasicServiceAdapter | undefined;
+}
+
+/**
+ * What the library needs of a runtime. There is an implementation each for Deno, Bun and Node. Inject your own with `listen({ adapter })`, for
+ * example to test a program without processes.
+ */
+export interface Adapter extends BasicAdapter {
   /** Starts this program again, detached. Rejects, preferably with a `ReloadError`, when that is not possible. */
   start(request: StartRequest): Promise<StartedProcess>;
   /** Loads the modules that `start` needs. Called when the reload that this process came from is over: it will probably reload again. */
   warmUp?(): void;
-  /** Ends this process at once. */
-  exit(code: number): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */
   readonly sockets?: SocketAdapter;
   /** What a service needs: files, other processes. */
-  readonly service?: ServiceAdapter;
+  readonly service?: ServiceAdapter | undefined;
+}
+
+/** The part of an adapter that a start has to wait for. */
+export interface StartAdapter extends BasicAdapter {
+  /** Loads the rest. */
+  complete(): Promise<Adapter>;
 }

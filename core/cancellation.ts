@@ -16,30 +16,49 @@ interface Parent {
   tasks: Tasks;
 }
 
-/** Creates a token. `onFail` is called for each task that fails, those of child tokens included. */
+/** What hears of a token. */
+export interface CancellationHandlers {
+  /** Called for each task that fails, those of child tokens included. */
+  onFail(failure: TaskFailure): void;
+  /** Called when the token is cancelled, before the application hears of it. */
+  onCancel?(reason: CancelReason): void;
+}
+
+/** Creates a token. */
 export function createCancellation(
   clock: Clock,
-  onFail: (failure: TaskFailure) => void,
+  { onFail, onCancel }: CancellationHandlers,
   parent?: Parent,
 ): Cancellation {
-  const controller = new AbortController();
-  const { signal } = controller;
+  /** Created at the first use: that takes a millisecond, and many programs never look at it before their end. */
+  let controller: AbortController | undefined;
+  let why: CancelReason | undefined;
   const cancelled = Promise.withResolvers<CancelReason>();
   const tasks = createTasks(clock, onFail);
   let release: (() => void) | undefined;
   let unnamed = 0;
 
+  function signal(): AbortSignal {
+    if (controller === undefined) {
+      controller = new AbortController();
+      if (why !== undefined) controller.abort(why);
+    }
+    return controller.signal;
+  }
+
   /** Is this the error of a task that gave up because the token was cancelled? */
   function isCancellation(error: unknown): boolean {
-    return signal.aborted && (error === signal.reason || (error instanceof Error && error.name === "AbortError"));
+    return why !== undefined && (error === why || (error instanceof Error && error.name === "AbortError"));
   }
 
   function cancel(reason: CancelReason): void {
-    if (signal.aborted) return;
+    if (why !== undefined) return;
+    why = Object.freeze(reason);
     parent?.signal.removeEventListener("abort", follow);
     release?.();
-    controller.abort(Object.freeze(reason));
-    cancelled.resolve(reason);
+    onCancel?.(why);
+    controller?.abort(why);
+    cancelled.resolve(why);
   }
 
   function follow(): void {
@@ -53,19 +72,21 @@ export function createCancellation(
   };
 
   const token: CancellationToken = {
-    signal,
+    get signal() {
+      return signal();
+    },
     get isCancelled() {
-      return signal.aborted;
+      return why !== undefined;
     },
     cancelled() {
-      if (!signal.aborted) release ??= clock.hold();
+      if (why === undefined) release ??= clock.hold();
       return cancelled.promise;
     },
     cancel(reason) {
       cancel(reason === undefined ? { kind: "shutdown" } : { kind: "shutdown", reason });
     },
     child() {
-      return createCancellation(clock, () => {}, { signal, tasks: { ...tasks, add } }).token;
+      return createCancellation(clock, { onFail() {} }, { signal: signal(), tasks: { ...tasks, add } }).token;
     },
     track(task, options = {}) {
       checkOptions("track", options, ["name"]);
@@ -76,7 +97,7 @@ export function createCancellation(
         throw new TypeError(`track: the task must be a promise or a function, not ${show(task)}`);
       }
       const name = options.name ?? (typeof task === "function" ? task.name : "");
-      const promise = typeof task === "function" ? (async () => await task(signal))() : Promise.resolve(task);
+      const promise = typeof task === "function" ? (async () => await task(signal()))() : Promise.resolve(task);
       add(name || `task ${++unnamed}`, promise, isCancellation);
       return promise;
     },

@@ -1,4 +1,4 @@
-import type { Adapter } from "./adapter.ts";
+import type { Adapter, BasicAdapter } from "./adapter.ts";
 import { checkMilliseconds, checkOptions, show } from "./check.ts";
 import type { Logger, ReloadEvent } from "./event.ts";
 
@@ -86,7 +86,7 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
 ];
 
 /** Throws a TypeError that names the first option that is wrong. */
-export function checkListenOptions(options: ListenOptions, adapter: Adapter): void {
+export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter): void {
   checkOptions("listen", options, KNOWN);
   const { ready, readyTimeout, settle, drainTimeout, handOver, pidFile, status, signal, env, command, logger, onEvent } =
     options;
@@ -147,7 +147,7 @@ function isPlain(value: unknown): value is Record<string, unknown> {
   return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
 }
 
-function checkSignal(option: string, signal: unknown, adapter: Adapter, seen: Set<string>): void {
+function checkSignal(option: string, signal: unknown, adapter: BasicAdapter, seen: Set<string>): void {
   if (typeof signal !== "string") fail(option, "an array of signal names", signal);
   if (signal === "SIGKILL" || signal === "SIGSTOP") {
     throw new TypeError(`listen: ${option}: no process can handle ${signal}`);

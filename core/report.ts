@@ -1,4 +1,5 @@
-import { describeError, type ReloadErrorCode } from "./error.ts";
+import { describeError } from "./describe_error.ts";
+import type { ReloadErrorCode } from "./error.ts";
 import type { Logger, ReloadCause, ReloadEvent } from "./event.ts";
 
 /** The logger of an application that has none: failures must not get lost. */

@@ -17,26 +17,30 @@ export interface Supervisor {
   readonly guard?: number | undefined;
 }
 
-/** What the handovers of a service need of a runtime. */
-export interface ServiceAdapter {
-  /** The `reload-self run` in the environment. It may follow another process. */
-  readonly supervisor: Supervisor | undefined;
+/** What a service needs of a runtime when it starts. */
+export interface BasicServiceAdapter {
   /** The value of a variable when the library was loaded. */
   variable(name: string): string | undefined;
   /** The operations on files. */
   files(): Files;
-  /** A folder that only this user can read and write, made if necessary; `undefined` where that is not possible. */
-  runtimeFolder(): string | undefined;
-  /** The output to stderr from now on, where stderr is a file. */
-  errorOutput(): ErrorOutput | undefined;
   /** Is there a process with this pid? */
   isAlive(pid: number): boolean;
-  /** The current parent of this process. */
-  parent(): number;
   /** When a process started: different for every process with the same pid. `undefined` where the kernel does not show it. */
   startTime(pid: number): string | undefined;
   /** Calls back when this process exits by itself. The handler must be synchronous. */
   onExit(handler: () => void): void;
+}
+
+/** What the handovers of a service need of a runtime. */
+export interface ServiceAdapter extends BasicServiceAdapter {
+  /** The `reload-self run` in the environment. It may follow another process. */
+  readonly supervisor: Supervisor | undefined;
+  /** A folder that only this user can read and write, made if necessary; `undefined` where that is not possible. */
+  runtimeFolder(): string | undefined;
+  /** The output to stderr from now on, where stderr is a file. */
+  errorOutput(): ErrorOutput | undefined;
+  /** The current parent of this process. */
+  parent(): number;
   /** Runs a program to its end. Rejects when it cannot be started, or when its exit code is not 0. */
   execute(file: string, args: readonly string[]): Promise<void>;
   /**

@@ -1,19 +1,30 @@
 import type { Adapter } from "../core/adapter.ts";
+import type { Beginning, LoadedProgram } from "../program/begin.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
+import { createProgram } from "../program/program.ts";
+import type { Handover } from "../reload/handover.ts";
 import { createInstances } from "./instances.ts";
 import { findSupervision } from "./run_protocol.ts";
 import { createService } from "./service.ts";
 import { createSockets, withoutSockets } from "./sockets.ts";
 import { createStateHandover } from "./state.ts";
 
-/** Puts together the parts of a program, as far as the runtime has them. The handovers are in the order of their steps. */
-export function assemble({ sockets: socketAdapter, service: serviceAdapter }: Adapter, program: ProgramContext): ProgramParts {
+/**
+ * Puts together the parts of a program, as far as the runtime has them. The handovers are in the order of their steps.
+ *
+ * @param pidFile The handover of the pid file, which `listen()` has written already.
+ */
+function assemble(
+  { sockets: socketAdapter, service: serviceAdapter }: Adapter,
+  program: ProgramContext,
+  pidFile: Handover | undefined,
+): ProgramParts {
   const { clock, hasPredecessor, options, runtime } = program;
   const state = createStateHandover(options.handOver, hasPredecessor, clock);
   const supervision = serviceAdapter && findSupervision(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
   const sockets = socketAdapter === undefined ? withoutSockets(runtime) : createSockets(socketAdapter, program, instances);
-  const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances);
+  const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances, pidFile);
   return {
     env: {},
     how: "plain",
@@ -23,4 +34,9 @@ export function assemble({ sockets: socketAdapter, service: serviceAdapter }: Ad
     handovers: [state.handover, ...sockets.handovers, ...service?.handovers ?? []],
     inherited: state.inherited,
   };
+}
+
+/** The part of a program that a start does not wait for: `listen()` loads it right after the code that called it. */
+export function completeProgram(adapter: Adapter, beginning: Beginning, pidFile: Handover | undefined): LoadedProgram {
+  return createProgram(adapter, beginning, (program) => assemble(adapter, program, pidFile));
 }

@@ -1,4 +1,4 @@
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { pause } from "../core/pause.ts";
 import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";

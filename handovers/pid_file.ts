@@ -1,7 +1,8 @@
-import { describeError, ReloadError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
+import { ReloadError } from "../core/error.ts";
 import type { Files } from "../core/files.ts";
-import type { ServiceAdapter } from "../core/service_adapter.ts";
-import type { ProgramContext } from "../program/parts.ts";
+import type { BasicServiceAdapter } from "../core/service_adapter.ts";
+import type { Beginning } from "../program/begin.ts";
 import type { Handover } from "../reload/handover.ts";
 
 /** Clock ticks per second in /proc; proc_pid_stat(5). The value has been the same on Linux for decades. */
@@ -23,12 +24,12 @@ export function parsePid(text: string): number | undefined {
  *
  * @throws {ReloadError} When the file belongs to another process, or cannot be written.
  */
-export function createPidFile(adapter: ServiceAdapter, path: string, { pid, hasPredecessor, warn }: ProgramContext): Handover {
+export function createPidFile(adapter: BasicServiceAdapter, path: string, { pid, predecessor, warn }: Beginning): Handover {
   const files = adapter.files();
   const write = (pid: number) => files.replace(path, `${pid}\n`, MODE);
   const isOurs = () => parsePid(files.read(path) ?? "") === pid;
 
-  if (!hasPredecessor) {
+  if (predecessor === undefined) {
     refuseForeign(adapter, files, path, pid);
     try {
       write(pid);
@@ -53,8 +54,8 @@ export function createPidFile(adapter: ServiceAdapter, path: string, { pid, hasP
       },
     }),
     newSide: () => ({
-      takeOver(predecessor) {
-        if (predecessor === "handed over") return;
+      takeOver(departure) {
+        if (departure === "handed over") return;
         try {
           write(pid);
         } catch (error) {
@@ -66,7 +67,7 @@ export function createPidFile(adapter: ServiceAdapter, path: string, { pid, hasP
 }
 
 /** Throws when the file names another process that runs. */
-function refuseForeign(adapter: ServiceAdapter, files: Files, path: string, own: number): void {
+function refuseForeign(adapter: BasicServiceAdapter, files: Files, path: string, own: number): void {
   const refuse = (why: string, cause?: unknown) => {
     throw new ReloadError("pid-file", `listen: the pid file ${path} ${why}`, { cause });
   };
@@ -84,7 +85,7 @@ function refuseForeign(adapter: ServiceAdapter, files: Files, path: string, own:
 }
 
 /** Has the pid been given to another process since the file was written? Then the process is younger than the file. */
-function isReused(adapter: ServiceAdapter, files: Files, path: string, pid: number): boolean {
+function isReused(adapter: BasicServiceAdapter, files: Files, path: string, pid: number): boolean {
   try {
     const written = files.modified(path);
     const booted = /^btime (\d+)$/m.exec(files.read("/proc/stat") ?? "")?.[1];

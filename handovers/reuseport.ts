@@ -1,4 +1,4 @@
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { nextCheck } from "../core/pause.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { countListeners, type OwnListener, ownListeners } from "../linux/listeners.ts";

@@ -1,5 +1,5 @@
 /** The protocol between a program and `reload-self run`: files in a folder that belongs to one instance of the program. */
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import type { ServiceAdapter, Supervisor } from "../core/service_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import { ask, confirm } from "../reload/confirm.ts";

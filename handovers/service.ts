@@ -4,7 +4,6 @@ import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
 import { answerOnPipe } from "../windows/pipe_server.ts";
 import type { Instances } from "./instances.ts";
-import { createPidFile } from "./pid_file.ts";
 import { createRunHandover, type Supervision } from "./run_protocol.ts";
 import { createStatusFile } from "./status_file.ts";
 import { createSystemd } from "./systemd.ts";
@@ -15,11 +14,12 @@ export function createService(
   program: ProgramContext,
   supervision: Supervision | undefined,
   instances: Instances | undefined,
+  pidFile: Handover | undefined,
 ): Pick<ProgramParts, "handovers" | "env" | "how" | "supervisor"> {
   const { clock, options, pid, reload, warn } = program;
   const systemd = createSystemd(adapter, program, supervision !== undefined);
   const handovers: (Handover | undefined)[] = [
-    options.pidFile === undefined ? undefined : createPidFile(adapter, options.pidFile, program),
+    pidFile,
     options.status === false ? undefined : createStatusFile(adapter, program),
     systemd?.handover,
     supervision && createRunHandover(adapter, supervision, program),

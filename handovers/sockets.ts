@@ -5,9 +5,7 @@ import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts"
 import { pause } from "../core/pause.ts";
 import type { Libc, Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions } from "../core/token.ts";
-import { drainingFetch } from "../drain/fetch.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
-import { createWebSockets } from "../drain/web_sockets.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
@@ -30,8 +28,6 @@ export function withoutSockets(runtime: string): Sockets {
     members: {
       bind: unsupported("bind"),
       path: unsupported("path"),
-      fetch: (handler) => handler,
-      webSocket: (socket) => socket,
     },
     listening: () => Promise.resolve(),
     placed: () => Promise.resolve(),
@@ -44,18 +40,15 @@ export function withoutSockets(runtime: string): Sockets {
  * @param shared The other instances, where they share their ports.
  */
 export function createSockets(adapter: SocketAdapter, program: ProgramContext, shared: SharedPorts | undefined): Sockets {
-  const { clock, options, emit, token } = program;
+  const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   const drains = new Map<BindableServer, { name: string; drain: Drain }>();
   const atPaths: Listener[] = [];
   const begun: Promise<void>[] = [];
-  let isDraining = false;
-  let hasFetch = false;
 
   const listeningSockets = createListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
-  const webSockets = createWebSockets(token.signal);
   /** Opened once: that compiles a function for each call. */
   let opened: Promise<Libc | string> | undefined;
   const reuseport = createReuseport({
@@ -64,7 +57,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     async libc() {
       const libc = await (opened ??= adapter.libc?.());
       // Where all known servers are bound there is nothing to steer.
-      return typeof libc === "string" && drains.size > 0 && !hasFetch ? undefined : libc;
+      return typeof libc === "string" && drains.size > 0 && !wrapped.exist ? undefined : libc;
     },
     isBound: listeningSockets.has,
     shared,
@@ -73,13 +66,12 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   const settling: Handover = {
     name: "the settle time",
     oldSide: () => ({
-      commit: () => void (isDraining = true),
-      rollback: () => void (isDraining = token.isCancelled),
+      commit: () => void (wrapped.areClosing = true),
+      rollback: () => void (wrapped.areClosing = token.isCancelled),
     }),
   };
 
   token.signal.addEventListener("abort", () => {
-    isDraining = true;
     // A successor accepts the connections that wait in a socket. Without one this process does, before the kernel resets them.
     const isReplaced = token.signal.reason.kind === "reload";
     const closed = (drains.size === 0 || isReplaced ? Promise.resolve() : pause(clock, LAST_ACCEPTS_MS)).then(() => {
@@ -122,15 +114,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
         begun.push(binding.catch(() => {}));
         await binding;
       },
-      fetch(handler) {
-        hasFetch = true;
-        return drainingFetch(handler, () => isDraining);
-      },
       path: unixSockets.reserve,
-      webSocket(socket) {
-        webSockets.add(socket);
-        return socket;
-      },
     },
     listening: () => Promise.all(begun),
     placed: unixSockets.placed,

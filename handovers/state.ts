@@ -1,5 +1,5 @@
 import type { Clock } from "../core/adapter.ts";
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 
 /** The largest state that is handed over, in bytes of JSON. */

@@ -1,4 +1,4 @@
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";

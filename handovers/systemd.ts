@@ -1,5 +1,5 @@
 /** Reports the state of the service to systemd; sd_notify(3), systemd.service(5). */
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";

@@ -1,4 +1,4 @@
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import { nextCheck, pause } from "../core/pause.ts";
 import type { Files } from "../core/files.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";

@@ -3,6 +3,7 @@ import type { ReloadEvent } from "../core/event.ts";
 import type { ListenOptions } from "../core/options.ts";
 import type { CancellationToken, Token } from "../core/token.ts";
 import type { Handover } from "../reload/handover.ts";
+import type { WrappedHandlers } from "./begin.ts";
 
 /** The program, as its parts see it. */
 export interface ProgramContext {
@@ -14,6 +15,7 @@ export interface ProgramContext {
   readonly clock: Clock;
   readonly options: ListenOptions;
   readonly token: CancellationToken;
+  readonly wrapped: WrappedHandlers;
   readonly hasPredecessor: boolean;
   /** As {@linkcode Token.reload}. */
   reload(): Promise<number>;
@@ -27,7 +29,7 @@ export interface ProgramParts {
   /** What passes from one process to the next, in the order of the steps. */
   readonly handovers: readonly Handover[];
   /** The members of the token that its handovers bring along. */
-  readonly members: Pick<Token, "bind" | "fetch" | "path" | "webSocket">;
+  readonly members: Pick<Token, "bind" | "path">;
   /** As {@linkcode Token.inherited}. */
   inherited(): Promise<unknown>;
   /** Resolves when every server listens that has begun to. */

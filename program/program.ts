@@ -1,42 +1,29 @@
 import type { Adapter } from "../core/adapter.ts";
-import { createCancellation } from "../core/cancellation.ts";
-import { describeError, ReloadError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
+import { ReloadError } from "../core/error.ts";
 import type { ReloadCause } from "../core/event.ts";
-import { DEFAULT_READY_TIMEOUT_MS, DEFAULT_SETTLE_MS, type ListenOptions } from "../core/options.ts";
+import { DEFAULT_READY_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
-import { createReporter } from "../core/report.ts";
-import type { Token } from "../core/token.ts";
 import { arrive, type IncomingReload } from "../reload/incoming.ts";
 import { pack } from "../reload/messages.ts";
 import { beginReload, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
+import type { Beginning, LoadedProgram } from "./begin.ts";
 import { type Action, type Event, heirOf, initial, next, type State } from "./machine.ts";
 import type { ProgramContext, ProgramParts } from "./parts.ts";
 import { passOn } from "./pass_on.ts";
 import { createReloadQueue } from "./queue.ts";
 import { awaitReadiness } from "./readiness.ts";
-import { followSignal, subscribe } from "./signals.ts";
-import { extendToken } from "./token.ts";
 
 /**
- * One generation of the program, from its start to its retirement: subscribes to the signals, takes over from the predecessor, reloads,
- * hands over. `onDispose` is called when the application has disposed of the token.
- *
- * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
+ * One generation of the program, from its start to its retirement: takes over from the predecessor, reloads, hands over. What it needs at
+ * once has begun before.
  */
 export function createProgram(
   adapter: Adapter,
-  options: ListenOptions,
+  beginning: Beginning,
   assemble: (program: ProgramContext) => ProgramParts,
-  onDispose: () => void = () => {},
-): Token {
-  const emit = createReporter(adapter.pid, () => token.isCancelled, options);
-  const warn = (message: string) => emit({ type: "warning", message });
-  const { token, cancel } = createCancellation(adapter, ({ name, error }) => emit({ type: "task-fail", name, error }));
-  const unsubscribe = subscribe(adapter, options, {
-    reload: (signal) => onReloadAsked({ by: "signal", signal }),
-    shutdown: onShutdownAsked,
-  });
-  const predecessor = adapter.predecessor();
+): LoadedProgram {
+  const { options, token, cancel, predecessor, emit, warn } = beginning;
   const generation = predecessor?.generation ?? 0;
   const queue = createReloadQueue();
   const tookOver = Promise.withResolvers<void>();
@@ -61,35 +48,20 @@ export function createProgram(
     if (queued) reload(queued.cause).then(queued.outcome.resolve, queued.outcome.reject);
   }
 
-  // The first listener of all: a new process is killed before the application hears of the shutdown, so that the new process cannot take
-  // the end of this one for a reason to carry on alone.
-  token.signal.addEventListener("abort", () => {
-    act(dispatch({ type: "cancel" }));
-    emit({ type: "cancel", reason: token.signal.reason });
+  const { handovers, members, ...parts } = assemble({
+    pid: adapter.pid,
+    runtime: adapter.runtime,
+    generation,
+    reloadSignals: adapter.reloadSignals,
+    clock: adapter,
+    options,
+    token,
+    wrapped: beginning.wrapped,
+    hasPredecessor: predecessor !== undefined,
+    reload: () => reload({ by: "call" }),
+    emit,
+    warn,
   });
-
-  const { handovers, members, ...parts } = assembleOrLeave();
-
-  function assembleOrLeave(): ProgramParts {
-    try {
-      return assemble({
-        pid: adapter.pid,
-        runtime: adapter.runtime,
-        generation,
-        reloadSignals: adapter.reloadSignals,
-        clock: adapter,
-        options,
-        token,
-        hasPredecessor: predecessor !== undefined,
-        reload: reloadByCall,
-        emit,
-        warn,
-      });
-    } catch (error) {
-      unsubscribe();
-      throw error;
-    }
-  }
 
   if (predecessor !== undefined) {
     incoming = arrive(predecessor, adapter.pid, handovers, {
@@ -107,7 +79,6 @@ export function createProgram(
       warn,
     });
   }
-  followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
 
   const ready = awaitReadiness({
     ready: options.ready ?? "auto",
@@ -181,10 +152,6 @@ export function createProgram(
     throw new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`);
   }
 
-  function reloadByCall(): Promise<number> {
-    return reload({ by: "call" });
-  }
-
   /** One reload. The state is `reloading`. */
   async function run(cause: ReloadCause): Promise<number> {
     const begun = adapter.now();
@@ -229,22 +196,21 @@ export function createProgram(
     return pid;
   }
 
-  async function dispose(): Promise<void> {
-    token.cancel();
-    await token.drained();
-    await outgoing?.outcome.catch(() => {});
-    unsubscribe();
-    onDispose();
+  /** The new process is killed before the application hears of the shutdown: it would take the end of this one for a reason to carry on. */
+  function onCancel(): void {
+    act(dispatch({ type: "cancel" }));
   }
+  if (token.isCancelled) onCancel();
 
-  const { inherited } = parts;
-  return extendToken(token, {
-    generation,
-    canReload: adapter.canReload,
+  return {
+    ...members,
+    inherited: parts.inherited,
+    placed: parts.placed,
     ready,
-    inherited,
-    members,
-    reload: reloadByCall,
-    dispose,
-  });
+    reload,
+    onReloadAsked,
+    onShutdownAsked,
+    onCancel,
+    settled: async () => await outgoing?.outcome.catch(() => {}),
+  };
 }

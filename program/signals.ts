@@ -1,5 +1,6 @@
-import type { Adapter } from "../core/adapter.ts";
-import { describeError, ReloadError } from "../core/error.ts";
+import type { BasicAdapter } from "../core/adapter.ts";
+import { describeError } from "../core/describe_error.ts";
+import { ReloadError } from "../core/error.ts";
 import type { ListenOptions } from "../core/options.ts";
 
 /** What the signals do. */
@@ -13,7 +14,7 @@ export interface SignalHandlers {
  *
  * @throws {ReloadError} When a signal cannot be handled; nothing stays subscribed then.
  */
-export function subscribe(adapter: Adapter, options: ListenOptions, handlers: SignalHandlers): () => void {
+export function subscribe(adapter: BasicAdapter, options: ListenOptions, handlers: SignalHandlers): () => void {
   const subscriptions: (() => void)[] = [];
   const unsubscribe = () => subscriptions.splice(0).forEach((end) => end());
   if (!adapter.canReload) return unsubscribe;
@@ -40,8 +41,8 @@ export function subscribe(adapter: Adapter, options: ListenOptions, handlers: Si
 }
 
 /** Calls back when an outer signal aborts, unless the own signal has aborted before. */
-export function followSignal(outer: AbortSignal | undefined, own: AbortSignal, cancel: (reason: unknown) => void): void {
-  const onAbort = () => cancel(outer?.reason);
-  if (outer?.aborted) onAbort();
-  else outer?.addEventListener("abort", onAbort, { signal: own });
+export function followSignal(outer: AbortSignal, own: AbortSignal, cancel: (reason: unknown) => void): void {
+  const onAbort = () => cancel(outer.reason);
+  if (outer.aborted) onAbort();
+  else outer.addEventListener("abort", onAbort, { signal: own });
 }

@@ -1,5 +1,5 @@
 import type { Predecessor } from "../core/adapter.ts";
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import type { Departure, Handover, NewSide } from "./handover.ts";
 import { createMailbox } from "./mailbox.ts";
 import { type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";

@@ -1,4 +1,5 @@
-import { describeError, ReloadError, type ReloadErrorCode } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
+import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
 import type { Handover, OldSide, Reload } from "./handover.ts";
 

@@ -1,5 +1,6 @@
 import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../core/adapter.ts";
-import { describeError, ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
+import { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
 import { atMost } from "../core/pause.ts";
 import { createDialogue } from "./dialogue.ts";

@@ -1,18 +1,24 @@
 /**
- * Builds what is published into one folder, for npm and for JSR: a file of JavaScript for each entry point, with its source map. npm gets
- * declarations of the types, JSR the sources, from which it makes its documentation. esbuild does it, because it is one executable without
- * dependencies, and keeps modules that are only imported later out of the way of the start.
+ * Builds what is published into one folder, for npm and for JSR: a file of JavaScript for each entry point, and one for each part that is
+ * loaded later, with their source maps. npm gets declarations of the types, JSR the sources, from which it makes its documentation. esbuild
+ * does it, because it is one executable without dependencies.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const entries = { mod: "mod.ts", serve: "serve.ts", cli: "cli/main.ts" };
-type Entry = keyof typeof entries;
+/** What `mod` loads when the program has started. */
+const later = {
+  reloading: "handovers/assemble.ts",
+  node: "adapters/node/complete.ts",
+  bun: "adapters/bun/complete.ts",
+  deno: "adapters/deno/complete.ts",
+};
 /** The folders of the library; the entry points are beside them. */
 const folders = ["adapters", "cli", "core", "drain", "handovers", "linux", "program", "reload", "windows"];
 const documents = [
@@ -26,27 +32,31 @@ const documents = [
   "examples/systemd",
 ];
 
-/** The entry points import one another as files of the package: a class must exist only once. */
-const separateEntries: Plugin = {
-  name: "separate entries",
-  setup({ onResolve }) {
-    onResolve({ filter: /\/(mod|serve)\.ts$/ }, ({ path, kind }) => {
-      if (kind === "entry-point") return undefined;
-      return { path: path.replace(/^.*\/(mod|serve)\.ts$/, "./$1.js"), external: true };
-    });
-  },
-};
-
-/** The registry belongs to the process: the other files use that of `mod`, and do not contain the adapters once more. */
-const sharedRegistry: Plugin = {
-  name: "shared registry",
+/**
+ * The files import one another as files of the package: a class, or the state of a module, must exist only once. What a file that is loaded
+ * later has in common with `mod` it contains once more, but for what `shared` names.
+ */
+const separateFiles = (shared: Readonly<Record<string, string>>): Plugin => ({
+  name: "separate files",
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/registry\.ts$/ }, ({ path }) => ({ path, namespace: "shared" }));
-    onLoad({ filter: /./, namespace: "shared" }, () => ({
-      contents: `import "./mod.js"; export const registry = globalThis[Symbol.for("@js0/reload-self")];`,
-    }));
+    const byPath = (files: object) => new Map(Object.entries(files).map(([name, source]) => [join(root, source), name]));
+    const files = { "import-statement": byPath(entries), "dynamic-import": byPath({ ...entries, ...later }) };
+    onResolve({ filter: /\.ts$/ }, ({ path, kind, resolveDir }) => {
+      const source = resolve(resolveDir, path);
+      const name = kind in files ? files[kind as keyof typeof files].get(source) : undefined;
+      if (name !== undefined) return { path: `./${name}.js`, external: true };
+      return source in shared ? { path: source, namespace: "shared" } : undefined;
+    });
     onResolve({ filter: /^\.\/mod\.js$/, namespace: "shared" }, ({ path }) => ({ path, external: true }));
+    onLoad({ filter: /./, namespace: "shared" }, ({ path }) => ({ contents: shared[path] as string }));
   },
+});
+
+/** Modules of `mod` that the other files use from there: the class of the errors, and what belongs to the process. */
+const shared: Readonly<Record<string, string>> = {
+  [join(root, "core/error.ts")]: `export { ReloadError } from "./mod.js";`,
+  [join(root, "adapters/registry.ts")]:
+    `import "./mod.js"; export const registry = globalThis[Symbol.for("@js0/reload-self")];`,
 };
 
 /** Builds the package. Returns its version. */
@@ -66,12 +76,12 @@ export async function build(folder: string): Promise<string> {
     sourcesContent: true,
     legalComments: "none",
   };
-  for (const name of Object.keys(entries) as Entry[]) {
+  for (const [name, source] of Object.entries({ ...entries, ...later })) {
     await bundle({
       ...options,
-      entryPoints: { [name]: entries[name] },
-      banner: { js: `/* @ts-self-types="./src/${entries[name]}" */` },
-      plugins: name === "mod" ? [] : [separateEntries, sharedRegistry],
+      entryPoints: { [name]: source },
+      banner: name in entries ? { js: `/* @ts-self-types="./src/${source}" */` } : {},
+      plugins: [separateFiles(name === "mod" ? {} : shared)],
     });
   }
   const tsc = join(root, "node_modules/typescript/bin/tsc");
@@ -94,7 +104,7 @@ function createManifests() {
   const { name, version, license, imports, compilerOptions } = read("deno.json");
   const { dependencies, engines } = read("package.json");
   const keys = Object.entries(entries).map(([name, source]) => ({ key: name === "mod" ? "." : `./${name}`, name, source }));
-  const files = keys.flatMap(({ name }) => [`${name}.js`, `${name}.js.map`]);
+  const files = Object.keys({ ...entries, ...later }).flatMap((name) => [`${name}.js`, `${name}.js.map`]);
   const npm = {
     name,
     version,

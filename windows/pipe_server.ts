@@ -1,5 +1,5 @@
 /** Reloading on request over a named pipe: on Windows only a console can send signals. */
-import { describeError } from "../core/error.ts";
+import { describeError } from "../core/describe_error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 
 /** The name of the pipe of a process. */

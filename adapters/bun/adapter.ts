@@ -1,8 +1,7 @@
-import type { Adapter } from "../../core/adapter.ts";
-import { bunLibc, type BunServeNamespace, listenInFront, openKernel, serveOnBun } from "./sockets.ts";
-import { createNodeAdapter } from "../node/adapter.ts";
-import { attachConsole } from "../../windows/console.ts";
-import type { NodeProcess } from "../node/process.ts";
+import type { Adapter, StartAdapter } from "../../core/adapter.ts";
+import { startNode } from "../node/adapter.ts";
+import type { NodeProcess } from "../node/channel.ts";
+import type { BunServeNamespace } from "./sockets.ts";
 
 /** The part of the global `Bun` that is used here. */
 export interface BunNamespace extends BunServeNamespace {
@@ -11,18 +10,10 @@ export interface BunNamespace extends BunServeNamespace {
 }
 
 /** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
-export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Adapter {
-  const adapter = createNodeAdapter(process, "Bun", bun.isMainThread, {
-    listen: listenInFront,
-    libc: bunLibc,
-    serve: serveOnBun(bun),
-  });
+export function createBunAdapter(bun: BunNamespace, process: NodeProcess): StartAdapter {
+  const start = startNode(process, "Bun", bun.isMainThread);
   return {
-    ...adapter,
-    predecessor() {
-      const predecessor = adapter.predecessor();
-      if (predecessor !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
-      return predecessor;
-    },
+    ...start.adapter,
+    complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(bun, start),
   };
 }

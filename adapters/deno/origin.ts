@@ -4,7 +4,8 @@ import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, 
 import { type Environment, parseEnviron } from "../environment.ts";
 import { startError } from "../node/process.ts";
 import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
-import type { Permissions } from "./permissions.ts";
+import type { Snapshot } from "./adapter.ts";
+import { hasProc, type Permissions } from "./permissions.ts";
 
 /** How this program was started. */
 export interface Origin {
@@ -25,20 +26,18 @@ interface Facts {
 }
 
 /**
- * Finds out how this program was started. With all permissions it reads that now, because a title overwrites the command line and a deploy
- * flips links; otherwise when it is needed.
- *
- * @param loaded The environment when this library was loaded.
+ * Finds out how this program was started. With all permissions it is known now, because a deploy flips links; otherwise it is found out when
+ * it is needed.
  */
-export function createOrigin(deno: DenoNamespace, permissions: Permissions, loaded: Environment, hasProc: boolean): Origin {
+export function createOrigin(deno: DenoNamespace, permissions: Permissions, snapshot: Snapshot): Origin {
+  const { loaded } = snapshot;
   const { standalone } = deno.build;
   const execPath = deno.execPath().replace(/ \(deleted\)$/, "");
   const files: Files = {
     realPath: (path) => permissions.isGranted("read", { path }) ? attempt(() => deno.realPathSync(path)) : undefined,
   };
-  const cwd = typedDirectory(loaded.PWD, deno.cwd(), files);
-  const read = (name: string) => attempt(() => deno.readTextFileSync(`/proc/self/${name}`));
-  let facts = permissions.hasAll && hasProc ? parse(read("cmdline"), read("environ")) : undefined;
+  const cwd = typedDirectory(loaded.PWD, snapshot.cwd, files);
+  let facts = permissions.seesProc ? parse(snapshot.cmdline, snapshot.environ) : undefined;
 
   function parse(cmdline: string | undefined, environ: string | undefined): Facts {
     return { command: parseCommand(cmdline ?? ""), started: environ === undefined ? undefined : parseEnviron(environ) };
@@ -100,10 +99,10 @@ export function createOrigin(deno: DenoNamespace, permissions: Permissions, load
       return facts?.started;
     },
     async sameAgain(signal) {
-      facts ??= hasProc && !standalone ? await askHelper(signal) : { command: rebuild(), started: undefined };
+      facts ??= hasProc(deno) && !standalone ? await askHelper(signal) : { command: rebuild(), started: undefined };
       const { command } = facts;
       if (command === undefined) {
-        const why = hasProc
+        const why = hasProc(deno)
           ? "process.title overwrote it. Set it after @js0/reload-self is imported"
           : `on ${deno.build.os} Deno does not say to which values its permissions are restricted. Do not restrict them to values`;
         throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);

@@ -34,6 +34,8 @@ export function permissionFlags(states: Readonly<Record<Permission, PermissionSt
 export interface Permissions {
   /** Are all permissions granted? Deno opens /proc and files of other programs only then. */
   readonly hasAll: boolean;
+  /** Can this process see /proc? */
+  readonly seesProc: boolean;
   isGranted(name: Permission, what?: { path?: string; command?: string }): boolean;
   /** May this process listen anywhere? */
   mayListen(): boolean;
@@ -57,8 +59,11 @@ export function createPermissions(deno: DenoNamespace): Permissions {
   }
   const mayRun = (command: string) => isGranted("run", { command });
 
+  const hasAll = PERMISSIONS.every((name) => isGranted(name));
+
   return {
-    hasAll: PERMISSIONS.every((name) => isGranted(name)),
+    hasAll,
+    seesProc: hasAll && hasProc(deno),
     isGranted,
     mayListen() {
       const { state, partial } = deno.permissions.querySync({ name: "net" });
@@ -94,6 +99,11 @@ export function createPermissions(deno: DenoNamespace): Permissions {
       return permissionFlags(states as Record<Permission, PermissionState>);
     },
   };
+}
+
+/** Has this system a /proc like Linux's? */
+export function hasProc({ build: { os } }: DenoNamespace): boolean {
+  return os === "linux" || os === "android";
 }
 
 /** The error for an executable that may not be run. */

@@ -6,18 +6,8 @@ import type { Child, Spawn } from "../node/process.ts";
 import { streamChannel } from "../stream_channel.ts";
 import { CHANNEL_VARIABLE } from "../environment_handshake.ts";
 import { attempt } from "../attempt.ts";
-import type { Channel, ExitStatus } from "../../core/adapter.ts";
+import type { ExitStatus } from "../../core/adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
-
-/** The channel to the process that accepts a connection at a path. It never keeps this process alive. */
-export function connectChannel(deno: DenoNamespace, path: string): Channel {
-  return streamChannel(
-    deno.connect({ transport: "unix", path }).then((connection) => {
-      connection.unref();
-      return connection;
-    }),
-  );
-}
 
 /**
  * Starts processes with Deno.Command, which cannot pass a connection on. Instead the new process gets a path that cannot be guessed, in a folder

@@ -1,29 +1,24 @@
 import { ReloadError } from "../../core/error.ts";
-import type { Files } from "../../core/files.ts";
-import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
+import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
-import { connectChannel } from "./process.ts";
-import { parseStartTime } from "../../linux/proc.ts";
+import { connectChannel } from "./channel.ts";
 import { listenOnPipe } from "../../windows/pipe_listener.ts";
 import type { Environment } from "../environment.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
-import type { NodeProcess } from "../node/process.ts";
 import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 
 /** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
 export function denoService(
   deno: DenoNamespace,
-  { isGranted, checkPath }: Permissions,
+  { isGranted, checkPath, seesProc }: Permissions,
+  basic: BasicServiceAdapter,
   loaded: Environment,
-  files: Files,
-  seesProc: boolean,
   supervisor: Supervisor | undefined,
 ): ServiceAdapter {
   return {
+    ...basic,
     supervisor,
-    variable: (name) => loaded[name],
-    files: () => files,
     runtimeFolder() {
       if (deno.build.os === "windows") {
         return windowsFolder(loaded.LOCALAPPDATA, (path) => {
@@ -57,18 +52,8 @@ export function denoService(
           }) ?? "",
       };
     },
-    isAlive(pid) {
-      if (seesProc) return attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined;
-      try {
-        return (globalThis as unknown as { process: NodeProcess }).process.kill(pid, 0);
-      } catch (error) {
-        return (error as { code?: unknown }).code !== "ESRCH"; // Another user's, or Deno does not allow the question.
-      }
-    },
     parent: () => deno.ppid,
-    startTime: (pid) => seesProc ? attempt(() => parseStartTime(deno.readTextFileSync(`/proc/${pid}/stat`))) : undefined,
     ...(deno.build.os === "windows" && { answer: listenOnPipe }),
-    onExit: (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
     async execute(file, args) {
       if (!isGranted("run", { command: file })) {
         throw new ReloadError("permission", `Deno does not allow this process to run ${file}: add --allow-run=${file}`);

@@ -2,7 +2,7 @@
 import type * as FileSystem from "node:fs";
 import type { Files } from "../../core/files.ts";
 import { replaceFile } from "../replace_file.ts";
-import type { NodeProcess } from "./process.ts";
+import type { NodeProcess } from "./channel.ts";
 
 /** In bytes. A status file, a pid file, a table of /proc are smaller. */
 export const MAX_FILE_BYTES: number = 256 * 1024;

@@ -1,28 +1,21 @@
-import type { NodeProcess } from "./process.ts";
-import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
+import type { NodeProcess } from "./channel.ts";
+import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
-import { nodeFiles } from "./files.ts";
 import { connectSocket } from "./socket_channel.ts";
-import { parseStartTime } from "../../linux/proc.ts";
 import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
 import { listenOnPipe } from "../../windows/pipe_listener.ts";
 import type { Environment } from "../environment.ts";
 
-/** Is there a process with this pid? */
-export function isAlive(process: NodeProcess, pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as { code?: unknown }).code === "EPERM"; // Another user's.
-  }
-}
-
 /** The service adapter of Node and Bun. */
-export function nodeService(process: NodeProcess, loaded: Environment, supervisor?: Supervisor): ServiceAdapter {
+export function nodeService(
+  process: NodeProcess,
+  basic: BasicServiceAdapter,
+  loaded: Environment,
+  supervisor: Supervisor | undefined,
+): ServiceAdapter {
   return {
+    ...basic,
     supervisor,
-    variable: (name) => loaded[name],
-    files: () => nodeFiles(process),
     runtimeFolder() {
       const fs = process.getBuiltinModule("node:fs");
       if (process.platform === "win32") {
@@ -58,15 +51,8 @@ export function nodeService(process: NodeProcess, loaded: Environment, superviso
           }) ?? "",
       };
     },
-    isAlive: (pid) => isAlive(process, pid),
     parent: () => process.ppid,
-    startTime(pid) {
-      // Wine has a /proc too, of other processes.
-      if (process.platform !== "linux") return undefined;
-      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
-    },
     ...(process.platform === "win32" && { answer: listenOnPipe }),
-    onExit: (handler) => void process.on("exit", handler),
     async execute(file, args) {
       const { execFile } = await import("node:child_process");
       await new Promise<void>((resolve, reject) => {

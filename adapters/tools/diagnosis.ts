@@ -70,7 +70,7 @@ export async function diagnose(canSteer: (libc: Libc) => boolean): Promise<Findi
       `put together from what the runtime knows${Deno ? ", without flags that are no permissions" : ""}`,
       "give listen() a `command` where that is not enough",
     ),
-    ...(isLinux ? diagnoseService() : []),
+    ...(isLinux ? await diagnoseService() : []),
   ];
 }
 
@@ -83,7 +83,7 @@ async function diagnoseNative(isLinux: boolean, canSteer: (libc: Libc) => boolea
     const text = "connections are steered on Linux only: a reload may lose some";
     return [bad(subject, text, "use a server of node:http with token.bind")];
   }
-  const libc = await registry.adapter.sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
+  const libc = await (await registry.adapter.complete()).sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
   if (typeof libc === "string") return [bad(subject, libc)];
   if (Deno !== undefined && Deno.listenDatagram === undefined) {
     const text = "without --unstable-net its `reusePort` is not known, and no new process can listen beside the old one";
@@ -109,13 +109,13 @@ function diagnosePermissions(): Finding[] {
   ];
 }
 
-function diagnoseService(): Finding[] {
+async function diagnoseService(): Promise<Finding[]> {
   const findings: Finding[] = [];
   if (process.pid === 1) {
     const text = "a container ends with its process 1, which a reload replaces";
     findings.push(bad("process 1", text, "start the program with `reload-self run -- ...`"));
   }
-  const folder = registry.adapter.service?.runtimeFolder();
+  const folder = (await registry.adapter.complete()).service?.runtimeFolder();
   findings.push(
     folder !== undefined ? good("status", `kept in ${folder}`) : bad(
       "status",

@@ -7,6 +7,7 @@ import * as fs from "node:fs";
 import process from "node:process";
 import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
 import { supervision } from "../environment_handshake.ts";
+import { basicService } from "../node/basic_service.ts";
 import { nodeService } from "../node/service.ts";
 import { readSmallFile as read, type SmallFile } from "../node/files.ts";
 import { guarded } from "../reparent.ts";
@@ -16,8 +17,9 @@ export { acceptSockets } from "../node/socket_channel.ts";
 export { type SmallFile } from "../node/files.ts";
 export { folderCandidates } from "../runtime_dir.ts";
 
+const env = { ...process.env };
 /** Files, processes, the folder for status files. */
-export const service: ServiceAdapter = nodeService(process, { ...process.env });
+export const service: ServiceAdapter = nodeService(process, basicService(process, env), env, undefined);
 
 /** Reads an ordinary file. Throws for a link, for a file of another kind, and for a file that is too large. */
 export function readSmallFile(path: string): SmallFile {

@@ -61,10 +61,10 @@ const layers: Record<string, readonly string[]> = {
   windows: ["core"],
   drain: ["core"],
   reload: ["core"],
-  program: ["core", "reload"],
+  program: ["core", "reload", "drain"],
   handovers: ["core", "reload", "program", "drain", "linux", "windows"],
   adapters: ["core", "reload", "linux", "windows"],
-  ".": ["core", "program", "handovers", "adapters"],
+  ".": ["core", "reload", "program", "handovers", "adapters"],
   cli: [".", "core", "linux", "windows", "handovers", "adapters"],
 };
 
@@ -117,7 +117,7 @@ test("the README is short, and its links lead somewhere, as those of all documen
   }
 });
 
-test("start-up loads no module of a runtime", () => {
+test("start-up loads no module of a runtime, and nothing that only a reload needs", () => {
   const seen = new Set<string>();
   const load = (file: string) => {
     if (seen.has(file)) return;
@@ -129,6 +129,8 @@ test("start-up loads no module of a runtime", () => {
     }
   };
   load("mod.ts");
+  const late = [...seen].filter((file) => /^(handovers|reload|linux|windows)\//.test(file)).sort();
+  assert.deepEqual(late, ["handovers/pid_file.ts", "linux/proc.ts", "reload/mailbox.ts", "reload/messages.ts"]);
 });
 
 test("tests clean up in one way, which keeps its order and does all of it", () => {

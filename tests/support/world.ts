@@ -4,8 +4,10 @@ import { ReloadError } from "../../core/error.ts";
 import type { ReloadEvent } from "../../core/event.ts";
 import type { ListenOptions } from "../../core/options.ts";
 import type { Handover } from "../../reload/handover.ts";
-import { assemble } from "../../handovers/assemble.ts";
+import { completeProgram } from "../../handovers/assemble.ts";
+import { createPidFile } from "../../handovers/pid_file.ts";
 import { withoutSockets } from "../../handovers/sockets.ts";
+import { beginProgram } from "../../program/begin.ts";
 import { createProgram } from "../../program/program.ts";
 import type { Token } from "../../core/token.ts";
 
@@ -226,7 +228,8 @@ export function createWorld(
     },
     boot(process) {
       if (process.exit !== undefined || process.token !== undefined) return;
-      process.token = createProgram(process.adapter, {
+      let pidFile: Handover | undefined;
+      const { token } = beginProgram(process.adapter, {
         ready: "manual",
         readyTimeout: 1000,
         logger: { info() {}, warn() {}, error() {} },
@@ -241,17 +244,28 @@ export function createWorld(
             world.violations.push(error);
           }
         },
-      }, (program) =>
-        machine !== undefined ? assemble(process.adapter, program) : {
-          ...withoutSockets("a simulated world"),
-          handovers: handovers(process),
-          inherited: () => Promise.resolve(),
-          env: {},
-          how: "plain",
-          supervisor: undefined,
-        });
+      }, {
+        prepare(beginning) {
+          const { service } = process.adapter;
+          if (options.pidFile !== undefined && service) pidFile = createPidFile(service, options.pidFile, beginning);
+        },
+        load: () =>
+          Promise.resolve((beginning) =>
+            machine !== undefined
+              ? completeProgram(process.adapter, beginning, pidFile)
+              : createProgram(process.adapter, beginning, () => ({
+                ...withoutSockets("a simulated world"),
+                handovers: handovers(process),
+                inherited: () => Promise.resolve(),
+                env: {},
+                how: "plain",
+                supervisor: undefined,
+              }))
+          ),
+      });
+      process.token = token;
       onBoot?.(process);
-      process.token.cancelled(); // as a program does that waits for its end
+      token.cancelled(); // as a program does that waits for its end
     },
     signal(process, signal) {
       if (process.exit !== undefined) return;

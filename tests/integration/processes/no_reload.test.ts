@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { detectAdapter } from "../../../adapters/detect.ts";
-import { assemble } from "../../../handovers/assemble.ts";
-import { createProgram } from "../../../program/program.ts";
+import { completeProgram } from "../../../handovers/assemble.ts";
+import { beginProgram } from "../../../program/begin.ts";
 import { fixture, startProgram } from "../../support/program.ts";
 import { runtimes } from "../../support/runtimes.ts";
 
@@ -44,7 +44,12 @@ async function ended(child: { exitCode: number | null; once(event: "exit", liste
 test("where there is neither Deno, Bun nor Node the token is inert", async () => {
   for (const globals of [{}, { navigator: { userAgent: "Cloudflare-Workers" }, process: { env: {} } }, { Deno: { env: {} } }]) {
     const adapter = detectAdapter(globals);
-    const token = createProgram(adapter, { reloadSignals: ["SIGHUP"] }, (program) => assemble(adapter, program));
+    const { token } = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {
+      async load() {
+        const complete = await adapter.complete();
+        return (beginning) => completeProgram(complete, beginning, undefined);
+      },
+    });
     assert.equal(token.canReload, false);
     assert.equal(token.generation, 0);
     await assert.rejects(token.reload(), { code: "unsupported", message: /nothing can be reloaded|cannot be reloaded/ });

@@ -53,6 +53,7 @@ const token = listen({ onEvent: (event) => report(event.type) });
 function report(type, value) {
   console.log(JSON.stringify({ type, pid: globalThis.Deno?.pid ?? process.pid, generation: token.generation, value }));
 }
+await token.inherited; // The whole library is loaded.
 report("start", ${expression});
 const stay = setInterval(() => {}, 1000);
 await token.cancelled();

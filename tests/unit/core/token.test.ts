@@ -7,7 +7,7 @@ import type { TaskFailure } from "../../../core/token.ts";
 
 function create() {
   const failures: TaskFailure[] = [];
-  return { ...createCancellation(clock, (failure) => failures.push(failure)), failures };
+  return { ...createCancellation(clock, { onFail: (failure) => void failures.push(failure) }), failures };
 }
 
 test("cancel: once, with the reason everywhere the same", async () => {
@@ -174,7 +174,7 @@ test("nothing is kept alive but by who waits", async () => {
       holds++;
       return () => holds--;
     },
-  }, () => {});
+  }, { onFail() {} });
   const child = token.child();
   assert.equal(holds, 0);
   token.cancelled();

@@ -1,0 +1,19 @@
+/** The part of Bun's adapter that a start does not wait for. */
+import type { Adapter } from "../../core/adapter.ts";
+import { attachConsole } from "../../windows/console.ts";
+import { type NodeStart, readOwnProc } from "../node/adapter.ts";
+import { completeNodeAdapter } from "../node/complete.ts";
+import type { BunNamespace } from "./adapter.ts";
+import { bunLibc, listenInFront, openKernel, serveOnBun } from "./sockets.ts";
+
+/** Completes the adapter. */
+export function completeBunAdapter(bun: BunNamespace, start: NodeStart): Adapter {
+  const { process, handshake, snapshot, adapter } = start;
+  if (handshake.generation !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
+  const read = (name: string) => adapter.canReload ? readOwnProc(process, name) : undefined;
+  return completeNodeAdapter({ ...start, snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") } }, {
+    listen: listenInFront,
+    libc: bunLibc,
+    serve: serveOnBun(bun),
+  });
+}

@@ -1,0 +1,32 @@
+/** The channels between two processes on Deno. */
+import type { Channel } from "../../core/adapter.ts";
+import { pack } from "../../reload/messages.ts";
+import { streamChannel } from "../stream_channel.ts";
+import type { DenoNamespace } from "./namespace.ts";
+
+/** Milliseconds between two checks whether the other process is still there. */
+const CHECK_MS = 500;
+
+/** The channel to the process that accepts a connection at a path. It never keeps this process alive. */
+export function connectChannel(deno: DenoNamespace, path: string): Channel {
+  return streamChannel(
+    deno.connect({ transport: "unix", path }).then((connection) => {
+      connection.unref();
+      return connection;
+    }),
+  );
+}
+
+/**
+ * A channel that notices when the other process is gone. When that process dies with messages unread, the kernel reports a reset connection
+ * instead of its end (unix(7)); Deno 2.9 then stops reading without closing the channel.
+ */
+export function watchChannel(deno: DenoNamespace, channel: Channel): Channel {
+  const closed = Promise.withResolvers<void>();
+  const check = () => channel.send(pack({ type: "alive" })).catch(() => closed.resolve());
+  const timer = setInterval(check, CHECK_MS);
+  deno.unrefTimer(timer);
+  channel.onClose(closed.resolve);
+  closed.promise.then(() => clearInterval(timer));
+  return { ...channel, onClose: (callback) => void closed.promise.then(callback) };
+}

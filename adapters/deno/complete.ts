@@ -1,0 +1,126 @@
+/** The part of Deno's adapter that a start does not wait for. */
+import type { Adapter, StartedProcess, StartRequest } from "../../core/adapter.ts";
+import { ReloadError } from "../../core/error.ts";
+import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
+import type { BindableServer } from "../../core/token.ts";
+import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
+import { createActivation, readUntil } from "../activation.ts";
+import { attempt } from "../attempt.ts";
+import { asCommandLine } from "../command_line.ts";
+import { spawnWithNode, startSuccessor } from "../node/process.ts";
+import type { DenoStart } from "./adapter.ts";
+import type { DenoNamespace } from "./namespace.ts";
+import { createOrigin } from "./origin.ts";
+import { hasProc, notRunnable } from "./permissions.ts";
+import { spawnWithDeno } from "./process.ts";
+import { denoService } from "./service.ts";
+import { closeOnExec, denoLibc, isServedOnDeno, listenOnDeno, serveOnDeno, setNonBlocking } from "./sockets.ts";
+
+/** What new processes are started through where they are not started plainly. */
+const SHELL = "/bin/sh";
+
+/** Completes the adapter. */
+export function completeDenoAdapter(
+  deno: DenoNamespace,
+  { adapter, permissions, snapshot, handshake, files, service: basicService }: DenoStart,
+): Adapter {
+  const { loaded } = snapshot;
+  const isWindows = deno.build.os === "windows";
+  const origin = adapter.canReload ? createOrigin(deno, permissions, snapshot) : undefined;
+  const service = adapter.canReload ? denoService(deno, permissions, basicService, loaded, handshake.supervisor) : undefined;
+  let servesPath = false;
+
+  if (handshake.generation !== undefined && isWindows && permissions.isGranted("ffi", { path: KERNEL })) {
+    attachConsole(deno.ppid, openKernel);
+  }
+
+  function openKernel(): Kernel {
+    const { symbols } = deno.dlopen(KERNEL, { AttachConsole: { parameters: ["u32"], result: "i32" } });
+    return symbols as unknown as Kernel;
+  }
+
+  function listen(server: BindableServer, source: ListenSource): Promise<Listener> {
+    servesPath ||= "options" in source && source.options.path !== undefined;
+    if ("fd" in source && permissions.mayCall()) setNonBlocking(deno, [source.fd]);
+    return listenOnDeno(server, source);
+  }
+
+  const activation = createActivation(loaded, deno.pid, handshake.generation !== undefined, listen, () => ({
+    link: deno.readLinkSync,
+    text(path, isEnough) {
+      const file = deno.openSync(path, { read: true });
+      try {
+        return readUntil((buffer) => file.readSync(buffer), isEnough);
+      } finally {
+        file.close();
+      }
+    },
+  }));
+
+  function descriptors(): number[] | undefined {
+    return permissions.seesProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined;
+  }
+
+  /** The sockets that no new process may inherit: all but those of systemd's. */
+  function ownSockets(): number[] {
+    const passedOn = activation.inherit();
+    return (descriptors() ?? []).filter((fd) =>
+      fd > 2 && !passedOn.includes(fd) && attempt(() => deno.readLinkSync(`/proc/self/fd/${fd}`))?.startsWith("socket:")
+    );
+  }
+
+  async function start(request: StartRequest): Promise<StartedProcess> {
+    const { command, signal, sendsSockets } = request;
+    if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    const current = permissions.environmentFor(command?.slice(0, 1) ?? [origin.execPath, "deno"]);
+    const what = command === undefined ? await origin.sameAgain(signal) : asCommandLine(command);
+    const shell = permissions.isGranted("run", { command: SHELL }) ? SHELL : undefined;
+    // `reload-self run` would take the end of this process for the end of the program.
+    if (request.how === "guarded" && shell === undefined) throw notRunnable(SHELL);
+    origin.checkFiles(what.file);
+    const sockets = activation.inherit();
+    if (permissions.mayCall() && servesPath) closeOnExec(deno, ownSockets());
+    const folder = command === undefined && !sendsSockets && sockets.length === 0 ? service?.runtimeFolder() : undefined;
+    const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
+      spawnWithNode(await import("node:child_process"), sockets, !isWindows); // ERR_INVALID_HANDLE_TYPE on Windows
+    signal.throwIfAborted();
+    const started = await startSuccessor({
+      pid: deno.pid,
+      spawn,
+      kill(pid, signal) {
+        // A process that may run only some executables may not signal process groups; Deno would ask on the terminal.
+        if (!permissions.isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
+        deno.kill(pid, signal);
+      },
+      what,
+      cwd: origin.cwd,
+      history: { started: origin.started, loaded, current },
+      request,
+      sockets: sockets.length,
+      shell,
+    });
+    if (permissions.mayCall()) setNonBlocking(deno, sockets.filter((fd) => fd !== "ignore"));
+    return started;
+  }
+
+  return {
+    ...adapter,
+    service,
+    warmUp() {
+      // Deno loads these at their first use, which takes 4 and 7 ms.
+      void deno.Command;
+      clearTimeout(setTimeout(() => {}));
+    },
+    start,
+    sockets: {
+      activated: activation.activated,
+      listen: activation.listen,
+      serve: serveOnDeno(deno),
+      files: () => files,
+      isServed: (path) => isServedOnDeno(deno, path),
+      descriptors,
+      cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
+      libc: hasProc(deno) && permissions.mayListen() ? () => Promise.resolve(denoLibc(deno, permissions.mayCall())) : undefined,
+    },
+  };
+}

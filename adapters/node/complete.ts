@@ -1,0 +1,123 @@
+/** The part of Node's adapter that a start does not wait for. Bun's builds on it. */
+import type * as ChildProcessModule from "node:child_process";
+import type { Adapter } from "../../core/adapter.ts";
+import { ReloadError } from "../../core/error.ts";
+import type { Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { BindableServer } from "../../core/token.ts";
+import { closeWhenQuiet } from "../../windows/accept_ahead.ts";
+import { createActivation, readUntil } from "../activation.ts";
+import { attempt } from "../attempt.ts";
+import {
+  asCommandLine,
+  type CommandLine,
+  type Files,
+  isGenuine,
+  parseCmdline,
+  rebuildCommandLine,
+  typedDirectory,
+  typedExecutable,
+} from "../command_line.ts";
+import { type Environment, parseEnviron } from "../environment.ts";
+import type { NodeStart, Snapshot } from "./adapter.ts";
+import type { NodeProcess } from "./channel.ts";
+import { nodeFiles } from "./files.ts";
+import { spawnWithNode, startSuccessor } from "./process.ts";
+import { findShell, nodeService } from "./service.ts";
+import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
+
+/** The part of the socket adapter in which Bun differs. */
+export interface NodeSockets {
+  listen: SocketAdapter["listen"];
+  libc?: SocketAdapter["libc"];
+  serve?: SocketAdapter["serve"];
+}
+
+async function listenOnWindows(server: BindableServer, source: ListenSource): Promise<Listener> {
+  return closeWhenQuiet(await listenDirectly(server, source), server, "handle" in source);
+}
+
+/** How this program was started. */
+interface Origin {
+  command: CommandLine;
+  cwd: string;
+  started: Environment | undefined;
+}
+
+function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Snapshot): Origin {
+  const fs = process.getBuiltinModule("node:fs");
+  const files: Files = { realPath: (path) => attempt(() => fs.realpathSync(path)) };
+  const typed = typedDirectory(loaded.PWD, cwd, files);
+  const fields = parseCmdline(cmdline ?? "");
+  const { argv0, execPath } = process;
+  const file = typedExecutable(argv0, execPath, typed, loaded.PATH, files);
+  const command = isGenuine(fields, argv0)
+    ? { file, argv0, args: fields.slice(1) }
+    : { ...rebuildCommandLine(process, cwd, typed), file };
+  return { command, cwd: typed, started: environ === undefined ? undefined : parseEnviron(environ) };
+}
+
+/** Completes the adapter. */
+export function completeNodeAdapter(
+  { adapter, process, snapshot, handshake: { generation, supervisor } }: NodeStart,
+  { listen, libc, serve }: NodeSockets = { listen: process.platform === "win32" ? listenOnWindows : listenDirectly },
+): Adapter {
+  const { env } = process;
+  const { service, ...basic } = adapter;
+  // Now, because a deploy flips links.
+  const origin = adapter.canReload ? findOrigin(process, snapshot) : undefined;
+
+  let loading: Promise<typeof ChildProcessModule> | undefined;
+  const childProcess = () => loading ??= import("node:child_process");
+
+  const activation = createActivation(env, process.pid, generation !== undefined, listen, () => {
+    const fs = process.getBuiltinModule("node:fs");
+    return {
+      link: (path) => fs.readlinkSync(path),
+      text(path, enough) {
+        const fd = fs.openSync(path, "r");
+        try {
+          return readUntil((buffer) => fs.readSync(fd, buffer, 0, buffer.length, null), enough);
+        } finally {
+          fs.closeSync(fd);
+        }
+      },
+    };
+  });
+
+  return {
+    ...basic,
+    warmUp: () => void childProcess().catch(() => {}), // A reload will report the error.
+    async start(request) {
+      const module = await childProcess();
+      request.signal.throwIfAborted();
+      if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+      const { command: same, cwd, started } = origin;
+      const what = request.command === undefined ? same : asCommandLine(request.command);
+      const history = { started, loaded: snapshot.loaded, current: process.env };
+      const sockets = activation.inherit();
+      return await startSuccessor({
+        pid: process.pid,
+        spawn: spawnWithNode(module, sockets, true),
+        kill: (pid, signal) => process.kill(pid, signal),
+        what,
+        cwd,
+        history,
+        request,
+        sockets: sockets.length,
+        shell: request.how === "plain" ? undefined : findShell(process),
+      });
+    },
+    service: service && nodeService(process, service, snapshot.loaded, supervisor),
+    sockets: {
+      activated: activation.activated,
+      listen: activation.listen,
+      files: () => nodeFiles(process),
+      isServed,
+      held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
+      cutsAnswers: false,
+      serve,
+      descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
+      libc: process.platform === "linux" ? libc : undefined,
+    },
+  };
+}

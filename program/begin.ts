@@ -1,0 +1,163 @@
+import type { BasicAdapter, Predecessor } from "../core/adapter.ts";
+import { type Cancellation, createCancellation } from "../core/cancellation.ts";
+import { describeError } from "../core/describe_error.ts";
+import type { ReloadCause, ReloadEvent } from "../core/event.ts";
+import type { ListenOptions } from "../core/options.ts";
+import { createReporter } from "../core/report.ts";
+import type { Token } from "../core/token.ts";
+import { drainingFetch } from "../drain/fetch.ts";
+import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
+import { followSignal, subscribe } from "./signals.ts";
+import { extendToken } from "./token.ts";
+
+/** The fetch handlers that the token has wrapped. */
+export interface WrappedHandlers {
+  /** Is there any? Then this process may have a server of the runtime's own. */
+  exist: boolean;
+  /** Do their responses carry `Connection: close`? */
+  areClosing: boolean;
+}
+
+/** What `listen()` makes at once. */
+export interface Beginning extends Cancellation {
+  readonly pid: number;
+  readonly options: ListenOptions;
+  readonly predecessor: Predecessor | undefined;
+  readonly wrapped: WrappedHandlers;
+  emit(event: ReloadEvent): void;
+  /** Reports something that is not as it should be. */
+  warn(message: string): void;
+}
+
+/** The rest of a program, as its beginning sees it. */
+export interface LoadedProgram extends Pick<Token, "ready" | "bind" | "path"> {
+  /** As {@linkcode Token.reload}. */
+  reload(cause: ReloadCause): Promise<number>;
+  /** As {@linkcode Token.inherited}. */
+  inherited(): Promise<unknown>;
+  /** Resolves when the socket of a path that the token gave out is there, or will be as soon as this process is in charge. */
+  placed(path: string): Promise<void>;
+  /** A reload is asked for, and nobody waits for its outcome. */
+  onReloadAsked(cause: ReloadCause): void;
+  /** A signal asks for the end. */
+  onShutdownAsked(signal: string): void;
+  /** The token is cancelled. The application has not heard of it yet. */
+  onCancel(): void;
+  /** Resolves when no reload is under way. */
+  settled(): Promise<unknown>;
+}
+
+/** The program that has begun. */
+export interface BegunProgram {
+  readonly token: Token;
+  /** As {@linkcode LoadedProgram.placed}. */
+  placed(path: string): Promise<void>;
+}
+
+/** How a program is completed. */
+export interface ProgramPlan {
+  /** What can fail at once. */
+  prepare?(beginning: Beginning): void;
+  /** Loads what makes the rest of the program. */
+  load(): Promise<(beginning: Beginning) => LoadedProgram>;
+  /** Called when the application has disposed of the token. */
+  onDispose?(): void;
+}
+
+/**
+ * Begins a program with what it needs at once: the token, the signals, the channel to the predecessor. Everything else is loaded right after
+ * the code that called `listen()`: a start does not have to wait for it, and a deploy may remove the files of this library once the program
+ * is ready. What is asked for in between is done then.
+ *
+ * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
+ */
+export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
+  const emit = createReporter(adapter.pid, () => token.isCancelled, options);
+  const wrapped: WrappedHandlers = { exist: false, areClosing: false };
+  const { token, cancel } = createCancellation(adapter, {
+    onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
+    onCancel(reason) {
+      wrapped.areClosing = true;
+      program?.onCancel();
+      emit({ type: "cancel", reason });
+    },
+  });
+  let program: LoadedProgram | undefined;
+  let loading: Promise<LoadedProgram> | undefined;
+  let webSockets: WebSockets | undefined;
+
+  const unsubscribe = subscribe(adapter, options, {
+    reload(signal) {
+      const cause = { by: "signal", signal } as const;
+      if (program !== undefined) program.onReloadAsked(cause);
+      else load().then((program) => program.onReloadAsked(cause), () => {}); // The failure is reported by load().
+    },
+    shutdown(signal) {
+      if (program !== undefined) program.onShutdownAsked(signal);
+      else cancel({ kind: "shutdown", signal });
+    },
+  });
+  const beginning: Beginning = {
+    pid: adapter.pid,
+    options,
+    token,
+    cancel,
+    predecessor: adapter.predecessor(),
+    wrapped,
+    emit,
+    warn: (message) => emit({ type: "warning", message }),
+  };
+  try {
+    plan.prepare?.(beginning);
+  } catch (error) {
+    unsubscribe();
+    throw error;
+  }
+
+  function load(): Promise<LoadedProgram> {
+    if (loading === undefined) {
+      loading = plan.load().then((create) => program = create(beginning));
+      loading.catch((error) => {
+        loading = undefined; // The next use tries again.
+        beginning.warn(`the part of this library that reloads and listens cannot be loaded: ${describeError(error)}`);
+      });
+    }
+    return loading;
+  }
+
+  // A successor is waited for. A program that is cancelled at once needs nothing more.
+  if (beginning.predecessor !== undefined) load();
+  else queueMicrotask(() => token.isCancelled || load());
+  if (options.signal !== undefined) {
+    followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
+  }
+
+  return {
+    token: extendToken(token, {
+      generation: beginning.predecessor?.generation ?? 0,
+      canReload: adapter.canReload,
+      ready: () => void load().then((program) => program.ready(), () => {}),
+      reload: async () => await (await load()).reload({ by: "call" }),
+      inherited: async () => await (await load()).inherited(),
+      bind: async (server, options) => await (await load()).bind(server, options),
+      path: async (path) => await (await load()).path(path),
+      fetch(handler) {
+        wrapped.exist = true;
+        return drainingFetch(handler, () => wrapped.areClosing);
+      },
+      webSocket(socket) {
+        webSockets ??= createWebSockets(token.signal);
+        webSockets.add(socket);
+        return socket;
+      },
+      async dispose() {
+        token.cancel();
+        await token.drained();
+        await loading?.then((program) => program.settled());
+        unsubscribe();
+        plan.onDispose?.();
+      },
+    }),
+    placed: async (path) => await (await load()).placed(path),
+  };
+}
