@@ -1,10 +1,14 @@
 import type { StartAdapter } from "../core/adapter.ts";
+import { ReloadError } from "../core/error.ts";
 import { type BunNamespace, createBunAdapter } from "./bun/adapter.ts";
 import { createDenoAdapter } from "./deno/adapter.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
 import { createUnsupportedAdapter } from "./unsupported.ts";
 import { createNodeAdapter } from "./node/adapter.ts";
 import type { NodeProcess } from "./node/channel.ts";
+
+/** With `Promise.withResolvers` and `process.getBuiltinModule`. */
+const OLDEST_NODE = [22, 6] as const;
 
 interface Globals {
   Deno?: DenoNamespace;
@@ -16,6 +20,8 @@ interface Globals {
 /**
  * The adapter of this runtime. Must be called when the library is loaded: it finds out how the program was started before the program changes
  * that, and takes the handshake out of the environment.
+ *
+ * @throws {ReloadError} When this version of Node is too old.
  */
 export function detectAdapter(globals: object = globalThis): StartAdapter {
   // Deno loads many of its globals at their first use: `process` takes 20 ms, `Deno.Command` 4 ms.
@@ -28,10 +34,21 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
   const { Bun, process, navigator } = globals as Globals;
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
   // Other platforms have a `process` for compatibility, with another release name.
-  if (process?.release?.name === "node" && typeof process.getBuiltinModule === "function") {
+  if (process?.release?.name === "node") {
+    if (isTooOld(process)) {
+      throw new ReloadError(
+        "unsupported",
+        `@js0/reload-self needs Node ${OLDEST_NODE.join(".")} or later, and this is ${process.version}`,
+      );
+    }
     return createNodeAdapter(process, isMainThread(process));
   }
   return createUnsupportedAdapter(navigator?.userAgent ?? "an unknown runtime");
+}
+
+function isTooOld({ versions }: NodeProcess): boolean {
+  const [major = 0, minor = 0] = versions.node.split(".").map(Number);
+  return major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1]);
 }
 
 /**

@@ -1,10 +1,15 @@
 import type { StartAdapter } from "../core/adapter.ts";
+import { ReloadError } from "../core/error.ts";
 import type { ListenOptions } from "../core/options.ts";
 import type { Token } from "../core/token.ts";
 import { detectAdapter } from "./detect.ts";
 
+/** Which members a registry has. Raised when they change. */
+const LAYOUT = 2;
+
 /** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */
 export interface Registry {
+  readonly layout: number;
   readonly adapter: StartAdapter;
   listening?: {
     readonly token: Token;
@@ -17,5 +22,15 @@ export interface Registry {
 const KEY = Symbol.for("@js0/reload-self");
 const globals = globalThis as { [KEY]?: Registry };
 
-/** The registry of this process. */
-export const registry: Registry = globals[KEY] ??= { adapter: detectAdapter() };
+/**
+ * The registry of this process.
+ *
+ * @throws {ReloadError} When another version of this library has made one that this version does not know.
+ */
+export const registry: Registry = globals[KEY] ??= { layout: LAYOUT, adapter: detectAdapter() };
+if (registry.layout !== LAYOUT) {
+  throw new ReloadError(
+    "unsupported",
+    "two versions of @js0/reload-self are loaded in this process: keep one; `npm ls @js0/reload-self` shows who depends on which",
+  );
+}

@@ -1,11 +1,14 @@
-/** From the signal to the first answer of the new process, next to a bare start of the same program. */
+/** From the signal to the first answer of the new process, next to a bare start of the same server without the library. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { transformSync } from "esbuild";
 import { openConnection } from "../tests/load/http1.ts";
 import { cleanUp, type TestScope } from "../tests/support/clean_up.ts";
 import { median } from "../tests/support/median.ts";
 import { freePort } from "../tests/support/port.ts";
 import { isAlive } from "../tests/support/proc.ts";
+import { root } from "../tests/support/package.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
 
@@ -15,6 +18,26 @@ import { until } from "../tests/support/wait.ts";
  */
 const LOOK = 1;
 const GET = "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+
+/** What stands for the library in a server without it. */
+const WITHOUT = `export const listen = () => ({
+  bind: (server, options) => new Promise((resolve) => server.listen(options, resolve)),
+  fetch: (handler) => handler,
+  cancelled: () => new Promise(() => {}),
+});
+`;
+
+/** Writes the programs into a project in which the package is installed, each with the library and without it. */
+export function writePrograms(project: string): void {
+  writeFileSync(join(project, "without.mjs"), WITHOUT);
+  symlinkSync(join(root, "node_modules/express"), join(project, "node_modules/express"));
+  for (const name of ["http", "native", "express"]) {
+    const { code } = transformSync(readFileSync(join(root, `bench/programs/${name}.ts`), "utf8"), { loader: "ts" });
+    for (const [kind, library] of [["with", "@js0/reload-self"], ["bare", "./without.mjs"]]) {
+      writeFileSync(join(project, `${name}.${kind}.mjs`), code.replace("../../mod.ts", library as string));
+    }
+  }
+}
 
 /** The process that answers, or `undefined` where nobody does. */
 async function ask(port: number): Promise<number | undefined> {
@@ -33,18 +56,21 @@ async function ask(port: number): Promise<number | undefined> {
  * Milliseconds, the medians of so many rounds that take turns, and the median of each round's ratio: what slows the machine down for a
  * while slows both.
  *
+ * @param project Where {@linkcode writePrograms} has written the programs.
  * @param program The name of one in `programs`.
  */
 export async function latency(
   t: TestScope,
   runtime: Runtime,
+  project: string,
   program: string,
   rounds: number,
 ): Promise<{ bare: number; reload: number; ratio: number }> {
   const [port, other] = [await freePort(), await freePort()];
-  const script = fileURLToPath(new URL(`programs/${program}.ts`, import.meta.url));
-  const start = (port: number): ChildProcess => {
+  const start = (kind: "with" | "bare", port: number): ChildProcess => {
+    const script = join(project, `${program}.${kind}.mjs`);
     const child = spawn(runtime.executable, [...runtime.flags, script, String(port)], {
+      cwd: project,
       stdio: ["ignore", "ignore", "inherit"],
     });
     cleanUp(t, () => child.kill("SIGKILL"));
@@ -61,7 +87,7 @@ export async function latency(
     }
   }
 
-  start(port);
+  start("with", port);
   let current = await firstAnswer(port);
   cleanUp(t, () => void process.kill(current, "SIGKILL"));
   const bare: number[] = [];
@@ -75,7 +101,7 @@ export async function latency(
     await until(`${old} to be gone`, () => !isAlive(old));
 
     begun = performance.now();
-    const child = start(other);
+    const child = start("bare", other);
     await firstAnswer(other);
     bare.push(performance.now() - begun);
     child.kill("SIGKILL");

@@ -1,4 +1,4 @@
-/** What the library costs a start: an empty program, next to one that only calls `listen()`, from the tarball. */
+/** What the library costs a start: an empty program, next to one that only calls `listen()`, and one that waits for the rest; from the tarball. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { median } from "../tests/support/median.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 
 /** What one start took. */
-interface Start {
+export interface Start {
   milliseconds: number;
   /** The peak of its memory, in bytes; 0 where that was not asked for. */
   memory: number;
@@ -18,8 +18,10 @@ interface Start {
 export interface StartupCost {
   /** Of the empty program. */
   empty: Start;
-  /** What the library adds. */
+  /** What `listen()` adds. */
   added: Start;
+  /** What is added by the time that everything is loaded, which a program does not wait for. */
+  loaded: Start;
 }
 
 /** The most memory that a process has had in RAM so far; `undefined` once it is gone. proc_pid_status(5) */
@@ -49,30 +51,33 @@ async function start(runtime: Runtime, project: string, program: string, measure
   return { milliseconds: performance.now() - begun, memory };
 }
 
-/** Compares the two programs in a project, in turns. */
+/** Compares the programs in a project, in turns. */
 export async function startup(runtime: Runtime, project: string, rounds: number): Promise<StartupCost> {
   writeFileSync(join(project, "empty.mjs"), "");
   writeFileSync(join(project, "listen.mjs"), `import { listen } from "@js0/reload-self";\nlisten().cancel();\n`);
-  const pairs: Record<"time" | "memory", [empty: Start, listen: Start][]> = { time: [], memory: [] };
+  writeFileSync(
+    join(project, "loaded.mjs"),
+    `import { listen } from "@js0/reload-self";\nconst token = listen();\nawait token.inherited;\ntoken.cancel();\n`,
+  );
+  const programs = ["empty.mjs", "listen.mjs", "loaded.mjs"] as const;
+  const runs = { time: [] as Start[][], memory: [] as Start[][] };
   for (const measure of ["time", "memory"] as const) {
-    for (let i = -1; i < rounds; i++) { // The first pair fills the caches.
-      const pair: [Start, Start] = [
-        await start(runtime, project, "empty.mjs", measure),
-        await start(runtime, project, "listen.mjs", measure),
-      ];
-      if (i >= 0) pairs[measure].push(pair);
+    for (let i = -1; i < rounds; i++) { // The first round fills the caches.
+      const round: Start[] = [];
+      for (const program of programs) round.push(await start(runtime, project, program, measure));
+      if (i >= 0) runs[measure].push(round);
     }
   }
-  return {
-    empty: {
-      milliseconds: median(pairs.time.map(([empty]) => empty.milliseconds)),
-      memory: median(pairs.memory.map(([empty]) => empty.memory)),
-    },
-    added: {
-      milliseconds: median(pairs.time.map(([empty, listen]) => listen.milliseconds - empty.milliseconds)),
-      memory: median(pairs.memory.map(([empty, listen]) => listen.memory - empty.memory)),
-    },
+  /** The median of what a program takes, or of what it takes more than the empty one. */
+  const cost = (program: (typeof programs)[number], isDifference: boolean): Start => {
+    const value = (round: Start[], name: keyof Start) =>
+      (round[programs.indexOf(program)]?.[name] ?? NaN) - (isDifference ? round[0]?.[name] ?? NaN : 0);
+    return {
+      milliseconds: median(runs.time.map((round) => value(round, "milliseconds"))),
+      memory: median(runs.memory.map((round) => value(round, "memory"))),
+    };
   };
+  return { empty: cost("empty.mjs", false), added: cost("listen.mjs", true), loaded: cost("loaded.mjs", true) };
 }
 
 /** The size of a file of the package, in bytes when compressed by gzip. */

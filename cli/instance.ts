@@ -15,6 +15,8 @@ export interface Instance {
   readonly folder: string;
   /** The process in charge, once the program has called listen(). */
   inCharge(): InCharge | undefined;
+  /** Resolves with the pid of the process in charge when the program has called listen(). */
+  whenInCharge(): Promise<number>;
   /** Starts the first generation. Resolves with the exit code of the last one. */
   start(command: readonly string[], instances: number): Promise<number>;
   /** Resolves when the program has reported that it runs, with all its sockets. */
@@ -105,6 +107,7 @@ export function createInstance(folder: string): Instance {
   return {
     folder,
     inCharge,
+    whenInCharge: () => until(() => inCharge()?.pid),
     start(command, instances) {
       for (const name of readdirSync(folder)) if (name !== SOCKET) remove(name);
       wasInCharge.clear();

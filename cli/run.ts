@@ -58,14 +58,25 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     coordinator.check();
   });
 
+  const waiting = new Set<Instance>();
   function forward(signal: NodeJS.Signals): void {
-    for (const { inCharge, killAll } of instances) {
-      const pid = inCharge()?.pid;
+    for (const instance of instances) {
+      const pid = instance.inCharge()?.pid;
       if (pid !== undefined) kill(pid, signal);
-      else if (signal === "SIGHUP") {
-        log("asked to reload, but the program has not called listen() of @js0/reload-self (yet): ignored");
-      } else killAll(signal);
+      else if (signal === "SIGHUP") reloadLater(instance);
+      else instance.killAll(signal);
     }
+  }
+
+  /** The program may have read by now what has changed before the signal: it reloads as soon as it can. */
+  function reloadLater(instance: Instance): void {
+    if (waiting.has(instance)) return;
+    waiting.add(instance);
+    log("asked to reload, but the program has not called listen() of @js0/reload-self yet: it reloads when it has");
+    instance.whenInCharge().then((pid) => {
+      waiting.delete(instance);
+      kill(pid, "SIGHUP");
+    });
   }
 
   process.on("SIGHUP", instances.length > 1 ? coordinator.begin : forward);

@@ -1,2 +1,2 @@
 /** The pinned executables, by name. */
-export const pinned: Record<"node22" | "node24" | "node26" | "deno" | "bun", string>;
+export const pinned: Record<"node20" | "node22" | "node24" | "node26" | "deno" | "bun", string>;

@@ -13,6 +13,7 @@ const denoPlatform = process.platform === "linux" ? `${platform}-glibc` : platfo
 
 /** The pinned executables, by name. */
 export const pinned = {
+  node20: `${modules}/node20-${platform}/bin/node`, // Too old, for a test of that.
   node22: `${modules}/node22-${platform}/bin/node`,
   node24: `${modules}/node24-${platform}/bin/node`,
   node26: `${modules}/node26-${platform}/bin/node`,

@@ -19,7 +19,7 @@ const suites = {
     [pinned.deno, "test", "--quiet", "--allow-all", "--no-check", "--unstable-net", "tests/unit/**/*.test.ts"],
     [pinned.bun, "test", "tests/unit/**/*.test.ts"],
   ],
-  integration: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
+  integration: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
   load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
   windows: [[...nodeTest("--test-timeout=1200000"), "tests/windows/windows.test.ts"]],
 };

@@ -71,7 +71,7 @@ export async function build(folder: string): Promise<string> {
     platform: "neutral",
     target: "es2023",
     external: ["node:*", "srvx/node"],
-    minify: true,
+    minify: false, // An uncaught error shows its line, and the names of the functions that led to it.
     sourcemap: true,
     sourcesContent: true,
     legalComments: "none",

@@ -70,6 +70,15 @@ for (const parent of oneOfEachKind) {
 for (const parent of oneOfEachKind) {
   const [runtime] = oneOfEachKind as [Runtime];
 
+  test(`run, ${parent.name}: a reload that is asked for before the program has called listen() comes when it has`, async (t) => {
+    const program = start(t, parent, runtime, { behaviour: "late" });
+    await program.report("late");
+    program.signal(program.process.pid as number);
+    await program.line(/asked to reload, but the program has not called listen\(\)/);
+    program.behave("run");
+    await program.report("in-charge", { generation: 1 });
+  });
+
   test(`run, ${parent.name}: a crash is followed by a new start, also in a later generation`, async (t) => {
     const program = start(t, parent, runtime);
     const first = await program.report("start");

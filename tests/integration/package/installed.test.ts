@@ -4,13 +4,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
-import { pinned } from "../pinned.mjs";
-import { install, pack, root, run } from "../support/package.ts";
-import { freePort } from "../support/port.ts";
-import { isAlive } from "../support/proc.ts";
-import { startProgram } from "../support/program.ts";
-import { type Runtime, runtimes } from "../support/runtimes.ts";
-import { until } from "../support/wait.ts";
+import { pinned } from "../../pinned.mjs";
+import { install, pack, root, run } from "../../support/package.ts";
+import { freePort } from "../../support/port.ts";
+import { isAlive } from "../../support/proc.ts";
+import { startProgram } from "../../support/program.ts";
+import { type Runtime, runtimes } from "../../support/runtimes.ts";
+import { until } from "../../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
 /** Executables under the names that users type. */
@@ -55,24 +55,63 @@ async function reloads(t: TestContext, runtime: Runtime, project: string, comman
   await until("the new process to be gone", () => program.pids().length === 0);
 }
 
+/** Serves a module by the command line as it is installed, reloads it, and ends it. */
+async function serves(t: TestContext, runtime: Runtime, project: string, tool: string[]): Promise<void> {
+  writeFileSync(join(project, "app.ts"), `export default { fetch: () => new Response("served") };\n`);
+  const command = ["/bin/sh", "-c", `cd "$0" && exec "$@"`, project, ...tool, "serve", "app.ts", "--port", "0"];
+  const program = startProgram(t, runtime, { command, env });
+  const line = /Listening on (\S+) \(pid (\d+)/;
+  const [, url = "", pid = ""] = line.exec(await program.line(line)) ?? [];
+  program.signal(Number(pid));
+  await program.line(/generation 1\)/);
+  await until("the old process to be gone", () => !isAlive(Number(pid)));
+  assert.equal(await (await fetch(url)).text(), "served");
+  for (const pid of program.pids()) program.signal(pid, "SIGTERM");
+  await until("all to be gone", () => program.pids().length === 0);
+}
+
+/** Runs the README's program below `reload-self run` as it is installed, reloads it, and ends both. */
+async function runs(t: TestContext, runtime: Runtime, project: string, command: string[], tool: string[]): Promise<void> {
+  const port = await freePort();
+  writeProgram(project, port);
+  const all = ["/bin/sh", "-c", `cd "$0" && exec "$@"`, project, ...tool, "run", "--", ...command];
+  const program = startProgram(t, runtime, { command: all, env });
+  const pid = Number(/\d+/.exec(await program.line(/generation 0: listening/))?.[0]);
+  program.signal(pid);
+  await program.line(/generation 1: listening/);
+  await until("the old process to be gone", () => !isAlive(pid));
+  assert.match(await (await fetch(`http://localhost:${port}/`)).text(), /generation 1/);
+  program.signal(program.process.pid as number, "SIGTERM");
+  await until("all to be gone", () => program.pids().length === 0 && program.process.exitCode !== null);
+}
+
 const runtimeOf = (kind: Runtime["kind"]) => runtimes.findLast((runtime) => runtime.kind === kind) as Runtime;
 const skip = (kind: Runtime["kind"]) => runtimeOf(kind) === undefined && "not asked for";
 
 test("npm and Node: the README's program, and npx reload-self", { skip: skip("node") }, async (t) => {
   const project = await install("npm", tarball, folder, env);
-  await reloads(t, runtimeOf("node"), project, "node main.ts", ["npx", "--offline", "reload-self"]);
+  const npx = ["npx", "--offline", "reload-self"];
+  await reloads(t, runtimeOf("node"), project, "node main.ts", npx);
+  await serves(t, runtimeOf("node"), project, npx);
+  await runs(t, runtimeOf("node"), project, ["node", "main.ts"], [join(project, "node_modules/.bin/reload-self")]);
 });
 
 test("Bun: the README's program, and bunx reload-self", { skip: skip("bun") }, async (t) => {
   const project = await install("bun", tarball, folder, env);
-  await reloads(t, runtimeOf("bun"), project, "bun main.ts", ["bunx", "--bun", "reload-self"]);
+  const bunx = ["bunx", "--bun", "reload-self"];
+  await reloads(t, runtimeOf("bun"), project, "bun main.ts", bunx);
+  await serves(t, runtimeOf("bun"), project, bunx);
+  await runs(t, runtimeOf("bun"), project, ["bun", "main.ts"], ["bun", "--bun", "reload-self"]);
 });
 
 test("Deno with a node_modules folder: the README's program, and deno run npm:", { skip: skip("deno") }, async (t) => {
   const project = await install("npm", tarball, folder, env);
   writeFileSync(join(project, "deno.json"), JSON.stringify({ nodeModulesDir: "manual" }));
   const command = "deno run --allow-all main.ts";
-  await reloads(t, runtimeOf("deno"), project, command, ["deno", "run", "-A", "--unstable-net", "npm:@js0/reload-self/cli"]);
+  const tool = ["deno", "run", "-A", "--unstable-net", "npm:@js0/reload-self/cli"];
+  await reloads(t, runtimeOf("deno"), project, command, tool);
+  await serves(t, runtimeOf("deno"), project, tool);
+  await runs(t, runtimeOf("deno"), project, command.split(" "), tool);
 });
 
 test("the types, in strict mode, for both ways to resolve modules", async () => {

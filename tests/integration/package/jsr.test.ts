@@ -1,0 +1,115 @@
+/** The package as Deno gets it from JSR: from a folder that is served as the registry does it. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { build } from "../../../tools/build.ts";
+import { pinned } from "../../pinned.mjs";
+import { root, run } from "../../support/package.ts";
+import { freePort } from "../../support/port.ts";
+import { isAlive } from "../../support/proc.ts";
+import { startProgram } from "../../support/program.ts";
+import { runtimes } from "../../support/runtimes.ts";
+import { until } from "../../support/wait.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "reload-self-jsr-"));
+const requested = new Set<string>();
+let registry: Server;
+let env: NodeJS.ProcessEnv;
+
+/** Serves a built package. https://jsr.io/docs/api#jsr-registry-api */
+function serveRegistry(dist: string, version: string): Promise<Server> {
+  const { exports, imports } = JSON.parse(readFileSync(join(dist, "deno.json"), "utf8"));
+  const files = globSync("**", { cwd: dist }).filter((name) => statSync(join(dist, name)).isFile());
+  /** A file as it is published: JSR replaces what only the import map of the package knows. */
+  const read = (name: string) => {
+    let text = readFileSync(join(dist, name), "utf8");
+    for (const [from, to] of Object.entries<string>(imports)) text = text.replaceAll(`"${from}"`, `"${to}"`);
+    return text;
+  };
+  const manifest = Object.fromEntries(files.map((name) => {
+    const text = read(name);
+    const checksum = `sha256-${createHash("sha256").update(text).digest("hex")}`;
+    return [`/${name}`, { size: Buffer.byteLength(text), checksum }];
+  }));
+  const scope = "/@js0/reload-self";
+  const answers: Record<string, () => string> = {
+    [`${scope}/meta.json`]: () =>
+      JSON.stringify({ scope: "js0", name: "reload-self", latest: version, versions: { [version]: {} } }),
+    [`${scope}/${version}_meta.json`]: () => JSON.stringify({ manifest, exports }),
+    ...Object.fromEntries(files.map((name) => [`${scope}/${version}/${name}`, () => read(name)])),
+  };
+  const server = createServer(({ url = "", headers }, response) => {
+    const answer = answers[url];
+    if (answer === undefined) return void response.writeHead(404).end();
+    assert.doesNotMatch(headers.accept ?? "", /text\/html/);
+    requested.add(url.replace(`${scope}/`, ""));
+    response.setHeader("content-type", url.endsWith(".js") ? "text/javascript" : "application/json");
+    response.end(answer());
+  });
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+}
+
+before(async () => {
+  registry = await serveRegistry(join(folder, "dist"), await build(join(folder, "dist")));
+  const { port } = registry.address() as AddressInfo;
+  env = {
+    ...process.env,
+    JSR_URL: `http://127.0.0.1:${port}/`,
+    DENO_DIR: join(folder, "cache"),
+    NO_COLOR: "1",
+    DENO_NO_UPDATE_CHECK: "1",
+  };
+});
+after(() => {
+  registry.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const deno = runtimes.find(({ kind }) => kind === "deno");
+
+test("Deno: the README's program, imported from JSR", { skip: deno === undefined && "not asked for" }, async (t) => {
+  const [, code = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readFileSync(`${root}/README.md`, "utf8")) ?? [];
+  const port = await freePort();
+  const line = `import { listen } from "jsr:@js0/reload-self";`;
+  const file = join(folder, "main.ts");
+  writeFileSync(file, code.replace(`import { listen } from "@js0/reload-self";`, line).replace("8000", String(port)));
+  assert.ok(readFileSync(file, "utf8").includes(line));
+  const program = startProgram(t, deno as NonNullable<typeof deno>, {
+    command: [pinned.deno, "run", "--allow-all", file],
+    env,
+  });
+  const pid = Number(/\d+/.exec(await program.line(/generation 0: listening/))?.[0]);
+  assert.deepEqual([...requested].filter((name) => name.endsWith(".js")).map((name) => name.replace(/^.*\//, "")).sort(), [
+    ...["bun.js", "deno.js", "mod.js", "node.js", "reloading.js"],
+  ]);
+  rmSync(join(folder, "cache"), { recursive: true }); // A deploy that cleans up: a reload needs none of the old process's files.
+  program.signal(pid);
+  const next = Number(/\d+/.exec(await program.line(/generation 1: listening/))?.[0]);
+  await until("the old process to be gone", () => !isAlive(pid));
+  assert.match(await (await fetch(`http://localhost:${port}/`)).text(), /generation 1/);
+  program.signal(next, "SIGTERM");
+  await until("the new process to be gone", () => program.pids().length === 0);
+});
+
+test("Deno: the command line, from JSR", { skip: deno === undefined && "not asked for" }, async () => {
+  const { stdout } = await run(pinned.deno, ["run", "-A", "jsr:@js0/reload-self/cli", "--help"], { env });
+  assert.match(stdout, /reload-self/);
+});
+
+test(
+  "the types come from the sources: an editor shows their documentation",
+  { skip: deno === undefined && "not asked for" },
+  async () => {
+    const file = join(folder, "types.ts");
+    writeFileSync(
+      file,
+      `import { listen } from "jsr:@js0/reload-self";\n// @ts-expect-error no such option\nlisten({ setle: 1 });\nlisten({ settle: 1 });\n`,
+    );
+    await run(pinned.deno, ["check", file], { env });
+  },
+);

@@ -1,0 +1,25 @@
+/**
+ * Checks that a release is what its tag promises, and builds it: `npm run release -- v0.5.0`. It publishes nothing: it prints the commands that do.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { build } from "./build.ts";
+
+const [tag = "", folder = "dist"] = process.argv.slice(2);
+const version = await build(folder);
+const manifest = (name: string) => `${JSON.parse(readFileSync(join(folder, name), "utf8")).version}`;
+const found: Record<string, string | undefined> = {
+  "the tag": tag.replace(/^v/, ""),
+  "CHANGELOG.md": /^## (\S+)/m.exec(readFileSync("CHANGELOG.md", "utf8"))?.[1],
+  "cli/version.ts": /VERSION = "([^"]+)"/.exec(readFileSync("cli/version.ts", "utf8"))?.[1],
+  "the manifest for npm": manifest("package.json"),
+  "the manifest for JSR": manifest("deno.json"),
+};
+const wrong = Object.entries(found).filter(([, other]) => other !== version);
+for (const [where, other] of wrong) console.error(`${where}: ${other || "none"}, but deno.json has version ${version}`);
+if (wrong.length > 0) process.exit(1);
+console.log(`${version} is built in ${folder}. To publish it:
+
+  npm publish ${folder} --access public
+  cd ${folder} && deno publish`);
