@@ -72,7 +72,7 @@ for (const [name, heading, kinds] of programs) {
       const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
       const [, code] = /```ts\n([^]*?)```/.exec(section) ?? [];
       const commands = /```sh\n([^]*?)```/.exec(section)?.[1]?.split("\n") ?? [];
-      const command = commands.find((line) => line.startsWith(`${kind} `));
+      const command = commands.find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
       assert.ok(code !== undefined && command !== undefined, "there is a program and a command to start it");
       const folder = installed(t);
       writeFileSync(join(folder, "deno.json"), JSON.stringify({ imports: { "@js0/reload-self": `${root}/mod.ts` } }));

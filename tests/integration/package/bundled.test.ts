@@ -14,6 +14,9 @@ import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
+/** Deno is to find the package in node_modules, which the variable of the test runner forbids. */
+const { DENO_NO_PACKAGE_JSON: _, ...inherited } = process.env;
+const environment = { ...inherited, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
 let project: string;
 before(async () => {
   project = await unpack(await pack(folder), folder);
@@ -68,7 +71,7 @@ const bundlers: Record<string, (outfile: string) => Promise<unknown>> = {
   "deno bundle": (outfile) =>
     run(pinned.deno, ["bundle", "--quiet", "--platform=deno", "-o", outfile, "main.ts"], {
       cwd: project,
-      env: { ...process.env, DENO_NO_UPDATE_CHECK: "1" },
+      env: environment,
     }),
 };
 
@@ -99,7 +102,7 @@ for (const runtime of runtimes) {
         cwd: project,
         encoding: "utf8",
         timeout: 30_000,
-        env: { ...process.env, NO_COLOR: "1" },
+        env: environment,
       });
     };
     const same = start(
