@@ -24,6 +24,8 @@ export interface Beginning extends Cancellation {
   readonly options: ListenOptions;
   readonly predecessor: Predecessor | undefined;
   readonly wrapped: WrappedHandlers;
+  /** As the application asked for it. A promise is followed already: a rejection is not left to the runtime while the rest is loaded. */
+  readonly ready: "auto" | "manual" | Promise<unknown>;
   emit(event: ReloadEvent): void;
   /** Reports something that is not as it should be. */
   warn(message: string): void;
@@ -104,6 +106,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     cancel,
     predecessor: adapter.predecessor(),
     wrapped,
+    ready: follow(options.ready ?? "auto"),
     emit,
     warn: (message) => emit({ type: "warning", message }),
   };
@@ -160,4 +163,11 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     }),
     placed: async (path) => await (await load()).placed(path),
   };
+}
+
+function follow(ready: NonNullable<ListenOptions["ready"]>): Beginning["ready"] {
+  if (typeof ready === "string") return ready;
+  const promise = Promise.resolve(ready);
+  promise.catch(() => {});
+  return promise;
 }

@@ -81,7 +81,7 @@ export function createProgram(
   }
 
   const ready = awaitReadiness({
-    ready: options.ready ?? "auto",
+    ready: beginning.ready,
     automatic: readyByItself(),
     onReady() {
       if (token.isCancelled) return;

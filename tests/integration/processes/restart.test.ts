@@ -313,6 +313,7 @@ test("node: a single executable application", { skip: node === undefined && "not
   if (bundler === undefined || runtime.name !== "node26") return t.skip("needs node26, and bun to bundle");
   const folder = temporaryFolder(t);
   const script = writeTiny(t, "process.argv.slice(2)", folder);
+  edit(script, /await token\.inherited;.*\n/, "");
   edit(script, "await token.cancelled();\nclearInterval(stay);", "token.cancelled().then(() => clearInterval(stay));");
   execFileSync(bundler.executable, ["build", script, "--target=node", "--format=cjs", "--outfile", join(folder, "app.cjs")], {
     stdio: "pipe",

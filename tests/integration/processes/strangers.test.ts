@@ -1,6 +1,6 @@
 /** What a program starts inherits its environment, and is no part of its reloads. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cli } from "../../support/cli.ts";
@@ -10,9 +10,10 @@ import { oneOfEachKind } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 /** The process that `reload-self run` takes for the one in charge. */
-function inCharge({ runtimeFolder }: Program): number {
+function inCharge({ runtimeFolder }: Program): number | undefined {
   const folder = readdirSync(runtimeFolder).find((name) => name.startsWith("reload-self-run-")) as string;
-  return Number(readFileSync(join(runtimeFolder, folder, "0", "in-charge"), "utf8").split(" ")[0]);
+  const path = join(runtimeFolder, folder, "0", "in-charge");
+  return existsSync(path) ? Number(readFileSync(path, "utf8").split(" ")[0]) : undefined; // Not there before the library is loaded.
 }
 
 for (const runtime of oneOfEachKind) {
