@@ -36,9 +36,11 @@ export type {
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
 export type { BasicServiceAdapter, ErrorOutput, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
+export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./core/live.ts";
 export type { Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {
+  ConnectionAdapter,
   HeldSocket,
   Libc,
   Listener,

@@ -38,6 +38,8 @@ export type ReloadEvent =
   | { type: "cancel"; reason: CancelReason }
   /** A reload of this program may lose connections, or something else is wrong. The message says what to do. */
   | { type: "warning"; message: string }
+  /** Live connections were moved to the new process; those that could not be are drained here. */
+  | { type: "connections-move"; pid: number; moved: number; left: number; milliseconds: number }
   /** Connections that had not ended after `drainTimeout` were cut. */
   | { type: "drain-cut"; server: string; connections: number; milliseconds: number }
   /** A tracked task rejected for another reason than being cancelled. `drained()` reports it too. */

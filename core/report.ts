@@ -81,6 +81,13 @@ function describe(pid: number, isCancelled: boolean, event: ReloadEvent): [keyof
       ];
     case "warning":
       return ["error", event.message];
+    case "connections-move": {
+      const rest = event.left === 0
+        ? ""
+        : `; ${event.left} could not be moved, and ${event.left === 1 ? "is" : "are"} drained here`;
+      const what = event.moved === 1 ? "connection" : "connections";
+      return ["info", `${event.moved} ${what} moved to pid ${event.pid} in ${Math.round(event.milliseconds)} ms${rest}`];
+    }
     case "drain-cut":
       return [
         "warn",

@@ -1,4 +1,5 @@
 import type { Files } from "./files.ts";
+import type { LiveSocket } from "./live.ts";
 import type { BindableServer, FetchHandler } from "./token.ts";
 
 /** Where a socket listens. */
@@ -85,6 +86,20 @@ export interface NativeServer {
   stop(): Promise<unknown>;
 }
 
+/** Open connections, which another process can take over. */
+export interface ConnectionAdapter {
+  /** How many may be on their way to the other process at once. */
+  readonly window: number;
+  /** Stops reading from a connection. What is read already stays in its buffer. */
+  stop(socket: LiveSocket): void;
+  /** Goes on reading. */
+  start(socket: LiveSocket): void;
+  /** What is sent over the channel for a connection; `undefined` where it cannot be sent. */
+  handle(socket: LiveSocket): unknown;
+  /** Makes a connection of what came over the channel. */
+  adopt(handle: unknown): Promise<LiveSocket>;
+}
+
 /** What the handovers of sockets need of a runtime. */
 export interface SocketAdapter {
   /** Makes a server listen. Rejects when that fails. */
@@ -110,6 +125,8 @@ export interface SocketAdapter {
    * servers only.
    */
   readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
+  /** Open connections. Only where the channel can carry them. */
+  readonly connections?: ConnectionAdapter | undefined;
   /** Does closing a session of node:http2 cut its last answer? */
   readonly cutsAnswers: boolean;
 }

@@ -1,3 +1,5 @@
+import type { Live, LiveHandlers } from "./live.ts";
+
 /** Why a process that has been replaced was cancelled. */
 export interface ReloadReason {
   /** The process has a successor, which is in charge. */
@@ -183,6 +185,41 @@ export interface Token extends CancellationToken {
    * @throws {Error} With the code `EADDRINUSE` when another program serves the path.
    */
   path(path: string): Promise<string>;
+  /**
+   * Declares connections that move: at a reload each goes on in the new process, with what the application knows of it, and its client
+   * notices a pause of milliseconds. Call it in every generation, before the servers listen. On systems and for connections where that is
+   * not possible (Windows, TLS, unix sockets on Bun, `setEncoding`), they are drained as others are.
+   *
+   * Where there is `handOver`, all connections are let go of before the state is taken: what they have written is in it.
+   *
+   * @param name The same in every generation.
+   * @returns Its `accept` is the listener for `net.createServer()`.
+   * @throws {TypeError} When the name is taken or a handler is missing.
+   *
+   * @example
+   * ```ts
+   * import { createServer, type Socket } from "node:net";
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const counts = new Map<Socket, number>();
+   * const live = token.live<number, Socket>("counter", {
+   *   accept(socket, count = 0) {
+   *     counts.set(socket, count);
+   *     socket.on("data", (chunk) => {
+   *       counts.set(socket, (counts.get(socket) ?? 0) + chunk.length);
+   *       socket.write(`${counts.get(socket)}\n`);
+   *     });
+   *   },
+   *   release: (socket) => counts.get(socket),
+   * });
+   * await token.bind(createServer(live.accept), { port: 0 });
+   * token.cancel();
+   * ```
+   */
+  // The types of the other runtimes do not know node's Socket: the application names it.
+  // deno-lint-ignore no-explicit-any
+  live<Session = unknown, Socket = any>(name: string, handlers: LiveHandlers<Session, Socket>): Live<Socket>;
   /** Closes a WebSocket with 1001 (going away) when the token is cancelled. */
   webSocket<S extends WebSocketLike>(socket: S): S;
   /**

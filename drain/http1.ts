@@ -83,7 +83,8 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   /** Names a connection: TLS has a second socket for it. */
   const peer = ({ remoteAddress, remotePort }: Connection) => remotePort && `${remoteAddress} ${remotePort}`;
 
-  server.on("connection", (connection: Connection) => {
+  // In front of the application's: the listeners that it removes from a live connection are its own.
+  server.prependListener("connection", (connection: Connection) => {
     if (connections.has(connection)) return;
     const name = isTls && peer(connection);
     if (name) {

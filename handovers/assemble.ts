@@ -5,6 +5,7 @@ import { createProgram } from "../program/program.ts";
 import type { Handover } from "../reload/handover.ts";
 import { createInstances } from "./instances.ts";
 import { findSupervision } from "./run_protocol.ts";
+import { createLiveConnections } from "./live_connections.ts";
 import { createService } from "./service.ts";
 import { createSockets, withoutSockets } from "./sockets.ts";
 import { createStateHandover } from "./state.ts";
@@ -21,6 +22,7 @@ function assemble(
 ): ProgramParts {
   const { clock, hasPredecessor, options, runtime } = program;
   const state = createStateHandover(options.handOver, hasPredecessor, clock);
+  const live = createLiveConnections(socketAdapter?.connections, program.live, program);
   const supervision = serviceAdapter && findSupervision(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
   const sockets = socketAdapter === undefined ? withoutSockets(runtime) : createSockets(socketAdapter, program, instances);
@@ -31,7 +33,7 @@ function assemble(
     supervisor: undefined,
     ...service,
     ...sockets,
-    handovers: [state.handover, ...sockets.handovers, ...service?.handovers ?? []],
+    handovers: [live, state.handover, ...sockets.handovers, ...service?.handovers ?? []],
     inherited: state.inherited,
   };
 }

@@ -2,11 +2,13 @@ import type { BasicAdapter, Predecessor } from "../core/adapter.ts";
 import { type Cancellation, createCancellation } from "../core/cancellation.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { ReloadCause, ReloadEvent } from "../core/event.ts";
+import type { LiveHandlers } from "../core/live.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { createReporter } from "../core/report.ts";
 import type { Token } from "../core/token.ts";
 import { drainingFetch } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
+import { addLiveGroup, type LiveGroups } from "./live.ts";
 import { followSignal, subscribe } from "./signals.ts";
 import { extendToken } from "./token.ts";
 
@@ -24,6 +26,7 @@ export interface Beginning extends Cancellation {
   readonly options: ListenOptions;
   readonly predecessor: Predecessor | undefined;
   readonly wrapped: WrappedHandlers;
+  readonly live: LiveGroups;
   /** As the application asked for it. A promise is followed already: a rejection is not left to the runtime while the rest is loaded. */
   readonly ready: "auto" | "manual" | Promise<unknown>;
   emit(event: ReloadEvent): void;
@@ -75,6 +78,7 @@ export interface ProgramPlan {
  */
 export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
   const emit = createReporter(adapter.pid, () => token.isCancelled, options);
+  const live: LiveGroups = new Map();
   const wrapped: WrappedHandlers = { exist: false, areClosing: false };
   const { token, cancel } = createCancellation(adapter, {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
@@ -106,6 +110,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     cancel,
     predecessor: adapter.predecessor(),
     wrapped,
+    live,
     ready: follow(options.ready ?? "auto"),
     emit,
     warn: (message) => emit({ type: "warning", message }),
@@ -148,6 +153,8 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
         wrapped.exist = true;
         return drainingFetch(handler, () => wrapped.areClosing);
       },
+      // Its types only say what the application knows of its sockets.
+      live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
       webSocket(socket) {
         webSockets ??= createWebSockets(token.signal);
         webSockets.add(socket);

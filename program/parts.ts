@@ -3,6 +3,7 @@ import type { ReloadEvent } from "../core/event.ts";
 import type { ListenOptions } from "../core/options.ts";
 import type { CancellationToken, Token } from "../core/token.ts";
 import type { Handover } from "../reload/handover.ts";
+import type { LiveGroups } from "./live.ts";
 import type { WrappedHandlers } from "./begin.ts";
 
 /** The program, as its parts see it. */
@@ -16,6 +17,7 @@ export interface ProgramContext {
   readonly options: ListenOptions;
   readonly token: CancellationToken;
   readonly wrapped: WrappedHandlers;
+  readonly live: LiveGroups;
   readonly hasPredecessor: boolean;
   /** As {@linkcode Token.reload}. */
   reload(): Promise<number>;

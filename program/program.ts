@@ -57,6 +57,7 @@ export function createProgram(
     options,
     token,
     wrapped: beginning.wrapped,
+    live: beginning.live,
     hasPredecessor: predecessor !== undefined,
     reload: () => reload({ by: "call" }),
     emit,

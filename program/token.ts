@@ -2,7 +2,7 @@ import type { CancellationToken, Token } from "../core/token.ts";
 
 /** What makes a cancellation token the token of a program. */
 export interface TokenExtension
-  extends Pick<Token, "generation" | "canReload" | "ready" | "reload" | "bind" | "fetch" | "path" | "webSocket"> {
+  extends Pick<Token, "generation" | "canReload" | "ready" | "reload" | "bind" | "fetch" | "live" | "path" | "webSocket"> {
   inherited(): Promise<unknown>;
   dispose(): Promise<void>;
 }

@@ -52,6 +52,8 @@ export interface OldSide {
   commit?(): void | Promise<void>;
   /** The new process is in charge, and on probation. */
   handedOver?(): void | Promise<void>;
+  /** All handovers have handed over, and the probation begins. Not waited for. */
+  onProbation?(): void;
   /**
    * The probation is over: nothing can be undone any more. Releases what the new process needs for a reload of its own.
    *

@@ -102,7 +102,6 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     emit,
   );
   const { everyone } = sides;
-
   function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
     const which = pid() === undefined ? "the new process" : `the new process (pid ${pid()})`;
     return new ReloadError(code, `${which} ${what}`, { ...details, pid: pid() });
@@ -189,6 +188,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     });
     try {
       const { pid, channel, release } = await putInCharge();
+      failed.signal.throwIfAborted(); // It may have died in the turn in which it was heard to be in charge.
       stopTimer();
       phase = "probation";
       const milliseconds = inChargeAfter = adapter.now() - begun;
@@ -219,6 +219,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   /** Rejects when the new process fails while this one can still take charge again. */
   async function passProbation(): Promise<void> {
     await sides.leave((side) => side.handedOver?.());
+    await sides.leave((side) => side.onProbation?.());
     const time = options.probation();
     if (time === 0) return;
     const stop = adapter.timer(time, probationOver.resolve);

@@ -4,6 +4,7 @@ import { attachConsole } from "../../windows/console.ts";
 import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import type { BunNamespace } from "./adapter.ts";
+import { bunConnections } from "./connections.ts";
 import { bunLibc, listenInFront, openKernel, serveOnBun } from "./sockets.ts";
 
 /** Completes the adapter. */
@@ -15,5 +16,6 @@ export function completeBunAdapter(bun: BunNamespace, start: NodeStart): Adapter
     listen: listenInFront,
     libc: bunLibc,
     serve: serveOnBun(bun),
+    connections: bunConnections,
   });
 }

@@ -7,6 +7,7 @@ import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
 import { createActivation, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
 import { asCommandLine } from "../command_line.ts";
+import { nodeConnections } from "../node/connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
 import type { DenoStart } from "./adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
@@ -118,6 +119,7 @@ export function completeDenoAdapter(
       serve: serveOnDeno(deno),
       files: () => files,
       isServed: (path) => isServedOnDeno(deno, path),
+      connections: isWindows ? undefined : nodeConnections(1), // It loses a socket that arrives in one piece with another message.
       descriptors,
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       libc: hasProc(deno) && permissions.mayListen() ? () => Promise.resolve(denoLibc(deno, permissions.mayCall())) : undefined,

@@ -20,16 +20,21 @@ import {
 import { type Environment, parseEnviron } from "../environment.ts";
 import type { NodeStart, Snapshot } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
+import { nodeConnections } from "./connections.ts";
 import { nodeFiles } from "./files.ts";
 import { spawnWithNode, startSuccessor } from "./process.ts";
 import { findShell, nodeService } from "./service.ts";
 import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
+
+/** How many connections may be on their way to another process at once. */
+const WINDOW = 32;
 
 /** The part of the socket adapter in which Bun differs. */
 export interface NodeSockets {
   listen: SocketAdapter["listen"];
   libc?: SocketAdapter["libc"];
   serve?: SocketAdapter["serve"];
+  connections?: SocketAdapter["connections"];
 }
 
 async function listenOnWindows(server: BindableServer, source: ListenSource): Promise<Listener> {
@@ -59,7 +64,10 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 /** Completes the adapter. */
 export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor } }: NodeStart,
-  { listen, libc, serve }: NodeSockets = { listen: process.platform === "win32" ? listenOnWindows : listenDirectly },
+  { listen, libc, serve, connections }: NodeSockets = {
+    listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
+    connections: nodeConnections(WINDOW),
+  },
 ): Adapter {
   const { env } = process;
   const { service, ...basic } = adapter;
@@ -116,6 +124,7 @@ export function completeNodeAdapter(
       held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
       serve,
+      connections: process.platform === "win32" ? undefined : connections,
       descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
       libc: process.platform === "linux" ? libc : undefined,
     },

@@ -1,0 +1,62 @@
+/** How an application serves connections that move to the next generation. */
+export interface LiveHandlers<Session, Socket> {
+  /**
+   * Serves a connection, in any generation.
+   *
+   * @param session What `release` returned in the generation before; `undefined` for a new connection.
+   */
+  accept(socket: Socket, session: Session | undefined): void;
+  /**
+   * Lets go of a connection: the application does not use the socket any more. Nothing is read from it at this moment, and all that was
+   * written has left this process. Listeners that `accept` has set are removed.
+   *
+   * @returns What the next generation needs to go on: a JSON value or bytes. `undefined`: not now. Then the connection is served as before
+   * and asked for again; one that is still refused at the end of the probation is drained.
+   */
+  release(socket: Socket): Session | undefined;
+}
+
+/** Connections of one kind that move to the next generation. */
+export interface Live<Socket> {
+  /** Takes a new connection: the listener for `net.createServer()`. */
+  readonly accept: (socket: Socket) => void;
+}
+
+/** A connection of node:net, as far as it is used here. */
+export interface LiveSocket {
+  /** Is it closed? */
+  readonly destroyed: boolean;
+  /** Has the client ended its side? */
+  readonly readableEnded: boolean;
+  /** Set by `setEncoding`. */
+  readonly readableEncoding: string | null;
+  /** The bytes that were read and not consumed. */
+  readonly readableLength: number;
+  /** The bytes that were written and have not left this process. */
+  readonly writableLength: number;
+  /** Has this side ended? */
+  readonly writableEnded: boolean;
+  /** Is it a connection of node:tls? */
+  readonly encrypted?: boolean;
+  /** The events that have listeners. */
+  eventNames(): (string | symbol)[];
+  /** The listeners of an event, and what is around those that are called once. */
+  rawListeners(event: string | symbol): SocketListener[];
+  /** Subscribes to an event. */
+  on(event: string, listener: SocketListener): unknown;
+  /** Subscribes to the next event. */
+  once(event: string, listener: SocketListener): unknown;
+  /** Ends a subscription. */
+  removeListener(event: string | symbol, listener: SocketListener): unknown;
+  /** Takes what was read and not consumed. */
+  read(): Uint8Array | null;
+  /** Puts bytes in front of those that are to be read. */
+  unshift(bytes: Uint8Array): void;
+  /** Closes it in this process. */
+  destroy(): unknown;
+}
+
+/** A listener to an event of a socket. */
+// The arguments differ from event to event.
+// deno-lint-ignore no-explicit-any
+export type SocketListener = (...args: any[]) => void;
