@@ -1,5 +1,6 @@
 /**
- * The benchmarks: `npm run bench`, or `npm run bench -- load latency throughput parent faults soak`. They take about half an hour, most of it the soak;
+ * The benchmarks: `npm run bench`, or `npm run bench -- load latency startup throughput connections parent faults soak`. They take about half an hour,
+ * most of it the soak;
  * RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load; RELOADS, ROUNDS and SOAK change how long they are.
  */
 import { mkdtempSync, rmSync } from "node:fs";
@@ -15,6 +16,7 @@ import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
 import { subjectsOf } from "../tests/integration/faults/faults.ts";
 import { printFaults } from "./faults.ts";
+import { moveConnections } from "./connections.ts";
 import { latency, writePrograms } from "./latency.ts";
 import { scoped } from "./scoped.ts";
 import { compressedSize, type Start, startup } from "./startup.ts";
@@ -22,6 +24,7 @@ import { throughput } from "./throughput.ts";
 
 const RELOADS = Number(process.env.RELOADS ?? 100);
 const ROUNDS = Number(process.env.ROUNDS ?? 21);
+const CONNECTIONS = Number(process.env.CONNECTIONS ?? 10_000);
 const SOAK = Number(process.env.SOAK ?? 1000);
 
 let bad = 0;
@@ -92,6 +95,21 @@ const parts: Record<string, () => Promise<void>> = {
         );
       }
     });
+  },
+
+  async connections() {
+    for (const runtime of runtimes) {
+      await scoped(async (t) => {
+        const { moved, left, perSecond, waits, cut } = await moveConnections(t, runtime, CONNECTIONS);
+        const milliseconds = [waits.median, waits.p99, waits.max].map((wait) => wait.toFixed(0)).join(", ");
+        print(
+          cut + left === 0,
+          runtime.name.padEnd(16),
+          `${moved} connections moved, ${Math.round(perSecond)} a second, ${left} left, ${cut} cut`,
+          `longest wait of a client: median, p99, max ${milliseconds} ms`,
+        );
+      });
+    }
   },
 
   async throughput() {

@@ -38,7 +38,8 @@ export interface Supervision {
 
 /**
  * Finds the guard that started this process. `undefined` where `reload-self run` follows another process: every process that a program
- * starts inherits its environment. The guard's own child is followed; below a wrapper such as npm, the first process that asks is.
+ * starts inherits its environment. The guard's own child is followed; below a wrapper such as npm, the first process that asks is. The guard's
+ * own child may ask later than a process that it has started: it takes the place of that one, and never the other way round.
  */
 export function findSupervision(adapter: ServiceAdapter): Supervision | undefined {
   const { supervisor } = adapter;
@@ -50,7 +51,9 @@ export function findSupervision(adapter: ServiceAdapter): Supervision | undefine
     const guard = isGuard(parent) ? parent : supervisor.guard;
     if (guard === undefined || !isGuard(guard)) return undefined;
     const isFirst = files.create(`${supervisor.folder}/${CLAIM}${guard}`);
-    return isFirst || guard === parent ? { supervisor, guard } : undefined;
+    if (guard === parent) return { supervisor, guard };
+    const isTaken = parseInCharge(files.read(`${supervisor.folder}/${IN_CHARGE}`) ?? "")?.guard === guard;
+    return isFirst && !isTaken ? { supervisor, guard } : undefined;
   } catch (error) {
     return { supervisor, guard: parent, problem: describeError(error) };
   }

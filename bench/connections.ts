@@ -1,0 +1,68 @@
+/** Many live connections across a reload: how fast they move, and how long their clients wait meanwhile. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { cleanUp, type TestScope } from "../tests/support/clean_up.ts";
+import { fixture, startProgram } from "../tests/support/program.ts";
+import type { Runtime } from "../tests/support/runtimes.ts";
+import { until } from "../tests/support/wait.ts";
+
+/** What was measured. Times are in milliseconds. */
+export interface Move {
+  readonly moved: number;
+  readonly left: number;
+  readonly perSecond: number;
+  /** The longest wait of each client that was asking all the time. */
+  readonly waits: { readonly median: number; readonly p99: number; readonly max: number };
+  readonly cut: number;
+}
+
+/** How many of the clients ask all the time; the others are silent. */
+const ASKING = 100;
+/** Milliseconds between an answer and the next question. */
+const THINK_MS = 10;
+/** How many connect at a time: more would not fit into the queue of the server's socket. */
+const AT_A_TIME = 200;
+
+/** Asks again and again. Returns the longest wait for an answer so far. */
+function keepAsking(socket: Socket): () => number {
+  let longest = 0;
+  let asked = 0;
+  const ask = () => {
+    asked = performance.now();
+    socket.write("question\n");
+  };
+  socket.on("data", () => {
+    longest = Math.max(longest, performance.now() - asked);
+    setTimeout(ask, THINK_MS);
+  });
+  ask();
+  return () => longest;
+}
+
+/** Connects so many clients to a server, and reloads it once. */
+export async function moveConnections(t: TestScope, runtime: Runtime, count: number): Promise<Move> {
+  const program = startProgram(t, runtime, { script: fixture("live.ts"), env: { SETTLE: "1000" } });
+  const { pid, port } = await program.report("serving");
+  const sockets: Socket[] = [];
+  let cut = 0;
+  cleanUp(t, () => sockets.forEach((socket) => socket.destroy()));
+  while (sockets.length < count) {
+    const some = Array.from({ length: Math.min(AT_A_TIME, count - sockets.length) }, () => connect(port, "127.0.0.1"));
+    for (const socket of some) socket.on("error", () => {}).on("close", () => cut++);
+    sockets.push(...some);
+    await Promise.all(some.map((socket) => once(socket, "connect")));
+  }
+  const waits = sockets.slice(0, ASKING).map(keepAsking);
+  program.signal(pid);
+  await program.report("in-charge", { generation: 1 });
+  const answers = sockets.slice(-1).map((socket) => {
+    socket.write("the last one\n");
+    return once(socket, "data");
+  });
+  await Promise.all(answers);
+  const { moved, left, milliseconds } = await program.report("connections-move", { pid });
+  await until("all to be answered", () => waits.every((wait) => wait() > 0));
+  const sorted = waits.map((wait) => wait()).sort((a, b) => a - b);
+  const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number;
+  return { moved, left, perSecond: moved / milliseconds * 1000, waits: { median: at(0.5), p99: at(0.99), max: at(1) }, cut };
+}
