@@ -5,13 +5,17 @@
  */
 import { describeError } from "../core/describe_error.ts";
 import type { LiveSocket } from "../core/live.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { atMost, pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { LiveGroup, LiveGroups } from "../program/live.ts";
 import type { ProgramContext } from "../program/parts.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
-import { concat, fromBase64, packSession, parseSession, toBase64 } from "./live_session.ts";
+import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import { takeConnections } from "./live_receiver.ts";
+import { concat, packSession, toBase64 } from "./live_session.ts";
 
+/** Milliseconds between two checks of the connections that are drained. */
+const DRAIN_CHECK_MS = 50;
 /** Milliseconds between two attempts with connections that could not be moved before. */
 const RETRY_MS = 10;
 /** How long the new process may take for one connection. It is sent again then: Deno 2.9 may lose one on its way. */
@@ -34,11 +38,30 @@ export function createLiveConnections(
   groups: LiveGroups,
   program: ProgramContext,
 ): Handover {
+  const name = "the live connections";
+  if (adapter === undefined) return { name };
+  /** Those that came from the predecessor. No server of this process knows them: they are drained here. */
+  const adopted = new Set<LiveSocket>();
+  const { token } = program;
+  token.signal.addEventListener("abort", () => {
+    if (adopted.size > 0) token.track(drain(adopted, program), { name });
+  });
   return {
-    name: "the live connections",
-    oldSide: (reload) => adapter === undefined ? {} : sendConnections(adapter, groups, program, reload),
-    newSide: (arrival) => adapter === undefined ? {} : takeConnections(adapter, groups, program, arrival),
+    name,
+    oldSide: (reload) => sendConnections(adapter, groups, program, reload),
+    newSide: (arrival) => takeConnections(adapter, groups, program, arrival, adopted),
   };
+}
+
+/** Waits for the application and the clients to end these connections, and cuts those that are left. */
+async function drain(sockets: Set<LiveSocket>, { clock, options, emit }: ProgramContext): Promise<void> {
+  const milliseconds = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
+  for (const begun = clock.now(); sockets.size > 0; await pause(clock, DRAIN_CHECK_MS)) {
+    if (clock.now() - begun < milliseconds) continue;
+    emit({ type: "drain-cut", server: "the predecessor", connections: sockets.size, milliseconds });
+    for (const socket of sockets) socket.destroy();
+    return;
+  }
 }
 
 function sendConnections(
@@ -187,47 +210,6 @@ function sendConnections(
     },
     rollback: stay,
   };
-}
-
-function takeConnections(
-  adapter: ConnectionAdapter,
-  groups: LiveGroups,
-  { warn }: ProgramContext,
-  { link }: Arrival,
-): NewSide {
-  const taken = new Set<number>();
-  const reply = (data: object) => void link.send(data).catch(() => {}); // The old process is gone: it needs no answer.
-
-  async function take(data: Record<string, unknown>, handle: unknown): Promise<void> {
-    const id = Number(data.id);
-    if (taken.has(id)) return reply({ taken: id });
-    if (handle === undefined || handle === null) return; // It is sent again.
-    const socket = await adapter.adopt(handle);
-    const group = groups.get(String(data.group));
-    const unread = fromBase64(data.unread);
-    if (group === undefined || unread === undefined) {
-      warn(`there are no live connections with the name ${data.group} here: the old process keeps its own`);
-      socket.destroy();
-      return reply({ refused: id });
-    }
-    taken.add(id);
-    if (unread.length > 0) socket.unshift(unread);
-    try {
-      group.serve(socket, parseSession(data));
-    } catch (error) {
-      warn(`${group.name}: accept() threw, and the connection is closed: ${describeError(error)}`);
-      socket.destroy();
-    }
-    adapter.start(socket);
-    reply({ taken: id });
-  }
-
-  link.onData((data, handle) => {
-    const { ping, connection } = data as Record<string, unknown>;
-    if (ping === true) reply({ pong: true });
-    if (typeof connection === "object" && connection !== null) take(connection as Record<string, unknown>, handle);
-  });
-  return {};
 }
 
 const ignore = () => {};

@@ -160,4 +160,20 @@ for (const runtime of runtimes) {
     assert.deepEqual(client.answers[0]?.slice(0, 3), ["stay", "here", "1"]);
     assert.equal(client.isCut, false);
   });
+
+  test(`${runtime.name}: a connection that has moved is drained like any other`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, { DRAIN: "200" });
+    const client = await createClient(t, port);
+    client.send("one");
+    await until("the answer", () => client.answers.length === 1);
+    program.signal(pid);
+    await program.report("connections-move", { moved: 1 });
+    const { pid: next } = await program.report("serving", { generation: 1 });
+    await until("the old process to be gone", () => !isAlive(pid));
+    assert.equal(client.isCut, false);
+    program.signal(next, "SIGTERM");
+    await program.report("drain-cut", { connections: 1 });
+    await until("the new process to be gone", () => !isAlive(next));
+    assert.equal(client.isCut, true);
+  });
 }
