@@ -102,8 +102,7 @@ export function listen(options: ListenOptions = {}): Token {
   let pidFile: Handover | undefined;
   const { token, placed } = beginProgram(adapter, options, {
     prepare(beginning) {
-      if (options.pidFile === undefined || adapter.service === undefined) return;
-      pidFile = createPidFile(adapter.service, options.pidFile, beginning);
+      pidFile = createPidFile(adapter.service, beginning);
     },
     async load() {
       const [{ completeProgram }, complete] = await Promise.all([import("./handovers/assemble.ts"), completed(options)]);

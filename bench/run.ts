@@ -3,9 +3,6 @@
  * most of it the soak;
  * RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load; RELOADS, ROUNDS and SOAK change how long they are.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
 import { pack, unpack } from "../tests/support/package.ts";
@@ -53,26 +50,27 @@ const parts: Record<string, () => Promise<void>> = {
   },
 
   async latency() {
-    const folder = mkdtempSync(join(tmpdir(), "reload-self-bench-"));
-    const project = await unpack(await pack(folder), folder);
-    writePrograms(project);
-    for (const runtime of runtimes) {
-      // The smallest servers there are, for which every millisecond is two or three per cent, and what a program may be like.
-      for (const kind of [...runtime.servers, "express" as const]) {
-        await scoped(async (t) => {
-          const { bare, reload, ratio } = await latency(t, runtime, project, kind, ROUNDS);
-          const name = `${runtime.name} ${kind}`.padEnd(16);
-          print(
-            ratio <= (kind === "express" ? 1.15 : 1.25),
-            name,
-            `bare start ${bare.toFixed(1)} ms`,
-            `reload ${reload.toFixed(1)} ms`,
-            `ratio ${ratio.toFixed(2)}`,
-          );
-        });
+    await scoped(async (outer) => {
+      const folder = temporaryFolder(outer);
+      const project = await unpack(await pack(folder), folder);
+      writePrograms(project);
+      for (const runtime of runtimes) {
+        // The smallest servers there are, for which every millisecond is two or three per cent, and what a program may be like.
+        for (const kind of [...runtime.servers, "express" as const]) {
+          await scoped(async (t) => {
+            const { bare, reload, ratio } = await latency(t, runtime, project, kind, ROUNDS);
+            const name = `${runtime.name} ${kind}`.padEnd(16);
+            print(
+              ratio <= (kind === "express" ? 1.15 : 1.25),
+              name,
+              `bare start ${bare.toFixed(1)} ms`,
+              `reload ${reload.toFixed(1)} ms`,
+              `ratio ${ratio.toFixed(2)}`,
+            );
+          });
+        }
       }
-    }
-    rmSync(folder, { recursive: true });
+    });
   },
 
   async startup() {

@@ -22,7 +22,7 @@ function assemble(
 ): ProgramParts {
   const { clock, hasPredecessor, options, runtime } = program;
   const state = createStateHandover(options.handOver, hasPredecessor, clock);
-  const live = createLiveConnections(socketAdapter?.connections, program.live, program);
+  const live = createLiveConnections(socketAdapter?.connections, program);
   const supervision = serviceAdapter && findSupervision(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
   const sockets = socketAdapter === undefined ? withoutSockets(runtime) : createSockets(socketAdapter, program, instances);

@@ -8,7 +8,7 @@ import type { LiveSocket } from "../core/live.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { atMost, pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
-import type { LiveGroup, LiveGroups } from "../program/live.ts";
+import type { LiveGroup } from "../program/live.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Handover, OldSide, Reload } from "../reload/handover.ts";
 import { takeConnections } from "./live_receiver.ts";
@@ -32,10 +32,9 @@ interface Released {
   readonly answered: PromiseWithResolvers<void>;
 }
 
-/** The handover of the connections in these groups. */
+/** The handover of the live connections. */
 export function createLiveConnections(
   adapter: ConnectionAdapter | undefined,
-  groups: LiveGroups,
   program: ProgramContext,
 ): Handover {
   const name = "the live connections";
@@ -48,8 +47,8 @@ export function createLiveConnections(
   });
   return {
     name,
-    oldSide: (reload) => sendConnections(adapter, groups, program, reload),
-    newSide: (arrival) => takeConnections(adapter, groups, program, arrival, adopted),
+    oldSide: (reload) => sendConnections(adapter, program, reload),
+    newSide: (arrival) => takeConnections(adapter, program, arrival, adopted),
   };
 }
 
@@ -66,8 +65,7 @@ async function drain(sockets: Set<LiveSocket>, { clock, options, emit }: Program
 
 function sendConnections(
   adapter: ConnectionAdapter,
-  groups: LiveGroups,
-  { clock, emit, warn }: ProgramContext,
+  { clock, emit, live: groups, warn }: ProgramContext,
   reload: Reload,
 ): OldSide {
   const { link, signal } = reload;
@@ -155,7 +153,6 @@ function sendConnections(
     for (;;) {
       await sendAll();
       if (signal.aborted || isLast) return;
-      if (waiting.size === 0 && released.size === 0 && groups.size === 0) return;
       await pause(clock, RETRY_MS);
       for (const [socket, group] of [...waiting]) release(group, socket);
     }

@@ -2,7 +2,6 @@
 import { describeError } from "../core/describe_error.ts";
 import type { LiveSocket } from "../core/live.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
-import type { LiveGroups } from "../program/live.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, NewSide } from "../reload/handover.ts";
 import { fromBase64, parseSession } from "./live_session.ts";
@@ -10,8 +9,7 @@ import { fromBase64, parseSession } from "./live_session.ts";
 /** Takes connections, and puts them among the adopted ones until they are closed. */
 export function takeConnections(
   adapter: ConnectionAdapter,
-  groups: LiveGroups,
-  { warn }: ProgramContext,
+  { live: groups, warn }: ProgramContext,
   { link }: Arrival,
   adopted: Set<LiveSocket>,
 ): NewSide {

@@ -20,11 +20,15 @@ export function parsePid(text: string): number | undefined {
 }
 
 /**
- * Keeps the pid of the process in charge in a file.
+ * Keeps the pid of the process in charge in a file, where that is asked for.
  *
  * @throws {ReloadError} When the file belongs to another process, or cannot be written.
  */
-export function createPidFile(adapter: BasicServiceAdapter, path: string, { pid, predecessor, warn }: Beginning): Handover {
+export function createPidFile(
+  adapter: BasicServiceAdapter | undefined,
+  { options: { pidFile: path }, pid, predecessor, warn }: Beginning,
+): Handover | undefined {
+  if (adapter === undefined || path === undefined) return undefined;
   const files = adapter.files();
   const write = (pid: number) => files.replace(path, `${pid}\n`, MODE);
   const isOurs = () => parsePid(files.read(path) ?? "") === pid;

@@ -3,26 +3,16 @@ import type { Files } from "../../core/files.ts";
 import type { BasicServiceAdapter } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
 import { clock } from "../clock.ts";
-import type { Environment } from "../environment.ts";
 import { type Handshake, takeHandshake } from "../environment_handshake.ts";
 import { inheritedChannel, type NodeProcess } from "../node/channel.ts";
 import { platformSignals } from "../signals.ts";
-import { basicService } from "./basic_service.ts";
+import type { Snapshot } from "../snapshot.ts";
+import { basicService, isInProc } from "./basic_service.ts";
 import { connectChannel, watchChannel } from "./channel.ts";
 import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { createPermissions, type Permissions } from "./permissions.ts";
 import { isElected } from "./threads.ts";
-
-/** What was true when the library was loaded. The program may change it: a title overwrites the command line. */
-export interface Snapshot {
-  readonly cwd: string;
-  readonly loaded: Environment;
-  /** The text of /proc/self/cmdline; `undefined` where it cannot be read. */
-  readonly cmdline: string | undefined;
-  /** The text of /proc/self/environ; `undefined` where it cannot be read. */
-  readonly environ: string | undefined;
-}
 
 /** The start of Deno's adapter, and what the rest is made of. */
 export interface DenoStart {
@@ -48,7 +38,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const handshake: Partial<Handshake> = isMainThread && mayReadEnv
     ? takeHandshake(deno.env, {
       parent: deno.ppid,
-      isAlive: (pid) => permissions.seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined,
+      isAlive: (pid) => isInProc(deno, permissions, pid),
     })
     : {};
   const readProc = (name: string) =>

@@ -7,6 +7,11 @@ import type { NodeProcess } from "../node/channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 
+/** Is there a process with this pid? `undefined` where /proc cannot be seen. */
+export function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
+  return seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined;
+}
+
 /** What a service on Deno needs at once. */
 export function basicService(
   deno: DenoNamespace,
@@ -18,7 +23,8 @@ export function basicService(
     variable: (name) => loaded[name],
     files: () => files,
     isAlive(pid) {
-      if (permissions.seesProc) return attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined;
+      const isThere = isInProc(deno, permissions, pid);
+      if (isThere !== undefined) return isThere;
       try {
         return (globalThis as unknown as { process: NodeProcess }).process.kill(pid, 0);
       } catch (error) {

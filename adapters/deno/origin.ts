@@ -4,7 +4,7 @@ import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, 
 import { type Environment, parseEnviron } from "../environment.ts";
 import { startError } from "../node/process.ts";
 import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
-import type { Snapshot } from "./adapter.ts";
+import type { Snapshot } from "../snapshot.ts";
 import { hasProc, type Permissions } from "./permissions.ts";
 
 /** How this program was started. */

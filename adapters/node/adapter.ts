@@ -1,21 +1,11 @@
 import type { Adapter, StartAdapter } from "../../core/adapter.ts";
 import { attempt } from "../attempt.ts";
 import { clock } from "../clock.ts";
-import type { Environment } from "../environment.ts";
 import { type Handshake, takeHandshake } from "../environment_handshake.ts";
 import { platformSignals } from "../signals.ts";
+import type { Snapshot } from "../snapshot.ts";
 import { basicService, isAlive } from "./basic_service.ts";
 import { inheritedChannel, type NodeProcess } from "./channel.ts";
-
-/** What was true when the library was loaded. The program may change it: a title overwrites the command line, on Node. */
-export interface Snapshot {
-  readonly cwd: string;
-  readonly loaded: Environment;
-  /** The text of /proc/self/cmdline. */
-  readonly cmdline: string | undefined;
-  /** The text of /proc/self/environ. */
-  readonly environ: string | undefined;
-}
 
 /** The start of Node's adapter, and what the rest is made of. */
 export interface NodeStart {

@@ -18,7 +18,8 @@ import {
   typedExecutable,
 } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
-import type { NodeStart, Snapshot } from "./adapter.ts";
+import type { Snapshot } from "../snapshot.ts";
+import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
 import { nodeConnections } from "./connections.ts";
 import { nodeFiles } from "./files.ts";

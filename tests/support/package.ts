@@ -9,6 +9,12 @@ import { build } from "../../tools/build.ts";
 export const root: string = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
 export const run: typeof execFile.__promisify__ = promisify(execFile);
 
+/** The program of the README, with a port of its own. */
+export function readmeProgram(port: number): string {
+  const [, code = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readFileSync(join(root, "README.md"), "utf8")) ?? [];
+  return code.replace("8000", String(port));
+}
+
 /** Builds the package into `dist` below the folder, and packs it. Returns the path of the tarball. */
 export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {
   await build(join(folder, "dist"));

@@ -246,8 +246,7 @@ export function createWorld(
         },
       }, {
         prepare(beginning) {
-          const { service } = process.adapter;
-          if (options.pidFile !== undefined && service) pidFile = createPidFile(service, options.pidFile, beginning);
+          pidFile = createPidFile(process.adapter.service, beginning);
         },
         load: () =>
           Promise.resolve((beginning) =>

@@ -34,7 +34,7 @@ token.bind(server, { port: 0 }).then(() => {
 });
 `;
 
-/** Starts a program, reloads it after its files were removed, and ends it. */
+/** Starts a program, reloads it, and ends it. */
 async function reloads(t: TestContext, runtime: Runtime, file: string): Promise<void> {
   const program = startProgram(t, runtime, { script: file });
   const line = /pid (\d+), generation (\d), port (\d+)/;
@@ -47,26 +47,15 @@ async function reloads(t: TestContext, runtime: Runtime, file: string): Promise<
   await until("the new process to be gone", () => program.pids().length === 0);
 }
 
+function bundleWithEsbuild(format: "esm" | "cjs", outfile: string): Promise<unknown> {
+  const entryPoints = [join(project, "main.ts")];
+  return build({ entryPoints, bundle: true, platform: "node", format, outfile, logLevel: "error" });
+}
+
 /** Makes one file of the program, which runs where there is no package. */
 const bundlers: Record<string, (outfile: string) => Promise<unknown>> = {
-  esbuild: (outfile) =>
-    build({
-      entryPoints: [join(project, "main.ts")],
-      bundle: true,
-      platform: "node",
-      format: "esm",
-      outfile,
-      logLevel: "error",
-    }),
-  "esbuild as CommonJS": (outfile) =>
-    build({
-      entryPoints: [join(project, "main.ts")],
-      bundle: true,
-      platform: "node",
-      format: "cjs",
-      outfile,
-      logLevel: "error",
-    }),
+  esbuild: (outfile) => bundleWithEsbuild("esm", outfile),
+  "esbuild as CommonJS": (outfile) => bundleWithEsbuild("cjs", outfile),
   "bun build": (outfile) => run(pinned.bun, ["build", "main.ts", "--target=node", `--outfile=${outfile}`], { cwd: project }),
   "deno bundle": (outfile) =>
     run(pinned.deno, ["bundle", "--quiet", "--platform=deno", "-o", outfile, "main.ts"], {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
 import { pinned } from "../../pinned.mjs";
-import { install, pack, root, run } from "../../support/package.ts";
+import { install, pack, readmeProgram, root, run } from "../../support/package.ts";
 import { freePort } from "../../support/port.ts";
 import { isAlive } from "../../support/proc.ts";
 import { startProgram } from "../../support/program.ts";
@@ -29,17 +29,10 @@ before(async () => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The program of the README, with a port of its own. */
-function writeProgram(project: string, port: number): void {
-  const readme = readFileSync(`${root}/README.md`, "utf8");
-  const [, code = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readme) ?? [];
-  writeFileSync(join(project, "main.ts"), code.replace("8000", String(port)));
-}
-
 /** Starts a command in a project, reloads it by the command line as it is installed there, and ends it. */
 async function reloads(t: TestContext, runtime: Runtime, project: string, command: string, tool: string[]): Promise<void> {
   const port = await freePort();
-  writeProgram(project, port);
+  writeFileSync(join(project, "main.ts"), readmeProgram(port));
   const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", `cd "$0" && exec ${command}`, project], env });
   const pid = Number(/\d+/.exec(await program.line(/generation 0/))?.[0]);
   const [file = "", ...args] = tool;
@@ -73,7 +66,7 @@ async function serves(t: TestContext, runtime: Runtime, project: string, tool: s
 /** Runs the README's program below `reload-self run` as it is installed, reloads it, and ends both. */
 async function runs(t: TestContext, runtime: Runtime, project: string, command: string[], tool: string[]): Promise<void> {
   const port = await freePort();
-  writeProgram(project, port);
+  writeFileSync(join(project, "main.ts"), readmeProgram(port));
   const all = ["/bin/sh", "-c", `cd "$0" && exec "$@"`, project, ...tool, "run", "--", ...command];
   const program = startProgram(t, runtime, { command: all, env });
   const pid = Number(/\d+/.exec(await program.line(/generation 0: listening/))?.[0]);

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { build } from "../../../tools/build.ts";
 import { pinned } from "../../pinned.mjs";
-import { root, run } from "../../support/package.ts";
+import { readmeProgram, run } from "../../support/package.ts";
 import { freePort } from "../../support/port.ts";
 import { isAlive } from "../../support/proc.ts";
 import { startProgram } from "../../support/program.ts";
@@ -73,11 +73,10 @@ after(() => {
 const deno = runtimes.find(({ kind }) => kind === "deno");
 
 test("Deno: the README's program, imported from JSR", { skip: deno === undefined && "not asked for" }, async (t) => {
-  const [, code = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readFileSync(`${root}/README.md`, "utf8")) ?? [];
   const port = await freePort();
   const line = `import { listen } from "jsr:@js0/reload-self";`;
   const file = join(folder, "main.ts");
-  writeFileSync(file, code.replace(`import { listen } from "@js0/reload-self";`, line).replace("8000", String(port)));
+  writeFileSync(file, readmeProgram(port).replace(`import { listen } from "@js0/reload-self";`, line));
   assert.ok(readFileSync(file, "utf8").includes(line));
   const program = startProgram(t, deno as NonNullable<typeof deno>, {
     command: [pinned.deno, "run", "--allow-all", file],
