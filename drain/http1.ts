@@ -3,22 +3,15 @@
  */
 import type { Clock } from "../core/adapter.ts";
 import type { BindableServer } from "../core/token.ts";
+import type { HttpSocket } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
 /** The part of a socket of node:net or node:tls that is used here. */
-interface Connection {
-  readonly bytesRead: number;
+interface Connection extends HttpSocket {
   readonly remoteAddress?: string;
   readonly remotePort?: number;
-  /**
-   * The response that is being sent. A private member of node's, which all three runtimes have: a listener to requests would slow down a server
-   * that drains once in its life.
-   */
-  readonly _httpMessage?: object | null;
   readonly alpnProtocol?: string | false | null;
-  once(event: "close", listener: () => void): unknown;
   end(): unknown;
-  destroy(): unknown;
 }
 
 /** A response of node:http. */
@@ -50,6 +43,8 @@ export interface DrainSettings {
 
 /** The connections of one server. */
 export interface Drain {
+  /** Those of HTTP/1 without TLS, which another process could go on with. */
+  plain(): HttpSocket[];
   /** Finishes them all. Resolves with the number of those that had to be cut. */
   finish(settings: DrainSettings): Promise<number>;
 }
@@ -155,6 +150,10 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   }
 
   return {
+    plain() {
+      if (!isHttp || isHttp2 || isTls) return [];
+      return [...connections.keys()].filter((connection) => !upgraded.has(connection));
+    },
     finish({ settle, timeout }) {
       draining = true;
       sessions.finish(settle);

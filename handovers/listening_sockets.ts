@@ -18,6 +18,8 @@ export interface ListeningSockets {
   close(): void;
   /** Does a server listen on this port? */
   has(port: number): boolean;
+  /** The servers, by keys that are the same in every generation. */
+  servers(): readonly (readonly [key: string, server: BindableServer])[];
 }
 
 /**
@@ -224,6 +226,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     },
     isActivated: (path) => adapter.activated.some(({ address }) => address === path),
     close,
+    servers: () => [...servers].map(([key, { server }]) => [key, server]),
     has: (port) => [...servers.values()].some(({ address }) => address?.port === port),
   };
 }

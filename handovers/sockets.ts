@@ -8,6 +8,7 @@ import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
+import { createIdleConnections } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
@@ -62,6 +63,16 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     isBound: listeningSockets.has,
     shared,
   });
+  const idleConnections = createIdleConnections(
+    adapter.connections,
+    program,
+    () =>
+      listeningSockets.servers().map(([key, server]) => ({
+        key,
+        server,
+        connections: drains.get(server)?.drain.plain() ?? [],
+      })),
+  );
   /** From the commit on the answers of the old process carry `Connection: close`. */
   const settling: Handover = {
     name: "the settle time",
@@ -107,7 +118,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   }
 
   return {
-    handovers: [settling, listeningSockets.handover, unixSockets.handover, reuseport],
+    handovers: [settling, listeningSockets.handover, unixSockets.handover, reuseport, idleConnections],
     members: {
       async bind(server, options) {
         const binding = bind(server, options);

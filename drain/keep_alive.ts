@@ -1,0 +1,28 @@
+/** HTTP/1 connections between two requests. */
+import type { LiveSocket } from "../core/live.ts";
+
+/** A connection of an HTTP/1 server. The members with an underscore and the parser are private ones of Node's, which all three runtimes have. */
+export interface HttpSocket extends LiveSocket {
+  readonly bytesRead: number;
+  /** The response that is being sent. A listener to requests would slow down a server that is asked for this once in its life. */
+  readonly _httpMessage?: Response | null;
+  readonly parser?: {
+    /** The request that is being read. */
+    readonly incoming?: object | null;
+    /** Returns an error, or on Deno -1, in the middle of a request. The parser goes on as if it had not been asked. */
+    finish(): unknown;
+  } | null;
+  setTimeout(milliseconds: number): unknown;
+}
+
+/** A response of node:http. */
+export interface Response {
+  once(event: "close", listener: () => void): unknown;
+}
+
+/** Does a connection wait for its next request? */
+export function isIdle({ _httpMessage, parser, readableLength, writableLength }: HttpSocket): boolean {
+  if (!parser || parser.incoming || _httpMessage || readableLength > 0 || writableLength > 0) return false;
+  const result = parser.finish();
+  return result === undefined || result === 0;
+}
