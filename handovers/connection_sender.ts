@@ -4,7 +4,7 @@ import type { LiveSocket } from "../core/live.ts";
 import { atMost } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { Reload } from "../reload/handover.ts";
-import { packSession, toBase64 } from "./live_session.ts";
+import { packSession, toBase64 } from "./connection_message.ts";
 
 /** How long the new process may take for one connection. It is sent again then: Deno 2.9 may lose one on its way. */
 const TAKE_TIMEOUT_MS = 1_000;
@@ -33,8 +33,11 @@ export interface ConnectionSender {
   open(): void;
   /** Takes in a connection, to be sent later. */
   add(connection: Departing): void;
-  /** Waits until the new process has read all that was sent before. Rejects when it is gone. */
-  begin(): Promise<void>;
+  /**
+   * Tells the new process how far the move is, and waits until it has read that, and all that was sent before. Deno 2.9 loses a socket that
+   * arrives in one piece with another message. Rejects when the new process is gone.
+   */
+  tell(what: "announced" | "begin" | "complete"): Promise<void>;
   /** Sends those that were added. Rejects when the new process is gone, or takes none. */
   sendAll(): Promise<void>;
   /** Goes on here with those that have not moved. */
@@ -52,14 +55,14 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
   const waiting = new Map<number, Departing>();
   /** What an answer ends, by the same numbers. */
   const answered = new Map<number, () => void>();
-  const pong = Promise.withResolvers<void>();
+  let pong = () => {};
   let moved = 0;
   let count = 0;
-  let begun = 0;
+  let begun: number | undefined;
   let ended = 0;
 
   function receive({ pong: isPong, taken, refused }: Record<string, unknown>): void {
-    if (isPong === true) pong.resolve();
+    if (isPong === true) pong();
     const id = Number(taken ?? refused);
     const connection = waiting.get(id);
     if (connection === undefined) return;
@@ -89,17 +92,17 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
       return moved;
     },
     get milliseconds() {
-      return moved === 0 ? 0 : ended - begun;
+      return moved === 0 ? 0 : ended - (begun ?? 0);
     },
     open: () => link.onData((data) => receive(data as Record<string, unknown>)),
     add: (connection) => void waiting.set(++count, connection),
-    async begin() {
-      begun = clock.now();
-      // Deno 2.9 loses a socket that arrives in one piece with another message.
-      await link.send({ ping: true });
-      await atMost(clock, TAKE_TIMEOUT_MS, pong.promise);
+    async tell(what) {
+      const answer = new Promise<void>((resolve) => pong = resolve);
+      await link.send({ ping: what });
+      await atMost(clock, TAKE_TIMEOUT_MS, answer);
     },
     async sendAll() {
+      begun ??= clock.now();
       const all = waiting.entries();
       await Promise.all(Array.from({ length: adapter.window }, async () => {
         for (const [id, connection] of all) {

@@ -10,7 +10,7 @@ import { type HttpSocket, isIdle, type Response } from "../drain/keep_alive.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Handover, OldSide, Reload } from "../reload/handover.ts";
 import { createConnectionSender, isGone } from "./connection_sender.ts";
-import { takeConnections } from "./live_receiver.ts";
+import { receiveConnections } from "./connection_receiver.ts";
 
 /** How long to wait for connections to become idle. Those that are busy for longer are drained. */
 const MOVE_TIMEOUT_MS = 1_000;
@@ -39,6 +39,7 @@ export function createIdleConnections(
     const server = servers().find((server) => server.key === key)?.server;
     if (server === undefined) return false;
     server.emit("connection", socket);
+    adapter?.start(socket);
     // The server gives a connection that it takes for a new one more time than an idle one has.
     const { bytesRead } = socket as HttpSocket;
     if (server.keepAliveTimeout) {
@@ -94,7 +95,7 @@ export function createIdleConnections(
     }
 
     async function move(shutdown: AbortSignal): Promise<void> {
-      await sender.begin();
+      await sender.tell("begin");
       for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS; await pause(clock, RETRY_MS)) {
         for (const server of servers()) for (const socket of server.connections) release(server, socket);
         await sender.sendAll();
@@ -117,5 +118,12 @@ export function createIdleConnections(
     };
   }
 
-  return { name, oldSide, newSide: (arrival) => takeConnections(adapter, arrival, serve) };
+  return {
+    name,
+    oldSide,
+    newSide(arrival) {
+      receiveConnections(adapter, arrival, { serve });
+      return {};
+    },
+  };
 }

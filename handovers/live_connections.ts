@@ -5,20 +5,19 @@
  */
 import { describeError } from "../core/describe_error.ts";
 import type { LiveSocket } from "../core/live.ts";
-import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { LiveGroup } from "../program/live.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Handover, OldSide, Reload } from "../reload/handover.ts";
 import { createConnectionSender, isGone } from "./connection_sender.ts";
-import { takeConnections } from "./live_receiver.ts";
-import { concat } from "./live_session.ts";
+import { concat } from "./connection_message.ts";
+import { createLiveArrivals } from "./live_arrivals.ts";
 
-/** Milliseconds between two checks of the connections that are drained. */
-const DRAIN_CHECK_MS = 50;
 /** Milliseconds between two attempts with connections that could not be moved before. */
 const RETRY_MS = 10;
+/** How long the commit waits for what was written. */
+const FLUSH_TIMEOUT_MS = 50;
 
 /** The handover of the live connections. */
 export function createLiveConnections(
@@ -27,45 +26,12 @@ export function createLiveConnections(
 ): Handover {
   const name = "the live connections";
   if (adapter === undefined) return { name };
-  /** Those that came from the predecessor. No server of this process knows them: they are drained here. */
-  const adopted = new Set<LiveSocket>();
-  const { live, token, warn } = program;
-  token.signal.addEventListener("abort", () => {
-    if (adopted.size > 0) token.track(drain(adopted, program), { name });
-  });
+  const arrivals = createLiveArrivals(adapter, program);
   return {
     name,
     oldSide: (reload) => sendConnections(adapter, program, reload),
-    newSide: (arrival) => takeConnections(adapter, arrival, serve),
+    newSide: arrivals.receive,
   };
-
-  function serve(name: string, socket: LiveSocket, session: unknown): boolean {
-    const group = live.get(name);
-    if (group === undefined) {
-      warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
-      return false;
-    }
-    adopted.add(socket);
-    socket.once("close", () => adopted.delete(socket));
-    try {
-      group.serve(socket, session);
-    } catch (error) {
-      warn(`${name}: accept() threw, and the connection is closed: ${describeError(error)}`);
-      socket.destroy();
-    }
-    return true;
-  }
-}
-
-/** Waits for the application and the clients to end these connections, and cuts those that are left. */
-async function drain(sockets: Set<LiveSocket>, { clock, options, emit }: ProgramContext): Promise<void> {
-  const milliseconds = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
-  for (const begun = clock.now(); sockets.size > 0; await pause(clock, DRAIN_CHECK_MS)) {
-    if (clock.now() - begun < milliseconds) continue;
-    emit({ type: "drain-cut", server: "the predecessor", connections: sockets.size, milliseconds });
-    for (const socket of sockets) socket.destroy();
-    return;
-  }
 }
 
 function sendConnections(
@@ -79,6 +45,9 @@ function sendConnections(
   const waiting = new Map<LiveSocket, LiveGroup>();
   let isLast = false;
   let moving: Promise<void> | undefined;
+
+  const canMove = (socket: LiveSocket) =>
+    !socket.encrypted && socket.readableEncoding === null && adapter.handle(socket) !== undefined;
 
   function keep(group: LiveGroup, socket: LiveSocket, session: unknown): void {
     const chunks: Uint8Array[] = [];
@@ -105,8 +74,6 @@ function sendConnections(
   function release(group: LiveGroup, socket: LiveSocket): void {
     waiting.delete(socket);
     if (isGone(socket)) return;
-    const canMove = !socket.encrypted && socket.readableEncoding === null && adapter.handle(socket) !== undefined;
-    if (!canMove) return;
     adapter.stop(socket);
     if (socket.writableLength > 0) return void waiting.set(socket, group);
     let session: unknown;
@@ -124,14 +91,22 @@ function sendConnections(
   function stay(): void {
     for (const group of groups.values()) group.divert = undefined;
     sender.giveBack();
-    for (const socket of waiting.keys()) adapter.start(socket);
+    for (const { sockets } of groups.values()) for (const socket of sockets) if (canMove(socket)) adapter.start(socket);
+  }
+
+  /** Waits until what was written has left this process. A client that does not read is not waited for. */
+  async function flush(sockets: readonly LiveSocket[]): Promise<void> {
+    const begun = clock.now();
+    while (sockets.some(({ writableLength }) => writableLength > 0) && clock.now() - begun < FLUSH_TIMEOUT_MS) {
+      await pause(clock, 1);
+    }
   }
 
   async function move(): Promise<void> {
-    await sender.begin(); // What the other handovers have sent must have arrived.
-    for (;;) {
-      await sender.sendAll();
-      if (signal.aborted || isLast) return;
+    await sender.tell("begin");
+    await sender.sendAll();
+    await sender.tell("complete");
+    for (; !signal.aborted && !isLast; await sender.sendAll()) {
       await pause(clock, RETRY_MS);
       for (const [socket, group] of [...waiting]) release(group, socket);
     }
@@ -140,15 +115,21 @@ function sendConnections(
   return {
     sendsSockets: () => groups.size > 0,
     offer: sender.open,
-    commit() {
-      if (!link.sendsHandles) return;
+    async commit() {
+      if (!link.sendsHandles || groups.size === 0) return;
+      const all: [LiveGroup, LiveSocket][] = [];
       for (const group of groups.values()) {
         group.divert = (socket) => {
           adapter.stop(socket);
           keep(group, socket, undefined);
         };
-        for (const socket of [...group.sockets]) release(group, socket);
+        for (const socket of group.sockets) if (canMove(socket)) all.push([group, socket]);
       }
+      for (const [, socket] of all) adapter.stop(socket);
+      await flush(all.map(([, socket]) => socket));
+      signal.throwIfAborted();
+      for (const [group, socket] of all) release(group, socket);
+      await sender.tell("announced");
     },
     onProbation() {
       if (!link.sendsHandles || groups.size === 0) return;

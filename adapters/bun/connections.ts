@@ -17,14 +17,18 @@ const handleOf = (socket: LiveSocket) => (socket as { _handle?: RawHandle | null
 export const bunConnections: ConnectionAdapter = {
   window: WINDOW,
   stop(socket) {
-    // The method of the same name on the socket only pauses the stream, which goes on reading up to its limit. And a stream that has
-    // delivered a chunk asks for more, which would start the reading again.
-    Object.defineProperty(socket, "_read", { value() {}, configurable: true });
-    handleOf(socket)?.pause();
+    const handle = handleOf(socket);
+    if (handle === undefined) return;
+    handle.pause();
+    // The stream above it reads again by itself: after a chunk, and when the server has told the application of the connection. The method
+    // of the socket only pauses that stream, which goes on reading up to its limit.
+    handle.resume = () => {};
   },
   start(socket) {
-    delete (socket as { _read?: unknown })._read;
-    handleOf(socket)?.resume();
+    const handle = handleOf(socket);
+    if (handle === undefined) return;
+    delete (handle as Partial<RawHandle>).resume;
+    handle.resume();
   },
   handle: (socket) => handleOf(socket) && socket,
   adopt: (handle) => Promise.resolve(handle as LiveSocket),

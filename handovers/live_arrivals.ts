@@ -1,0 +1,104 @@
+/** Live connections in the new process. */
+import { describeError } from "../core/describe_error.ts";
+import type { LiveSocket } from "../core/live.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
+import { pause } from "../core/pause.ts";
+import type { ConnectionAdapter } from "../core/socket_adapter.ts";
+import type { ProgramContext } from "../program/parts.ts";
+import type { Arrival, NewSide } from "../reload/handover.ts";
+import { receiveConnections } from "./connection_receiver.ts";
+
+/** Milliseconds between two checks of the connections that are drained. */
+const DRAIN_CHECK_MS = 50;
+/** How long to wait for the next connection. The old process may have been stopped. */
+const NEXT_TIMEOUT_MS = 1_000;
+
+type Gathered = [group: string, socket: LiveSocket, session: unknown][];
+
+/** The connections that came from the predecessor. No server of this process knows them: they are drained here. */
+export interface LiveArrivals {
+  receive(arrival: Arrival): NewSide;
+}
+
+/**
+ * All connections that the old process released at the commit are accepted at once, before any is read from: what one client sends to all
+ * others reaches those that arrive last.
+ */
+export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramContext): LiveArrivals {
+  const { clock, live: groups, token, warn } = program;
+  const adopted = new Set<LiveSocket>();
+  token.signal.addEventListener("abort", () => {
+    if (adopted.size > 0) token.track(drain(adopted, program), { name: "the live connections" });
+  });
+
+  function accept(name: string, socket: LiveSocket, session: unknown): void {
+    try {
+      groups.get(name)?.serve(socket, session);
+    } catch (error) {
+      warn(`${name}: accept() threw, and the connection is closed: ${describeError(error)}`);
+      socket.destroy();
+    }
+  }
+
+  function receive(arrival: Arrival): NewSide {
+    let gathered: Gathered | undefined;
+    let stopTimer = () => {};
+
+    function gather(): void {
+      stopTimer();
+      stopTimer = clock.timer(NEXT_TIMEOUT_MS, acceptAll);
+    }
+
+    function acceptAll(): void {
+      stopTimer();
+      for (const group of groups.values()) group.divert = undefined;
+      const all = gathered ?? [];
+      gathered = undefined;
+      for (const connection of all) accept(...connection);
+      for (const [, socket] of all) adapter.start(socket);
+    }
+
+    receiveConnections(adapter, arrival, {
+      announced() {
+        const list: Gathered = gathered = [];
+        for (const [name, group] of groups) {
+          group.divert = (socket) => {
+            adapter.stop(socket);
+            list.push([name, socket, undefined]);
+          };
+        }
+        gather();
+      },
+      complete: acceptAll,
+      serve(name, socket, session) {
+        if (!groups.has(name)) {
+          warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
+          return false;
+        }
+        adopted.add(socket);
+        socket.once("close", () => adopted.delete(socket));
+        if (gathered !== undefined) {
+          gathered.push([name, socket, session]);
+          gather();
+        } else {
+          accept(name, socket, session);
+          adapter.start(socket);
+        }
+        return true;
+      },
+    });
+    return { over: acceptAll };
+  }
+  return { receive };
+}
+
+/** Waits for the application and the clients to end these connections, and cuts those that are left. */
+async function drain(sockets: Set<LiveSocket>, { clock, options, emit }: ProgramContext): Promise<void> {
+  const milliseconds = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
+  for (const begun = clock.now(); sockets.size > 0; await pause(clock, DRAIN_CHECK_MS)) {
+    if (clock.now() - begun < milliseconds) continue;
+    emit({ type: "drain-cut", server: "the predecessor", connections: sockets.size, milliseconds });
+    for (const socket of sockets) socket.destroy();
+    return;
+  }
+}
