@@ -20,6 +20,11 @@ export interface LiveHandlers<Session, Socket> {
 export interface Live<Socket> {
   /** Takes a new connection: the listener for `net.createServer()`. */
   readonly accept: (socket: Socket) => void;
+  /**
+   * Takes a connection that the application uses already, for example after an upgrade of HTTP. The handler `accept` is called for it at once,
+   * in this process.
+   */
+  readonly add: (socket: Socket) => void;
 }
 
 /** A connection of node:net, as far as it is used here. */

@@ -13,7 +13,8 @@ const DRAIN_CHECK_MS = 50;
 /** How long to wait for the next connection. The old process may have been stopped. */
 const NEXT_TIMEOUT_MS = 1_000;
 
-type Gathered = [group: string, socket: LiveSocket, session: unknown][];
+/** Connections that wait until all have arrived. */
+type Gathered = { name: string; socket: LiveSocket; session?: unknown; isUsed?: boolean }[];
 
 /** The connections that came from the predecessor. No server of this process knows them: they are drained here. */
 export interface LiveArrivals {
@@ -54,17 +55,18 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
       for (const group of groups.values()) group.divert = undefined;
       const all = gathered ?? [];
       gathered = undefined;
-      for (const connection of all) accept(...connection);
-      for (const [, socket] of all) adapter.start(socket);
+      for (const { name, socket, session, isUsed } of all) if (!isUsed) accept(name, socket, session);
+      for (const { socket } of all) adapter.start(socket);
     }
 
     receiveConnections(adapter, arrival, {
       announced() {
         const list: Gathered = gathered = [];
         for (const [name, group] of groups) {
-          group.divert = (socket) => {
+          group.divert = (socket, isUsed) => {
+            if (isUsed) accept(name, socket, undefined);
             adapter.stop(socket);
-            list.push([name, socket, undefined]);
+            list.push({ name, socket, isUsed });
           };
         }
         gather();
@@ -78,7 +80,7 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
         adopted.add(socket);
         socket.once("close", () => adopted.delete(socket));
         if (gathered !== undefined) {
-          gathered.push([name, socket, session]);
+          gathered.push({ name, socket, session });
           gather();
         } else {
           accept(name, socket, session);

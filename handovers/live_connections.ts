@@ -119,9 +119,13 @@ function sendConnections(
       if (!link.sendsHandles || groups.size === 0) return;
       const all: [LiveGroup, LiveSocket][] = [];
       for (const group of groups.values()) {
-        group.divert = (socket) => {
-          adapter.stop(socket);
-          keep(group, socket, undefined);
+        group.divert = (socket, isUsed) => {
+          if (!isUsed) {
+            adapter.stop(socket);
+            return keep(group, socket, undefined);
+          }
+          group.serve(socket, undefined);
+          if (canMove(socket)) release(group, socket);
         };
         for (const socket of group.sockets) if (canMove(socket)) all.push([group, socket]);
       }

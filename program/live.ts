@@ -7,8 +7,8 @@ export interface LiveGroup {
   readonly name: string;
   /** Those that the application serves. */
   readonly sockets: Set<LiveSocket>;
-  /** Gets new connections instead of the application, while a reload moves the others. */
-  divert: ((socket: LiveSocket) => void) | undefined;
+  /** Gets new connections instead of the application, while a reload moves the others. Some are in use already. */
+  divert: ((socket: LiveSocket, isUsed: boolean) => void) | undefined;
   /** Gives a connection to the application. */
   serve(socket: LiveSocket, session: unknown): void;
   /** Asks the application to let go of a connection. `undefined`: not now. */
@@ -54,10 +54,9 @@ export function addLiveGroup(groups: LiveGroups, name: string, handlers: LiveHan
     },
   };
   groups.set(name, group);
-  return {
-    accept(socket) {
-      if (group.divert !== undefined) group.divert(socket);
-      else group.serve(socket, undefined);
-    },
+  const take = (isUsed: boolean) => (socket: LiveSocket) => {
+    if (group.divert !== undefined) group.divert(socket, isUsed);
+    else group.serve(socket, undefined);
   };
+  return { accept: take(false), add: take(true) };
 }

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const entries = { mod: "mod.ts", serve: "serve.ts", cli: "cli/main.ts" };
+const entries = { mod: "mod.ts", serve: "serve.ts", ws: "ws.ts", cli: "cli/main.ts" };
 /** What `mod` loads when the program has started. */
 const later = {
   reloading: "handovers/assemble.ts",
@@ -88,7 +88,7 @@ export async function build(folder: string): Promise<string> {
   const declarations = ["--noEmit", "false", "--emitDeclarationOnly", "--rootDir", root, "--outDir", join(folder, "types")];
   execFileSync(process.execPath, [tsc, "-p", join(root, "tools/types.json"), ...declarations], { stdio: "inherit" });
   for (const name of documents) cpSync(join(root, name), join(folder, name), { recursive: true });
-  for (const name of [...folders, "mod.ts", "serve.ts"]) {
+  for (const name of [...folders, "mod.ts", "serve.ts", "ws.ts"]) {
     cpSync(join(root, name), join(folder, "src", name), { recursive: true });
   }
   const { npm, jsr } = createManifests();

@@ -27,11 +27,11 @@ async function succeeds(file: string, args: string[]): Promise<void> {
 }
 
 const json = (name: string) => JSON.parse(readFileSync(`${root}/${name}`, "utf8"));
-const examples = globSync("examples/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno_"));
+const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno_"));
 
 const checks: [name: string, file: string, args: string[]][] = [
   ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
-  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "serve.ts", "cli/main.ts", ...examples]],
+  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "serve.ts", "ws.ts", "cli/main.ts", ...examples]],
   ["deno check of the examples in doc comments", pinned.deno, [
     "check",
     "--quiet",
@@ -42,7 +42,7 @@ const checks: [name: string, file: string, args: string[]][] = [
   ]],
   ["deno lint", pinned.deno, ["lint", "--quiet"]],
   ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
-  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "serve.ts", "cli/main.ts"]],
+  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "serve.ts", "ws.ts", "cli/main.ts"]],
   ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
@@ -64,7 +64,7 @@ const layers: Record<string, readonly string[]> = {
   program: ["core", "reload", "drain"],
   handovers: ["core", "reload", "program", "drain", "linux", "windows"],
   adapters: ["core", "reload", "linux", "windows"],
-  ".": ["core", "reload", "program", "handovers", "adapters"],
+  ".": ["core", "reload", "program", "drain", "handovers", "adapters"],
   cli: [".", "core", "linux", "windows", "handovers", "adapters"],
 };
 

@@ -1,0 +1,183 @@
+/** WebSockets of ws that move to the new process. */
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+// @ts-expect-error: the types are not installed.
+import { WebSocket as WsClient } from "ws";
+import { cleanUp } from "../../support/clean_up.ts";
+import { isAlive } from "../../support/proc.ts";
+import { fixture, type Program, type Report, startProgram } from "../../support/program.ts";
+import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
+import { until } from "../../support/wait.ts";
+
+/** A client of the chat. */
+interface Client {
+  readonly socket: WebSocket;
+  readonly name: string;
+  /** What it has heard: the name of the sender, its count, and the text. */
+  readonly heard: [name: string, count: number, text: string][];
+  closed: number | undefined;
+}
+
+async function join(t: TestContext, port: number, name: string, Client = WsClient, options?: unknown): Promise<Client> {
+  const socket: WebSocket = new Client(`ws://127.0.0.1:${port}/${name}`, options);
+  cleanUp(t, () => socket.close());
+  const client: Client = { socket, name, heard: [], closed: undefined };
+  socket.addEventListener("message", ({ data }) => {
+    const [name = "", count, text = ""] = String(data).split(" ");
+    client.heard.push([name, Number(count), text]);
+  });
+  socket.addEventListener("close", ({ code }) => client.closed = code);
+  await new Promise((resolve, reject) => {
+    socket.addEventListener("open", resolve);
+    socket.addEventListener("error", reject);
+  });
+  return client;
+}
+
+/** Says something as soon as it has heard what it said before. */
+async function talk({ socket, name, heard }: Client, isOver: () => boolean): Promise<number> {
+  let said = 0;
+  for (; !isOver(); said++) {
+    socket.send(`text-${said}`);
+    await until("its own words", () => heard.some(([by, count]) => by === name && count === said + 1));
+    heard.splice(0, heard.length, ...heard.filter(([by]) => by !== name)); // To be found fast.
+  }
+  return said;
+}
+
+async function begin(t: TestContext, runtime: Runtime, options: object = {}) {
+  const program = startProgram(t, runtime, { script: fixture("chat.ts"), env: { OPTIONS: JSON.stringify(options) } });
+  const { pid, port } = await program.report("serving");
+  return { program, pid, port: port as number };
+}
+
+/** Reloads, and returns the first report of the new process. */
+async function reload(program: Program, pid: number, generation: number, expected: object): Promise<Report> {
+  program.signal(pid);
+  const { moved, left } = await program.report("connections-move", { pid });
+  assert.deepEqual({ moved, left }, expected);
+  await until("the old process to be gone", () => !isAlive(pid));
+  return await program.report("serving", { generation });
+}
+
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
+  test(`${runtime.name}: a chat of 1,000 goes through ten reloads and five crashes: each message once, in order`, async (t) => {
+    const { program, pid: first, port } = await begin(t, runtime);
+    let pid = first;
+    const listeners = await Promise.all(Array.from({ length: 994 }, (_, i) => join(t, port, `listener${i}`)));
+    const speakers = await Promise.all(
+      // ws, and the runtime's own.
+      Array.from({ length: 6 }, (_, i) => join(t, port, `speaker${i}`, i < 3 ? WsClient : WebSocket)),
+    );
+    let isOver = false;
+    const talks = speakers.map((speaker) => talk(speaker, () => isOver));
+    for (let generation = 1; generation <= 10; generation++) {
+      if (generation % 2 === 0) {
+        const failures = () => program.reports.filter(({ type }) => type === "reload-fail").length;
+        const before = failures();
+        program.behave("crash");
+        program.signal(pid);
+        await until("the crash", () => failures() > before);
+        program.behave("run");
+      }
+      pid = (await reload(program, pid, generation, { moved: 1_000, left: 0 })).pid;
+    }
+    isOver = true;
+    const said = await Promise.all(talks);
+    const total = said.reduce((sum, count) => sum + count, 0);
+    for (const { heard, closed } of listeners) {
+      await until("all messages", () => heard.length >= total);
+      assert.equal(closed, undefined);
+      for (const [i, count] of said.entries()) {
+        const texts = heard.filter(([name]) => name === `speaker${i}`);
+        assert.deepEqual(texts, Array.from({ length: count }, (_, n) => [`speaker${i}`, n + 1, `text-${n}`]));
+      }
+    }
+    assert.equal(program.reports.some(({ type }) => type === "left"), false, "the application heard of no end");
+  });
+
+  test(`${runtime.name}: the subprotocol, compression, half a message, and the close of a WebSocket that has moved`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, {
+      perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 0 },
+    });
+    const plain = await join(t, port, "plain", WsClient, ["chat.v2", "chat.v1"]);
+    assert.equal(plain.socket.protocol, "chat.v2");
+    assert.equal(plain.socket.extensions, "permessage-deflate");
+    plain.socket.send("before");
+    await until("the echo", () => plain.heard.length === 1);
+    // deno-lint-ignore no-explicit-any
+    const half = (await join(t, port, "half")) as any;
+    half.socket.send("one-", { fin: false });
+    await until("the half", async () => {
+      plain.socket.send("tick");
+      const { length } = plain.heard;
+      await until("an echo", () => plain.heard.length > length);
+      return length > 3;
+    });
+    program.signal(pid);
+    await program.report("in-charge", { generation: 1 });
+    half.socket.send("message", { fin: true });
+    await until("the message", () => half.heard.some(([, , text]: string[]) => text === "one-message"));
+    const { moved, left } = await program.report("connections-move", { pid });
+    assert.deepEqual({ moved, left }, { moved: 2, left: 0 });
+    await until("the old process to be gone", () => !isAlive(pid));
+    const { length } = plain.heard;
+    plain.socket.send("after");
+    await until("the echo", () => plain.heard.length > length);
+    assert.equal(plain.heard.at(-1)?.[2], "after");
+    plain.socket.close(4000, "enough");
+    await program.report("left", { name: "plain", generation: 1 });
+    await until("the answer to the close", () => plain.closed === 4000);
+  });
+
+  test(`${runtime.name}: a WebSocket whose compression has a context stays, and is closed as going away`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, { perMessageDeflate: { threshold: 0 } });
+    const [speaker, listener] = await Promise.all([join(t, port, "speaker"), join(t, port, "listener")]);
+    speaker.socket.send("hello");
+    await until("the echo", () => speaker.heard.length === 1 && listener.heard.length === 1);
+    const fresh = await join(t, port, "fresh");
+    await reload(program, pid, 1, { moved: 1, left: 2 });
+    await until("both to be closed", () => speaker.closed === 1001 && listener.closed === 1001);
+    fresh.socket.send("hello");
+    await until("the echo", () => fresh.heard.length === 1);
+  });
+
+  test(`${runtime.name}: a reload that fails in the middle gives it back, and a shutdown closes it`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime);
+    const client = await join(t, port, "client");
+    client.socket.send("one");
+    await until("the echo", () => client.heard.length === 1);
+    program.behave("slow");
+    program.signal(pid);
+    await program.report("hand-over");
+    client.socket.send("two");
+    const child = program.pids().find((other) => other !== pid);
+    process.kill(child as number, "SIGKILL");
+    await program.report("reload-fail");
+    await until("the echo", () => client.heard.length === 2);
+    assert.deepEqual(client.heard[1], ["client", 2, "two"]);
+    program.behave("run");
+    await reload(program, pid, 1, { moved: 1, left: 0 });
+    client.socket.send("three");
+    await until("the echo", () => client.heard.length === 3);
+    assert.deepEqual(client.heard[2], ["client", 3, "three"]);
+    program.signal(program.pids()[0] as number, "SIGTERM");
+    await until("the close", () => client.closed === 1001);
+    await until("all to be gone", () => program.pids().length === 0);
+  });
+}
+
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind === "bun")) {
+  test(`${runtime.name}: WebSockets do not move: they are closed as going away`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime);
+    const client = await join(t, port, "client");
+    client.socket.send("one");
+    await until("the echo", () => client.heard.length === 1);
+    program.signal(pid);
+    await until("the close", () => client.closed === 1001);
+    const again = await join(t, port, "again");
+    again.socket.send("two");
+    await until("the echo", () => again.heard.length === 1);
+    await until("the old process to be gone", () => !isAlive(pid));
+  });
+}
