@@ -40,8 +40,13 @@ export interface ConnectionSender {
   tell(what: "announced" | "begin" | "complete"): Promise<void>;
   /** Sends those that were added. Rejects when the new process is gone, or takes none. */
   sendAll(): Promise<void>;
-  /** Goes on here with those that have not moved. */
+  /** Goes on here with all that the new process has not taken: it is dead. */
   giveBack(): void;
+  /**
+   * Goes on here with those that were not sent. What was sent and not answered is closed here, because the new process may still come to take
+   * it: a connection is never served by two processes.
+   */
+  finish(): void;
 }
 
 /** Is there nothing to move any more? */
@@ -53,7 +58,7 @@ export function isGone({ destroyed, readableEnded, writableEnded }: LiveSocket):
 export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock, { link, signal }: Reload): ConnectionSender {
   /** Those that the new process has not taken yet, by the numbers they are sent under. */
   const waiting = new Map<number, Departing>();
-  /** What an answer ends, by the same numbers. */
+  /** What an answer ends, by the same numbers. Those of connections that were sent. */
   const answered = new Map<number, () => void>();
   let pong = () => {};
   let moved = 0;
@@ -113,6 +118,13 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     },
     giveBack() {
       for (const connection of waiting.values()) connection.giveBack();
+      waiting.clear();
+    },
+    finish() {
+      for (const [id, connection] of waiting) {
+        if (answered.has(id)) connection.socket.destroy();
+        else connection.giveBack();
+      }
       waiting.clear();
     },
   };

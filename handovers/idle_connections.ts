@@ -110,7 +110,7 @@ export function createIdleConnections(
         if (!link.sendsHandles || servers().every(({ connections }) => [...connections].length === 0)) return;
         await move(shutdown).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
         isOver = true;
-        sender.giveBack();
+        sender.finish();
         const left = servers().flatMap(({ connections }) => [...connections]).filter(({ destroyed }) => !destroyed).length;
         const { moved, milliseconds } = sender;
         emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });

@@ -88,9 +88,8 @@ function sendConnections(
     adapter.start(socket);
   }
 
-  function stay(): void {
+  function goOn(): void {
     for (const group of groups.values()) group.divert = undefined;
-    sender.giveBack();
     for (const { sockets } of groups.values()) for (const socket of sockets) if (canMove(socket)) adapter.start(socket);
   }
 
@@ -143,12 +142,16 @@ function sendConnections(
       if (moving === undefined) return;
       isLast = true;
       await moving;
-      stay();
+      sender.finish();
+      goOn();
       const left = [...groups.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
       const { moved, milliseconds } = sender;
       if (moved + left > 0) emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
     },
-    rollback: stay,
+    rollback() {
+      sender.giveBack();
+      goOn();
+    },
   };
 }
 
