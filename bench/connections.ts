@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { cleanUp, type TestScope } from "../tests/support/clean_up.ts";
+import { memoryOf } from "../tests/support/proc.ts";
 import { fixture, startProgram } from "../tests/support/program.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
@@ -14,6 +15,8 @@ export interface Move {
   /** The longest wait of each client that was asking all the time. */
   readonly waits: { readonly median: number; readonly p99: number; readonly max: number };
   readonly cut: number;
+  /** Bytes of memory: of the old process before the reload, and the most that each process had during the move. */
+  readonly memory: { readonly before: number; readonly old: number; readonly next: number };
 }
 
 /** How many of the clients ask all the time; the others are silent. */
@@ -23,25 +26,46 @@ const THINK_MS = 10;
 /** How many connect at a time: more would not fit into the queue of the server's socket. */
 const AT_A_TIME = 200;
 
-/** Asks again and again. Returns the longest wait for an answer so far. */
-function keepAsking(socket: Socket): () => number {
-  let longest = 0;
+/** A client that asks again and again. */
+interface Asking {
+  /** The longest wait for an answer so far. */
+  longest: number;
+  answers: number;
+}
+
+/** Asks again and again. */
+function keepAsking(socket: Socket): Asking {
+  const asking = { longest: 0, answers: 0 };
   let asked = 0;
   const ask = () => {
     asked = performance.now();
     socket.write("question\n");
   };
   socket.on("data", () => {
-    longest = Math.max(longest, performance.now() - asked);
+    asking.longest = Math.max(asking.longest, performance.now() - asked);
+    asking.answers++;
     setTimeout(ask, THINK_MS);
   });
   ask();
-  return () => longest;
+  return asking;
+}
+
+/** Follows the memory of a process. Returns the most that it had. */
+function followMemory(pid: number): () => number {
+  let most = 0;
+  const timer = setInterval(() => most = Math.max(most, memoryOf(pid) || 0), 10);
+  return () => {
+    clearInterval(timer);
+    return most;
+  };
 }
 
 /** Connects so many clients to a server, and reloads it once. */
-export async function moveConnections(t: TestScope, runtime: Runtime, count: number): Promise<Move> {
-  const program = startProgram(t, runtime, { script: fixture("live.ts"), env: { SETTLE: "1000" } });
+export async function moveConnections(t: TestScope, runtime: Runtime, count: number, isIndependent: boolean): Promise<Move> {
+  const program = startProgram(t, runtime, {
+    script: fixture("live.ts"),
+    env: { SETTLE: "1000", ...(isIndependent && { INDEPENDENT: "1" }) },
+  });
   const { pid, port } = await program.report("serving");
   const sockets: Socket[] = [];
   let cut = 0;
@@ -52,12 +76,24 @@ export async function moveConnections(t: TestScope, runtime: Runtime, count: num
     sockets.push(...some);
     await Promise.all(some.map((socket) => once(socket, "connect")));
   }
-  const waits = sockets.slice(0, ASKING).map(keepAsking);
+  const before = memoryOf(pid);
+  // They are spread over all: each waits for those that move before it.
+  const asking = sockets.filter((_, i) => i % Math.ceil(count / ASKING) === 0).map(keepAsking);
   program.signal(pid);
-  await program.report("in-charge", { generation: 1 });
+  const next = (await program.report("serving", { generation: 1 })).pid;
+  const [old, successor] = [followMemory(pid), followMemory(next)];
   const { moved, left, milliseconds } = await program.report("connections-move", { pid });
-  await until("all to be answered", () => waits.every((wait) => wait() > 0));
-  const sorted = waits.map((wait) => wait()).sort((a, b) => a - b);
+  for (const client of asking) client.answers = 0;
+  await until("all to be answered again", () => asking.every(({ answers }) => answers > 1));
+  const memory = { before, old: old(), next: successor() };
+  const sorted = asking.map(({ longest }) => longest).sort((a, b) => a - b);
   const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number;
-  return { moved, left, perSecond: moved / milliseconds * 1000, waits: { median: at(0.5), p99: at(0.99), max: at(1) }, cut };
+  return {
+    moved,
+    left,
+    perSecond: moved / milliseconds * 1000,
+    waits: { median: at(0.5), p99: at(0.99), max: at(1) },
+    cut,
+    memory,
+  };
 }

@@ -1,6 +1,12 @@
 /** How an application serves connections that move to the next generation. */
 export interface LiveHandlers<Session, Socket> {
   /**
+   * Has a connection nothing to do with the others, nor with the state that `handOver` returns? Then the old process serves it until it moves,
+   * and each client waits for milliseconds only. Default: false. All are released before the state is handed over, and accepted at once, before
+   * any is read from: what one client sends to all others reaches those that arrive last. Ten thousand wait for about a second then.
+   */
+  readonly independent?: boolean;
+  /**
    * Serves a connection, in any generation.
    *
    * @param session What `release` returned in the generation before; `undefined` for a new connection.

@@ -188,7 +188,7 @@ export interface Token extends CancellationToken {
   /**
    * Declares connections that move: at a reload each goes on in the new process, with what the application knows of it, and its client
    * notices a pause of milliseconds. Call it in every generation, before the servers listen. On systems and for connections where that is
-   * not possible (Windows, TLS, unix sockets on Bun, `setEncoding`), they are drained as others are.
+   * not possible (Windows, TLS, `setEncoding`), they are drained as others are.
    *
    * Where there is `handOver`, all connections are let go of before the state is taken: what they have written is in it.
    *

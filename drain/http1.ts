@@ -152,7 +152,8 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   return {
     plain() {
       if (!isHttp || isHttp2 || isTls) return [];
-      return [...connections.keys()].filter((connection) => !upgraded.has(connection));
+      // On Bun the server itself does not show that it has TLS.
+      return [...connections.keys()].filter((connection) => !connection.encrypted && !upgraded.has(connection));
     },
     finish({ settle, timeout }) {
       draining = true;

@@ -22,8 +22,8 @@ export interface LiveArrivals {
 }
 
 /**
- * All connections that the old process released at the commit are accepted at once, before any is read from: what one client sends to all
- * others reaches those that arrive last.
+ * All connections that the old process released at the commit are accepted at once, before any is read from, unless they are independent: what
+ * one client sends to all others reaches those that arrive last.
  */
 export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramContext): LiveArrivals {
   const { clock, live: groups, token, warn } = program;
@@ -63,6 +63,7 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
       announced() {
         const list: Gathered = gathered = [];
         for (const [name, group] of groups) {
+          if (group.isIndependent) continue;
           group.divert = (socket, isUsed) => {
             if (isUsed) accept(name, socket, undefined);
             adapter.stop(socket);
@@ -73,13 +74,14 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
       },
       complete: acceptAll,
       serve(name, socket, session) {
-        if (!groups.has(name)) {
+        const group = groups.get(name);
+        if (group === undefined) {
           warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
           return false;
         }
         adopted.add(socket);
         socket.once("close", () => adopted.delete(socket));
-        if (gathered !== undefined) {
+        if (gathered !== undefined && !group.isIndependent) {
           gathered.push({ name, socket, session });
           gather();
         } else {

@@ -105,6 +105,12 @@ function sendConnections(
     await sender.tell("begin");
     await sender.sendAll();
     await sender.tell("complete");
+    const independent = [...groups.values()].filter(({ isIndependent }) => isIndependent)
+      .flatMap((group) => [...group.sockets].map((socket) => [group, socket] as const));
+    while (independent.length > 0 && !signal.aborted) {
+      for (const [group, socket] of independent.splice(0, adapter.window)) if (canMove(socket)) release(group, socket);
+      await sender.sendAll();
+    }
     for (; !signal.aborted && !isLast; await sender.sendAll()) {
       await pause(clock, RETRY_MS);
       for (const [socket, group] of [...waiting]) release(group, socket);
@@ -118,6 +124,7 @@ function sendConnections(
       if (!link.sendsHandles || groups.size === 0) return;
       const all: [LiveGroup, LiveSocket][] = [];
       for (const group of groups.values()) {
+        if (group.isIndependent) continue;
         group.divert = (socket, isUsed) => {
           if (!isUsed) {
             adapter.stop(socket);

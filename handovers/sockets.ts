@@ -45,7 +45,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   const drains = new Map<BindableServer, { name: string; drain: Drain }>();
-  const atPaths: Listener[] = [];
+  const atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
   const begun: Promise<void>[] = [];
 
   const listeningSockets = createListeningSockets(adapter, program);
@@ -67,11 +67,8 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     adapter.connections,
     program,
     () =>
-      listeningSockets.servers().map(([key, server]) => ({
-        key,
-        server,
-        connections: drains.get(server)?.drain.plain() ?? [],
-      })),
+      [...listeningSockets.servers(), ...[...atPaths].map(([path, { server }]) => [path, server] as const)]
+        .map(([key, server]) => ({ key, server, connections: drains.get(server)?.drain.plain() ?? [] })),
   );
   /** From the commit on the answers of the old process carry `Connection: close`. */
   const settling: Handover = {
@@ -87,7 +84,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     const isReplaced = token.signal.reason.kind === "reload";
     const closed = (drains.size === 0 || isReplaced ? Promise.resolve() : pause(clock, LAST_ACCEPTS_MS)).then(() => {
       listeningSockets.close();
-      for (const listener of atPaths) listener.close();
+      for (const { listener } of atPaths.values()) listener.close();
     });
     for (const { name, drain } of drains.values()) {
       const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
@@ -109,7 +106,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
       if (path === undefined) return await listeningSockets.bind(server, { name, options: { ...rest, port } });
       if (listeningSockets.isActivated(path)) return await listeningSockets.bind(server, { name, options: { ...rest, path } });
       const made = await unixSockets.reserve(path);
-      atPaths.push(await adapter.listen(server, { options: { ...rest, path: made } }));
+      atPaths.set(path, { server, listener: await adapter.listen(server, { options: { ...rest, path: made } }) });
       await unixSockets.placed(path);
     } catch (error) {
       drains.delete(server);

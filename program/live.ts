@@ -5,6 +5,8 @@ import type { Live, LiveHandlers, LiveSocket } from "../core/live.ts";
 /** Connections of one kind. */
 export interface LiveGroup {
   readonly name: string;
+  /** May each connection move by itself? */
+  readonly isIndependent: boolean;
   /** Those that the application serves. */
   readonly sockets: Set<LiveSocket>;
   /** Gets new connections instead of the application, while a reload moves the others. Some are in use already. */
@@ -32,6 +34,7 @@ export function addLiveGroup(groups: LiveGroups, name: string, handlers: LiveHan
 
   const group: LiveGroup = {
     name,
+    isIndependent: handlers.independent === true,
     sockets: new Set(),
     divert: undefined,
     serve(socket, session) {

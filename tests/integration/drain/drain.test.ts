@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import { test } from "node:test";
+import { certificate } from "../../fixtures/certificate.ts";
 import { openConnection } from "../../load/http1.ts";
 import { pattern } from "../../load/pattern.ts";
 import { startServer } from "../../load/rows.ts";
@@ -12,12 +13,13 @@ import { until } from "../../support/wait.ts";
 
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
+/** Of node's own servers those with TLS: their idle connections do not move. */
+const secure = (kind: "http" | "native") => kind === "http" ? { kind: "https" as const, tls: certificate } : { kind };
+
 for (const runtime of runtimes) {
   for (const kind of runtime.servers) {
     test(`${runtime.name}: ${kind}: an idle connection has one more request answered, with Connection: close`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 2_000 } }, {
-        unix: kind === "http", // There idle connections do not move.
-      });
+      const { program, first, target } = await startServer(t, runtime, { ...secure(kind), options: { settle: 2_000 } });
       const connection = await openConnection(target);
       connection.write(GET);
       assert.equal((await connection.answer()).headers.get("connection")?.toLowerCase() ?? "keep-alive", "keep-alive");
@@ -45,9 +47,7 @@ for (const runtime of runtimes) {
   }
 
   test(`${runtime.name}: idle connections are closed after the settle time, and with them the process ends`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { kind: "http", options: { settle: 300 } }, {
-      unix: true,
-    });
+    const { program, first, target } = await startServer(t, runtime, { ...secure("http"), options: { settle: 300 } });
     const connection = await openConnection(target);
     connection.write(GET);
     await connection.answer();
@@ -63,7 +63,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a connection without a request yet is not taken for idle`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { kind: "http", options: { settle: 50 } }, { unix: true });
+    const { program, first, target } = await startServer(t, runtime, { ...secure("http"), options: { settle: 50 } });
     const connection = await openConnection(target);
     program.signal(first);
     await program.report("cancelled");

@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { cleanUp } from "../../support/clean_up.ts";
 import { isAlive } from "../../support/proc.ts";
-import { fixture, startProgram } from "../../support/program.ts";
+import { fixture, startProgram, temporaryFolder } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -21,8 +22,8 @@ interface Client {
   send(line: string, ending?: string): void;
 }
 
-async function createClient(t: TestContext, port: number): Promise<Client> {
-  const socket = connect(port, "127.0.0.1");
+async function createClient(t: TestContext, port: number | string): Promise<Client> {
+  const socket = typeof port === "string" ? connect(port) : connect(port, "127.0.0.1");
   cleanUp(t, () => void socket.destroy());
   let text = "";
   const client: Client = {
@@ -77,7 +78,7 @@ function checkAnswers({ sent, answers, isCut }: Client): void {
 async function begin(t: TestContext, runtime: Runtime, env: Record<string, string> = {}) {
   const program = startProgram(t, runtime, { script: fixture("live.ts"), env });
   const first = await program.report("serving");
-  return { program, pid: first.pid as number, port: first.port as number };
+  return { program, pid: first.pid as number, port: first.port as number | string };
 }
 
 for (const runtime of runtimes) {
@@ -175,5 +176,32 @@ for (const runtime of runtimes) {
     await program.report("drain-cut", { connections: 1 });
     await until("the new process to be gone", () => !isAlive(next));
     assert.equal(client.isCut, true);
+  });
+
+  test(`${runtime.name}: independent connections move one by one, each with its session`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, { INDEPENDENT: "1" });
+    const clients = await Promise.all(Array.from({ length: 100 }, () => createClient(t, port)));
+    const stop = clients.map((client, i) => keepSending(client, `client${i}`));
+    await until("the first answers", () => clients.every(({ answers }) => answers.length > 0));
+    program.signal(pid);
+    const { moved, left } = await program.report("connections-move", { pid });
+    assert.deepEqual([moved, left], [100, 0]);
+    await until("the old process to be gone", () => !isAlive(pid));
+    await Promise.all(stop.map((stop) => stop()));
+    for (const client of clients) checkAnswers(client);
+  });
+
+  test(`${runtime.name}: a connection by a unix socket moves, too`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, { SOCKET: join(temporaryFolder(t), "live.sock") });
+    const client = await createClient(t, port);
+    client.send("one");
+    await until("the answer", () => client.answers.length === 1);
+    program.signal(pid);
+    const { moved, left } = await program.report("connections-move", { pid });
+    assert.deepEqual([moved, left], [1, 0]);
+    await until("the old process to be gone", () => !isAlive(pid));
+    client.send("two");
+    await until("the answer", () => client.answers.length === 2);
+    checkAnswers(client);
   });
 }
