@@ -1,15 +1,16 @@
 /** The examples, and the programs of the documentation, unchanged on all runtimes. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
-import { pinned } from "../pinned.mjs";
+import { build } from "../../tools/build.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
 import { freePort } from "../support/port.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
-import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { oneOfEachKind, type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
@@ -74,8 +75,7 @@ for (const [name, heading, kinds] of programs) {
       const commands = /```sh\n([^]*?)```/.exec(section)?.[1]?.split("\n") ?? [];
       const command = commands.find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
       assert.ok(code !== undefined && command !== undefined, "there is a program and a command to start it");
-      const folder = installed(t);
-      writeFileSync(join(folder, "deno.json"), JSON.stringify({ imports: { "@js0/reload-self": `${root}/mod.ts` } }));
+      const folder = await installed(t);
       const source = code.replace("jsr:@js0/reload-self", "@js0/reload-self");
       const port = await freePort();
       writeFileSync(join(folder, "main.ts"), source.replace("8000", String(port)));
@@ -98,18 +98,75 @@ for (const [name, heading, kinds] of programs) {
   }
 }
 
-/** A folder with the library in its node_modules, as JavaScript, as JSR's npm registry delivers it. */
-function installed(t: TestContext): string {
-  const folder = temporaryFolder(t);
-  const library = join(folder, "node_modules/@js0/reload-self");
-  mkdirSync(library, { recursive: true });
-  writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
-  writeFileSync(join(library, "package.json"), `{"type":"module","exports":"./mod.js"}`);
-  const compile = ["--project", root, "--noEmit", "false", "--declaration", "false", "--isolatedDeclarations", "false"];
-  const rewrite = ["--rewriteRelativeImportExtensions", "--rootDir", root, "--outDir", library];
-  execFileSync(pinned.node26, [`${root}/node_modules/typescript/bin/tsc`, ...compile, ...rewrite], {
-    cwd: root,
-    stdio: "pipe",
+/** The first program below a heading of the documentation. */
+function programOf(name: string, heading: string): string {
+  const text = readFileSync(`${root}/${name}`, "utf8");
+  const section = text.slice(text.indexOf(`\n${heading}\n`) + 1).slice(heading.length).split(/^## /m)[0] as string;
+  return /```ts\n([^]*?)```/.exec(section)?.[1] as string;
+}
+
+/** Starts a program of docs/connections.md. `reload` waits until its connections have moved. */
+async function startConnections(t: TestContext, runtime: Runtime, heading: string) {
+  const folder = await installed(t);
+  const port = await freePort();
+  const report = `\nconsole.log(\`pid \${process.pid}, generation \${token.generation}\`);\n`;
+  const code = programOf("docs/connections.md", heading).replace("8000", String(port));
+  writeFileSync(
+    join(folder, "main.ts"),
+    `import process from "node:process";\n${code.replace(/^import process.*$/m, "")}${report}`,
+  );
+  const program = startProgram(t, runtime, { script: join(folder, "main.ts"), cwd: folder });
+  const pidOf = async (generation: number) =>
+    Number(/\d+/.exec(await program.line(new RegExp(`^pid \\d+, generation ${generation}`)))?.[0]);
+  const first = await pidOf(0);
+  async function reload(): Promise<number> {
+    program.signal(first);
+    const next = await pidOf(1);
+    await until("the old process to be gone", () => !isAlive(first));
+    return next;
+  }
+  return { port, first, reload };
+}
+
+for (const runtime of oneOfEachKind) {
+  test(`docs/connections.md, node:net: on ${runtime.kind}`, async (t) => {
+    const { port, first, reload } = await startConnections(t, runtime, "## Connections of node:net");
+    const socket = connect(port, "127.0.0.1");
+    cleanUp(t, () => void socket.destroy());
+    let text = "";
+    socket.on("data", (data) => text += data);
+    socket.write("12345");
+    await until("the answer", () => text === `5 bytes, says ${first}\n`);
+    const next = await reload();
+    socket.write("678");
+    await until("the second answer", () => text === `5 bytes, says ${first}\n8 bytes, says ${next}\n`);
   });
+}
+
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
+  test(`docs/connections.md, ws: on ${runtime.kind}`, async (t) => {
+    const { port, reload } = await startConnections(t, runtime, "## WebSockets");
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/Ann`);
+    cleanUp(t, () => socket.close());
+    const heard: string[] = [];
+    socket.onmessage = ({ data }) => heard.push(data);
+    await new Promise((resolve) => socket.onopen = resolve);
+    socket.send("one");
+    await until("the message", () => heard.length === 1);
+    await reload();
+    socket.send("two");
+    await until("the second message", () => heard.length === 2);
+    assert.deepEqual(heard, ["Ann: one", "Ann: two"]);
+  });
+}
+
+/** A folder with the library in its node_modules, as it is published, and with ws. */
+async function installed(t: TestContext): Promise<string> {
+  const folder = temporaryFolder(t);
+  mkdirSync(join(folder, "node_modules/@js0"), { recursive: true });
+  await build(join(folder, "node_modules/@js0/reload-self"));
+  symlinkSync(join(root, "node_modules/ws"), join(folder, "node_modules/ws"));
+  const dependencies = { "@js0/reload-self": "*", ws: "*" };
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
   return folder;
 }
