@@ -13,6 +13,7 @@ import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
 import { subjectsOf } from "../tests/integration/faults/faults.ts";
 import { printFaults } from "./faults.ts";
+import { compare } from "./compare/run.ts";
 import { moveConnections } from "./connections.ts";
 import { latency, writePrograms } from "./latency.ts";
 import { scoped } from "./scoped.ts";
@@ -111,6 +112,8 @@ const parts: Record<string, () => Promise<void>> = {
       });
     }
   },
+
+  compare: () => compare(process.env.ONLY ?? ""),
 
   async throughput() {
     for (const runtime of runtimes) {

@@ -84,7 +84,7 @@ for (const [name, heading, kinds] of programs) {
       symlinkSync(runtime.executable, join(bin, kind));
       const program = startProgram(t, runtime, {
         command: ["/bin/sh", "-c", `cd "$0" && exec ${command}`, folder],
-        env: { PATH: `${bin}:${process.env.PATH}` },
+        env: { PATH: `${bin}:${process.env.PATH}`, DENO_NO_PACKAGE_JSON: undefined },
       });
       const pid = Number(/\d+/.exec(await program.line(/generation 0/))?.[0]);
       program.signal(pid);
@@ -115,7 +115,11 @@ async function startConnections(t: TestContext, runtime: Runtime, heading: strin
     join(folder, "main.ts"),
     `import process from "node:process";\n${code.replace(/^import process.*$/m, "")}${report}`,
   );
-  const program = startProgram(t, runtime, { script: join(folder, "main.ts"), cwd: folder });
+  const program = startProgram(t, runtime, {
+    script: join(folder, "main.ts"),
+    cwd: folder,
+    env: { DENO_NO_PACKAGE_JSON: undefined },
+  });
   const pidOf = async (generation: number) =>
     Number(/\d+/.exec(await program.line(new RegExp(`^pid \\d+, generation ${generation}`)))?.[0]);
   const first = await pidOf(0);

@@ -1,0 +1,122 @@
+/** The results as a table in Markdown, and as a picture. */
+import type { Result, Sample } from "./measure.ts";
+
+/** The value below which that part of the numbers lies. */
+export function quantile(numbers: readonly number[], part: number): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
+}
+
+/** The median, with the smallest and the largest. */
+function spread(numbers: readonly number[]): string {
+  if (numbers.length === 0) return "";
+  const [least, median, most] = [0, 0.5, 1].map((part) => Math.round(quantile(numbers, part)));
+  return least === most ? String(median) : `${median} (${least} to ${most})`;
+}
+
+/** The second that begins with the command. */
+const isAround = ({ at }: Sample) => at >= 0 && at < 1_000;
+
+function latencies(samples: readonly Sample[]): string {
+  const times = samples.filter(({ failed }) => !failed).map(({ milliseconds }) => milliseconds);
+  return [0.5, 0.99, 1].map((part) => quantile(times, part)).map((time) => time < 10 ? time.toFixed(1) : time.toFixed(0)).join(
+    " / ",
+  );
+}
+
+const HEADER = [
+  "",
+  "failed requests per reload",
+  "of 100 idle connections closed",
+  "of 100 WebSockets closed",
+  "ms until the new version answers",
+  "latency in the second of a reload",
+  "otherwise",
+  "memory, MiB",
+];
+
+/** The table. Latencies are p50 / p99 / max in milliseconds. */
+export function table(results: readonly Result[]): string {
+  const rows = results.map(({ subject, samples, failures, closed, closedWebSockets, untilNew, memory }) => [
+    subject.isOurs ? `**${subject.name}**` : subject.name,
+    spread(failures),
+    spread(closed),
+    subject.hasWebSockets ? spread(closedWebSockets) : "",
+    spread(untilNew),
+    latencies(samples.filter(isAround)),
+    latencies(samples.filter((sample) => !isAround(sample))),
+    (memory / 2 ** 20).toFixed(0),
+  ]);
+  return [HEADER, HEADER.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+}
+
+const FROM_MS = -500;
+const TO_MS = 3_000;
+const BUCKET_MS = 50;
+const LEFT = 190;
+const WIDTH = 640;
+const ROW = 46;
+const TOP = 46;
+
+/** The picture: a row for each subject, its failed requests and its latency over the time around a reload. */
+export function chart(results: readonly Result[]): string {
+  const x = (at: number) => LEFT + (at - FROM_MS) / (TO_MS - FROM_MS) * WIDTH;
+  const buckets = Array.from({ length: (TO_MS - FROM_MS) / BUCKET_MS }, (_, i) => FROM_MS + i * BUCKET_MS);
+  const lines: string[] = [];
+  const height = TOP + results.length * ROW + 30;
+  results.forEach(({ subject, samples, failures }, row) => {
+    const base = TOP + (row + 1) * ROW - 8;
+    const reloads = failures.length;
+    const points: string[] = [];
+    const bars: string[] = [];
+    for (const bucket of buckets) {
+      const inside = samples.filter(({ at }) => at >= bucket && at < bucket + BUCKET_MS);
+      const failed = inside.filter((sample) => sample.failed).length / reloads;
+      // A logarithm, so that one failure can be seen beside a thousand.
+      const size = Math.min(ROW - 12, failed === 0 ? 0 : 5 + 8 * Math.log10(1 + failed));
+      if (failed > 0) {
+        bars.push(
+          `<rect class="failed" x="${x(bucket).toFixed(1)}" y="${(base - size).toFixed(1)}" width="${
+            (WIDTH / buckets.length - 1).toFixed(1)
+          }" height="${size.toFixed(1)}"/>`,
+        );
+      }
+      const times = inside.filter((sample) => !sample.failed).map(({ milliseconds }) => milliseconds);
+      if (times.length === 0) continue;
+      const up = Math.min(ROW - 12, 8 * Math.log10(1 + quantile(times, 0.99)));
+      points.push(`${x(bucket + BUCKET_MS / 2).toFixed(1)},${(base - up).toFixed(1)}`);
+    }
+    const total = quantile(failures, 0.5);
+    lines.push(
+      `<text x="${LEFT - 12}" y="${base - 10}" text-anchor="end"${
+        subject.isOurs ? ' class="ours"' : ""
+      }>${subject.name}</text>`,
+      `<line class="axis" x1="${LEFT}" x2="${LEFT + WIDTH}" y1="${base}" y2="${base}"/>`,
+      ...bars,
+      `<polyline class="latency" points="${points.join(" ")}"/>`,
+      `<text x="${LEFT + WIDTH + 10}" y="${base - 10}" class="${total > 0 ? "bad" : "good"}">${
+        Math.round(total)
+      } failed</text>`,
+    );
+  });
+  const ticks = [0, 1_000, 2_000, 3_000].map((at) =>
+    `<line class="tick" x1="${x(at)}" x2="${x(at)}" y1="${TOP}" y2="${height - 24}"/>` +
+    `<text x="${x(at)}" y="${height - 8}" text-anchor="middle">${at === 0 ? "reload" : `+${at / 1_000} s`}</text>`
+  );
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${
+    LEFT + WIDTH + 110
+  } ${height}" role="img" aria-label="Requests that fail, and latency, around a reload">
+<style>
+  text { font: 12px system-ui, sans-serif; fill: #57606a }
+  .title { font-size: 14px; font-weight: 600 }
+  .ours { font-weight: 700; fill: #1f6feb } .bad { fill: #cf222e; font-weight: 700 } .good { fill: #1a7f37; font-weight: 700 }
+  .failed { fill: #cf222e } .latency { fill: none; stroke: #1f6feb; stroke-width: 1.5 }
+  .axis { stroke: #8c959f; stroke-width: 1 } .tick { stroke: #8c959f; stroke-width: 1; stroke-dasharray: 2 4 }
+  @media (prefers-color-scheme: dark) { text { fill: #9198a1 } }
+</style>
+<text x="${LEFT}" y="20" class="title">Around a reload: requests that fail (red), 99th percentile of the latency (blue; both logarithmic)</text>
+${ticks.join("\n")}
+${lines.join("\n")}
+</svg>
+`;
+}

@@ -1,0 +1,62 @@
+/** Compares this project with what a user would pick instead: `npm run bench -- compare` writes docs/benchmark.md and docs/benchmark.svg. */
+import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { freePort } from "../../tests/support/port.ts";
+import { temporaryFolder } from "../../tests/support/program.ts";
+import { scoped } from "../scoped.ts";
+import { measure, type Result } from "./measure.ts";
+import { chart, table } from "./report.ts";
+import { createStage, subjects } from "./subjects.ts";
+
+const docs = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "docs");
+const RELOADS = Number(process.env.RELOADS ?? 5);
+
+/** The first line of what a program says of its version. */
+function versionOf(...command: string[]): string {
+  const [file = "", ...args] = command;
+  return execFileSync(file, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).split("\n")[0] as string;
+}
+
+/** Measures all subjects whose names contain a text, one after the other. */
+export async function compare(only: string): Promise<void> {
+  const results: Result[] = [];
+  for (const subject of subjects.filter(({ name }) => name.includes(only))) {
+    await scoped(async (t) => {
+      const stage = await createStage(t, temporaryFolder(t), await freePort(), randomUUID());
+      results.push(await measure(subject, stage, RELOADS));
+    });
+    console.log(table(results.slice(-1)).split("\n").at(-1));
+  }
+  if (only !== "") return;
+  const versions = [
+    versionOf("haproxy", "-v"),
+    execFileSync("sh", ["-c", "nginx -v 2>&1"], { encoding: "utf8" }).trim(),
+    versionOf("gunicorn", "--version"),
+  ];
+  writeFileSync(join(docs, "benchmark.svg"), chart(results));
+  writeFileSync(
+    join(docs, "benchmark.md"),
+    `# Benchmark
+
+Written by \`npm run bench -- compare\` on ${
+      new Date().toISOString().slice(0, 10)
+    }, with ${availableParallelism()} cores: ${RELOADS} reloads of each
+server, four seconds apart. Eight clients ask on a new connection each time, eight keep theirs, all every 2 ms; a hundred more
+connections, and a hundred WebSockets, are open and idle. A connection that is closed between two requests is no failure. Shown are
+medians, with the smallest and the largest; latencies are p50 / p99 / max in milliseconds. ${versions.join("; ")}.
+
+![Requests that fail, and latency, around a reload](benchmark.svg)
+
+${table(results)}
+
+All servers answer with a few bytes. nginx, HAProxy and gunicorn are given a new configuration or program, with one worker each, as
+Debian packages them. PM2 runs one instance in cluster mode with \`--wait-ready\`; the server closes on its signal, as its
+documentation says. \`node:cluster\` is the usual program: a new worker, and when it listens, the old one disconnects. Programs:
+[\`bench/compare\`](../bench/compare).
+`,
+  );
+}

@@ -1,0 +1,280 @@
+/** What is compared: servers that answer with their version, and the ways to give them a new one. */
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { pinned } from "../../tests/pinned.mjs";
+import { cleanUp, type TestScope } from "../../tests/support/clean_up.ts";
+import { allPids, hasVariable } from "../../tests/support/proc.ts";
+import { until } from "../../tests/support/wait.ts";
+import { build } from "../../tools/build.ts";
+
+const run = promisify(execFile);
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const PM2 = "7.0.4";
+
+/** A server under test. */
+export interface Running {
+  /** Gives the command for a reload, or whatever comes closest, and waits until that is done. */
+  reload(): Promise<void>;
+}
+
+/** What is compared. */
+export interface Subject {
+  readonly name: string;
+  /** Is it this project? */
+  readonly isOurs: boolean;
+  /** Does the server know WebSockets? */
+  readonly hasWebSockets: boolean;
+  /** Starts it. `setVersion` has been called before, and is called before each reload. */
+  start(stage: Stage): Promise<Running>;
+}
+
+/** Where a server is started. */
+export interface Stage {
+  readonly t: TestScope;
+  readonly folder: string;
+  readonly port: number;
+  readonly env: NodeJS.ProcessEnv;
+  /** Starts a process that is ended with the stage. */
+  spawn(file: string, args: readonly string[], env?: NodeJS.ProcessEnv): ChildProcess;
+  /** The processes of the stage. */
+  pids(): number[];
+}
+
+/** A folder with the servers, the library as it is published, and ws. */
+export async function createStage(t: TestScope, folder: string, port: number, mark: string): Promise<Stage> {
+  cpSync(join(root, "bench/compare/apps"), folder, { recursive: true });
+  mkdirSync(join(folder, "node_modules/@js0"), { recursive: true });
+  await build(join(folder, "node_modules/@js0/reload-self"));
+  symlinkSync(join(root, "node_modules/ws"), join(folder, "node_modules/ws"));
+  const dependencies = { "@js0/reload-self": "*", ws: "*" };
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
+  const env = {
+    ...process.env,
+    PORT: String(port),
+    VERSION_FILE: join(folder, "version"),
+    XDG_RUNTIME_DIR: folder,
+    PM2_HOME: join(folder, ".pm2"),
+    BENCH_STAGE: mark,
+  };
+  const pids = () => allPids().filter((pid) => hasVariable(pid, `BENCH_STAGE=${mark}`));
+  cleanUp(t, () =>
+    until("all processes to be gone", () => {
+      const left = pids();
+      for (const pid of left) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // Gone by itself.
+        }
+      }
+      return left.length === 0;
+    }));
+  return {
+    t,
+    folder,
+    port,
+    env,
+    pids,
+    spawn: (file, args, more) =>
+      spawn(file, args, { cwd: folder, env: { ...env, ...more }, stdio: ["ignore", "pipe", "inherit"] }),
+  };
+}
+
+const listening = (child: ChildProcess) => new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+
+/** Resolves when the server answers. */
+async function answers(port: number): Promise<void> {
+  await until("an answer", async () => {
+    try {
+      return (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: "close" } })).ok;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function ours(name: string, command: readonly string[], hasWebSockets: boolean): Subject {
+  return {
+    name,
+    isOurs: true,
+    hasWebSockets,
+    async start(stage) {
+      const [file = "", ...args] = command;
+      let pid = 0;
+      stage.spawn(file, args).stdout?.on("data", (text) => pid = Number(/\d+/.exec(String(text))?.[0])); // Each generation writes its own.
+      await answers(stage.port);
+      return { reload: () => Promise.resolve(void process.kill(pid, "SIGHUP")) };
+    },
+  };
+}
+
+/** A program that reloads itself, or its workers, on a signal. */
+function bySignal(name: string, signal: NodeJS.Signals, start: (stage: Stage) => ChildProcess, hasWebSockets = false): Subject {
+  return {
+    name,
+    isOurs: false,
+    hasWebSockets,
+    async start(stage) {
+      const { pid } = start(stage);
+      await answers(stage.port);
+      return { reload: () => Promise.resolve(void process.kill(pid as number, signal)) };
+    },
+  };
+}
+
+/** PM2, as it is installed by npm. */
+async function installPm2(): Promise<string> {
+  const folder = join(root, `node_modules/.cache/pm2-${PM2}`);
+  if (!existsSync(join(folder, "node_modules/pm2"))) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "package.json"), "{}");
+    await run("npm", ["install", `pm2@${PM2}`, "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: folder });
+  }
+  return join(folder, "node_modules/pm2/bin/pm2");
+}
+
+/** All that is compared. */
+export const subjects: readonly Subject[] = [
+  ours("reload-self, node:http", [pinned.node26, "reload_self.mjs"], true),
+  ours("reload-self, Deno.serve", [pinned.deno, "run", "-A", "--quiet", "--unstable-net", "native.mjs"], false),
+  ours("reload-self, Bun.serve", [pinned.bun, "native.mjs"], false),
+  {
+    name: `PM2 ${PM2}, reload`,
+    isOurs: false,
+    hasWebSockets: true,
+    async start({ folder, env, port, t }) {
+      const pm2 = await installPm2();
+      const call = (...args: string[]) =>
+        run(pinned.node26, [pm2, ...args], { cwd: folder, env: { ...env, PATH: `${dirname(pinned.node26)}:${env.PATH}` } });
+      await call("start", "plain.mjs", "--name", "app", "-i", "1", "--wait-ready");
+      cleanUp(t, () => call("kill").catch(() => {}));
+      await answers(port);
+      return { reload: async () => void await call("reload", "app") };
+    },
+  },
+  bySignal("node:cluster, by hand", "SIGHUP", (stage) => stage.spawn(pinned.node26, ["cluster.mjs"]), true),
+  {
+    name: "SO_REUSEPORT restart",
+    isOurs: false,
+    hasWebSockets: true,
+    async start(stage) {
+      const start = async () => {
+        const child = stage.spawn(pinned.node26, ["plain.mjs"], { REUSE_PORT: "1" });
+        await listening(child);
+        return child;
+      };
+      let current = await start();
+      return {
+        async reload() {
+          const next = await start();
+          current.kill("SIGTERM");
+          current = next;
+        },
+      };
+    },
+  },
+  {
+    name: "stop and start",
+    isOurs: false,
+    hasWebSockets: true,
+    async start(stage) {
+      const start = async () => {
+        const child = stage.spawn(pinned.node26, ["plain.mjs"]);
+        await listening(child);
+        return child;
+      };
+      let current = await start();
+      return {
+        async reload() {
+          const ended = new Promise((resolve) => current.once("exit", resolve));
+          current.kill("SIGTERM");
+          setTimeout(() => current.kill("SIGKILL"), 2_000); // As systemd does, which is more patient.
+          await ended;
+          current = await start();
+        },
+      };
+    },
+  },
+  {
+    name: "nginx -s reload",
+    isOurs: false,
+    hasWebSockets: false,
+    async start({ folder, port, env, t }) {
+      const file = join(folder, "nginx.conf");
+      const nginx = (...args: string[]) => run("nginx", ["-c", file, "-p", folder, ...args], { env });
+      const write = (version: string) =>
+        writeFileSync(
+          file,
+          `worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/error.log; events {}
+           http { access_log off; client_body_temp_path ${folder}/t1; proxy_temp_path ${folder}/t2; fastcgi_temp_path ${folder}/t3;
+           uwsgi_temp_path ${folder}/t4; scgi_temp_path ${folder}/t5; keepalive_requests 1000000;
+           server { listen 127.0.0.1:${port}; location / { default_type text/plain; return 200 "${version}"; } } }`,
+        );
+      let version = 0;
+      write(String(version));
+      await nginx();
+      cleanUp(t, () => nginx("-s", "stop").catch(() => {}));
+      await answers(port);
+      return {
+        async reload() {
+          write(String(++version));
+          await nginx("-s", "reload");
+        },
+      };
+    },
+  },
+  {
+    name: "HAProxy, SIGUSR2",
+    isOurs: false,
+    hasWebSockets: false,
+    async start(stage) {
+      const file = join(stage.folder, "haproxy.cfg");
+      const write = (version: string) =>
+        writeFileSync(
+          file,
+          `global
+  stats socket ${stage.folder}/haproxy.sock mode 600 level admin expose-fd listeners
+defaults
+  mode http
+  timeout client 30s
+  timeout server 30s
+  timeout connect 5s
+frontend all
+  bind 127.0.0.1:${stage.port}
+  http-request return status 200 content-type text/plain string "${version}"
+`,
+        );
+      let version = 0;
+      write(String(version));
+      const { pid } = stage.spawn("haproxy", ["-W", "-f", file]);
+      await answers(stage.port);
+      return {
+        reload() {
+          write(String(++version));
+          return Promise.resolve(void process.kill(pid as number, "SIGUSR2"));
+        },
+      };
+    },
+  },
+  bySignal(
+    "gunicorn, HUP",
+    "SIGHUP",
+    (stage) =>
+      stage.spawn("gunicorn", [
+        "--bind",
+        `127.0.0.1:${stage.port}`,
+        "--workers",
+        "1",
+        "--threads",
+        "20",
+        "--keep-alive",
+        "75",
+        "--log-level",
+        "error",
+        "app:application",
+      ]),
+  ),
+];

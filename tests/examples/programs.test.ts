@@ -1,0 +1,139 @@
+/** The examples that are whole programs. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { connect } from "node:tls";
+import { fileURLToPath } from "node:url";
+import { certificate } from "../fixtures/certificate.ts";
+import { freePort } from "../support/port.ts";
+import { isAlive } from "../support/proc.ts";
+import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
+
+const folder = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "examples");
+
+/** The process that is in charge as this generation, from the log. */
+async function inCharge(program: Program, generation: number): Promise<number> {
+  return Number(
+    /\d+/.exec(await program.line(new RegExp(`^reload-self: process \\d+: in charge as generation ${generation}:`)))?.[0],
+  );
+}
+
+async function reload(program: Program, pid: number, generation: number): Promise<number> {
+  program.signal(pid);
+  const next = await inCharge(program, generation);
+  await until("the old process to be gone", () => !isAlive(pid));
+  return next;
+}
+
+const first = (program: Program) => program.process.pid as number;
+const numbersOf = (program: Program, match: RegExp) =>
+  program.lines.map((line) => match.exec(line)?.[1]).filter((text) => text !== undefined).map(Number);
+const get = async (port: number, path = "/") =>
+  await until("an answer", () => fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text(), () => undefined));
+
+for (const runtime of oneOfEachKind) {
+  test(`${runtime.name}: sqlite.ts counts on across a reload, and closes its database`, async (t) => {
+    const port = await freePort();
+    const env = { PORT: String(port), DATABASE: join(temporaryFolder(t), "visits.db") };
+    const program = startProgram(t, runtime, { script: join(folder, "sqlite.ts"), env });
+    assert.equal(await get(port), "visit 1, generation 0\n");
+    const pid = first(program);
+    await reload(program, pid, 1);
+    await program.line(new RegExp(`^pid ${pid}: the database is closed$`));
+    assert.equal(await get(port), "visit 2, generation 1\n");
+  });
+
+  test(`${runtime.name}: queue_worker.ts does each job once`, async (t) => {
+    const jobs = temporaryFolder(t);
+    for (let i = 100; i < 130; i++) writeFileSync(join(jobs, `${i}.job`), `job ${i}`);
+    const program = startProgram(t, runtime, { script: join(folder, "queue_worker.ts"), env: { JOBS: jobs } });
+    let pid = first(program);
+    for (let generation = 1; generation <= 2; generation++) {
+      const before = numbersOf(program, /^done: job (\d+)$/).length;
+      await until("some jobs", () => numbersOf(program, /^done: job (\d+)$/).length > before + 2);
+      pid = await reload(program, pid, generation);
+    }
+    await until(
+      "all jobs",
+      () => readdirSync(jobs).every((name) => name === "taken") && readdirSync(join(jobs, "taken")).length === 0,
+    );
+    assert.deepEqual(numbersOf(program, /^done: job (\d+)$/), Array.from({ length: 30 }, (_, i) => 100 + i));
+  });
+
+  test(`${runtime.name}: cron.ts leaves no run out and does none twice`, async (t) => {
+    const program = startProgram(t, runtime, { script: join(folder, "cron.ts"), env: { EVERY: "50" } });
+    let pid = first(program);
+    for (let generation = 1; generation <= 3; generation++) {
+      const before = numbersOf(program, /^run (\d+)$/).length;
+      await until("some runs", () => numbersOf(program, /^run (\d+)$/).length > before + 3);
+      pid = await reload(program, pid, generation);
+    }
+    const runs = numbersOf(program, /^run (\d+)$/);
+    await until("one more", () => numbersOf(program, /^run (\d+)$/).length > runs.length);
+    assert.deepEqual(runs, runs.map((_, i) => runs[0] as number + i));
+  });
+
+  test(`${runtime.name}: https.ts has the renewed certificate after a reload`, async (t) => {
+    const port = await freePort();
+    const keys = temporaryFolder(t);
+    const [key, cert] = [join(keys, "key.pem"), join(keys, "cert.pem")];
+    writeFileSync(key, certificate.key);
+    writeFileSync(cert, certificate.cert);
+    const env = { PORT: String(port), KEY: key, CERT: cert, PID_FILE: join(keys, "pid") };
+    const program = startProgram(t, runtime, { script: join(folder, "https.ts"), env });
+    const serial = () =>
+      until("the certificate", () =>
+        new Promise<string | false>((resolve) => {
+          const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {
+            resolve(socket.getPeerCertificate().serialNumber);
+            socket.destroy();
+          });
+          socket.on("error", () => resolve(false));
+        }));
+    const before = await serial();
+    const subject = ["-subj", "/CN=localhost", "-days", "2"];
+    execFileSync("openssl", [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-keyout",
+      key,
+      "-out",
+      cert,
+      ...subject,
+    ], { stdio: "pipe" });
+    const pid = Number(readFileSync(env.PID_FILE, "utf8"));
+    await reload(program, pid, 1);
+    assert.notEqual(await serial(), before);
+  });
+
+  test(`${runtime.name}: metrics.ts counts the reloads that succeed and those that fail`, async (t) => {
+    const port = await freePort();
+    const copy = temporaryFolder(t);
+    const script = join(copy, "metrics.ts");
+    const source = readFileSync(join(folder, "metrics.ts"), "utf8").replace("../mod.ts", `${dirname(folder)}/mod.ts`);
+    mkdirSync(copy, { recursive: true });
+    writeFileSync(script, source);
+    const program = startProgram(t, runtime, { script, env: { PORT: String(port) } });
+    await get(port);
+    const pid = first(program);
+    writeFileSync(script, "throw new Error('a bad version')");
+    program.signal(pid);
+    await program.line(/reload failed/);
+    writeFileSync(script, source);
+    await reload(program, pid, 1);
+    const text = await get(port, "/metrics");
+    assert.match(text, /^reload_self_generation 1$/m);
+    assert.match(text, /^reload_self_reloads_succeeded_total 1$/m);
+    assert.match(text, /^reload_self_reloads_failed_total 1$/m);
+    assert.match(text, /^reload_self_last_reload_seconds 0\.\d+$/m);
+  });
+}
