@@ -50,13 +50,14 @@ export async function measure(subject: Subject, stage: Stage, reloads: number): 
 
   const requests: { begun: number; milliseconds: number; failed: boolean; version: string }[] = [];
   let isOver = false;
+  /** Returns whether the connection can be used again. */
   async function ask(connection: Connection): Promise<boolean> {
     const begun = performance.now();
     try {
       connection.write(REQUEST);
-      const { status, body } = await connection.answer();
+      const { status, body, headers } = await connection.answer();
       requests.push({ begun, milliseconds: performance.now() - begun, failed: status !== 200, version: body });
-      return true;
+      return headers.get("connection")?.toLowerCase() !== "close";
     } catch {
       requests.push({ begun, milliseconds: performance.now() - begun, failed: true, version: "" });
       return false;
@@ -90,7 +91,7 @@ export async function measure(subject: Subject, stage: Stage, reloads: number): 
   const idle = createLongLived(stage, (opened) => openIdle(port, opened));
   const sockets = createLongLived(stage, (opened) => subject.hasWebSockets ? openWebSocket(port, opened) : undefined);
   await delay(1_000);
-  const memory = stage.pids().reduce((sum, pid) => sum + (memoryOf(pid) || 0), 0);
+  const memory = (server.pids?.() ?? stage.pids()).reduce((sum, pid) => sum + (memoryOf(pid) || 0), 0);
   const commands: number[] = [];
   const untilNew: number[] = [];
   const closed: number[] = [];

@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { pinned } from "../../tests/pinned.mjs";
 import { freePort } from "../../tests/support/port.ts";
 import { temporaryFolder } from "../../tests/support/program.ts";
 import { scoped } from "../scoped.ts";
@@ -59,4 +60,5 @@ documentation says. \`node:cluster\` is the usual program: a new worker, and whe
 [\`bench/compare\`](../bench/compare).
 `,
   );
+  execFileSync(pinned.deno, ["fmt", "--quiet", join(docs, "benchmark.md")]);
 }

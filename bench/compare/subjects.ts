@@ -1,12 +1,12 @@
 /** What is compared: servers that answer with their version, and the ways to give them a new one. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { pinned } from "../../tests/pinned.mjs";
 import { cleanUp, type TestScope } from "../../tests/support/clean_up.ts";
-import { allPids, hasVariable } from "../../tests/support/proc.ts";
+import { allPids, hasVariable, parentOf } from "../../tests/support/proc.ts";
 import { until } from "../../tests/support/wait.ts";
 import { build } from "../../tools/build.ts";
 
@@ -18,6 +18,8 @@ const PM2 = "7.0.4";
 export interface Running {
   /** Gives the command for a reload, or whatever comes closest, and waits until that is done. */
   reload(): Promise<void>;
+  /** Its processes, where their environment does not tell. */
+  pids?(): number[];
 }
 
 /** What is compared. */
@@ -189,10 +191,12 @@ export const subjects: readonly Subject[] = [
       let current = await start();
       return {
         async reload() {
-          const ended = new Promise((resolve) => current.once("exit", resolve));
-          current.kill("SIGTERM");
-          setTimeout(() => current.kill("SIGKILL"), 2_000); // As systemd does, which is more patient.
+          const old = current;
+          const ended = new Promise((resolve) => old.once("exit", resolve));
+          old.kill("SIGTERM");
+          const timer = setTimeout(() => old.kill("SIGKILL"), 5_000); // As systemd does, which is more patient.
           await ended;
+          clearTimeout(timer);
           current = await start();
         },
       };
@@ -222,6 +226,10 @@ export const subjects: readonly Subject[] = [
         async reload() {
           write(String(++version));
           await nginx("-s", "reload");
+        },
+        pids() {
+          const main = Number(readFileSync(join(folder, "nginx.pid"), "utf8"));
+          return [main, ...allPids().filter((pid) => parentOf(pid) === main)];
         },
       };
     },

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-// @ts-expect-error: it brings no types that this project could use.
 import { io } from "socket.io-client";
 import { openConnection } from "../load/http1.ts";
 import { cleanUp } from "../support/clean_up.ts";

@@ -1,7 +1,6 @@
 /** WebSockets of ws that move to the new process. */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-// @ts-expect-error: the types are not installed.
 import { WebSocket as WsClient } from "ws";
 import { cleanUp } from "../../support/clean_up.ts";
 import { isAlive } from "../../support/proc.ts";
@@ -18,8 +17,11 @@ interface Client {
   closed: number | undefined;
 }
 
-async function join(t: TestContext, port: number, name: string, Client = WsClient, options?: unknown): Promise<Client> {
-  const socket: WebSocket = new Client(`ws://127.0.0.1:${port}/${name}`, options);
+/** The client of ws, which has the interface of browsers as well. */
+const Ws = WsClient as unknown as typeof WebSocket;
+
+async function join(t: TestContext, port: number, name: string, Client = Ws, protocols: string[] = []): Promise<Client> {
+  const socket: WebSocket = new Client(`ws://127.0.0.1:${port}/${name}`, protocols);
   cleanUp(t, () => socket.close());
   const client: Client = { socket, name, heard: [], closed: undefined };
   socket.addEventListener("message", ({ data }) => {
@@ -67,7 +69,7 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     const listeners = await Promise.all(Array.from({ length: 994 }, (_, i) => join(t, port, `listener${i}`)));
     const speakers = await Promise.all(
       // ws, and the runtime's own.
-      Array.from({ length: 6 }, (_, i) => join(t, port, `speaker${i}`, i < 3 ? WsClient : WebSocket)),
+      Array.from({ length: 6 }, (_, i) => join(t, port, `speaker${i}`, i < 3 ? Ws : WebSocket)),
     );
     let isOver = false;
     const talks = speakers.map((speaker) => talk(speaker, () => isOver));
@@ -100,7 +102,7 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     const { program, pid, port } = await begin(t, runtime, {
       perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 0 },
     });
-    const plain = await join(t, port, "plain", WsClient, ["chat.v2", "chat.v1"]);
+    const plain = await join(t, port, "plain", Ws, ["chat.v2", "chat.v1"]);
     assert.equal(plain.socket.protocol, "chat.v2");
     assert.equal(plain.socket.extensions, "permessage-deflate");
     plain.socket.send("before");
