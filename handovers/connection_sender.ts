@@ -35,7 +35,8 @@ export interface ConnectionSender {
   add(connection: Departing): void;
   /**
    * Tells the new process how far the move is, and waits until it has read that, and all that was sent before. Deno 2.9 loses a socket that
-   * arrives in one piece with another message. Rejects when the new process is gone.
+   * arrives in one piece with another message. Rejects when the new process is gone, or does not answer: an earlier version takes no
+   * connections.
    */
   tell(what: "announced" | "begin" | "complete"): Promise<void>;
   /** Sends those that were added. Rejects when the new process is gone, or takes none. */
@@ -103,8 +104,10 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     add: (connection) => void waiting.set(++count, connection),
     async tell(what) {
       const answer = new Promise<void>((resolve) => pong = resolve);
+      let isAnswered = false;
       await link.send({ ping: what });
-      await atMost(clock, TAKE_TIMEOUT_MS, answer);
+      await atMost(clock, TAKE_TIMEOUT_MS, answer.then(() => isAnswered = true));
+      if (!isAnswered) throw new Error("the new process does not answer");
     },
     async sendAll() {
       begun ??= clock.now();

@@ -21,7 +21,7 @@ const RETRY_MS = 10;
 export interface HttpServer {
   /** Names it in both processes. */
   readonly key: string;
-  readonly server: BindableServer & { keepAliveTimeout?: number };
+  readonly server: BindableServer & { keepAliveTimeout?: number; headersTimeout?: number };
   /** Its connections. */
   readonly connections: Iterable<HttpSocket>;
 }
@@ -40,15 +40,19 @@ export function createIdleConnections(
     if (server === undefined) return false;
     server.emit("connection", socket);
     adapter?.start(socket);
-    // The server gives a connection that it takes for a new one more time than an idle one has.
-    const { bytesRead } = socket as HttpSocket;
-    if (server.keepAliveTimeout) {
-      const stop = clock.timer(server.keepAliveTimeout, () => {
-        if ((socket as HttpSocket).bytesRead === bytesRead) socket.destroy();
-      });
-      socket.once("close", stop);
-    }
+    closeWhenIdle(server, socket as HttpSocket);
     return true;
+  }
+
+  /** The server gives a connection that it takes for a new one another time than an idle one has, and answers it with 408 in the end. */
+  function closeWhenIdle({ keepAliveTimeout, headersTimeout }: HttpServer["server"], socket: HttpSocket): void {
+    const limits = [keepAliveTimeout ?? 0, headersTimeout ?? 0].filter((milliseconds) => milliseconds > 0);
+    if (limits.length === 0) return;
+    const { bytesRead } = socket;
+    const stop = clock.timer(Math.min(...limits), () => {
+      if (socket.bytesRead === bytesRead) socket.destroy();
+    });
+    socket.once("close", stop);
   }
 
   function oldSide(reload: Reload): OldSide {

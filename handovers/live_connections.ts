@@ -139,7 +139,7 @@ function sendConnections(
       await flush(all.map(([, socket]) => socket));
       signal.throwIfAborted();
       for (const [group, socket] of all) release(group, socket);
-      await sender.tell("announced");
+      await sender.tell("announced").catch(() => {}); // Then none is sent later, either, and all are served here.
     },
     onProbation() {
       if (!link.sendsHandles || groups.size === 0) return;

@@ -297,3 +297,33 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
     { numRuns: 300 },
   );
 });
+
+test("a new process of an earlier version takes no connection: all are served by the old one", async () => {
+  const { old, kernels, answers, advance } = createScene(3);
+  const links = createLinks();
+  const side = old.handover.oldSide?.({
+    signal: new AbortController().signal,
+    generation: 1,
+    pid: 2,
+    link: links.old,
+    disown: () => Promise.resolve(false),
+  });
+  const run = (async () => {
+    side?.offer?.();
+    await side?.commit?.();
+    side?.onProbation?.();
+    await side?.retire?.(new AbortController().signal);
+  })();
+  for (let i = 0; i < 5; i++) {
+    await tick();
+    links.deliver();
+    advance();
+  }
+  await run;
+  for (const kernel of kernels) kernel.unread = "line\n";
+  for (const socket of old.process.sockets) {
+    socket.receive(100);
+    socket.flow();
+  }
+  assert.deepEqual([...answers.values()].flat().map(({ text }) => text), ["line", "line", "line"]);
+});
