@@ -10,7 +10,8 @@ import { receiveConnections } from "./connection_receiver.ts";
 
 /** Milliseconds between two checks of the connections that are drained. */
 const DRAIN_CHECK_MS = 50;
-/** How long to wait for the next connection. The old process may have been stopped. */
+/** How long to wait for the first connection, and for the next one. The old process may have been stopped. */
+const FIRST_TIMEOUT_MS = 5_000;
 const NEXT_TIMEOUT_MS = 1_000;
 
 /** Connections that wait until all have arrived. */
@@ -45,9 +46,9 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
     let gathered: Gathered | undefined;
     let stopTimer = () => {};
 
-    function gather(): void {
+    function waitAtMost(milliseconds: number): void {
       stopTimer();
-      stopTimer = clock.timer(NEXT_TIMEOUT_MS, acceptAll);
+      stopTimer = clock.timer(milliseconds, acceptAll);
     }
 
     function acceptAll(): void {
@@ -70,7 +71,6 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
             list.push({ name, socket, isUsed });
           };
         }
-        gather();
       },
       complete: acceptAll,
       serve(name, socket, session) {
@@ -83,7 +83,7 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
         socket.once("close", () => adopted.delete(socket));
         if (gathered !== undefined && !group.isIndependent) {
           gathered.push({ name, socket, session });
-          gather();
+          waitAtMost(NEXT_TIMEOUT_MS);
         } else {
           accept(name, socket, session);
           adapter.start(socket);
@@ -91,7 +91,12 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
         return true;
       },
     });
-    return { over: acceptAll };
+    return {
+      takeOver() {
+        if (gathered !== undefined) waitAtMost(FIRST_TIMEOUT_MS);
+      },
+      over: acceptAll,
+    };
   }
   return { receive };
 }

@@ -225,6 +225,7 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
       const reloadSteps = [
         () => side?.commit?.(),
         () => void (next.process.total = old.process.total), // The state.
+        () => arrival?.takeOver?.("handed over"),
         () => side?.onProbation?.(),
         () => retiring = side?.retire?.(new AbortController().signal) as Promise<void>,
         () => arrival?.over?.("handed over"),
