@@ -1,4 +1,4 @@
-/** The code of the documentation. What is a program of its own is run, too: tests/integration/examples.test.ts. */
+/** The code of the documentation. What is a program of its own is run, too: tests/examples/documentation.test.ts. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
