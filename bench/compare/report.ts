@@ -103,7 +103,7 @@ export function chart(results: readonly Result[]): string {
     `<text x="${x(at)}" y="${height - 8}" text-anchor="middle">${at === 0 ? "reload" : `+${at / 1_000} s`}</text>`
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${
-    LEFT + WIDTH + 110
+    LEFT + WIDTH + 130
   } ${height}" role="img" aria-label="Requests that fail, and latency, around a reload">
 <style>
   text { font: 12px system-ui, sans-serif; fill: #57606a }

@@ -60,5 +60,5 @@ documentation says. \`node:cluster\` is the usual program: a new worker, and whe
 [\`bench/compare\`](../bench/compare).
 `,
   );
-  execFileSync(pinned.deno, ["fmt", "--quiet", join(docs, "benchmark.md")]);
+  execFileSync(pinned.deno, ["fmt", "--quiet", join(docs, "benchmark.md"), join(docs, "benchmark.svg")]);
 }
