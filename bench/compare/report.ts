@@ -1,4 +1,5 @@
 /** The results as a table in Markdown, and as a picture. */
+import type { Start, StartupCost } from "../startup.ts";
 import type { Result, Sample } from "./measure.ts";
 
 /** The value below which that part of the numbers lies. */
@@ -48,6 +49,14 @@ export function table(results: readonly Result[]): string {
     (memory / 2 ** 20).toFixed(0),
   ]);
   return [HEADER, HEADER.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+}
+
+/** What the library costs a start, by runtime. */
+export function costTable(costs: readonly { name: string; cost: StartupCost }[]): string {
+  const show = ({ milliseconds, memory }: Start) => [milliseconds.toFixed(1), (memory / 2 ** 20).toFixed(1)];
+  const rows = costs.map(({ name, cost: { empty, added } }) => [name, ...show(empty), ...show(added)]);
+  const header = ["", "empty program, ms", "MiB", "`listen()` adds, ms", "MiB"];
+  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
 const FROM_MS = -500;

@@ -7,19 +7,36 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { pinned } from "../../tests/pinned.mjs";
 import { freePort } from "../../tests/support/port.ts";
+import { pack, unpack } from "../../tests/support/package.ts";
 import { temporaryFolder } from "../../tests/support/program.ts";
+import { runtimes } from "../../tests/support/runtimes.ts";
 import { scoped } from "../scoped.ts";
+import { compressedSize, startup, type StartupCost } from "../startup.ts";
 import { measure, type Result } from "./measure.ts";
-import { chart, table } from "./report.ts";
+import { chart, costTable, table } from "./report.ts";
 import { createStage, subjects } from "./subjects.ts";
 
 const docs = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "docs");
 const RELOADS = Number(process.env.RELOADS ?? 5);
+const ROUNDS = 9;
 
 /** The first line of what a program says of its version. */
 function versionOf(...command: string[]): string {
   const [file = "", ...args] = command;
   return execFileSync(file, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).split("\n")[0] as string;
+}
+
+/** What the library costs a start, as it is published. */
+async function measureCosts() {
+  const costs: { name: string; cost: StartupCost }[] = [];
+  let bytes = 0;
+  await scoped(async (t) => {
+    const folder = temporaryFolder(t);
+    const project = await unpack(await pack(folder), folder);
+    bytes = compressedSize(project, "mod.js");
+    for (const runtime of runtimes) costs.push({ name: runtime.name, cost: await startup(runtime, project, ROUNDS) });
+  });
+  return { costs, bytes };
 }
 
 /** Measures all subjects whose names contain a text, one after the other. */
@@ -33,6 +50,7 @@ export async function compare(only: string): Promise<void> {
     console.log(table(results.slice(-1)).split("\n").at(-1));
   }
   if (only !== "") return;
+  const { costs, bytes } = await measureCosts();
   const versions = [
     versionOf("haproxy", "-v"),
     execFileSync("sh", ["-c", "nginx -v 2>&1"], { encoding: "utf8" }).trim(),
@@ -53,6 +71,12 @@ medians, with the smallest and the largest; latencies are p50 / p99 / max in mil
 ![Requests that fail, and latency, around a reload](benchmark.svg)
 
 ${table(results)}
+
+A start with the library, against an empty program; medians of ${ROUNDS}. A server loads ${
+      (bytes / 1024).toFixed(1)
+    } KiB (gzipped) at its start.
+
+${costTable(costs)}
 
 All servers answer with a few bytes. nginx, HAProxy and gunicorn are given a new configuration or program, with one worker each, as
 Debian packages them. PM2 runs one instance in cluster mode with \`--wait-ready\`; the server closes on its signal, as its

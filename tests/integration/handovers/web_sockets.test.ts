@@ -1,7 +1,10 @@
 /** WebSockets of ws that move to the new process. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
 import { test, type TestContext } from "node:test";
 import { WebSocket as WsClient } from "ws";
+import { pinned } from "../../pinned.mjs";
 import { cleanUp } from "../../support/clean_up.ts";
 import { isAlive } from "../../support/proc.ts";
 import { fixture, type Program, type Report, startProgram } from "../../support/program.ts";
@@ -130,6 +133,27 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     plain.socket.close(4000, "enough");
     await program.report("left", { name: "plain", generation: 1 });
     await until("the answer to the close", () => plain.closed === 4000);
+  });
+
+  test(`${runtime.name}: the WebSockets of all runtimes notice nothing of a reload`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime);
+    const clients = Object.entries({ node: ["-e"], deno: ["eval"], bun: ["-e"] }).map(([kind, flags]) => {
+      const code = `const socket = new WebSocket("ws://127.0.0.1:${port}/${kind}");
+        let n = 0;
+        socket.onopen = () => setInterval(() => socket.send(String(n++)), 10);
+        socket.onmessage = ({ data }) => data.startsWith("${kind} ") && console.log(data);
+        socket.onclose = () => console.log("closed");`;
+      const client = spawn(pinned[kind === "node" ? "node26" : kind as "deno" | "bun"], [...flags, code]);
+      cleanUp(t, () => void client.kill("SIGKILL"));
+      const lines: string[] = [];
+      createInterface(client.stdout).on("line", (line) => lines.push(line));
+      return { kind, lines };
+    });
+    await until("the first messages", () => clients.every(({ lines }) => lines.length > 5));
+    await reload(program, pid, 1, { moved: 3, left: 0 });
+    const before = clients.map(({ lines }) => lines.length);
+    await until("more messages", () => clients.every(({ lines }, i) => lines.length > (before[i] as number) + 5));
+    for (const { kind, lines } of clients) assert.deepEqual(lines, lines.map((_, i) => `${kind} ${i + 1} ${i}`));
   });
 
   test(`${runtime.name}: a WebSocket whose compression has a context stays, and is closed as going away`, async (t) => {
