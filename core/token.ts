@@ -125,6 +125,11 @@ export interface BindOptions {
   readableAll?: boolean;
   /** Lets all users write to the unix socket. Default: `false`. */
   writableAll?: boolean;
+  /**
+   * Do idle HTTP connections move to the new process at a reload? `false` for a server that expects something at the beginning of each
+   * connection, such as the PROXY protocol: there they are drained. Default: `true`.
+   */
+  moveIdle?: boolean;
 }
 
 /** A WebSocket of any runtime or library. */

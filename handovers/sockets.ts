@@ -8,7 +8,7 @@ import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
-import { createIdleConnections } from "./idle_connections.ts";
+import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
@@ -44,7 +44,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
-  const drains = new Map<BindableServer, { name: string; drain: Drain }>();
+  const drains = new Map<BindableServer, { name: string; drain: Drain; moveIdle: boolean }>();
   const atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
   const begun: Promise<void>[] = [];
 
@@ -63,13 +63,15 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     isBound: listeningSockets.has,
     shared,
   });
-  const idleConnections = createIdleConnections(
-    adapter.connections,
-    program,
-    () =>
-      [...listeningSockets.servers(), ...[...atPaths].map(([path, { server }]) => [path, server] as const)]
-        .map(([key, server]) => ({ key, server, connections: drains.get(server)?.drain.plain() ?? [] })),
-  );
+  /** The servers whose idle connections move, by keys that are the same in every generation. */
+  function movable(): HttpServer[] {
+    const servers = [...listeningSockets.servers(), ...[...atPaths].map(([path, { server }]) => [path, server] as const)];
+    return servers.flatMap(([key, server]) => {
+      const { drain, moveIdle } = drains.get(server) ?? {};
+      return drain !== undefined && moveIdle ? [{ key, server, connections: drain.plain() }] : [];
+    });
+  }
+  const idleConnections = createIdleConnections(adapter.connections, program, movable);
   /** From the commit on the answers of the old process carry `Connection: close`. */
   const settling: Handover = {
     name: "the settle time",
@@ -99,9 +101,9 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
     checkBindOptions(options);
     if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
-    const { name, path, port, ...given } = options;
+    const { name, path, port, moveIdle = true, ...given } = options;
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
-    drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers) });
+    drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers), moveIdle });
     try {
       if (path === undefined) return await listeningSockets.bind(server, { name, options: { ...rest, port } });
       if (listeningSockets.isActivated(path)) return await listeningSockets.bind(server, { name, options: { ...rest, path } });
@@ -139,11 +141,25 @@ function checkServer(server: BindableServer): void {
   }
 }
 
-const KNOWN_OPTIONS = ["port", "host", "path", "name", "backlog", "ipv6Only", "reusePort", "readableAll", "writableAll"];
+const KNOWN_OPTIONS = [
+  "port",
+  "host",
+  "path",
+  "name",
+  "backlog",
+  "ipv6Only",
+  "reusePort",
+  "readableAll",
+  "writableAll",
+  "moveIdle",
+];
 
 function checkBindOptions(options: BindOptions): void {
   checkOptions("bind", options, KNOWN_OPTIONS);
-  const { port, host, path, name } = options;
+  const { port, host, path, name, moveIdle } = options;
+  if (moveIdle !== undefined && typeof moveIdle !== "boolean") {
+    throw new TypeError(`bind: moveIdle must be true or false, not ${show(moveIdle)}`);
+  }
   for (const [option, value] of Object.entries({ host, path, name })) {
     if (value !== undefined && (typeof value !== "string" || value === "")) {
       throw new TypeError(`bind: ${option} must be a string, not ${show(value)}`);

@@ -77,6 +77,17 @@ for (const runtime of oneOfEachKind) {
     await until("the connection to be closed", () => connection.isClosed);
   });
 
+  test(`${runtime.name}: with moveIdle: false an idle connection stays, and is drained`, async (t) => {
+    const { program, first, target } = await start(t, runtime, {}, { bind: { moveIdle: false } });
+    const connection = await openConnection(target);
+    await ask(connection);
+    program.signal(first);
+    await program.report("cancel");
+    assert.equal(await ask(connection), 0);
+    await until("the connection to be closed", () => connection.isClosed);
+    assert.equal(program.reports.some(({ type }) => type === "connections-move"), false);
+  });
+
   test(`${runtime.name}: a connection that has moved lives through the next reload`, async (t) => {
     const { program, first, target } = await start(t, runtime);
     const [used, unused] = await Promise.all([openConnection(target), openConnection(target)]);

@@ -15,6 +15,7 @@ const wrong: [what: string, options: unknown, message: RegExp][] = [
   ["an unknown option", { port: 1, hots: "x" }, /bind: unknown option hots; known: port, host/],
   ["nothing to listen on", {}, /bind: give it a port, a path, or the name of a socket/],
   ["a port and a path", { port: 1, path: "/x" }, /bind: give it a port or a path, not both/],
+  ["a choice that is none", { port: 8000, moveIdle: "no" }, /bind: moveIdle must be true or false, not "no"/],
   ["a port that is none", { port: 65_536 }, /bind: port must be a whole number from 0 to 65535, not 65536/],
   ["a port as a string", { port: "80" }, /bind: port must be a whole number .* not "80"/],
   ["an empty host", { port: 1, host: "" }, /bind: host must be a string, not ""/],
