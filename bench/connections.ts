@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { cleanUp, type TestScope } from "../tests/support/clean_up.ts";
+import { quantile } from "../tests/support/median.ts";
 import { memoryOf } from "../tests/support/proc.ts";
 import { fixture, startProgram } from "../tests/support/program.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
@@ -86,13 +87,12 @@ export async function moveConnections(t: TestScope, runtime: Runtime, count: num
   for (const client of asking) client.answers = 0;
   await until("all to be answered again", () => asking.every(({ answers }) => answers > 1));
   const memory = { before, old: old(), next: successor() };
-  const sorted = asking.map(({ longest }) => longest).sort((a, b) => a - b);
-  const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number;
+  const waits = asking.map(({ longest }) => longest);
   return {
     moved,
     left,
     perSecond: moved / milliseconds * 1000,
-    waits: { median: at(0.5), p99: at(0.99), max: at(1) },
+    waits: { median: quantile(waits, 0.5), p99: quantile(waits, 0.99), max: quantile(waits, 1) },
     cut,
     memory,
   };

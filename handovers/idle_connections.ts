@@ -2,7 +2,7 @@
  * Moves the connections of HTTP/1 servers that wait for their next request, so that no client has to connect again. They move when the new
  * process has passed its probation: should it die before, no connection dies with it.
  */
-import type { LiveSocket } from "../core/live.ts";
+import type { Clock } from "../core/adapter.ts";
 import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
@@ -22,112 +22,121 @@ export interface HttpServer {
   /** Names it in both processes. */
   readonly key: string;
   readonly server: BindableServer & { keepAliveTimeout?: number; headersTimeout?: number };
-  /** Its connections. */
-  readonly connections: Iterable<HttpSocket>;
+  /** Its connections, as they are at this moment. */
+  readonly connections: readonly HttpSocket[];
 }
 
 /** The handover of idle connections. */
 export function createIdleConnections(
   adapter: ConnectionAdapter | undefined,
-  { clock, emit }: ProgramContext,
+  program: ProgramContext,
   servers: () => readonly HttpServer[],
 ): Handover {
   const name = "the idle connections";
   if (adapter === undefined) return { name };
 
-  function serve(key: string, socket: LiveSocket): boolean {
-    const server = servers().find((server) => server.key === key)?.server;
-    if (server === undefined) return false;
-    server.emit("connection", socket);
-    adapter?.start(socket);
-    closeWhenIdle(server, socket as HttpSocket);
-    return true;
-  }
-
-  /** The server gives a connection that it takes for a new one another time than an idle one has, and answers it with 408 in the end. */
-  function closeWhenIdle({ keepAliveTimeout, headersTimeout }: HttpServer["server"], socket: HttpSocket): void {
-    const limits = [keepAliveTimeout ?? 0, headersTimeout ?? 0].filter((milliseconds) => milliseconds > 0);
-    if (limits.length === 0) return;
-    const { bytesRead } = socket;
-    const stop = clock.timer(Math.min(...limits), () => {
-      if (socket.bytesRead === bytesRead) socket.destroy();
-    });
-    socket.once("close", stop);
-  }
-
-  function oldSide(reload: Reload): OldSide {
-    const { link, signal } = reload;
-    const sender = createConnectionSender(adapter as ConnectionAdapter, clock, reload);
-    const released = new Set<HttpSocket>();
-    /** The answers after which a connection is idle. */
-    const awaited = new WeakSet<object>();
-    let isOver = false;
-
-    /** A client that asks all the time leaves its connection idle only for the moment in which its answer travels. */
-    function releaseAfter(response: Response, server: HttpServer, socket: HttpSocket): void {
-      if (awaited.has(response)) return;
-      awaited.add(response);
-      response.once("close", () => {
-        if (isOver) return;
-        adapter?.stop(socket);
-        clock.timer(0, () => {
-          if (!isOver) release(server, socket);
-          if (!released.has(socket)) adapter?.start(socket);
-        });
-      });
-    }
-
-    function release(server: HttpServer, socket: HttpSocket): void {
-      if (released.has(socket) || isGone(socket)) return;
-      if (socket._httpMessage) return releaseAfter(socket._httpMessage, server, socket);
-      if (isIdle(socket)) send(server, socket);
-    }
-
-    function send({ key, server }: HttpServer, socket: HttpSocket): void {
-      adapter?.stop(socket);
-      socket.setTimeout(0); // The server would close it, and the new process has it perhaps.
-      released.add(socket);
-      sender.add({
-        group: key,
-        socket,
-        unread: new Uint8Array(),
-        giveBack() {
-          if (server.keepAliveTimeout) socket.setTimeout(server.keepAliveTimeout);
-          adapter?.start(socket);
+  return {
+    name,
+    oldSide: (reload) => sendIdle(adapter, program, servers, reload),
+    newSide(arrival) {
+      receiveConnections(adapter, arrival, {
+        serve(key, socket) {
+          const server = servers().find((server) => server.key === key)?.server;
+          if (server === undefined) return false;
+          server.emit("connection", socket);
+          adapter.start(socket);
+          closeWhenIdle(program.clock, server, socket as HttpSocket);
+          return true;
         },
       });
-    }
+      return {};
+    },
+  };
+}
 
-    async function move(shutdown: AbortSignal): Promise<void> {
-      await sender.tell("begin");
-      for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS; await pause(clock, RETRY_MS)) {
-        for (const server of servers()) for (const socket of server.connections) release(server, socket);
-        await sender.sendAll();
-        if (signal.aborted || shutdown.aborted) return;
-        if (servers().every(({ connections }) => [...connections].every((socket) => released.has(socket)))) return;
-      }
-    }
+/** The server gives a connection that it takes for a new one another time than an idle one has, and answers it with 408 in the end. */
+function closeWhenIdle(
+  clock: Clock,
+  { keepAliveTimeout, headersTimeout }: HttpServer["server"],
+  socket: HttpSocket,
+): void {
+  const limits = [keepAliveTimeout ?? 0, headersTimeout ?? 0].filter((milliseconds) => milliseconds > 0);
+  if (limits.length === 0) return;
+  const { bytesRead } = socket;
+  const stop = clock.timer(Math.min(...limits), () => {
+    if (socket.bytesRead === bytesRead) socket.destroy();
+  });
+  socket.once("close", stop);
+}
 
-    return {
-      offer: sender.open,
-      async retire(shutdown) {
-        if (!link.sendsHandles || servers().every(({ connections }) => [...connections].length === 0)) return;
-        await move(shutdown).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
-        isOver = true;
-        sender.finish();
-        const left = servers().flatMap(({ connections }) => [...connections]).filter(({ destroyed }) => !destroyed).length;
-        const { moved, milliseconds } = sender;
-        emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
+function sendIdle(
+  adapter: ConnectionAdapter,
+  { clock, emit }: ProgramContext,
+  servers: () => readonly HttpServer[],
+  reload: Reload,
+): OldSide {
+  const { link, signal } = reload;
+  const sender = createConnectionSender(adapter, clock, reload);
+  const released = new Set<HttpSocket>();
+  /** The answers after which a connection is idle. */
+  const awaited = new WeakSet<object>();
+  let isOver = false;
+  const connections = () => servers().flatMap(({ connections }) => connections);
+
+  /** A client that asks all the time leaves its connection idle only for the moment in which its answer travels. */
+  function releaseAfter(response: Response, server: HttpServer, socket: HttpSocket): void {
+    if (awaited.has(response)) return;
+    awaited.add(response);
+    response.once("close", () => {
+      if (isOver) return;
+      adapter.stop(socket);
+      clock.timer(0, () => {
+        if (!isOver) release(server, socket);
+        if (!released.has(socket)) adapter.start(socket);
+      });
+    });
+  }
+
+  function release(server: HttpServer, socket: HttpSocket): void {
+    if (released.has(socket) || isGone(socket)) return;
+    if (socket._httpMessage) return releaseAfter(socket._httpMessage, server, socket);
+    if (isIdle(socket)) send(server, socket);
+  }
+
+  function send({ key, server }: HttpServer, socket: HttpSocket): void {
+    adapter.stop(socket);
+    socket.setTimeout(0); // The server would close it, and the new process has it perhaps.
+    released.add(socket);
+    sender.add({
+      group: key,
+      socket,
+      unread: new Uint8Array(),
+      giveBack() {
+        if (server.keepAliveTimeout) socket.setTimeout(server.keepAliveTimeout);
+        adapter.start(socket);
       },
-    };
+    });
+  }
+
+  async function move(shutdown: AbortSignal): Promise<void> {
+    await sender.tell("begin");
+    for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS; await pause(clock, RETRY_MS)) {
+      for (const server of servers()) for (const socket of server.connections) release(server, socket);
+      await sender.sendAll();
+      if (signal.aborted || shutdown.aborted || connections().every((socket) => released.has(socket))) return;
+    }
   }
 
   return {
-    name,
-    oldSide,
-    newSide(arrival) {
-      receiveConnections(adapter, arrival, { serve });
-      return {};
+    offer: sender.open,
+    async retire(shutdown) {
+      if (!link.sendsHandles || connections().length === 0) return;
+      await move(shutdown).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
+      isOver = true;
+      sender.finish();
+      const left = connections().filter(({ destroyed }) => !destroyed).length;
+      const { moved, milliseconds } = sender;
+      emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
     },
   };
 }

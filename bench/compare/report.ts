@@ -1,11 +1,10 @@
 /** The results as a table in Markdown, and as a picture. */
+import { quantile } from "../../tests/support/median.ts";
 import type { Start, StartupCost } from "../startup.ts";
 import type { Result, Sample } from "./measure.ts";
 
-/** The value below which that part of the numbers lies. */
-export function quantile(numbers: readonly number[], part: number): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
+function markdown(header: readonly string[], rows: readonly string[][]): string {
+  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
 /** The median, with the smallest and the largest. */
@@ -48,7 +47,7 @@ export function table(results: readonly Result[]): string {
     latencies(samples.filter((sample) => !isAround(sample))),
     (memory / 2 ** 20).toFixed(0),
   ]);
-  return [HEADER, HEADER.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  return markdown(HEADER, rows);
 }
 
 /** What the library costs a start, by runtime. */
@@ -56,7 +55,7 @@ export function costTable(costs: readonly { name: string; cost: StartupCost }[])
   const show = ({ milliseconds, memory }: Start) => [milliseconds.toFixed(1), (memory / 2 ** 20).toFixed(1)];
   const rows = costs.map(({ name, cost: { empty, added } }) => [name, ...show(empty), ...show(added)]);
   const header = ["", "empty program, ms", "MiB", "`listen()` adds, ms", "MiB"];
-  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  return markdown(header, rows);
 }
 
 const FROM_MS = -500;

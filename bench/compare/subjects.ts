@@ -1,17 +1,13 @@
 /** What is compared: servers that answer with their version, and the ways to give them a new one. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { pinned } from "../../tests/pinned.mjs";
 import { cleanUp, type TestScope } from "../../tests/support/clean_up.ts";
-import { allPids, hasVariable, parentOf } from "../../tests/support/proc.ts";
+import { provide, root, run } from "../../tests/support/package.ts";
+import { allPids, hasVariable, killAtEnd, parentOf } from "../../tests/support/proc.ts";
 import { until } from "../../tests/support/wait.ts";
-import { build } from "../../tools/build.ts";
 
-const run = promisify(execFile);
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const PM2 = "7.0.4";
 
 /** A server under test. */
@@ -48,11 +44,7 @@ export interface Stage {
 /** A folder with the servers, the library as it is published, and ws. */
 export async function createStage(t: TestScope, folder: string, port: number, mark: string): Promise<Stage> {
   cpSync(join(root, "bench/compare/apps"), folder, { recursive: true });
-  mkdirSync(join(folder, "node_modules/@js0"), { recursive: true });
-  await build(join(folder, "node_modules/@js0/reload-self"));
-  symlinkSync(join(root, "node_modules/ws"), join(folder, "node_modules/ws"));
-  const dependencies = { "@js0/reload-self": "*", ws: "*" };
-  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
+  await provide(folder, "ws");
   const env = {
     ...process.env,
     PORT: String(port),
@@ -62,18 +54,7 @@ export async function createStage(t: TestScope, folder: string, port: number, ma
     BENCH_STAGE: mark,
   };
   const pids = () => allPids().filter((pid) => hasVariable(pid, `BENCH_STAGE=${mark}`));
-  cleanUp(t, () =>
-    until("all processes to be gone", () => {
-      const left = pids();
-      for (const pid of left) {
-        try {
-          process.kill(pid, "SIGKILL");
-        } catch {
-          // Gone by itself.
-        }
-      }
-      return left.length === 0;
-    }));
+  killAtEnd(t, pids);
   return {
     t,
     folder,
@@ -85,7 +66,12 @@ export async function createStage(t: TestScope, folder: string, port: number, ma
   };
 }
 
-const listening = (child: ChildProcess) => new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()));
+/** Starts the server that has no help. Resolves when it listens. */
+async function startPlain(stage: Stage, env?: NodeJS.ProcessEnv): Promise<ChildProcess> {
+  const child = stage.spawn(pinned.node26, ["plain.mjs"], env);
+  await new Promise((resolve) => child.stdout?.once("data", resolve));
+  return child;
+}
 
 /** Resolves when the server answers. */
 async function answers(port: number): Promise<void> {
@@ -163,11 +149,7 @@ export const subjects: readonly Subject[] = [
     isOurs: false,
     hasWebSockets: true,
     async start(stage) {
-      const start = async () => {
-        const child = stage.spawn(pinned.node26, ["plain.mjs"], { REUSE_PORT: "1" });
-        await listening(child);
-        return child;
-      };
+      const start = () => startPlain(stage, { REUSE_PORT: "1" });
       let current = await start();
       return {
         async reload() {
@@ -183,11 +165,7 @@ export const subjects: readonly Subject[] = [
     isOurs: false,
     hasWebSockets: true,
     async start(stage) {
-      const start = async () => {
-        const child = stage.spawn(pinned.node26, ["plain.mjs"]);
-        await listening(child);
-        return child;
-      };
+      const start = () => startPlain(stage);
       let current = await start();
       return {
         async reload() {

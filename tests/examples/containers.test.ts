@@ -5,18 +5,17 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { fileURLToPath } from "node:url";
-import { build } from "../../tools/build.ts";
 import { pinned } from "../pinned.mjs";
+import { provide, readmeProgram, root } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { allPids, commandLineOf, parentOf } from "../support/proc.ts";
 import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const examples = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "examples");
+const examples = join(root, "examples");
 const read = (name: string) => readFileSync(join(examples, name), "utf8");
 const runtime = runtimes.find(({ name }) => name === "node26");
 const skip = (runtime === undefined && "not asked for") ||
@@ -39,16 +38,12 @@ function commandOfDockerfile(): string[] {
 /** A folder as the image has it at /app, with the README's program. */
 async function createImage(t: TestContext, port: number): Promise<{ folder: string; path: string }> {
   const folder = temporaryFolder(t);
-  const library = join(folder, "node_modules/@js0/reload-self");
-  mkdirSync(join(folder, "node_modules/.bin"), { recursive: true });
+  await provide(folder);
+  mkdirSync(join(folder, "node_modules/.bin"));
   mkdirSync(join(folder, "bin"));
-  await build(library);
   symlinkSync("../@js0/reload-self/cli.js", join(folder, "node_modules/.bin/reload-self"));
   symlinkSync(pinned.node26, join(folder, "bin/node"));
-  writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
-  const [, program = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readFileSync(join(examples, "../README.md"), "utf8")) ??
-    [];
-  writeFileSync(join(folder, "main.ts"), program.replace("8000", String(port)));
+  writeFileSync(join(folder, "main.ts"), readmeProgram(port));
   return { folder, path: `${join(folder, "bin")}:${process.env.PATH}` };
 }
 

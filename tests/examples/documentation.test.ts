@@ -2,18 +2,15 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { fileURLToPath } from "node:url";
-import { build } from "../../tools/build.ts";
 import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
+import { provide, root } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
-import { startProgram, temporaryFolder } from "../support/program.ts";
+import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind, type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
-
-const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
 
 /** The flags that the examples ask for. */
 const flags = ({ kind, executable, flags }: Runtime) =>
@@ -22,9 +19,9 @@ const flags = ({ kind, executable, flags }: Runtime) =>
 for (const runtime of runtimes) {
   test(`${runtime.name}: examples/loop.ts`, async (t) => {
     const program = startProgram(t, runtime, { flags: flags(runtime), script: `${root}/examples/loop.ts` });
-    const pid = Number(/\d+/.exec(await program.line(/generation 0: round 1$/))?.[0]);
+    const pid = await pidOnLine(program, /generation 0: round 1$/);
     program.signal(pid);
-    const next = Number(/\d+/.exec(await program.line(/generation 1: round 1$/))?.[0]);
+    const next = await pidOnLine(program, /generation 1: round 1$/);
     await program.line(new RegExp(`^pid ${pid}, generation 0: replaced by pid ${next}$`));
     await until("the old process to be gone", () => !isAlive(pid));
     await program.line(/generation 1: round 2$/);
@@ -35,9 +32,9 @@ for (const runtime of runtimes) {
 
   test(`${runtime.name}: examples/ten_tasks.ts`, async (t) => {
     const program = startProgram(t, runtime, { flags: flags(runtime), script: `${root}/examples/ten_tasks.ts` });
-    const pid = Number(/\d+/.exec(await program.line(/generation 0: ten tasks are running$/))?.[0]);
+    const pid = await pidOnLine(program, /generation 0: ten tasks are running$/);
     program.signal(pid);
-    const next = Number(/\d+/.exec(await program.line(/generation 1: ten tasks are running$/))?.[0]);
+    const next = await pidOnLine(program, /generation 1: ten tasks are running$/);
     await program.line(/generation 0: task 1 finished$/); // The new process is in charge.
     program.signal(next, "SIGTERM");
     for (const generation of [0, 1]) {
@@ -69,11 +66,8 @@ for (const [name, heading, kinds] of programs) {
   for (const kind of kinds) {
     const runtime = runtimes.findLast((runtime) => runtime.kind === kind) as Runtime;
     test(`${name}, ${heading}: on ${kind}`, { skip: runtime === undefined && "not asked for" }, async (t) => {
-      const text = readFileSync(`${root}/${name}`, "utf8");
-      const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
-      const [, code] = /```ts\n([^]*?)```/.exec(section) ?? [];
-      const commands = /```sh\n([^]*?)```/.exec(section)?.[1]?.split("\n") ?? [];
-      const command = commands.find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
+      const [code, commands = ""] = (["ts", "sh"] as const).map((language) => blockOf(name, heading, language));
+      const command = commands.split("\n").find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
       assert.ok(code !== undefined && command !== undefined, "there is a program and a command to start it");
       const folder = await installed(t);
       const source = code.replace("jsr:@js0/reload-self", "@js0/reload-self");
@@ -86,9 +80,9 @@ for (const [name, heading, kinds] of programs) {
         command: ["/bin/sh", "-c", `cd "$0" && exec ${command}`, folder],
         env: { PATH: `${bin}:${process.env.PATH}`, DENO_NO_PACKAGE_JSON: undefined },
       });
-      const pid = Number(/\d+/.exec(await program.line(/generation 0/))?.[0]);
+      const pid = await pidOnLine(program, /generation 0/);
       program.signal(pid);
-      const next = Number(/\d+/.exec(await program.line(/^pid \d+, generation 1/))?.[0]);
+      const next = await pidOnLine(program, /^pid \d+, generation 1/);
       await until("the old process to be gone", () => !isAlive(pid));
       assert.equal(await (await fetch(`http://localhost:${port}/`)).text(), `pid ${next}, generation 1\n`);
       program.signal(next, "SIGTERM");
@@ -98,11 +92,11 @@ for (const [name, heading, kinds] of programs) {
   }
 }
 
-/** The first program below a heading of the documentation. */
-function programOf(name: string, heading: string): string {
+/** The first block of code below a heading of the documentation. */
+function blockOf(name: string, heading: string, language: "ts" | "sh"): string | undefined {
   const text = readFileSync(`${root}/${name}`, "utf8");
-  const section = text.slice(text.indexOf(`\n${heading}\n`) + 1).slice(heading.length).split(/^## /m)[0] as string;
-  return /```ts\n([^]*?)```/.exec(section)?.[1] as string;
+  const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
+  return new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``).exec(section)?.[1];
 }
 
 /** Starts a program of docs/connections.md. `reload` waits until its connections have moved. */
@@ -110,7 +104,8 @@ async function startConnections(t: TestContext, runtime: Runtime, heading: strin
   const folder = await installed(t);
   const port = await freePort();
   const report = `\nconsole.log(\`pid \${process.pid}, generation \${token.generation}\`);\n`;
-  const code = programOf("docs/connections.md", heading).replace("8000", String(port));
+  const code = blockOf("docs/connections.md", heading, "ts")?.replace("8000", String(port));
+  assert.ok(code !== undefined, "there is a program");
   writeFileSync(
     join(folder, "main.ts"),
     `import process from "node:process";\n${code.replace(/^import process.*$/m, "")}${report}`,
@@ -120,8 +115,7 @@ async function startConnections(t: TestContext, runtime: Runtime, heading: strin
     cwd: folder,
     env: { DENO_NO_PACKAGE_JSON: undefined },
   });
-  const pidOf = async (generation: number) =>
-    Number(/\d+/.exec(await program.line(new RegExp(`^pid \\d+, generation ${generation}`)))?.[0]);
+  const pidOf = (generation: number) => pidOnLine(program, new RegExp(`^pid \\d+, generation ${generation}`));
   const first = await pidOf(0);
   async function reload(): Promise<number> {
     program.signal(first);
@@ -167,10 +161,6 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
 /** A folder with the library in its node_modules, as it is published, and with ws. */
 async function installed(t: TestContext): Promise<string> {
   const folder = temporaryFolder(t);
-  mkdirSync(join(folder, "node_modules/@js0"), { recursive: true });
-  await build(join(folder, "node_modules/@js0/reload-self"));
-  symlinkSync(join(root, "node_modules/ws"), join(folder, "node_modules/ws"));
-  const dependencies = { "@js0/reload-self": "*", ws: "*" };
-  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
+  await provide(folder, "ws");
   return folder;
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { certificate } from "../fixtures/certificate.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
+import { pidOnLine, type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -17,9 +17,7 @@ const folder = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "
 
 /** The process that is in charge as this generation, from the log. */
 async function inCharge(program: Program, generation: number): Promise<number> {
-  return Number(
-    /\d+/.exec(await program.line(new RegExp(`^reload-self: process \\d+: in charge as generation ${generation}:`)))?.[0],
-  );
+  return await pidOnLine(program, new RegExp(`^reload-self: process \\d+: in charge as generation ${generation}:`));
 }
 
 async function reload(program: Program, pid: number, generation: number): Promise<number> {

@@ -9,7 +9,7 @@ import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { startProgram, temporaryFolder } from "../support/program.ts";
+import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -23,8 +23,7 @@ for (const runtime of oneOfEachKind) {
       env: { PORT: String(port), EVENTS: join(temporaryFolder(t), "events.txt") },
     });
     const url = `http://127.0.0.1:${port}`;
-    const pidOf = async (generation: number) =>
-      Number(/\d+/.exec(await program.line(new RegExp(`generation ${generation}: listening`)))?.[0]);
+    const pidOf = (generation: number) => pidOnLine(program, new RegExp(`generation ${generation}: listening`));
     let pid = await pidOf(0);
 
     const heard: string[] = [];

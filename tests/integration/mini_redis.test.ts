@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { cleanUp } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { fixture, startProgram } from "../support/program.ts";
+import { fixture, pidOnLine, startProgram } from "../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { missing } from "../support/tools.ts";
 import { until } from "../support/wait.ts";
@@ -22,8 +22,7 @@ async function start(t: TestContext, runtime: Runtime) {
   const port = await freePort();
   const program = startProgram(t, runtime, { script: fixture("mini_redis.ts"), env: { PORT: String(port) } });
   let generation = 0;
-  const listening = async () =>
-    Number(/\d+/.exec(await program.line(new RegExp(`^pid \\d+, generation ${generation}: listening`)))?.[0]);
+  const listening = () => pidOnLine(program, new RegExp(`^pid \\d+, generation ${generation}: listening`));
   let pid = await listening();
 
   async function reload(): Promise<void> {

@@ -1,6 +1,6 @@
 /** The package as users install it: the tarball, in an empty project. */
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -46,6 +46,15 @@ export async function install(
   const args = manager === "npm" ? ["install", "--offline", "--no-audit", "--no-fund"] : ["install", "--no-progress"];
   await run(manager, args, { cwd: project, env });
   return project;
+}
+
+/** Puts the library as it is published, and packages that this project has, into the node_modules of a folder. */
+export async function provide(folder: string, ...others: string[]): Promise<void> {
+  mkdirSync(join(folder, "node_modules/@js0"), { recursive: true });
+  await build(join(folder, "node_modules/@js0/reload-self"));
+  for (const name of others) symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
+  const dependencies = Object.fromEntries(["@js0/reload-self", ...others].map((name) => [name, "*"]));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
 }
 
 /** A project with the files of the tarball and nothing else, without a package manager. */

@@ -1,4 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { cleanUp, type TestScope } from "./clean_up.ts";
+import { until } from "./wait.ts";
 
 function read(pid: number, name: string): string | undefined {
   try {
@@ -68,4 +70,20 @@ export function sessionOf(pid: number): number {
 /** The parent of a process. */
 export function parentOf(pid: number): number {
   return Number(statOf(pid)?.[1]);
+}
+
+/** Kills processes at the end of a test, and waits until they are gone. */
+export function killAtEnd(t: TestScope, pids: () => number[]): void {
+  cleanUp(t, () =>
+    until("the processes of the test to be gone", () => {
+      const left = pids();
+      for (const pid of left) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // Gone by itself.
+        }
+      }
+      return left.length === 0;
+    }));
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { cleanUp, type TestScope } from "./clean_up.ts";
-import { allPids, hasVariable } from "./proc.ts";
+import { allPids, hasVariable, killAtEnd } from "./proc.ts";
 import type { Runtime } from "./runtimes.ts";
 import { until } from "./wait.ts";
 
@@ -111,21 +111,11 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
     ],
   });
   const pids = () => allPids().filter((pid) => hasVariable(pid, `TEST_PROGRAM=${mark}`));
-  cleanUp(t, async () => {
-    await until("the processes of the test to be gone", () => {
-      const left = pids();
-      for (const pid of left) {
-        try {
-          process.kill(pid, "SIGKILL");
-        } catch {
-          // Gone by itself.
-        }
-      }
-      return left.length === 0;
-    });
+  cleanUp(t, () => {
     child.stdout?.destroy();
     child.stderr?.destroy();
   });
+  killAtEnd(t, pids); // Before that.
 
   const reports: Report[] = [];
   const lines: string[] = [];
@@ -169,4 +159,9 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
     signal: (to, signal = "SIGHUP") => process.kill(typeof to === "number" ? to : to.pid, signal),
     pids,
   };
+}
+
+/** The first number on the next line that matches: most programs write their pid there. */
+export async function pidOnLine(program: Program, match: RegExp): Promise<number> {
+  return Number(/\d+/.exec(await program.line(match))?.[0]);
 }

@@ -19,4 +19,10 @@ export function createApp() {
   return { server, sockets };
 }
 
+/** Ends the process when its connections are finished: as the documentation of Node and Express recommends. */
+export function closeAndExit(server, sockets) {
+  for (const socket of sockets.clients) socket.close(1001);
+  server.close(() => process.exit());
+}
+
 export const echo = (socket) => socket.on("message", (data) => socket.send(String(data)));

@@ -13,12 +13,9 @@ if (cluster.isPrimary) {
     });
   });
 } else {
-  const { createApp, echo, port } = await import("./app.mjs");
+  const { closeAndExit, createApp, echo, port } = await import("./app.mjs");
   const { server, sockets } = createApp();
   sockets.on("connection", echo);
   server.listen(port, "127.0.0.1");
-  process.on("message", () => {
-    for (const socket of sockets.clients) socket.close(1001);
-    server.close(() => process.exit());
-  });
+  process.on("message", () => closeAndExit(server, sockets));
 }

@@ -78,11 +78,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     const talks = speakers.map((speaker) => talk(speaker, () => isOver));
     for (let generation = 1; generation <= 5; generation++) {
       if (generation % 2 === 0) {
-        const failures = () => program.reports.filter(({ type }) => type === "reload-fail").length;
-        const before = failures();
+        const before = program.reports.length;
         program.behave("crash");
         program.signal(pid);
-        await until("the crash", () => failures() > before);
+        await program.report("reload-fail", {}, before);
         program.behave("run");
       }
       pid = (await reload(program, pid, generation, { moved: 1_000, left: 0 })).pid;

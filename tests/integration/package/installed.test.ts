@@ -8,7 +8,7 @@ import { pinned } from "../../pinned.mjs";
 import { install, pack, readmeProgram, root, run } from "../../support/package.ts";
 import { freePort } from "../../support/port.ts";
 import { isAlive } from "../../support/proc.ts";
-import { startProgram } from "../../support/program.ts";
+import { pidOnLine, startProgram } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -34,7 +34,7 @@ async function reloads(t: TestContext, runtime: Runtime, project: string, comman
   const port = await freePort();
   writeFileSync(join(project, "main.ts"), readmeProgram(port));
   const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", `cd "$0" && exec ${command}`, project], env });
-  const pid = Number(/\d+/.exec(await program.line(/generation 0/))?.[0]);
+  const pid = await pidOnLine(program, /generation 0/);
   const [file = "", ...args] = tool;
   const toolEnv = { ...env, XDG_RUNTIME_DIR: program.runtimeFolder };
   const reloaded = await run(file, [...args, "reload", String(pid)], { cwd: project, env: toolEnv });
@@ -69,7 +69,7 @@ async function runs(t: TestContext, runtime: Runtime, project: string, command: 
   writeFileSync(join(project, "main.ts"), readmeProgram(port));
   const all = ["/bin/sh", "-c", `cd "$0" && exec "$@"`, project, ...tool, "run", "--", ...command];
   const program = startProgram(t, runtime, { command: all, env });
-  const pid = Number(/\d+/.exec(await program.line(/generation 0: listening/))?.[0]);
+  const pid = await pidOnLine(program, /generation 0: listening/);
   program.signal(pid);
   await program.line(/generation 1: listening/);
   await until("the old process to be gone", () => !isAlive(pid));

@@ -12,7 +12,7 @@ import { pinned } from "../../pinned.mjs";
 import { readmeProgram, run } from "../../support/package.ts";
 import { freePort } from "../../support/port.ts";
 import { isAlive } from "../../support/proc.ts";
-import { startProgram } from "../../support/program.ts";
+import { pidOnLine, startProgram } from "../../support/program.ts";
 import { runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -82,13 +82,13 @@ test("Deno: the README's program, imported from JSR", { skip: deno === undefined
     command: [pinned.deno, "run", "--allow-all", file],
     env,
   });
-  const pid = Number(/\d+/.exec(await program.line(/generation 0: listening/))?.[0]);
+  const pid = await pidOnLine(program, /generation 0: listening/);
   assert.deepEqual([...requested].filter((name) => name.endsWith(".js")).map((name) => name.replace(/^.*\//, "")).sort(), [
     ...["bun.js", "deno.js", "mod.js", "node.js", "reloading.js"],
   ]);
   rmSync(join(folder, "cache"), { recursive: true }); // A deploy that cleans up: a reload needs none of the old process's files.
   program.signal(pid);
-  const next = Number(/\d+/.exec(await program.line(/generation 1: listening/))?.[0]);
+  const next = await pidOnLine(program, /generation 1: listening/);
   await until("the old process to be gone", () => !isAlive(pid));
   assert.match(await (await fetch(`http://localhost:${port}/`)).text(), /generation 1/);
   program.signal(next, "SIGTERM");
