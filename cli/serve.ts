@@ -1,6 +1,5 @@
 /** `reload-self serve`: a module that exports fetch. */
-import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { realpathSync } from "node:fs";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { describeError } from "../core/describe_error.ts";
@@ -23,10 +22,17 @@ export async function serveModule(module: string, options: ServeOptions): Promis
   await token.drained();
 }
 
+/**
+ * Where the module is, without links: what it imports late comes from its own release, also when a link in its path leads to the next one
+ * by then. Deno does not do this itself.
+ */
 function fileOf(module: string): URL {
-  const path = resolve(module);
-  if (!existsSync(path)) throw new Failure(2, `there is no module ${module}`);
-  return pathToFileURL(path);
+  try {
+    return pathToFileURL(realpathSync(module));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") throw new Failure(2, `there is no module ${module}`);
+    throw error;
+  }
 }
 
 function findApp(exports: { default?: unknown }, module: string): FetchApp {

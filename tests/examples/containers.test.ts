@@ -39,9 +39,7 @@ function commandOfDockerfile(): string[] {
 async function createImage(t: TestContext, port: number): Promise<{ folder: string; path: string }> {
   const folder = temporaryFolder(t);
   await provide(folder);
-  mkdirSync(join(folder, "node_modules/.bin"));
   mkdirSync(join(folder, "bin"));
-  symlinkSync("../@js0/reload-self/cli.js", join(folder, "node_modules/.bin/reload-self"));
   symlinkSync(pinned.node26, join(folder, "bin/node"));
   writeFileSync(join(folder, "main.ts"), readmeProgram(port));
   return { folder, path: `${join(folder, "bin")}:${process.env.PATH}` };

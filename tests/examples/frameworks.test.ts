@@ -8,7 +8,7 @@ import { openConnection } from "../load/http1.ts";
 import { cleanUp } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { startProgram } from "../support/program.ts";
+import { pidOnLine, startProgram } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -78,5 +78,39 @@ for (const runtime of oneOfEachKind) {
     assert.match(hellos[1] as string, /generation 1$/);
     assert.equal(await client.timeout(5_000).emitWithAck("ask"), 1);
     await until("the old process to be gone", () => !isAlive(pid));
+  });
+
+  test(`${runtime.name}: ws: a chat goes on${runtime.kind === "bun" ? " when its clients have come back" : ""}`, async (t) => {
+    const port = await freePort();
+    const program = startProgram(t, runtime, {
+      script: join(folder, "ws.mjs"),
+      env: { PORT: String(port), DENO_NO_PACKAGE_JSON: undefined },
+    });
+    const pid = await pidOnLine(program, /^pid \d+, generation 0$/);
+    const heard: string[] = [];
+    let closed = 0;
+    async function enter(name: string): Promise<WebSocket> {
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/${name}`);
+      cleanUp(t, () => socket.close());
+      socket.onmessage = ({ data }) => heard.push(`${name} hears ${data}`);
+      socket.onclose = ({ code }) => closed += code === 1001 ? 1 : 100;
+      await new Promise((resolve) => socket.onopen = resolve);
+      return socket;
+    }
+    let [ann] = [await enter("Ann"), await enter("Bob")];
+    ann.send("one");
+    await until("the first message", () => heard.length === 2);
+    program.signal(pid);
+    await until("the old process to be gone", () => !isAlive(pid));
+    if (runtime.kind === "bun") {
+      await until("both to be closed", () => closed === 2);
+      [ann] = [await enter("Ann"), await enter("Bob")];
+    } else assert.equal(closed, 0);
+    ann.send("two");
+    await until("the second message", () => heard.length === 4);
+    assert.deepEqual(
+      heard.toSorted(),
+      ["one", "two"].flatMap((word) => [`Ann hears Ann: ${word}`, `Bob hears Ann: ${word}`]).toSorted(),
+    );
   });
 }

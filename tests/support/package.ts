@@ -48,10 +48,11 @@ export async function install(
   return project;
 }
 
-/** Puts the library as it is published, and packages that this project has, into the node_modules of a folder. */
+/** Puts the library as it is published, with its command, and packages that this project has, into the node_modules of a folder. */
 export async function provide(folder: string, ...others: string[]): Promise<void> {
-  mkdirSync(join(folder, "node_modules/@js0"), { recursive: true });
+  for (const name of ["@js0", ".bin"]) mkdirSync(join(folder, "node_modules", name), { recursive: true });
   await build(join(folder, "node_modules/@js0/reload-self"));
+  symlinkSync("../@js0/reload-self/cli.js", join(folder, "node_modules/.bin/reload-self"));
   for (const name of others) symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
   const dependencies = Object.fromEntries(["@js0/reload-self", ...others].map((name) => [name, "*"]));
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
