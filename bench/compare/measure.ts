@@ -9,11 +9,16 @@ import { memoryOf } from "../../tests/support/proc.ts";
 import { until } from "../../tests/support/wait.ts";
 import type { Stage, Subject } from "./subjects.ts";
 
-/** A request. Times are in milliseconds; `at` counts from the command of the reload that is nearest. */
+/** A request. Times are in milliseconds. */
 export interface Sample {
+  /** The number of the reload that is nearest, from 0 on. */
+  readonly reload: number;
+  /** Counts from the command of that reload. */
   readonly at: number;
   readonly milliseconds: number;
   readonly failed: boolean;
+  /** On a connection that is kept, or on one of its own? */
+  readonly keepsAlive: boolean;
 }
 
 /** What came of all reloads of a subject. */
@@ -21,8 +26,6 @@ export interface Result {
   readonly subject: Subject;
   /** All requests, in the order of their beginning. */
   readonly samples: readonly Sample[];
-  /** By reload: the requests that failed. */
-  readonly failures: readonly number[];
   /** By reload: milliseconds from the command until the new version answered. */
   readonly untilNew: readonly number[];
   /** By reload, of a hundred idle keep-alive connections: those that the server closed. */
@@ -48,39 +51,28 @@ export async function measure(subject: Subject, stage: Stage, reloads: number): 
   setVersion(0);
   const server = await subject.start(stage);
 
-  const requests: { begun: number; milliseconds: number; failed: boolean; version: string }[] = [];
+  const requests: { begun: number; milliseconds: number; failed: boolean; version: string; keepsAlive: boolean }[] = [];
   let isOver = false;
-  /** Returns whether the connection can be used again. */
-  async function ask(connection: Connection): Promise<boolean> {
-    const begun = performance.now();
-    try {
-      connection.write(REQUEST);
-      const { status, body, headers } = await connection.answer();
-      requests.push({ begun, milliseconds: performance.now() - begun, failed: status !== 200, version: body });
-      return headers.get("connection")?.toLowerCase() !== "close";
-    } catch {
-      requests.push({ begun, milliseconds: performance.now() - begun, failed: true, version: "" });
-      return false;
-    }
-  }
-  async function open(): Promise<Connection | undefined> {
-    const begun = performance.now();
-    try {
-      return await openConnection({ port });
-    } catch {
-      requests.push({ begun, milliseconds: performance.now() - begun, failed: true, version: "" });
-      return undefined;
-    }
-  }
-  async function client(keeps: boolean): Promise<void> {
+  async function client(keepsAlive: boolean): Promise<void> {
     for (let connection: Connection | undefined; !isOver; await delay(THINK_MS)) {
-      // A connection that the server has closed between two requests is replaced; that is no failure.
-      if (connection === undefined || connection.isClosed) connection = await open();
-      if (connection === undefined) continue;
-      if (!await ask(connection) || !keeps) {
-        connection.close();
-        connection = undefined;
+      const begun = performance.now();
+      const record = (failed: boolean, version: string) =>
+        requests.push({ begun, milliseconds: performance.now() - begun, failed, version, keepsAlive });
+      let isLast = !keepsAlive;
+      try {
+        // A connection that the server has closed between two requests is replaced; that is no failure.
+        if (connection === undefined || connection.isClosed) connection = await openConnection({ port });
+        connection.write(REQUEST);
+        const { status, body, headers } = await connection.answer();
+        record(status !== 200, body);
+        isLast ||= headers.get("connection")?.toLowerCase() === "close";
+      } catch {
+        record(true, "");
+        isLast = true;
       }
+      if (!isLast) continue;
+      connection?.close();
+      connection = undefined;
     }
   }
   const clients = [
@@ -111,12 +103,11 @@ export async function measure(subject: Subject, stage: Stage, reloads: number): 
   }
   isOver = true;
   await Promise.all(clients);
-  const nearest = (time: number) => commands.findLast((command) => time >= command - BETWEEN_MS / 4) ?? commands[0] as number;
-  const samples = requests.map(({ begun, milliseconds, failed }) => ({ at: begun - nearest(begun), milliseconds, failed }));
-  const failures = commands.map((command) =>
-    requests.filter(({ begun, failed }) => failed && nearest(begun) === command).length
-  );
-  return { subject, samples, failures, untilNew, closed, closedWebSockets, memory };
+  const samples = requests.map(({ begun, milliseconds, failed, keepsAlive }) => {
+    const reload = Math.max(0, commands.findLastIndex((command) => begun >= command - BETWEEN_MS / 4));
+    return { reload, at: begun - (commands[reload] as number), milliseconds, failed, keepsAlive };
+  });
+  return { subject, samples, untilNew, closed, closedWebSockets, memory };
 }
 
 /** Connections that stay open as long as the server keeps them. */

@@ -8,46 +8,67 @@ function markdown(header: readonly string[], rows: readonly string[][]): string 
 }
 
 /** The median, with the smallest and the largest. */
-function spread(numbers: readonly number[]): string {
+function spread(numbers: readonly number[], digits = 0): string {
   if (numbers.length === 0) return "";
-  const [least, median, most] = [0, 0.5, 1].map((part) => Math.round(quantile(numbers, part)));
-  return least === most ? String(median) : `${median} (${least} to ${most})`;
+  const [least, median, most] = [0, 0.5, 1].map((part) => quantile(numbers, part).toFixed(digits));
+  return least === most ? median as string : `${median} (${least} to ${most})`;
 }
 
-/** The second that begins with the command. */
-const isAround = ({ at }: Sample) => at >= 0 && at < 1_000;
-
-function latencies(samples: readonly Sample[]): string {
-  const times = samples.filter(({ failed }) => !failed).map(({ milliseconds }) => milliseconds);
-  return [0.5, 0.99, 1].map((part) => quantile(times, part)).map((time) => time < 10 ? time.toFixed(1) : time.toFixed(0)).join(
-    " / ",
-  );
+/** By reload: what comes of its requests. */
+function byReload<Value>({ samples, untilNew }: Result, of: (samples: readonly Sample[]) => Value): Value[] {
+  return untilNew.map((_, reload) => of(samples.filter((sample) => sample.reload === reload)));
 }
+
+const countFailures = (samples: readonly Sample[]) => samples.filter(({ failed }) => failed).length;
+
+const nameOf = ({ subject }: Result) => subject.isOurs ? `**${subject.name}**` : subject.name;
 
 const HEADER = [
   "",
-  "failed requests per reload",
+  "failed on new connections",
+  "failed on kept ones",
   "of 100 idle connections closed",
   "of 100 WebSockets closed",
   "ms until the new version answers",
-  "latency in the second of a reload",
-  "otherwise",
   "memory, MiB",
 ];
 
-/** The table. Latencies are p50 / p99 / max in milliseconds. */
+/** What clients notice of a reload. */
 export function table(results: readonly Result[]): string {
-  const rows = results.map(({ subject, samples, failures, closed, closedWebSockets, untilNew, memory }) => [
-    subject.isOurs ? `**${subject.name}**` : subject.name,
-    spread(failures),
-    spread(closed),
-    subject.hasWebSockets ? spread(closedWebSockets) : "",
-    spread(untilNew),
-    latencies(samples.filter(isAround)),
-    latencies(samples.filter((sample) => !isAround(sample))),
-    (memory / 2 ** 20).toFixed(0),
-  ]);
+  const rows = results.map((result) => {
+    const failures = (kept: boolean) =>
+      byReload(result, (samples) => countFailures(samples.filter(({ keepsAlive }) => keepsAlive === kept)));
+    return [
+      nameOf(result),
+      spread(failures(false)),
+      spread(failures(true)),
+      spread(result.closed),
+      spread(result.closedWebSockets),
+      spread(result.untilNew),
+      (result.memory / 2 ** 20).toFixed(0),
+    ];
+  });
   return markdown(HEADER, rows);
+}
+
+/** Latencies in the second that begins with the command, otherwise, and how many times as long as otherwise. */
+export function latencyTable(results: readonly Result[]): string {
+  const isAround = ({ at }: Sample) => at >= 0 && at < 1_000;
+  const parts = [["p50", 0.5], ["p99", 0.99], ["max", 1]] as const;
+  const rows = results.map((result) => {
+    const quantiles = (samples: readonly Sample[], part: number) =>
+      quantile(samples.filter(({ failed }) => !failed).map(({ milliseconds }) => milliseconds), part);
+    return [
+      nameOf(result),
+      ...parts.flatMap(([, part]) => {
+        const around = byReload(result, (samples) => quantiles(samples.filter(isAround), part));
+        const otherwise = byReload(result, (samples) => quantiles(samples.filter((sample) => !isAround(sample)), part));
+        const ratios = around.map((time, reload) => time / (otherwise[reload] as number));
+        return [spread(around, 1), spread(otherwise, 1), spread(ratios, 1)];
+      }),
+    ];
+  });
+  return markdown(["", ...parts.flatMap(([name]) => [`${name}, reload`, "otherwise", "times"])], rows);
 }
 
 /** What the library costs a start, by runtime. */
@@ -72,14 +93,15 @@ export function chart(results: readonly Result[]): string {
   const buckets = Array.from({ length: (TO_MS - FROM_MS) / BUCKET_MS }, (_, i) => FROM_MS + i * BUCKET_MS);
   const lines: string[] = [];
   const height = TOP + results.length * ROW + 30;
-  results.forEach(({ subject, samples, failures }, row) => {
+  results.forEach((result, row) => {
+    const { subject, samples } = result;
+    const failures = byReload(result, countFailures);
     const base = TOP + (row + 1) * ROW - 8;
-    const reloads = failures.length;
     const points: string[] = [];
     const bars: string[] = [];
     for (const bucket of buckets) {
       const inside = samples.filter(({ at }) => at >= bucket && at < bucket + BUCKET_MS);
-      const failed = inside.filter((sample) => sample.failed).length / reloads;
+      const failed = countFailures(inside) / failures.length;
       // A logarithm, so that one failure can be seen beside a thousand.
       const size = Math.min(ROW - 12, failed === 0 ? 0 : 5 + 8 * Math.log10(1 + failed));
       if (failed > 0) {

@@ -13,7 +13,7 @@ import { runtimes } from "../../tests/support/runtimes.ts";
 import { scoped } from "../scoped.ts";
 import { compressedSize, startup, type StartupCost } from "../startup.ts";
 import { measure, type Result } from "./measure.ts";
-import { chart, costTable, table } from "./report.ts";
+import { chart, costTable, latencyTable, table } from "./report.ts";
 import { createStage, subjects } from "./subjects.ts";
 
 const docs = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "docs");
@@ -55,6 +55,7 @@ export async function compare(only: string): Promise<void> {
     versionOf("haproxy", "-v"),
     execFileSync("sh", ["-c", "nginx -v 2>&1"], { encoding: "utf8" }).trim(),
     versionOf("gunicorn", "--version"),
+    versionOf("go", "version"),
   ];
   writeFileSync(join(docs, "benchmark.svg"), chart(results));
   writeFileSync(
@@ -66,22 +67,32 @@ Written by \`npm run bench -- compare\` on ${
     }, with ${availableParallelism()} cores: ${RELOADS} reloads of each
 server, four seconds apart. Eight clients ask on a new connection each time, eight keep theirs, all every 2 ms; a hundred more
 connections, and a hundred WebSockets, are open and idle. A connection that is closed between two requests is no failure. Shown are
-medians, with the smallest and the largest; latencies are p50 / p99 / max in milliseconds. ${versions.join("; ")}.
+medians of the reloads, with the smallest and the largest. ${versions.join("; ")}.
 
 ![Requests that fail, and latency, around a reload](benchmark.svg)
 
+All servers answer with a few bytes. nginx, HAProxy and gunicorn are given a new configuration or program, with one worker each, as
+Debian packages them. PM2 runs one instance in cluster mode with \`--wait-ready\`; the server closes on its signal, as its
+documentation says. \`node:cluster\` is the usual program: a new worker, and when it listens, the old one disconnects. The program
+in Go is the one of tableflip's documentation. All are in [\`bench/compare\`](../bench/compare).
+
+## A reload
+
 ${table(results)}
 
-A start with the library, against an empty program; medians of ${ROUNDS}. A server loads ${
+## Latency
+
+In milliseconds, in the second that begins with the command and otherwise, and how many times as long.
+
+${latencyTable(results)}
+
+## A start
+
+With the library, against an empty program; medians of ${ROUNDS}. A server loads ${
       (bytes / 1024).toFixed(1)
     } KiB (gzipped) at its start.
 
 ${costTable(costs)}
-
-All servers answer with a few bytes. nginx, HAProxy and gunicorn are given a new configuration or program, with one worker each, as
-Debian packages them. PM2 runs one instance in cluster mode with \`--wait-ready\`; the server closes on its signal, as its
-documentation says. \`node:cluster\` is the usual program: a new worker, and when it listens, the old one disconnects. Programs:
-[\`bench/compare\`](../bench/compare).
 `,
   );
   execFileSync(pinned.deno, ["fmt", "--quiet", join(docs, "benchmark.md"), join(docs, "benchmark.svg")]);

@@ -84,15 +84,20 @@ async function answers(port: number): Promise<void> {
   });
 }
 
-function ours(name: string, command: readonly string[], hasWebSockets: boolean): Subject {
+/** A program that is replaced by a new process of itself. Each writes its pid to stdout. */
+function byNewProcess(
+  name: string,
+  command: (folder: string) => readonly string[] | Promise<readonly string[]>,
+  { isOurs = false, hasWebSockets = false } = {},
+): Subject {
   return {
     name,
-    isOurs: true,
+    isOurs,
     hasWebSockets,
     async start(stage) {
-      const [file = "", ...args] = command;
+      const [file = "", ...args] = await command(stage.folder);
       let pid = 0;
-      stage.spawn(file, args).stdout?.on("data", (text) => pid = Number(/\d+/.exec(String(text))?.[0])); // Each generation writes its own.
+      stage.spawn(file, args).stdout?.on("data", (text) => pid = Number(/\d+/.exec(String(text))?.[0]));
       await answers(stage.port);
       return { reload: () => Promise.resolve(void process.kill(pid, "SIGHUP")) };
     },
@@ -126,9 +131,11 @@ async function installPm2(): Promise<string> {
 
 /** All that is compared. */
 export const subjects: readonly Subject[] = [
-  ours("reload-self, node:http", [pinned.node26, "reload_self.mjs"], true),
-  ours("reload-self, Deno.serve", [pinned.deno, "run", "-A", "--quiet", "--unstable-net", "native.mjs"], false),
-  ours("reload-self, Bun.serve", [pinned.bun, "native.mjs"], false),
+  byNewProcess("reload-self, node:http", () => [pinned.node26, "reload_self.mjs"], { isOurs: true, hasWebSockets: true }),
+  byNewProcess("reload-self, Deno.serve", () => [pinned.deno, "run", "-A", "--quiet", "--unstable-net", "native.mjs"], {
+    isOurs: true,
+  }),
+  byNewProcess("reload-self, Bun.serve", () => [pinned.bun, "native.mjs"], { isOurs: true }),
   {
     name: `PM2 ${PM2}, reload`,
     isOurs: false,
@@ -263,4 +270,10 @@ frontend all
         "app:application",
       ]),
   ),
+  byNewProcess("Go, tableflip", async (folder) => {
+    // Debian's golang-go and golang-github-cloudflare-tableflip-dev.
+    const env = { ...process.env, GO111MODULE: "off", GOPATH: "/usr/share/gocode", GOCACHE: join(folder, "cache") };
+    await run("go", ["build", "-o", "tableflip", "tableflip.go"], { cwd: folder, env });
+    return [join(folder, "tableflip")];
+  }),
 ];
