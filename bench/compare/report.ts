@@ -25,8 +25,8 @@ const nameOf = ({ subject }: Result) => subject.isOurs ? `**${subject.name}**` :
 
 const HEADER = [
   "",
-  "failed on new connections",
-  "failed on kept ones",
+  "failed requests, new connections",
+  "failed requests, kept connections",
   "of 100 idle connections closed",
   "of 100 WebSockets closed",
   "ms until the new version answers",

@@ -242,7 +242,7 @@ frontend all
         );
       let version = 0;
       write(String(version));
-      const { pid } = stage.spawn("haproxy", ["-W", "-f", file]);
+      const { pid } = stage.spawn("haproxy", ["-W", "-q", "-f", file]);
       await answers(stage.port);
       return {
         reload() {
