@@ -27,7 +27,7 @@ async function succeeds(file: string, args: string[]): Promise<void> {
 }
 
 const json = (name: string) => JSON.parse(readFileSync(`${root}/${name}`, "utf8"));
-const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno_"));
+const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno/"));
 
 const checks: [name: string, file: string, args: string[]][] = [
   ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],

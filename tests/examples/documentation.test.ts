@@ -1,14 +1,18 @@
 /** The examples, and the programs of the documentation, unchanged on all runtimes. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test, type TestContext } from "node:test";
+import { after, before, test, type TestContext } from "node:test";
+import { build } from "../../tools/build.ts";
+import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
-import { provide, root } from "../support/package.ts";
+import { provide, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts";
+import { startJsr, startNpm } from "../support/registries.ts";
 import { oneOfEachKind, type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -52,6 +56,37 @@ for (const runtime of runtimes) {
 
 type Kind = Runtime["kind"];
 
+/** Where the commands of the documentation find the package. */
+const registries = mkdtempSync(join(tmpdir(), "reload-self-registries-"));
+const bin = join(registries, "bin");
+let env: Record<string, string | undefined>;
+let close: () => void;
+
+before(async () => {
+  mkdirSync(bin);
+  for (const [name, executable] of Object.entries({ node: pinned.node26, bun: pinned.bun, deno: pinned.deno })) {
+    symlinkSync(executable, join(bin, name));
+  }
+  const dist = join(registries, "dist");
+  const jsr = await startJsr(dist, await build(dist));
+  const npm = await startNpm(dist, registries);
+  close = () => [jsr, npm].forEach((registry) => registry.close());
+  env = {
+    PATH: `${bin}:${process.env.PATH}`,
+    JSR_URL: jsr.url,
+    NPM_CONFIG_REGISTRY: npm.url,
+    npm_config_cache: join(registries, "npm"),
+    BUN_INSTALL_CACHE_DIR: join(registries, "bun"),
+    DENO_DIR: join(registries, "deno"),
+    DENO_NO_UPDATE_CHECK: "1",
+    DENO_NO_PACKAGE_JSON: undefined,
+  };
+});
+after(() => {
+  close();
+  rmSync(registries, { recursive: true, force: true });
+});
+
 /** The programs of the documentation: in which file, under which heading, for which runtimes. */
 const programs: [file: string, heading: string, kinds: readonly Kind[]][] = [
   ["README.md", "## A program", ["deno", "bun", "node"]],
@@ -67,19 +102,17 @@ for (const [name, heading, kinds] of programs) {
     const runtime = runtimes.findLast((runtime) => runtime.kind === kind) as Runtime;
     test(`${name}, ${heading}: on ${kind}`, { skip: runtime === undefined && "not asked for" }, async (t) => {
       const [code, commands = ""] = (["ts", "sh"] as const).map((language) => blockOf(name, heading, language));
-      const command = commands.split("\n").find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
-      assert.ok(code !== undefined && command !== undefined, "there is a program and a command to start it");
-      const folder = await installed(t);
-      const source = code.replace("jsr:@js0/reload-self", "@js0/reload-self");
+      const starts = commands.split("\n").find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
+      assert.ok(code !== undefined && starts !== undefined, "there is a program and a command to start it");
+      const folder = temporaryFolder(t);
       const port = await freePort();
-      writeFileSync(join(folder, "main.ts"), source.replace("8000", String(port)));
-      const bin = join(folder, "bin");
-      mkdirSync(bin);
-      symlinkSync(runtime.executable, join(bin, kind));
-      const program = startProgram(t, runtime, {
-        command: ["/bin/sh", "-c", `cd "$0" && exec ${command}`, folder],
-        env: { PATH: `${bin}:${process.env.PATH}`, DENO_NO_PACKAGE_JSON: undefined },
-      });
+      writeFileSync(join(folder, "main.ts"), code.replace("8000", String(port)));
+      // A line of the README installs the library; Deno needs none where the program names JSR itself.
+      const manager = kind === "node" ? "npm" : kind;
+      const installs = blockOf("README.md", "## Install", "sh")?.split("\n").find((line) => line.startsWith(`${manager} `));
+      assert.ok(installs !== undefined, "there is a command to install the library");
+      if (!code.includes("jsr:")) await run("/bin/sh", ["-c", installs], { cwd: folder, env: { ...process.env, ...env } });
+      const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", `exec ${starts}`], cwd: folder, env });
       const pid = await pidOnLine(program, /generation 0/);
       program.signal(pid);
       const next = await pidOnLine(program, /^pid \d+, generation 1/);
@@ -91,6 +124,54 @@ for (const [name, heading, kinds] of programs) {
     });
   }
 }
+
+for (
+  const [name, heading] of [["docs/servers.md", "## A module that only exports fetch"], [
+    "docs/zh/servers.md",
+    "## 只导出 fetch 的模块",
+  ]] as const
+) {
+  const runtime = runtimes.find(({ kind }) => kind === "deno") as Runtime;
+  test(`${name}, ${heading}`, { skip: runtime === undefined && "not asked for" }, async (t) => {
+    const folder = temporaryFolder(t);
+    const port = await freePort();
+    writeFileSync(join(folder, "app.ts"), blockOf(name, heading, "ts") as string);
+    const command = ["/bin/sh", "-c", `exec ${blockOf(name, heading, "sh")}`];
+    const program = startProgram(t, runtime, { command, cwd: folder, env: { ...env, PORT: String(port) } });
+    const pid = Number(/\(pid (\d+)\)/.exec(await program.line(/^Listening on .* \(pid \d+\)$/))?.[1]);
+    program.signal(pid);
+    await program.line(/^Listening on .* \(pid \d+, generation 1\)$/);
+    await until("the old process to be gone", () => !isAlive(pid));
+    const url = `http://localhost:${port}/path`;
+    assert.equal(await (await fetch(url)).text(), `you asked for ${url}\n`);
+  });
+}
+
+test("npm run demo shows a reload on each runtime", async () => {
+  const { stdout } = await run("npm", ["run", "--silent", "demo"], { cwd: root });
+  assert.equal(stdout.match(/--- old pid (\d+), new pid (?!\1)\d+, \d+ ms after the signal ---/g)?.length, 3);
+});
+
+test("every command of the documentation is run by a test", () => {
+  const linesOf = (text: string) => text.trim().split("\n").map((line) => line.replace(/ +#.*/, ""));
+  const linesBelow = (name: string, heading: string) => linesOf(blockOf(name, heading, "sh") as string);
+  const known = [
+    ...linesBelow("README.md", "## Install"),
+    ...programs.flatMap(([name, heading]) => linesBelow(name, heading)),
+    ...linesBelow("docs/servers.md", "## A module that only exports fetch"),
+    "docker kill --signal HUP my-container", // containers.test.ts, as far as it goes without an engine.
+    "npm ci", // .ci/run
+    "npm run demo",
+  ];
+  const files = globSync("{README*.md,CONTRIBUTING.md,docs/**/*.md,examples/**/*.md}", { cwd: root });
+  const unknown = files.flatMap((file) =>
+    [...readFileSync(join(root, file), "utf8").matchAll(/^```sh\n([^]*?)^```/gm)]
+      .flatMap(([, text]) => linesOf(text as string))
+      .filter((line) => !known.includes(line))
+      .map((line) => `${file}: ${line}`)
+  );
+  assert.deepEqual(unknown, []);
+});
 
 /** The first block of code below a heading of the documentation. */
 function blockOf(name: string, heading: string, language: "ts" | "sh"): string | undefined {

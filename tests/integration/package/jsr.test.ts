@@ -1,9 +1,6 @@
 /** The package as Deno gets it from JSR: from a folder that is served as the registry does it. */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,53 +10,19 @@ import { readmeProgram, run } from "../../support/package.ts";
 import { freePort } from "../../support/port.ts";
 import { isAlive } from "../../support/proc.ts";
 import { pidOnLine, startProgram } from "../../support/program.ts";
+import { type Registry, startJsr } from "../../support/registries.ts";
 import { runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-jsr-"));
-const requested = new Set<string>();
-let registry: Server;
+let registry: Registry;
 let env: NodeJS.ProcessEnv;
 
-/** Serves a built package. https://jsr.io/docs/api#jsr-registry-api */
-function serveRegistry(dist: string, version: string): Promise<Server> {
-  const { exports, imports } = JSON.parse(readFileSync(join(dist, "deno.json"), "utf8"));
-  const files = globSync("**", { cwd: dist }).filter((name) => statSync(join(dist, name)).isFile());
-  /** A file as it is published: JSR replaces what only the import map of the package knows. */
-  const read = (name: string) => {
-    let text = readFileSync(join(dist, name), "utf8");
-    for (const [from, to] of Object.entries<string>(imports)) text = text.replaceAll(`"${from}"`, `"${to}"`);
-    return text;
-  };
-  const manifest = Object.fromEntries(files.map((name) => {
-    const text = read(name);
-    const checksum = `sha256-${createHash("sha256").update(text).digest("hex")}`;
-    return [`/${name}`, { size: Buffer.byteLength(text), checksum }];
-  }));
-  const scope = "/@js0/reload-self";
-  const answers: Record<string, () => string> = {
-    [`${scope}/meta.json`]: () =>
-      JSON.stringify({ scope: "js0", name: "reload-self", latest: version, versions: { [version]: {} } }),
-    [`${scope}/${version}_meta.json`]: () => JSON.stringify({ manifest, exports }),
-    ...Object.fromEntries(files.map((name) => [`${scope}/${version}/${name}`, () => read(name)])),
-  };
-  const server = createServer(({ url = "", headers }, response) => {
-    const answer = answers[url];
-    if (answer === undefined) return void response.writeHead(404).end();
-    assert.doesNotMatch(headers.accept ?? "", /text\/html/);
-    requested.add(url.replace(`${scope}/`, ""));
-    response.setHeader("content-type", url.endsWith(".js") ? "text/javascript" : "application/json");
-    response.end(answer());
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
-
 before(async () => {
-  registry = await serveRegistry(join(folder, "dist"), await build(join(folder, "dist")));
-  const { port } = registry.address() as AddressInfo;
+  registry = await startJsr(join(folder, "dist"), await build(join(folder, "dist")));
   env = {
     ...process.env,
-    JSR_URL: `http://127.0.0.1:${port}/`,
+    JSR_URL: registry.url,
     DENO_DIR: join(folder, "cache"),
     NO_COLOR: "1",
     DENO_NO_UPDATE_CHECK: "1",
@@ -83,9 +46,12 @@ test("Deno: the README's program, imported from JSR", { skip: deno === undefined
     env,
   });
   const pid = await pidOnLine(program, /generation 0: listening/);
-  assert.deepEqual([...requested].filter((name) => name.endsWith(".js")).map((name) => name.replace(/^.*\//, "")).sort(), [
-    ...["bun.js", "deno.js", "mod.js", "node.js", "reloading.js"],
-  ]);
+  assert.deepEqual(
+    [...registry.requested].filter((name) => name.endsWith(".js")).map((name) => name.replace(/^.*\//, "")).sort(),
+    [
+      ...["bun.js", "deno.js", "mod.js", "node.js", "reloading.js"],
+    ],
+  );
   rmSync(join(folder, "cache"), { recursive: true }); // A deploy that cleans up: a reload needs none of the old process's files.
   program.signal(pid);
   const next = await pidOnLine(program, /generation 1: listening/);

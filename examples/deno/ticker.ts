@@ -1,11 +1,12 @@
 /**
- * The companions from Deno's standard library take the token's signal. For Deno:
+ * Tasks with Deno's standard library: `delay` and `abortable` take the token's signal.
  *
- *     deno run --allow-env --allow-run=deno examples/deno_std.ts --every 500
+ *     deno run --allow-env --allow-run=deno examples/deno/ticker.ts --every 500
  */
-import { abortable, delay } from "@std/async";
-import { parseArgs } from "@std/cli";
-import { listen } from "../mod.ts";
+import { abortable } from "@std/async/abortable";
+import { delay } from "@std/async/delay";
+import { parseArgs } from "@std/cli/parse-args";
+import { listen } from "../../mod.ts";
 
 const { every } = parseArgs(Deno.args, { string: ["every"], default: { every: "1000" } });
 const token = listen();
