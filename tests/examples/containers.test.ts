@@ -14,6 +14,7 @@ import { validate } from "dockerfile-utils";
 import { build } from "../../tools/build.ts";
 import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
+import { blocksOf } from "../support/documentation.ts";
 import { provide, readmeProgram, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { allPids, commandLineOf, parentOf } from "../support/proc.ts";
@@ -90,11 +91,6 @@ test("the command of the Dockerfile, as process 1: HUP reloads, TERM ends", { sk
   await until("the container to end", () => program.process.exitCode === 0);
 });
 
-/** The first block of code in a language. */
-function blockOf(file: string, language: string): string {
-  return new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, "m").exec(readFileSync(join(root, file), "utf8"))?.[1] as string;
-}
-
 test("docs/operating.md: the Dockerfile for Deno, and the signal of `docker kill`", { skip }, async (t) => {
   const folder = temporaryFolder(t);
   const registry = await startJsr(join(folder, "dist"), await build(join(folder, "dist")));
@@ -105,7 +101,7 @@ test("docs/operating.md: the Dockerfile for Deno, and the signal of `docker kill
   symlinkSync(pinned.deno, join(bin, "deno"));
   writeFileSync(join(folder, "main.ts"), readmeProgram(port).replace('"@js0/reload-self"', '"jsr:@js0/reload-self"'));
   const program = startProgram(t, runtime!, {
-    command: [...namespace, ...commandOf(blockOf("docs/operating.md", "dockerfile"))],
+    command: [...namespace, ...commandOf(blocksOf("docs/operating.md", "dockerfile")[0] as string)],
     cwd: folder,
     env: {
       PATH: `${bin}:${process.env.PATH}`,
@@ -116,7 +112,7 @@ test("docs/operating.md: the Dockerfile for Deno, and the signal of `docker kill
   });
   await program.line(/generation 0: listening$/);
   const init = await initOf(program);
-  const [, signal] = /^docker kill --signal (\w+) /.exec(blockOf("docs/operating.md", "sh")) ?? [];
+  const [, signal] = /^docker kill --signal (\w+) /.exec(blocksOf("docs/operating.md", "sh")[0] as string) ?? [];
   process.kill(init, `SIG${signal}`);
   await program.line(/^reload-self: process \d+: reload done/);
   assert.match(await (await fetch(`http://127.0.0.1:${port}/`)).text(), /generation 1\n$/);
@@ -125,7 +121,7 @@ test("docs/operating.md: the Dockerfile for Deno, and the signal of `docker kill
 });
 
 test("the linter has nothing against the Dockerfiles", () => {
-  const documented = ["docs/operating.md", "docs/zh/operating.md"].map((file) => blockOf(file, "dockerfile"));
+  const documented = ["docs/operating.md", "docs/zh/operating.md"].flatMap((file) => blocksOf(file, "dockerfile"));
   for (const text of [read("containers/Dockerfile"), ...documented]) assert.deepEqual(validate(text), []);
   assert.equal(documented[0], documented[1]);
 });

@@ -1,6 +1,6 @@
-/** The examples, and the programs of the documentation, unchanged on all runtimes. */
+/** The programs and the commands of the documentation, as they stand. */
 import assert from "node:assert/strict";
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,50 +9,13 @@ import { build } from "../../tools/build.ts";
 import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
+import { blockOf, blocksOf } from "../support/documentation.ts";
 import { provide, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts";
 import { startJsr, startNpm } from "../support/registries.ts";
 import { oneOfEachKind, type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
-
-/** The flags that the examples ask for. */
-const flags = ({ kind, executable, flags }: Runtime) =>
-  kind === "deno" ? ["run", "--quiet", "--allow-env", `--allow-run=${executable}`] : flags;
-
-for (const runtime of runtimes) {
-  test(`${runtime.name}: examples/loop.ts`, async (t) => {
-    const program = startProgram(t, runtime, { flags: flags(runtime), script: `${root}/examples/loop.ts` });
-    const pid = await pidOnLine(program, /generation 0: round 1$/);
-    program.signal(pid);
-    const next = await pidOnLine(program, /generation 1: round 1$/);
-    await program.line(new RegExp(`^pid ${pid}, generation 0: replaced by pid ${next}$`));
-    await until("the old process to be gone", () => !isAlive(pid));
-    await program.line(/generation 1: round 2$/);
-    program.signal(next, "SIGINT");
-    await program.line(/generation 1: shut down$/);
-    await until("the process to be gone", () => program.pids().length === 0);
-  });
-
-  test(`${runtime.name}: examples/ten_tasks.ts`, async (t) => {
-    const program = startProgram(t, runtime, { flags: flags(runtime), script: `${root}/examples/ten_tasks.ts` });
-    const pid = await pidOnLine(program, /generation 0: ten tasks are running$/);
-    program.signal(pid);
-    const next = await pidOnLine(program, /generation 1: ten tasks are running$/);
-    await program.line(/generation 0: task 1 finished$/); // The new process is in charge.
-    program.signal(next, "SIGTERM");
-    for (const generation of [0, 1]) {
-      await program.line(new RegExp(`generation ${generation}: all have finished$`));
-      for (let task = 1; task <= 11; task++) {
-        assert.equal(
-          program.lines.filter((line) => line.endsWith(`generation ${generation}: task ${task} finished`)).length,
-          1,
-        );
-      }
-    }
-    await until("all to be gone", () => program.pids().length === 0);
-  });
-}
 
 type Kind = Runtime["kind"];
 
@@ -165,20 +128,12 @@ test("every command of the documentation is run by a test", () => {
   ];
   const files = globSync("{README*.md,CONTRIBUTING.md,docs/**/*.md,examples/**/*.md}", { cwd: root });
   const unknown = files.flatMap((file) =>
-    [...readFileSync(join(root, file), "utf8").matchAll(/^```sh\n([^]*?)^```/gm)]
-      .flatMap(([, text]) => linesOf(text as string))
+    blocksOf(file, "sh").flatMap(linesOf)
       .filter((line) => !known.includes(line))
       .map((line) => `${file}: ${line}`)
   );
   assert.deepEqual(unknown, []);
 });
-
-/** The first block of code below a heading of the documentation. */
-function blockOf(name: string, heading: string, language: "ts" | "sh"): string | undefined {
-  const text = readFileSync(`${root}/${name}`, "utf8");
-  const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
-  return new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``).exec(section)?.[1];
-}
 
 /** Starts a program of docs/connections.md. `reload` waits until its connections have moved. */
 async function startConnections(t: TestContext, runtime: Runtime, heading: string) {

@@ -10,7 +10,7 @@ import { certificate } from "../fixtures/certificate.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
 import { pidOnLine, type Program, startProgram, temporaryFolder } from "../support/program.ts";
-import { oneOfEachKind } from "../support/runtimes.ts";
+import { oneOfEachKind, type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 const folder = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "examples");
@@ -133,5 +133,43 @@ for (const runtime of oneOfEachKind) {
     assert.match(text, /^reload_self_reloads_succeeded_total 1$/m);
     assert.match(text, /^reload_self_reloads_failed_total 1$/m);
     assert.match(text, /^reload_self_last_reload_seconds 0\.\d+$/m);
+  });
+}
+
+/** The flags that the examples ask for. */
+const flags = ({ kind, executable, flags }: Runtime) =>
+  kind === "deno" ? ["run", "--quiet", "--allow-env", `--allow-run=${executable}`] : flags;
+
+for (const runtime of runtimes) {
+  test(`${runtime.name}: loop.ts`, async (t) => {
+    const program = startProgram(t, runtime, { flags: flags(runtime), script: join(folder, "loop.ts") });
+    const pid = await pidOnLine(program, /generation 0: round 1$/);
+    program.signal(pid);
+    const next = await pidOnLine(program, /generation 1: round 1$/);
+    await program.line(new RegExp(`^pid ${pid}, generation 0: replaced by pid ${next}$`));
+    await until("the old process to be gone", () => !isAlive(pid));
+    await program.line(/generation 1: round 2$/);
+    program.signal(next, "SIGINT");
+    await program.line(/generation 1: shut down$/);
+    await until("the process to be gone", () => program.pids().length === 0);
+  });
+
+  test(`${runtime.name}: ten_tasks.ts`, async (t) => {
+    const program = startProgram(t, runtime, { flags: flags(runtime), script: join(folder, "ten_tasks.ts") });
+    const pid = await pidOnLine(program, /generation 0: ten tasks are running$/);
+    program.signal(pid);
+    const next = await pidOnLine(program, /generation 1: ten tasks are running$/);
+    await program.line(/generation 0: task 1 finished$/); // The new process is in charge.
+    program.signal(next, "SIGTERM");
+    for (const generation of [0, 1]) {
+      await program.line(new RegExp(`generation ${generation}: all have finished$`));
+      for (let task = 1; task <= 11; task++) {
+        assert.equal(
+          program.lines.filter((line) => line.endsWith(`generation ${generation}: task ${task} finished`)).length,
+          1,
+        );
+      }
+    }
+    await until("all to be gone", () => program.pids().length === 0);
   });
 }
