@@ -11,7 +11,7 @@ function markdown(header: readonly string[], rows: readonly string[][]): string 
 function spread(numbers: readonly number[], digits = 0): string {
   if (numbers.length === 0) return "";
   const [least, median, most] = [0, 0.5, 1].map((part) => quantile(numbers, part).toFixed(digits));
-  return least === most ? median as string : `${median} (${least} to ${most})`;
+  return least === most ? median as string : `${median} (${least}–${most})`;
 }
 
 /** By reload: what comes of its requests. */
