@@ -81,6 +81,18 @@ interface Handshake {
   agreed: string | undefined;
 }
 
+/** What is known of a connection. */
+interface Connection<Request> {
+  readonly handshake: Handshake;
+  /** What listened to it before ws did. */
+  readonly before: ReadonlySet<SocketListener>;
+  /** The listeners of ws. */
+  own?: readonly SocketListener[];
+  /** The request of one that is new in this process. */
+  request?: Request;
+  webSocket?: WsSocket;
+}
+
 /** A request with the headers of a handshake. */
 interface HandshakeRequest {
   readonly headers: Readonly<Record<string, string | undefined>>;
@@ -109,40 +121,35 @@ export function liveWebSockets<Session = unknown, Socket = any, Request = any>(
   server: WebSocketServerLike,
   handlers: LiveWebSocketHandlers<Session, Socket, Request>,
 ): void {
-  /** The WebSockets that are open, by their connections. */
-  const open = new Map<LiveSocket, WsSocket>();
-  const handshakes = new WeakMap<LiveSocket, Handshake>();
-  /** The listeners of a new connection before ws has added its own, and then those of ws. */
-  const before = new WeakMap<LiveSocket, Set<SocketListener>>();
-  const own = new WeakMap<LiveSocket, SocketListener[]>();
-  const requests = new WeakMap<LiveSocket, Request>();
+  const connections = new WeakMap<LiveSocket, Connection<Request>>();
+  const open = new Set<WsSocket>();
 
-  const listenersOf = (socket: LiveSocket) => socket.eventNames().flatMap((event) => socket.rawListeners(event));
-
-  function add(connection: LiveSocket, socket: WsSocket): void {
-    open.set(connection, socket);
-    socket.on("close", () => open.delete(connection));
+  function add(socket: LiveSocket, connection: Connection<Request>, webSocket: WsSocket): void {
+    connection.own = [...listenersOf(socket)].filter((listener) => !connection.before.has(listener));
+    connection.webSocket = webSocket;
+    open.add(webSocket);
+    webSocket.on("close", () => open.delete(webSocket));
   }
 
   const live = token.live<{ handshake: Handshake; session: Session }, LiveSocket>(name, {
-    accept(connection, moved) {
-      const socket = open.get(connection) ?? rebuild(connection, moved?.handshake);
-      handlers.accept(socket as Socket, moved?.session, requests.get(connection));
+    accept(socket, moved) {
+      if (moved !== undefined) return handlers.accept(rebuild(socket, moved.handshake) as Socket, moved.session, undefined);
+      const { webSocket, request } = connections.get(socket) as Connection<Request>;
+      handlers.accept(webSocket as Socket, undefined, request);
     },
-    release(connection) {
-      const socket = open.get(connection);
-      const handshake = handshakes.get(connection);
-      if (socket === undefined || handshake === undefined || !isBetweenMessages(socket)) return undefined;
-      const session = handlers.release(socket as Socket);
+    release(socket) {
+      const connection = connections.get(socket);
+      const { handshake, webSocket } = connection ?? {};
+      if (handshake === undefined || webSocket === undefined || !isBetweenMessages(webSocket)) return undefined;
+      const session = handlers.release(webSocket as Socket);
       if (session === undefined) return undefined;
-      letGo(connection, socket);
-      return { handshake: { ...handshake, protocol: socket.protocol }, session };
+      letGo(socket, connection as Connection<Request>);
+      return { handshake: { ...handshake, protocol: webSocket.protocol }, session };
     },
   });
 
   /** Makes a WebSocket of a connection whose handshake took place in another process. */
-  function rebuild(connection: LiveSocket, handshake: Handshake | undefined): WsSocket {
-    const { protocol, offered, agreed } = handshake ?? {};
+  function rebuild(socket: LiveSocket, { protocol, offered, agreed }: Handshake): WsSocket {
     const client = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
     const headers = {
       upgrade: "websocket",
@@ -154,51 +161,57 @@ export function liveWebSockets<Session = unknown, Socket = any, Request = any>(
     // The application has let this client in already, under this subprotocol.
     const options = { ...server.options, path: null, verifyClient: null, handleProtocols: () => protocol };
     const again = Object.create(server, { options: { value: options } }) as WebSocketServerLike;
-    let socket: WsSocket | undefined;
+    let webSocket: WsSocket | undefined;
     again.handleUpgrade(
       { method: "GET", url: "/", headers, socket: client },
       client,
       new Uint8Array(),
-      (made) => socket = made,
+      (made) => webSocket = made,
     );
-    const found = handshakes.get(client as unknown as LiveSocket);
-    if (socket === undefined || found?.agreed !== agreed) {
+    const found = connections.get(client as unknown as LiveSocket);
+    if (webSocket === undefined || found?.handshake.agreed !== agreed) {
       throw new Error(`this version has agreed on other extensions than ${agreed ?? "none"}`);
     }
-    handshakes.set(connection, { offered, agreed });
-    socket.setSocket(connection, new Uint8Array(), server.options);
-    add(connection, socket);
-    return socket;
+    const connection: Connection<Request> = { handshake: { offered, agreed }, before: listenersOf(socket) };
+    connections.set(socket, connection);
+    webSocket.setSocket(socket, new Uint8Array(), server.options);
+    add(socket, connection, webSocket);
+    return webSocket;
   }
 
-  /** Takes a connection from its object, which counts as closed from now on. */
-  function letGo(connection: LiveSocket, socket: WsSocket): void {
-    open.delete(connection);
-    server.clients?.delete(socket);
-    retireSocket(socket);
-    for (const listener of own.get(connection) ?? []) {
-      for (const event of ["data", "end", "close", "error"]) connection.removeListener(event, listener);
+  /** Takes a connection from its WebSocket, which counts as closed from now on. */
+  function letGo(socket: LiveSocket, { own, webSocket }: Connection<Request>): void {
+    connections.delete(socket);
+    open.delete(webSocket as WsSocket);
+    server.clients?.delete(webSocket);
+    retireSocket(webSocket as WsSocket);
+    for (const listener of own ?? []) {
+      for (const event of ["data", "end", "close", "error"]) socket.removeListener(event, listener);
     }
   }
 
   server.on("headers", (headers: readonly string[], { headers: { [EXTENSIONS]: offered }, socket }: HandshakeRequest) => {
     const prefix = `${EXTENSIONS}: `;
     const agreed = headers.find((header) => header.toLowerCase().startsWith(prefix))?.slice(prefix.length);
-    handshakes.set(socket, { offered, agreed });
-    before.set(socket, new Set(listenersOf(socket)));
+    connections.set(socket, { handshake: { offered, agreed }, before: listenersOf(socket) });
   });
-  server.on("connection", (socket: WsSocket, request: Request) => {
-    const connection = socket._socket;
-    if (!connection || !handshakes.has(connection) || !isMovable(socket)) {
-      token.webSocket(socket);
-      return handlers.accept(socket as Socket, undefined, request);
+  server.on("connection", (webSocket: WsSocket, request: Request) => {
+    const socket = webSocket._socket;
+    const connection = socket && connections.get(socket);
+    if (!connection || !isMovable(webSocket)) {
+      token.webSocket(webSocket);
+      return handlers.accept(webSocket as Socket, undefined, request);
     }
-    own.set(connection, listenersOf(connection).filter((listener) => !before.get(connection)?.has(listener)));
-    requests.set(connection, request);
-    add(connection, socket);
-    live.add(connection);
+    connection.request = request;
+    add(socket, connection, webSocket);
+    live.add(socket);
   });
   token.signal.addEventListener("abort", () => {
-    for (const socket of open.values()) socket.close(GOING_AWAY, REASON);
+    for (const webSocket of open) webSocket.close(GOING_AWAY, REASON);
   });
+}
+
+/** What listens to a connection. */
+function listenersOf(socket: LiveSocket): Set<SocketListener> {
+  return new Set(socket.eventNames().flatMap((event) => socket.rawListeners(event)));
 }

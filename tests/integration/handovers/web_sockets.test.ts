@@ -167,25 +167,40 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     await until("the echo", () => fresh.heard.length === 1);
   });
 
-  test(`${runtime.name}: a reload that fails in the middle gives it back, and a shutdown closes it`, async (t) => {
+  test(`${runtime.name}: reloads that fail in the middle give it back, and a shutdown closes it`, async (t) => {
     const { program, pid, port } = await begin(t, runtime);
     const client = await join(t, port, "client");
-    client.socket.send("one");
-    await until("the echo", () => client.heard.length === 1);
-    program.behave("slow");
-    program.signal(pid);
-    await program.report("hand-over");
-    client.socket.send("two");
-    const child = program.pids().find((other) => other !== pid);
-    process.kill(child as number, "SIGKILL");
-    await program.report("reload-fail");
-    await until("the echo", () => client.heard.length === 2);
-    assert.deepEqual(client.heard[1], ["client", 2, "two"]);
-    program.behave("run");
+    async function say(text: string): Promise<void> {
+      const { length } = client.heard;
+      client.socket.send(text);
+      await until("the echo", () => client.heard.length > length);
+    }
+    /** Begins a reload that fails at the commit; says something before it does. */
+    async function fail(pid: number, text: string): Promise<void> {
+      const before = program.reports.length;
+      program.behave("slow");
+      program.signal(pid);
+      await program.report("hand-over", {}, before);
+      const said = say(text);
+      const child = program.pids().find((other) => other !== pid);
+      process.kill(child as number, "SIGKILL");
+      await program.report("reload-fail", {}, before);
+      await said;
+      program.behave("run");
+    }
+    await say("one");
+    await fail(pid, "two");
     await reload(program, pid, 1, { moved: 1, left: 0 });
-    client.socket.send("three");
-    await until("the echo", () => client.heard.length === 3);
-    assert.deepEqual(client.heard[2], ["client", 3, "three"]);
+    const [next] = program.pids() as [number];
+    await say("three");
+    await fail(next, "four"); // The WebSocket is not one that ws has made here.
+    await say("five");
+    await reload(program, next, 2, { moved: 1, left: 0 });
+    await say("six");
+    assert.deepEqual(
+      client.heard,
+      ["one", "two", "three", "four", "five", "six"].map((text, i) => ["client", i + 1, text]),
+    );
     program.signal(program.pids()[0] as number, "SIGTERM");
     await until("the close", () => client.closed === 1001);
     await until("all to be gone", () => program.pids().length === 0);
