@@ -1,7 +1,8 @@
 /**
- * The benchmarks: `npm run bench`, or `npm run bench -- load latency startup throughput connections parent faults soak`. They take about half an hour,
- * most of it the soak;
- * RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load; RELOADS, ROUNDS and SOAK change how long they are.
+ * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md and its picture, in eight minutes; ONLY=nginx
+ * prints those whose names contain a text, and writes nothing. `npm run bench -- load latency startup throughput connections parent faults soak`
+ * are the others, `npm run bench -- all` is everything, and takes hours. RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load;
+ * RELOADS, ROUNDS and SOAK change how long they are.
  */
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
@@ -188,10 +189,10 @@ const parts: Record<string, () => Promise<void>> = {
   },
 };
 
-const wanted = process.argv.slice(2);
-for (const part of wanted.length > 0 ? wanted : Object.keys(parts)) {
+const [first = "compare", ...others] = process.argv.slice(2);
+for (const part of first === "all" ? Object.keys(parts) : [first, ...others]) {
   const run = parts[part];
-  if (run === undefined) throw new Error(`no such benchmark: ${part}; there are ${Object.keys(parts).join(", ")}`);
+  if (run === undefined) throw new Error(`no such benchmark: ${part}; there are all, ${Object.keys(parts).join(", ")}`);
   console.log(`\n${part}`);
   await run();
 }

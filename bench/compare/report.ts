@@ -21,6 +21,11 @@ function byReload<Value>({ samples, untilNew }: Result, of: (samples: readonly S
 
 const countFailures = (samples: readonly Sample[]) => samples.filter(({ failed }) => failed).length;
 
+/** By reload: the requests that failed on connections that are kept, or on new ones. */
+function failuresOf(result: Result, kept: boolean): number[] {
+  return byReload(result, (samples) => countFailures(samples.filter(({ keepsAlive }) => keepsAlive === kept)));
+}
+
 const nameOf = ({ subject }: Result) => subject.isOurs ? `**${subject.name}**` : subject.name;
 
 const HEADER = [
@@ -35,20 +40,25 @@ const HEADER = [
 
 /** What clients notice of a reload. */
 export function table(results: readonly Result[]): string {
-  const rows = results.map((result) => {
-    const failures = (kept: boolean) =>
-      byReload(result, (samples) => countFailures(samples.filter(({ keepsAlive }) => keepsAlive === kept)));
-    return [
-      nameOf(result),
-      spread(failures(false)),
-      spread(failures(true)),
-      spread(result.closed),
-      spread(result.closedWebSockets),
-      spread(result.untilNew),
-      (result.memory / 2 ** 20).toFixed(0),
-    ];
-  });
+  const rows = results.map((result) => [
+    nameOf(result),
+    spread(failuresOf(result, false)),
+    spread(failuresOf(result, true)),
+    spread(result.closed),
+    spread(result.closedWebSockets),
+    spread(result.untilNew),
+    (result.memory / 2 ** 20).toFixed(0),
+  ]);
   return markdown(HEADER, rows);
+}
+
+/** The same in a line for the terminal. */
+export function summary(result: Result): string {
+  const failed = (kept: boolean) => spread(failuresOf(result, kept));
+  return `${result.subject.name.padEnd(26)} failed requests per reload: ${failed(false)} on new connections, ${
+    failed(true)
+  } on kept ones; ` +
+    `the new version answers after ${spread(result.untilNew)} ms`;
 }
 
 /** Latencies in the second that begins with the command, otherwise, and how many times as long as otherwise. */

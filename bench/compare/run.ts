@@ -1,5 +1,5 @@
-/** Compares this project with what a user would pick instead: `npm run bench -- compare` writes docs/benchmark.md and docs/benchmark.svg. */
-import { execFileSync } from "node:child_process";
+/** Compares this project with what a user would pick instead: `npm run bench` writes docs/benchmark.md and docs/benchmark.svg. */
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -13,17 +13,17 @@ import { runtimes } from "../../tests/support/runtimes.ts";
 import { scoped } from "../scoped.ts";
 import { compressedSize, startup, type StartupCost } from "../startup.ts";
 import { measure, type Result } from "./measure.ts";
-import { chart, costTable, latencyTable, table } from "./report.ts";
-import { createStage, subjects } from "./subjects.ts";
+import { chart, costTable, latencyTable, summary, table } from "./report.ts";
+import { createStage, subjects, type Tool } from "./subjects.ts";
 
 const docs = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "docs");
 const RELOADS = Number(process.env.RELOADS ?? 5);
 const ROUNDS = 9;
 
-/** The first line of what a program says of its version. */
-function versionOf(...command: string[]): string {
-  const [file = "", ...args] = command;
-  return execFileSync(file, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).split("\n")[0] as string;
+/** The first line of what a program says of its version; `undefined` where it is not installed. */
+function versionOf({ version }: Tool): string | undefined {
+  const { status, stdout } = spawnSync("sh", ["-c", `${version} 2>&1`], { encoding: "utf8" });
+  return status === 0 ? stdout.split("\n")[0] : undefined;
 }
 
 /** What the library costs a start, as it is published. */
@@ -42,32 +42,33 @@ async function measureCosts() {
 /** Measures all subjects whose names contain a text, one after the other. */
 export async function compare(only: string): Promise<void> {
   const results: Result[] = [];
+  const versions: string[] = [];
   for (const subject of subjects.filter(({ name }) => name.includes(only))) {
+    const version = subject.needs && versionOf(subject.needs);
+    if (version !== undefined) versions.push(version);
+    else if (subject.needs !== undefined) {
+      console.log(`${subject.name.padEnd(26)} not measured: apt-get install ${subject.needs.packages}`);
+      continue;
+    }
     await scoped(async (t) => {
       const stage = await createStage(t, temporaryFolder(t), await freePort(), randomUUID());
       results.push(await measure(subject, stage, RELOADS));
     });
-    console.log(table(results.slice(-1)).split("\n").at(-1));
+    console.log(summary(results.at(-1) as Result));
   }
   if (only !== "") return;
   const { costs, bytes } = await measureCosts();
-  const versions = [
-    versionOf("haproxy", "-v"),
-    execFileSync("sh", ["-c", "nginx -v 2>&1"], { encoding: "utf8" }).trim(),
-    versionOf("gunicorn", "--version"),
-    versionOf("go", "version"),
-  ];
   writeFileSync(join(docs, "benchmark.svg"), chart(results));
   writeFileSync(
     join(docs, "benchmark.md"),
     `# Benchmark
 
-Written by \`npm run bench -- compare\` on ${
+Written by \`npm run bench\` on ${
       new Date().toISOString().slice(0, 10)
     }, with ${availableParallelism()} cores: ${RELOADS} reloads of each
 server, four seconds apart. Eight clients ask on a new connection each time, eight keep theirs, all every 2 ms; a hundred more
 connections, and a hundred WebSockets, are open and idle. A connection that is closed between two requests is no failure. Shown are
-medians of the reloads, with the smallest and the largest. ${versions.join("; ")}.
+medians of the reloads, with the smallest and the largest.${versions.map((version) => ` ${version}.`).join("")}
 
 ![Requests that fail, and latency, around a reload](benchmark.svg)
 

@@ -9,6 +9,8 @@ import { allPids, hasVariable, killAtEnd, parentOf } from "../../tests/support/p
 import { until } from "../../tests/support/wait.ts";
 
 const PM2 = "7.0.4";
+/** Where Debian keeps libraries for Go. */
+const GO_PACKAGES = "/usr/share/gocode";
 
 /** A server under test. */
 export interface Running {
@@ -25,8 +27,18 @@ export interface Subject {
   readonly isOurs: boolean;
   /** Does the server know WebSockets? */
   readonly hasWebSockets: boolean;
+  /** A program of Debian's that it needs. */
+  readonly needs?: Tool;
   /** Starts it. `setVersion` has been called before, and is called before each reload. */
   start(stage: Stage): Promise<Running>;
+}
+
+/** A program of Debian's. */
+export interface Tool {
+  /** The command that prints its version. */
+  readonly version: string;
+  /** What installs it. */
+  readonly packages: string;
 }
 
 /** Where a server is started. */
@@ -88,12 +100,13 @@ async function answers(port: number): Promise<void> {
 function byNewProcess(
   name: string,
   command: (folder: string) => readonly string[] | Promise<readonly string[]>,
-  { isOurs = false, hasWebSockets = false } = {},
+  { isOurs = false, hasWebSockets = false, needs }: { isOurs?: boolean; hasWebSockets?: boolean; needs?: Tool } = {},
 ): Subject {
   return {
     name,
     isOurs,
     hasWebSockets,
+    needs,
     async start(stage) {
       const [file = "", ...args] = await command(stage.folder);
       let pid = 0;
@@ -105,11 +118,17 @@ function byNewProcess(
 }
 
 /** A program that reloads itself, or its workers, on a signal. */
-function bySignal(name: string, signal: NodeJS.Signals, start: (stage: Stage) => ChildProcess, hasWebSockets = false): Subject {
+function bySignal(
+  name: string,
+  signal: NodeJS.Signals,
+  start: (stage: Stage) => ChildProcess,
+  { hasWebSockets = false, needs }: { hasWebSockets?: boolean; needs?: Tool } = {},
+): Subject {
   return {
     name,
     isOurs: false,
     hasWebSockets,
+    needs,
     async start(stage) {
       const { pid } = start(stage);
       await answers(stage.port);
@@ -150,7 +169,7 @@ export const subjects: readonly Subject[] = [
       return { reload: async () => void await call("reload", "app") };
     },
   },
-  bySignal("node:cluster, by hand", "SIGHUP", (stage) => stage.spawn(pinned.node26, ["cluster.mjs"]), true),
+  bySignal("node:cluster, by hand", "SIGHUP", (stage) => stage.spawn(pinned.node26, ["cluster.mjs"]), { hasWebSockets: true }),
   {
     name: "SO_REUSEPORT restart",
     isOurs: false,
@@ -191,6 +210,7 @@ export const subjects: readonly Subject[] = [
     name: "nginx -s reload",
     isOurs: false,
     hasWebSockets: false,
+    needs: { version: "nginx -v", packages: "nginx-light" },
     async start({ folder, port, env, t }) {
       const file = join(folder, "nginx.conf");
       const nginx = (...args: string[]) => run("nginx", ["-c", file, "-p", folder, ...args], { env });
@@ -223,6 +243,7 @@ export const subjects: readonly Subject[] = [
     name: "HAProxy, SIGUSR2",
     isOurs: false,
     hasWebSockets: false,
+    needs: { version: "haproxy -v", packages: "haproxy" },
     async start(stage) {
       const file = join(stage.folder, "haproxy.cfg");
       const write = (version: string) =>
@@ -269,11 +290,16 @@ frontend all
         "error",
         "app:application",
       ]),
+    { needs: { version: "gunicorn --version", packages: "gunicorn" } },
   ),
   byNewProcess("Go, tableflip", async (folder) => {
-    // Debian's golang-go and golang-github-cloudflare-tableflip-dev.
-    const env = { ...process.env, GO111MODULE: "off", GOPATH: "/usr/share/gocode", GOCACHE: join(folder, "cache") };
+    const env = { ...process.env, GO111MODULE: "off", GOPATH: GO_PACKAGES, GOCACHE: join(folder, "cache") };
     await run("go", ["build", "-o", "tableflip", "tableflip.go"], { cwd: folder, env });
     return [join(folder, "tableflip")];
+  }, {
+    needs: {
+      version: `ls ${GO_PACKAGES}/src/github.com/cloudflare/tableflip > /dev/null && go version`,
+      packages: "golang-go golang-github-cloudflare-tableflip-dev",
+    },
   }),
 ];
