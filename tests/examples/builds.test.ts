@@ -49,6 +49,14 @@ const examples: readonly Example[] = [
     needs: [],
     start: (runtime) => [...command(runtime), "run", "--", runtime.executable, ...runtime.flags, "server.js"],
   },
+  {
+    name: "astro",
+    output: "dist",
+    entry: "server/entry.mjs",
+    kinds: ["node", "deno", "bun"],
+    needs: [],
+    start: (runtime) => [...command(runtime), "run", "--", runtime.executable, ...runtime.flags, "server.js"],
+  },
 ];
 
 /** Installs an example and builds its versions 1 and 2. Returns its folder, with the builds in `1` and `2`. */
@@ -58,11 +66,11 @@ async function build(t: TestContext, { name, output }: Example): Promise<string>
   const bin = join(folder, "bin");
   mkdirSync(bin);
   symlinkSync(pinned.node26, join(bin, "node"));
-  const npm = (...args: string[]) =>
-    run("npm", args, { cwd: folder, env: { ...process.env, PATH: `${bin}:${process.env.PATH}` } });
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}`, ASTRO_TELEMETRY_DISABLED: "1" };
+  const npm = (...args: string[]) => run("npm", args, { cwd: folder, env });
   await npm("ci", "--no-audit", "--no-fund");
   for (const version of ["1", "2"]) {
-    for (const file of globSync("{src,routes}/**/*.js", { cwd: folder })) {
+    for (const file of globSync("{src,routes}/**/*.{js,astro}", { cwd: folder })) {
       const path = join(folder, file);
       writeFileSync(path, readFileSync(path, "utf8").replace("VERSION = 1", `VERSION = ${version}`));
     }
