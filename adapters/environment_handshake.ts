@@ -17,7 +17,8 @@ const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
 const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
 
 const OURS = [VARIABLE, PARENT_VARIABLE, CHANNEL_VARIABLE, FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE];
-const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
+/** Node's: the channel of a process to its parent, and what `node --watch` wants to hear on it. */
+const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "WATCH_REPORT_DEPENDENCIES"];
 
 /** Is a variable meant for one process only? Ours, and those of the runtimes' channels. */
 export function isOfOneStart(name: string): boolean {

@@ -291,6 +291,14 @@ const [node] = runtimes.filter(({ kind }) => kind === "node");
 const [bun] = runtimes.filter(({ kind }) => kind === "bun");
 const [deno] = runtimes.filter(({ kind }) => kind === "deno");
 
+test("node --watch: a new process does not report to the watcher, which is not its parent", {
+  skip: node === undefined && "not asked for",
+}, async (t) => {
+  const { flags } = node as Runtime;
+  const generations = await threeGenerations(startProgram(t, node as Runtime, { flags: [...flags, "--watch"] }));
+  assert.equal(new Set(generations.map(({ pid }) => pid)).size, generations.length);
+});
+
 test("bun build --compile", { skip: bun === undefined && "not asked for" }, async (t) => {
   const runtime = bun as Runtime;
   const script = writeTiny(t, "process.argv.slice(2)");

@@ -51,6 +51,7 @@ test("what belongs to one start does not reach the next", () => {
     RELOAD_SELF_GUARD: "3",
     NODE_CHANNEL_FD: "3",
     NODE_CHANNEL_SERIALIZATION_MODE: "json",
+    WATCH_REPORT_DEPENDENCIES: "1",
     RELOAD_SELF_THREAD: "7:a",
     RELOAD_SELF_THREAD_CHOOSING_7_b: "1",
   };
