@@ -54,11 +54,9 @@ export function table(results: readonly Result[]): string {
 
 /** The same in a line for the terminal. */
 export function summary(result: Result): string {
-  const failed = (kept: boolean) => spread(failuresOf(result, kept));
-  return `${result.subject.name.padEnd(26)} failed requests per reload: ${failed(false)} on new connections, ${
-    failed(true)
-  } on kept ones; ` +
-    `the new version answers after ${spread(result.untilNew)} ms`;
+  const [onNew, onKept] = [false, true].map((kept) => spread(failuresOf(result, kept)));
+  const failed = `failed requests per reload: ${onNew} on new connections, ${onKept} on kept ones`;
+  return `${result.subject.name.padEnd(26)} ${failed}; the new version answers after ${spread(result.untilNew)} ms`;
 }
 
 /** Latencies in the second that begins with the command, otherwise, and how many times as long as otherwise. */
