@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
 import { build } from "esbuild";
-import { pinned } from "../../pinned.mjs";
-import { pack, run, unpack } from "../../support/package.ts";
-import { isAlive } from "../../support/proc.ts";
-import { startProgram } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { pinned } from "../pinned.mjs";
+import { pack, run, unpack } from "../support/package.ts";
+import { isAlive } from "../support/proc.ts";
+import { startProgram } from "../support/program.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
 /** Deno is to find the package in node_modules, which the variable of the test runner forbids. */

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { VERSION } from "../../../cli/version.ts";
-import { pinned } from "../../pinned.mjs";
-import { root, run } from "../../support/package.ts";
-import { temporaryFolder } from "../../support/program.ts";
+import { VERSION } from "../../cli/version.ts";
+import { pinned } from "../pinned.mjs";
+import { root, run } from "../support/package.ts";
+import { temporaryFolder } from "../support/program.ts";
 
 test("a release whose tag, changelog and manifests agree is built; another is refused", async (t) => {
   const folder = join(temporaryFolder(t), "dist");

@@ -4,13 +4,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
-import { pinned } from "../../pinned.mjs";
-import { install, pack, readmeProgram, root, run } from "../../support/package.ts";
-import { freePort } from "../../support/port.ts";
-import { isAlive } from "../../support/proc.ts";
-import { pidOnLine, startProgram } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { pinned } from "../pinned.mjs";
+import { install, pack, readmeProgram, root, run } from "../support/package.ts";
+import { freePort } from "../support/port.ts";
+import { isAlive } from "../support/proc.ts";
+import { pidOnLine, startProgram } from "../support/program.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
 /** Executables under the names that users type. */
