@@ -1,5 +1,5 @@
 /** The matrix of faults: what happens to the requests of a light load, fault by server. */
-import { faults, runFault, type Subject } from "../tests/integration/faults/faults.ts";
+import { faults, runFault, type Subject } from "../tests/faults/faults.ts";
 import { scoped } from "./scoped.ts";
 
 /** A cell of the table, and whether the promise was kept. */

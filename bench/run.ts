@@ -12,7 +12,7 @@ import { commandLineOf, descriptorsOf, isAlive, memoryOf } from "../tests/suppor
 import { cli } from "../tests/support/cli.ts";
 import { oneOfEachKind, runtimes } from "../tests/support/runtimes.ts";
 import { until } from "../tests/support/wait.ts";
-import { subjectsOf } from "../tests/integration/faults/faults.ts";
+import { subjectsOf } from "../tests/faults/faults.ts";
 import { printFaults } from "./faults.ts";
 import { compare } from "./compare/run.ts";
 import { moveConnections } from "./connections.ts";

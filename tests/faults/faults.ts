@@ -17,15 +17,15 @@ import {
 } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
-import type { ServerSetup } from "../../fixtures/server.ts";
-import { failureCount, type Load, startLoad, type Target } from "../../load/load.ts";
-import { cleanUp, type TestScope } from "../../support/clean_up.ts";
-import { runCli } from "../../support/cli.ts";
-import { freePort } from "../../support/port.ts";
-import { descriptorsOf, isAlive } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../support/program.ts";
-import type { Runtime } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import type { ServerSetup } from "../fixtures/server.ts";
+import { failureCount, type Load, startLoad, type Target } from "../load/load.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
+import { runCli } from "../support/cli.ts";
+import { freePort } from "../support/port.ts";
+import { descriptorsOf, isAlive } from "../support/proc.ts";
+import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
+import type { Runtime } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 /** A server that faults happen to. */
 export interface Subject {

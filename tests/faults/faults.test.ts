@@ -1,6 +1,6 @@
 /** Every fault, for one server of each kind. `npm run bench -- faults` has them for all. */
 import { test } from "node:test";
-import { oneOfEachKind } from "../../support/runtimes.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
 import { faults, runFault, subjectsOf } from "./faults.ts";
 
 // One server of each runtime meets all faults, and the others those that are about the sockets themselves.
