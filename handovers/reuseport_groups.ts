@@ -43,6 +43,19 @@ export function countNew(group: Group, now: Counts): number {
   return countSince(group, new Map(), now);
 }
 
+/**
+ * The new sockets that connections are steered to while an old one leaves: the first position, and how many. The last of them moves when it
+ * has left.
+ *
+ * Behind the positions of all old sockets there are only new ones, whichever old one leaves: which of ours is at which position is known
+ * from the order of their descriptors, which is not always that in which they were opened. Where there are fewer new sockets than old ones,
+ * it has to do.
+ */
+export function steeredTo(position: number, old: number, total: number): [first: number, count: number] {
+  const behind = total - old;
+  return behind > 1 || (behind === 1 && position === 0) ? [old, behind] : [position + 1, total - 1 - position];
+}
+
 /** The order of the new sockets in a group of `old` and `fresh` ones, after the old ones have left from the last to the first. */
 export function orderAfter(old: number, fresh: number): number[] {
   const group = [...Array<number>(old).fill(-1), ...Array.from({ length: fresh }, (_, i) => i)];

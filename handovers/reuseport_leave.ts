@@ -3,7 +3,7 @@ import { pause } from "../core/pause.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { countListeners, hasWaiting, takeAway } from "../linux/listeners.ts";
 import { steer } from "../linux/steering.ts";
-import type { Group, Placed } from "./reuseport_groups.ts";
+import { type Group, type Placed, steeredTo } from "./reuseport_groups.ts";
 import type { SharedPorts } from "./shared_ports.ts";
 
 /** Milliseconds between two checks whether a server has accepted what waits for it. */
@@ -43,13 +43,13 @@ export async function leaveGroups({ libc, clock, groups, shared, signal, warn }:
   }
 
   /** Takes the last of the old sockets out of its group. Returns whether that was possible. */
-  async function leave({ fd, key, name, position }: Placed, own: readonly Placed[]): Promise<boolean> {
-    const total = countListeners(libc).get(key) ?? 0;
-    steer(libc, fd, position + 1, Math.max(1, total - 1 - position));
+  async function leave({ fd, key, name, position }: Placed, { own, old }: Group): Promise<boolean> {
+    const [first, count] = steeredTo(position, old, countListeners(libc).get(key) ?? 0);
+    steer(libc, fd, first, Math.max(1, count));
     await empty(fd);
     // The new sockets that keep their positions.
-    const stable = total - 2 - position;
-    if (stable > 0) steer(libc, fd, position + 1, stable);
+    const stable = count - 1;
+    if (stable > 0) steer(libc, fd, first, stable);
     if (!takeAway(libc, fd)) {
       warn(`the socket of ${name} could not be taken from the server: the new process shares it until this one ends`);
       return false;
@@ -69,6 +69,6 @@ export async function leaveGroups({ libc, clock, groups, shared, signal, warn }:
     const group = groups.find((group) => group.key === key);
     const listener = left.get(key ?? "")?.pop();
     if (group === undefined || listener === undefined) return;
-    if (!await leave(listener, group.own)) left.set(group.key, []);
+    if (!await leave(listener, group)) left.set(group.key, []);
   }
 }

@@ -18,65 +18,70 @@ test("the order of new sockets when the old ones have left, by hand", () => {
 
 test("nobody gets a connection before the commit but the old process, and nobody after it but the new one", async () => {
   for (let own = 1; own <= 5; own++) {
-    for (let fresh = 1; fresh <= 5; fresh++) {
-      const { libc, group, mine, candidates } = createKernel(own, 0);
-      let now = 0;
-      const warnings: string[] = [];
-      const handover = createReuseport({
-        program: {
-          clock: {
-            now: () => now,
-            timer(milliseconds, callback) {
-              now += milliseconds;
-              setImmediate(callback);
-              return () => {};
-            },
-            hold: () => () => {},
-          },
-          warn: (line) => warnings.push(line),
-        },
-        descriptors: () => undefined,
-        libc: () => Promise.resolve(libc),
-        isBound: () => false,
-        shared: undefined,
-      });
-      const sent: { positions?: [string, number[]][] }[] = [];
-      const side = handover.oldSide?.({
-        signal: new AbortController().signal,
-        generation: 1,
-        pid: 1,
-        disown: () => Promise.resolve(false),
-        link: { sendsHandles: false, send: (data) => Promise.resolve(void sent.push(data as object)), onData: () => {} },
-      }) as OldSide;
-      await side.prepare?.();
-      side.beforeStart?.();
-      for (let i = 0; i < fresh; i++) {
-        group.push(100 + i);
-        assert.ok(candidates().every((fd) => mine.has(fd)), "the new process listens, and is not in charge");
-      }
-      await side.agree?.();
-      await side.commit?.();
-      assert.ok(candidates().every((fd) => !mine.has(fd)), "the new process is in charge");
-      const seen: number[][] = [];
-      const { dup3, setsockopt } = libc;
-      libc.dup3 = (...args) => {
-        const result = dup3(...args);
-        seen.push(candidates());
-        return result;
-      };
-      libc.setsockopt = (...args) => {
-        const result = setsockopt(...args);
-        seen.push(candidates());
-        return result;
-      };
-      await side.retire?.(new AbortController().signal);
-      assert.ok(group.every((fd) => !mine.has(fd)), "the old one has left");
-      // With a single new socket the kernel hashes for a moment, and the old sockets are then given time for what they got.
-      if (fresh > 1) assert.ok(seen.flat().every((fd) => !mine.has(fd)), `${own} old, ${fresh} new: ${JSON.stringify(seen)}`);
-      assert.deepEqual(warnings, []);
-      const [positions] = sent.flatMap(({ positions }) => positions ?? []);
-      const expected = Array.from({ length: fresh }, (_, i) => group.indexOf(100 + i));
-      assert.deepEqual(positions?.[1], expected, "the new process knows where its sockets are in the end");
-    }
+    for (let fresh = 1; fresh <= 5; fresh++) await check(own, fresh, true);
+    // The order of the descriptors is not that in which the sockets were opened. It has to be where there are fewer new ones.
+    for (let fresh = own; fresh <= 5; fresh++) await check(own, fresh, false);
   }
 });
+
+async function check(own: number, fresh: number, isOrdered: boolean): Promise<void> {
+  const { libc, group, mine, candidates } = createKernel(own, 0);
+  if (!isOrdered) group.reverse();
+  let now = 0;
+  const warnings: string[] = [];
+  const handover = createReuseport({
+    program: {
+      clock: {
+        now: () => now,
+        timer(milliseconds, callback) {
+          now += milliseconds;
+          setImmediate(callback);
+          return () => {};
+        },
+        hold: () => () => {},
+      },
+      warn: (line) => warnings.push(line),
+    },
+    descriptors: () => undefined,
+    libc: () => Promise.resolve(libc),
+    isBound: () => false,
+    shared: undefined,
+  });
+  const sent: { positions?: [string, number[]][] }[] = [];
+  const side = handover.oldSide?.({
+    signal: new AbortController().signal,
+    generation: 1,
+    pid: 1,
+    disown: () => Promise.resolve(false),
+    link: { sendsHandles: false, send: (data) => Promise.resolve(void sent.push(data as object)), onData: () => {} },
+  }) as OldSide;
+  await side.prepare?.();
+  side.beforeStart?.();
+  for (let i = 0; i < fresh; i++) {
+    group.push(100 + i);
+    assert.ok(candidates().every((fd) => mine.has(fd)), "the new process listens, and is not in charge");
+  }
+  await side.agree?.();
+  await side.commit?.();
+  assert.ok(candidates().every((fd) => !mine.has(fd)), "the new process is in charge");
+  const seen: number[][] = [];
+  const { dup3, setsockopt } = libc;
+  libc.dup3 = (...args) => {
+    const result = dup3(...args);
+    seen.push(candidates());
+    return result;
+  };
+  libc.setsockopt = (...args) => {
+    const result = setsockopt(...args);
+    seen.push(candidates());
+    return result;
+  };
+  await side.retire?.(new AbortController().signal);
+  assert.ok(group.every((fd) => !mine.has(fd)), "the old one has left");
+  // With a single new socket the kernel hashes for a moment, and the old sockets are then given time for what they got.
+  if (fresh > 1) assert.ok(seen.flat().every((fd) => !mine.has(fd)), `${own} old, ${fresh} new: ${JSON.stringify(seen)}`);
+  assert.deepEqual(warnings, []);
+  const [positions] = sent.flatMap(({ positions }) => positions ?? []);
+  const expected = Array.from({ length: fresh }, (_, i) => group.indexOf(100 + i));
+  if (isOrdered) assert.deepEqual(positions?.[1], expected, "the new process knows where its sockets are in the end");
+}
