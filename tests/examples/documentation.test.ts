@@ -1,6 +1,6 @@
 /** The programs and the commands of the documentation, as they stand. */
 import assert from "node:assert/strict";
-import { globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
 import { blockOf, blocksOf } from "../support/documentation.ts";
-import { provide, root, run } from "../support/package.ts";
+import { pathWith, provide, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts";
 import { startJsr, startNpm } from "../support/registries.ts";
@@ -21,21 +21,16 @@ type Kind = Runtime["kind"];
 
 /** Where the commands of the documentation find the package. */
 const registries = mkdtempSync(join(tmpdir(), "reload-self-registries-"));
-const bin = join(registries, "bin");
 let env: Record<string, string | undefined>;
 let close: () => void;
 
 before(async () => {
-  mkdirSync(bin);
-  for (const [name, executable] of Object.entries({ node: pinned.node26, bun: pinned.bun, deno: pinned.deno })) {
-    symlinkSync(executable, join(bin, name));
-  }
   const dist = join(registries, "dist");
   const jsr = await startJsr(dist, await build(dist));
   const npm = await startNpm(dist, registries);
   close = () => [jsr, npm].forEach((registry) => registry.close());
   env = {
-    PATH: `${bin}:${process.env.PATH}`,
+    PATH: pathWith(registries, { node: pinned.node26, bun: pinned.bun, deno: pinned.deno }),
     JSR_URL: jsr.url,
     NPM_CONFIG_REGISTRY: npm.url,
     npm_config_cache: join(registries, "npm"),

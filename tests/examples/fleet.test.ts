@@ -8,7 +8,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { pinned } from "../pinned.mjs";
 import { commandOf, createImage, namespace, parseYaml, read, runtime, skip } from "../support/container.ts";
-import { provide, root, run } from "../support/package.ts";
+import { pathWith, provide, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { commandLineOf } from "../support/proc.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
@@ -103,9 +103,6 @@ test("reload.ansible.yml goes machine by machine, and stops at the first failure
     `[app]\n${machines.map(({ name, machine }) => `${name} app_folder=${machine} pid_file=${machine}/pid`).join("\n")}\n`,
   );
   cpSync(join(root, "examples", "fleet/reload.ansible.yml"), join(folder, "reload.ansible.yml"));
-  const bin = join(folder, "bin");
-  mkdirSync(bin);
-  symlinkSync(pinned.node26, join(bin, "node"));
   const playbook = run("ansible-playbook", [
     "-i",
     "inventory",
@@ -119,7 +116,7 @@ test("reload.ansible.yml goes machine by machine, and stops at the first failure
     env: {
       ...process.env,
       XDG_RUNTIME_DIR: runtimeFolder,
-      PATH: `${bin}:${process.env.PATH}`,
+      PATH: pathWith(folder, { node: pinned.node26 }),
       ANSIBLE_LOCALHOST_WARNING: "no",
     },
   });

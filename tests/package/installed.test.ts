@@ -1,11 +1,12 @@
 /** The package as users install it: the tarball, in an empty project of each package manager. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
 import { pinned } from "../pinned.mjs";
-import { install, pack, readmeProgram, root, run } from "../support/package.ts";
+import { readmeProgram } from "../support/documentation.ts";
+import { install, pack, pathWith, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
 import { pidOnLine, startProgram } from "../support/program.ts";
@@ -13,18 +14,11 @@ import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
-/** Executables under the names that users type. */
-const bin = join(folder, "bin");
-const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
+const PATH = pathWith(folder, { node: pinned.node24, bun: pinned.bun, bunx: pinned.bun, deno: pinned.deno });
+const env = { ...process.env, PATH, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
 let tarball: string;
 
 before(async () => {
-  mkdirSync(bin);
-  for (
-    const [name, executable] of [["node", pinned.node24], ["bun", pinned.bun], ["bunx", pinned.bun], ["deno", pinned.deno]]
-  ) {
-    symlinkSync(executable as string, join(bin, name as string));
-  }
   tarball = await pack(folder, env);
 });
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,11 +1,12 @@
 /** What stands for a container: a namespace of process ids, and a folder as the image has it. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { pinned } from "../pinned.mjs";
 import type { TestScope } from "./clean_up.ts";
-import { provide, readmeProgram, root } from "./package.ts";
+import { readmeProgram } from "./documentation.ts";
+import { pathWith, provide, root } from "./package.ts";
 import { allPids, parentOf } from "./proc.ts";
 import { type Program, temporaryFolder } from "./program.ts";
 import { type Runtime, runtimes } from "./runtimes.ts";
@@ -41,11 +42,9 @@ export function commandOf(dockerfile: string): string[] {
 export async function createImage(t: TestScope, port: number): Promise<{ folder: string; path: string }> {
   const folder = temporaryFolder(t);
   await provide(folder);
-  mkdirSync(join(folder, "bin"));
-  symlinkSync(pinned.node26, join(folder, "bin/node"));
   mkdirSync(join(folder, "src"));
   writeFileSync(join(folder, "src/main.ts"), readmeProgram(port));
-  return { folder, path: `${join(folder, "bin")}:${process.env.PATH}` };
+  return { folder, path: pathWith(folder, { node: pinned.node26 }) };
 }
 
 /** Process 1 of the namespace: the child of unshare. */

@@ -2,17 +2,26 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./package.ts";
 
+const read = (file: string) => readFileSync(join(root, file), "utf8");
+
+function blocksIn(text: string, language: string): string[] {
+  const blocks = [...text.matchAll(/^```(\w+)\n([^]*?)^```/gm)];
+  return blocks.filter(([, name]) => name === language).map(([, , code]) => code as string);
+}
+
 /** The blocks of code of a document, in a language. */
 export function blocksOf(file: string, language: string): string[] {
-  const text = readFileSync(join(root, file), "utf8");
-  return [...text.matchAll(/^```(\w+)\n([^]*?)^```/gm)].filter(([, name]) => name === language).map(([, , code]) =>
-    code as string
-  );
+  return blocksIn(read(file), language);
 }
 
 /** The first block of code below a heading of a document, in a language. */
 export function blockOf(file: string, heading: string, language: string): string | undefined {
-  const text = readFileSync(join(root, file), "utf8");
+  const text = read(file);
   const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
-  return new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``).exec(section)?.[1];
+  return blocksIn(section, language)[0];
+}
+
+/** The program of the README, with a port of its own. */
+export function readmeProgram(port: number): string {
+  return (blockOf("README.md", "## A program", "ts") as string).replace("8000", String(port));
 }

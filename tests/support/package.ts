@@ -1,19 +1,13 @@
 /** The package as users install it: the tarball, in an empty project. */
 import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "../../tools/build.ts";
 
 export const root: string = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
 export const run: typeof execFile.__promisify__ = promisify(execFile);
-
-/** The program of the README, with a port of its own. */
-export function readmeProgram(port: number): string {
-  const [, code = ""] = /## A program[^]*?```ts\n([^]*?)```/.exec(readFileSync(join(root, "README.md"), "utf8")) ?? [];
-  return code.replace("8000", String(port));
-}
 
 /** Builds the package into `dist` below the folder, and packs it. Returns the path of the tarball. */
 export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {
@@ -56,6 +50,14 @@ export async function provide(folder: string, ...others: string[]): Promise<void
   for (const name of others) symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
   const dependencies = Object.fromEntries(["@js0/reload-self", ...others].map((name) => [name, "*"]));
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
+}
+
+/** Puts links to executables into `bin` below a folder, under the names that users type. Returns a PATH that begins there. */
+export function pathWith(folder: string, executables: Readonly<Record<string, string>>): string {
+  const bin = join(folder, "bin");
+  mkdirSync(bin);
+  for (const [name, executable] of Object.entries(executables)) symlinkSync(executable, join(bin, name));
+  return `${bin}${delimiter}${process.env.PATH}`;
 }
 
 /** A project with the files of the tarball and nothing else, without a package manager. */
