@@ -8,6 +8,7 @@
  * - `exit`: the new process ended before it was in charge; see `exitCode` and `exitSignal`.
  * - `refused`: the new process reported that it cannot become ready.
  * - `timeout`: the new process was not in charge within `readyTimeout`.
+ * - `silent`: the new process was in charge, and gave no sign of life any more: it hangs, or computes without a pause.
  * - `protocol`: the new process sent a message that is not understood, or closed the channel.
  * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws it.
  * - `participant`: something that is handed over, such as the state or a socket, could not be.
@@ -20,6 +21,7 @@ export type ReloadErrorCode =
   | "exit"
   | "refused"
   | "timeout"
+  | "silent"
   | "protocol"
   | "pid-file"
   | "participant";

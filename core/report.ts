@@ -1,4 +1,4 @@
-import { describeError } from "./describe_error.ts";
+import { describeError, describeExit } from "./describe_error.ts";
 import type { ReloadErrorCode } from "./error.ts";
 import type { Logger, ReloadCause, ReloadEvent } from "./event.ts";
 
@@ -13,6 +13,7 @@ const STDERR: Logger = {
 const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
   exit: "What it wrote to stderr says why.",
   timeout: "It was killed. Make it ready earlier, or raise readyTimeout.",
+  silent: "It was killed. Does it compute without a pause?",
   protocol: "It was killed. Does it call listen() of @js0/reload-self before it uses process.send()?",
   refused: "It was killed.",
 };
@@ -59,7 +60,7 @@ function describe(pid: number, isCancelled: boolean, event: ReloadEvent): [keyof
       ];
     }
     case "successor-exit": {
-      const how = event.exitSignal === null ? `exited with code ${event.exitCode}` : `was ended by ${event.exitSignal}`;
+      const how = describeExit(event.exitCode, event.exitSignal);
       return ["error", `process ${event.pid}, which had taken over, ${how}: nothing is in charge. Start the program again`];
     }
     case "shutdown-pass-on":

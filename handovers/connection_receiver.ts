@@ -2,6 +2,7 @@
 import type { LiveSocket } from "../core/live.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { Arrival } from "../reload/handover.ts";
+import type { HandoverData } from "../reload/messages.ts";
 import { fromBase64, parseSession } from "./connection_message.ts";
 
 /** What becomes of the connections. */
@@ -17,7 +18,7 @@ export interface ConnectionHandlers {
 /** Receives connections. The old process goes on with what is refused. */
 export function receiveConnections(adapter: ConnectionAdapter, { link }: Arrival, handlers: ConnectionHandlers): void {
   const taken = new Set<number>();
-  const reply = (data: object) => void link.send(data).catch(() => {}); // The old process is gone: it needs no answer.
+  const reply = (data: HandoverData) => void link.send(data).catch(() => {}); // The old process is gone: it needs no answer.
 
   async function take(data: Record<string, unknown>, handle: unknown): Promise<void> {
     const id = Number(data.id);
@@ -35,10 +36,10 @@ export function receiveConnections(adapter: ConnectionAdapter, { link }: Arrival
   }
 
   link.onData((data, handle) => {
-    const { ping, connection } = data as Record<string, unknown>;
+    const { ping, connection } = data;
     if (ping === "announced") handlers.announced?.();
     if (ping === "complete") handlers.complete?.();
     if (ping !== undefined) reply({ pong: true });
-    if (typeof connection === "object" && connection !== null) take(connection as Record<string, unknown>, handle);
+    if (typeof connection === "object" && connection !== null) return take(connection as Record<string, unknown>, handle);
   });
 }

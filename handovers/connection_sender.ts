@@ -4,6 +4,7 @@ import type { LiveSocket } from "../core/live.ts";
 import { atMost } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { Reload } from "../reload/handover.ts";
+import type { HandoverData } from "../reload/messages.ts";
 import { packSession, toBase64 } from "./connection_message.ts";
 
 /** How long the new process may take for one connection. It is sent again then: Deno 2.9 may lose one on its way. */
@@ -67,7 +68,7 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
   let begun: number | undefined;
   let ended = 0;
 
-  function receive({ pong: isPong, taken, refused }: Record<string, unknown>): void {
+  function receive({ pong: isPong, taken, refused }: HandoverData): void {
     if (isPong === true) pong();
     const id = Number(taken ?? refused);
     const connection = waiting.get(id);
@@ -100,7 +101,7 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     get milliseconds() {
       return moved === 0 ? 0 : ended - (begun ?? 0);
     },
-    open: () => link.onData((data) => receive(data as Record<string, unknown>)),
+    open: () => link.onData(receive),
     add: (connection) => void waiting.set(++count, connection),
     async tell(what) {
       const answer = new Promise<void>((resolve) => pong = resolve);

@@ -118,25 +118,29 @@ function sendIdle(
     });
   }
 
-  async function move(shutdown: AbortSignal): Promise<void> {
+  async function move(hurry: AbortSignal): Promise<void> {
     await sender.tell("begin");
     for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS; await pause(clock, RETRY_MS)) {
       for (const server of servers()) for (const socket of server.connections) release(server, socket);
       await sender.sendAll();
-      if (signal.aborted || shutdown.aborted || connections().every((socket) => released.has(socket))) return;
+      if (signal.aborted || hurry.aborted || connections().every((socket) => released.has(socket))) return;
     }
   }
 
   return {
     offer: sender.open,
-    async retire(shutdown) {
+    async beforeRetire(hurry) {
       if (!link.sendsHandles || connections().length === 0) return;
-      await move(shutdown).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
+      await move(hurry).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
       isOver = true;
       sender.finish();
       const left = connections().filter(({ destroyed }) => !destroyed).length;
       const { moved, milliseconds } = sender;
       emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
+    },
+    rollback() {
+      isOver = true;
+      sender.giveBack();
     },
   };
 }

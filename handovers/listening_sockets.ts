@@ -4,6 +4,7 @@ import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { HandoverData } from "../reload/messages.ts";
 import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
 import { explainMissing } from "./missing.ts";
 
@@ -67,7 +68,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     let answer = Promise.withResolvers<unknown>();
 
     /** Resolves when the new process has answered, with the socket that it sent back. */
-    async function ask(data: object, handle?: unknown): Promise<unknown> {
+    async function ask(data: HandoverData, handle?: unknown): Promise<unknown> {
       answer = Promise.withResolvers();
       answer.promise.catch(() => {}); // Rejects perhaps before it is awaited.
       await link.send(data, handle);
@@ -101,7 +102,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         const sockets = open().map(([key, { address }]) => ({ key, address }));
         const keys = new Set(sockets.map(({ key }) => key));
         link.onData((data, handle) => {
-          const { claim, holds, done, error, read } = data as Record<string, unknown>;
+          const { claim, holds, done, error, read } = data;
           if (read === true) hasRead.resolve();
           if (typeof claim === "string" && keys.has(claim)) {
             claimed.add(claim);
@@ -162,9 +163,9 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     }
 
     link.onData((data, handle) => {
-      const { sockets, key, isFree, hold } = data as Record<string, unknown>;
+      const { sockets, key, isFree, hold } = data;
       if (Array.isArray(sockets)) {
-        offered = new Map(sockets.map(({ key, address }) => [String(key), parseAddress(address)]));
+        offered = new Map(sockets.map((socket) => [String(socket?.key), parseAddress(socket?.address)]));
         known.resolve();
       }
       const server = servers.get(String(key));

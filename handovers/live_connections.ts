@@ -145,7 +145,7 @@ function sendConnections(
       if (!link.sendsHandles || groups.size === 0) return;
       moving = move().catch(() => {}); // The new process is gone, or hangs: what is left stays here.
     },
-    async retire() {
+    async beforeRetire() {
       if (moving === undefined) return;
       isLast = true;
       await moving;

@@ -157,13 +157,12 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     /** Of several instances the one whose predecessor had the last old sockets. */
     let isLast = false;
     link.onData((data) => {
-      const message = data as Record<string, unknown>;
-      for (const [key, numbers] of Array.isArray(message.positions) ? message.positions : []) {
-        positions.set(String(key), parseNumbers(numbers));
+      for (const place of Array.isArray(data.positions) ? data.positions : []) {
+        if (Array.isArray(place)) positions.set(String(place[0]), parseNumbers(place[1]));
       }
-      if (Array.isArray(message.addresses)) isSteered = true;
-      if (message.isLast === true) isLast = true;
-      if (message.complete === true) complete.resolve();
+      if (Array.isArray(data.addresses)) isSteered = true;
+      if (data.isLast === true) isLast = true;
+      if (data.complete === true) complete.resolve();
     });
     return {
       complete: offered.then(() => isSteered ? complete.promise : undefined),

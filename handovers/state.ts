@@ -50,8 +50,7 @@ function sendState({ link, signal }: Reload, take: (() => unknown) | undefined):
   if (take === undefined) return {};
   const received = Promise.withResolvers<void>();
   received.promise.catch(() => {}); // May reject before it is awaited.
-  link.onData((data) => {
-    const { received: ok, error } = data as { received?: unknown; error?: unknown };
+  link.onData(({ received: ok, error }) => {
     if (ok === true) received.resolve();
     else received.reject(new Error(`the new process could not read it: ${String(error)}`));
   });
@@ -73,8 +72,7 @@ function sendState({ link, signal }: Reload, take: (() => unknown) | undefined):
 
 function receiveState({ link }: Arrival, settle: (state: unknown) => void): NewSide {
   let text = "";
-  link.onData(async (data) => {
-    const { piece, end } = data as { piece?: unknown; end?: unknown };
+  link.onData(async ({ piece, end }) => {
     if (typeof piece === "string" && text.length < MAX_BYTES) text += piece;
     if (end !== true) return;
     let error: string | undefined;

@@ -86,8 +86,7 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     link.onData((data) => {
       const from = parseOrigin(data);
       if (from !== undefined) update({ from });
-      const named = (data as { predecessor?: unknown }).predecessor;
-      if (Number.isSafeInteger(named)) predecessor = named as number;
+      if (Number.isSafeInteger(data.predecessor)) predecessor = data.predecessor as number;
     });
     return {
       takeOver(departure) {

@@ -83,8 +83,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         const paths = placed();
         if (paths.length === 0) return;
         given = new Map(paths.map((path) => [path, privateName(path, reload.pid as number)]));
-        reload.link.onData((data) => {
-          const { made } = data as { made?: unknown };
+        reload.link.onData(({ made }) => {
           if (typeof made === "string" && given.has(made)) taken.add(made);
         });
         await reload.link.send({ paths, pid });
@@ -125,8 +124,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
     const complete = Promise.withResolvers<void>();
     /** The names under which a predecessor that dies after its commit leaves its sockets behind. */
     let leftovers: string[] = [];
-    arrival.link.onData((data) => {
-      const { paths, pid: predecessor } = data as { paths?: unknown; pid?: unknown };
+    arrival.link.onData(({ paths, pid: predecessor }) => {
       if (!Array.isArray(paths)) return;
       const strings = paths.filter((path) => typeof path === "string");
       offered = new Set(strings);

@@ -7,7 +7,7 @@ import type { Link } from "./handover.ts";
 export async function ask(link: Link, clock: Clock, question: string, confirmation: string, timeout: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   link.onData((data) => {
-    if ((data as Record<string, unknown>)[confirmation] === true) resolve();
+    if (data[confirmation] === true) resolve();
   });
   await link.send({ [question]: true });
   await atMost(clock, timeout, promise);
@@ -16,7 +16,7 @@ export async function ask(link: Link, clock: Clock, question: string, confirmati
 /** Does something when the namesake asks for it, and confirms it. Takes the receiver of the link. */
 export function confirm(link: Link, question: string, confirmation: string, act: () => void | Promise<void>): void {
   link.onData(async (data) => {
-    if ((data as Record<string, unknown>)[question] !== true) return;
+    if (data[question] !== true) return;
     await act();
     await link.send({ [confirmation]: true }).catch(() => {}); // The old process is gone: nobody waits.
   });

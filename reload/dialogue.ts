@@ -1,7 +1,7 @@
 import type { Channel } from "../core/adapter.ts";
 import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { Link } from "./handover.ts";
-import { createMailbox } from "./mailbox.ts";
+import { createInboxes } from "./inboxes.ts";
 import { type FromPredecessor, type FromSuccessor, pack, parseFromSuccessor } from "./messages.ts";
 
 /** What the old process must know of its dialogue with the new one. */
@@ -28,6 +28,8 @@ export interface Dialogue {
   offered(): Promise<void>;
   /** Tells the new process to take charge. Resolves when it has. */
   commit(): Promise<void>;
+  /** Asks the new process for a sign of life. Resolves when it has answered; at once where it is of a version that does not answer. */
+  ask(): Promise<void>;
 }
 
 /** The next message that is expected of the new process, besides data for the handovers. */
@@ -35,17 +37,25 @@ type Expected = "hello" | "ready" | "commit" | "in-charge" | "nothing";
 
 /** Prepares the dialogue of one reload. */
 export function createDialogue(names: readonly string[], { fail, stopping, failure }: DialogueHandlers): Dialogue {
-  const inboxes = new Map(names.map((name) => [name, createMailbox<[data: unknown, handle?: unknown]>()]));
+  const inboxes = createInboxes(names, misunderstood);
   const hello = Promise.withResolvers<number>();
   const ready = Promise.withResolvers<void>();
   const tookCharge = Promise.withResolvers<void>();
   let expected: Expected = "hello";
   let channel: Channel | undefined;
+  let abilities = 0;
+  let questions = 0;
+  let answered = (_: number) => {};
+
+  /** A process that was told to take charge may be in charge: it is not killed for a strange message. */
+  function misunderstood(): void {
+    if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
+  }
 
   function receive(message: FromSuccessor | undefined, handle: unknown): void {
     switch (message?.type) {
       case "alive":
-        return;
+        return message.answer === undefined ? undefined : answered(message.answer);
       case "failed":
         return fail("refused", `cannot become ready: ${message.message}`);
       case "stopping":
@@ -54,6 +64,7 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
       case "hello":
         if (expected !== "hello") break;
         expected = "ready";
+        abilities = message.abilities ?? 0;
         return hello.resolve(message.pid);
       case "ready":
         if (expected !== "ready") break;
@@ -63,14 +74,11 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
         if (expected !== "in-charge") break;
         expected = "nothing";
         return tookCharge.resolve();
-      case "data": {
-        const inbox = inboxes.get(message.name);
-        if (expected === "hello" || inbox === undefined) break;
-        return inbox.put(message.data, handle);
-      }
+      case "data":
+        if (expected === "hello" || !inboxes.put(message.name, message.data, handle)) break;
+        return;
     }
-    // A process that was told to take charge may be in charge: it is not killed for a strange message.
-    if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
+    misunderstood();
   }
 
   /** A closed channel is not the reason of a failure: how the process ended is, and that is about to be known. */
@@ -92,7 +100,7 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
         return channel?.sendsHandles === true;
       },
       send: (data, handle) => send({ type: "data", name, data }, handle),
-      onData: (receive) => inboxes.get(name)?.open(receive),
+      onData: (receive) => inboxes.open(name, receive),
     }),
     open(to) {
       channel = to;
@@ -103,6 +111,14 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
       expected = "in-charge";
       await send({ type: "commit" });
       await tookCharge.promise;
+    },
+    async ask() {
+      if (abilities < 1) return;
+      const number = ++questions;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      answered = (answer) => answer === number && resolve();
+      await send({ type: "ask", number });
+      await promise;
     },
   };
 }

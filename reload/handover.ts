@@ -1,13 +1,17 @@
 import type { ReloadErrorCode } from "../core/error.ts";
+import type { HandoverData } from "./messages.ts";
 
 /** The line from a handover to its namesake in the other process. */
 export interface Link {
   /** Can listening sockets be sent? Known once the new process was started. */
   readonly sendsHandles: boolean;
   /** Sends JSON-like data, and with it a listening socket, which stays open in this process too. */
-  send(data: unknown, handle?: unknown): Promise<void>;
-  /** Sets the receiver; data that came earlier is given to it first. The receiver must check what it gets. */
-  onData(receive: (data: unknown, handle?: unknown) => void): void;
+  send(data: HandoverData, handle?: unknown): Promise<void>;
+  /**
+   * Sets the receiver; data that came earlier is given to it first. The receiver must check the members of what it gets. When it throws or
+   * rejects, the other process has sent something that is not understood.
+   */
+  onData(receive: (data: HandoverData, handle?: unknown) => void | Promise<void>): void;
 }
 
 /** How a predecessor left: it handed over as agreed, or it died. */
@@ -54,6 +58,13 @@ export interface OldSide {
   handedOver?(): void | Promise<void>;
   /** All handovers have handed over, and the probation begins. Not waited for. */
   onProbation?(): void;
+  /**
+   * The probation is over, and the new process is about to be on its own. What takes time and can still be undone is done here: should the
+   * new process die meanwhile, `rollback` follows.
+   *
+   * @param hurry Fires when this process is told to shut down meanwhile.
+   */
+  beforeRetire?(hurry: AbortSignal): void | Promise<void>;
   /**
    * The probation is over: nothing can be undone any more. Releases what the new process needs for a reload of its own.
    *

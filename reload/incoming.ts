@@ -1,8 +1,8 @@
 import type { Predecessor } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { Departure, Handover, NewSide } from "./handover.ts";
-import { createMailbox } from "./mailbox.ts";
-import { type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
+import { createInboxes } from "./inboxes.ts";
+import { ABILITIES, type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
 
 /** The events of the reload that a new process came from. */
 export interface IncomingHandlers {
@@ -37,7 +37,9 @@ export function arrive(
   handovers: readonly Handover[],
   handlers: IncomingHandlers,
 ): IncomingReload {
-  const inboxes = new Map(handovers.map(({ name }) => [name, createMailbox<[data: unknown, handle?: unknown]>()]));
+  const inboxes = createInboxes(handovers.map(({ name }) => name), (name, error) => {
+    handlers.warn(`the predecessor has sent something to ${name} that is not understood: ${describeError(error)}`);
+  });
   const offered = Promise.withResolvers<void>();
   let isInCharge = false;
   let isOver = false;
@@ -47,13 +49,13 @@ export function arrive(
     channel.send(pack(message)).catch(() => {});
   }
 
-  send({ type: "hello", pid });
+  send({ type: "hello", pid, abilities: ABILITIES });
   const sides = handovers.map(({ name, newSide }) =>
     newSide?.({
       link: {
         sendsHandles: channel.sendsHandles,
         send: (data, handle) => channel.send(pack({ type: "data", name, data }), handle),
-        onData: (receive) => inboxes.get(name)?.open(receive),
+        onData: (receive) => inboxes.open(name, receive),
       },
       offered: offered.promise,
     }) ?? {}
@@ -89,7 +91,9 @@ export function arrive(
     const message = parseFromPredecessor(raw);
     switch (message?.type) {
       case "data":
-        return inboxes.get(message.name)?.put(message.data, handle);
+        return void inboxes.put(message.name, message.data, handle);
+      case "ask":
+        return send({ type: "alive", answer: message.number });
       case "offered":
         return offered.resolve();
       case "reload":

@@ -4,17 +4,27 @@
  */
 export const PROTOCOL = 1;
 
+/**
+ * What this version understands besides: it is stated in `hello`. 0.5.0 stated none, which reads as 0.
+ *
+ * - 1: answers `ask`.
+ */
+export const ABILITIES = 1;
+
+/** What a handover sends to its namesake: an object, whose members the receiver has to check. */
+export type HandoverData = Readonly<Record<string, unknown>>;
+
 /** A message of a handover to its namesake. */
 interface Data {
   type: "data";
   name: string;
-  data: unknown;
+  data: HandoverData;
 }
 
 /** The messages of a new process. */
 export type FromSuccessor =
-  | { type: "hello"; pid: number }
-  | { type: "alive" } // Needs no answer: whether it can be sent shows if the old process is there.
+  | { type: "hello"; pid: number; abilities?: number }
+  | { type: "alive"; answer?: number } // The answer to a question, or none: whether it can be sent shows if the old process is there.
   | Data
   | { type: "ready" }
   | { type: "failed"; message: string }
@@ -29,6 +39,7 @@ export type FromPredecessor =
   | Data
   | { type: "offered" } // Everything that the handovers offer has been sent.
   | { type: "commit" }
+  | { type: "ask"; number: number } // Is the new process alive?
   | { type: "over"; reload: boolean }
   | { type: "reload" }
   | { type: "shutdown"; signal: string };
@@ -48,20 +59,24 @@ function fields(raw: unknown): Record<string, unknown> | undefined {
 }
 
 function parseData({ name, data }: Record<string, unknown>): Data | undefined {
-  return typeof name === "string" ? { type: "data", name, data } : undefined;
+  const isObject = typeof data === "object" && data !== null && !Array.isArray(data);
+  return typeof name === "string" && isObject ? { type: "data", name, data: data as HandoverData } : undefined;
 }
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 
 /** A message of a new process, or `undefined` for anything else. */
 export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
   const record = fields(raw);
   switch (record?.type) {
     case "hello":
-      return Number.isSafeInteger(record.pid) && Number(record.pid) > 0
-        ? { type: "hello", pid: Number(record.pid) }
+      return isCount(record.pid) && record.pid > 0
+        ? { type: "hello", pid: record.pid, ...(isCount(record.abilities) && { abilities: record.abilities }) }
         : undefined;
     case "data":
       return parseData(record);
     case "alive":
+      return isCount(record.answer) ? { type: "alive", answer: record.answer } : { type: "alive" };
     case "ready":
     case "in-charge":
     case "stopping":
@@ -83,6 +98,8 @@ export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined 
     case "commit":
     case "reload":
       return { type: record.type };
+    case "ask":
+      return isCount(record.number) ? { type: "ask", number: record.number } : undefined;
     case "over":
       return { type: "over", reload: record.reload === true };
     case "shutdown":

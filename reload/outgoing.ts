@@ -1,8 +1,9 @@
 import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../core/adapter.ts";
-import { describeError } from "../core/describe_error.ts";
+import { describeError, describeExit } from "../core/describe_error.ts";
 import { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
 import { atMost } from "../core/pause.ts";
+import { passProbation } from "./probation.ts";
 import { createDialogue } from "./dialogue.ts";
 import type { Handover } from "./handover.ts";
 import { createOldSides } from "./old_sides.ts";
@@ -15,7 +16,7 @@ export interface OutgoingOptions {
   request: Omit<StartRequest, "signal" | "sendsSockets">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
-  /** Milliseconds for which a new process that is in charge may still fail. Called when it is in charge. */
+  /** Milliseconds for which a new process that is in charge may still fail. Called before it is told to take charge. */
   probation(): number;
   /** Called right before the new process is told to take charge. */
   onCommit(heir: Heir): void;
@@ -69,7 +70,8 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   const failed = new AbortController();
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {}); // No step may be waiting when it rejects.
-  const probationOver = Promise.withResolvers<void>();
+  /** Fires when the probation is to end early. */
+  const hurry = new AbortController();
   let phase: Phase = "starting";
   /** Milliseconds from the beginning until the new process was in charge; `undefined` while it was not. */
   let inChargeAfter: number | undefined;
@@ -82,7 +84,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     fail: (code, what) => fail(error(code, what)),
     stopping() {
       isStopping = true;
-      probationOver.resolve();
+      hurry.abort();
     },
     failure: failure.promise,
   });
@@ -102,6 +104,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     emit,
   );
   const { everyone } = sides;
+
   function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
     const which = pid() === undefined ? "the new process" : `the new process (pid ${pid()})`;
     return new ReloadError(code, `${which} ${what}`, { ...details, pid: pid() });
@@ -138,7 +141,10 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   /** Watches how the new process ends, or loses its channel. */
   function watch({ channel, exited }: StartedProcess): void {
     channel.onClose(() => {
-      const stop = adapter.timer(NEWS_TIMEOUT_MS, () => fail(error("protocol", "closed its channel to this one")));
+      const stop = adapter.timer(
+        NEWS_TIMEOUT_MS,
+        () => isStopping || fail(error("protocol", "closed its channel to this one")),
+      );
       failed.signal.addEventListener("abort", stop);
       if (phase === "done" || phase === "failed") stop();
     });
@@ -151,18 +157,16 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       if ((code ?? signal ?? 0) === 0) return;
       return emit({ type: "successor-exit", pid: pid() as number, exitCode: code, exitSignal: signal });
     }
-    const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
-    const when = inChargeAfter === undefined
-      ? "before it was in charge"
-      : `${Math.round(adapter.now() - begun - inChargeAfter)} ms after it was in charge`;
-    fail(error("exit", `${how} ${when}`, { exitCode: code, exitSignal: signal }));
+    const passed = inChargeAfter !== undefined && Math.round(adapter.now() - begun - inChargeAfter);
+    const when = passed === false ? "before it was in charge" : `${passed} ms after it was in charge`;
+    fail(error("exit", `${describeExit(code, signal)} ${when}`, { exitCode: code, exitSignal: signal }));
   }
 
   /** Resolves when the new process is in charge. */
-  async function putInCharge(): Promise<Heir & { release(): void }> {
+  async function putInCharge(): Promise<Heir & { probation: number }> {
     failed.signal.throwIfAborted();
     const started = await start();
-    const { channel, release } = started;
+    const { channel } = started;
     watch(started);
     dialogue.open(channel);
     await everyone("go on", (side) => side.started?.());
@@ -172,11 +176,12 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     await step(dialogue.ready);
     emit({ type: "successor-ready", pid, generation });
     await everyone("agree", (side) => side.agree?.());
+    const probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
     await everyone("commit", (side) => side.commit?.());
     phase = "committing";
     options.onCommit({ pid, channel });
     await step(dialogue.commit());
-    return { pid, channel, release };
+    return { pid, channel, probation };
   }
 
   async function run(): Promise<Successor> {
@@ -187,13 +192,13 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       else overdue();
     });
     try {
-      const { pid, channel, release } = await putInCharge();
+      const { pid, channel, probation } = await putInCharge();
       failed.signal.throwIfAborted(); // It may have died in the turn in which it was heard to be in charge.
       stopTimer();
       phase = "probation";
       const milliseconds = inChargeAfter = adapter.now() - begun;
       emit({ type: "successor-in-charge", pid, generation, milliseconds });
-      await passProbation();
+      await prove(probation);
       phase = "done";
       failure.reject(error("exit", "is gone")); // From now on only for messages that cannot be sent.
       return {
@@ -202,7 +207,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
         milliseconds,
         async retire(shutdown) {
           await sides.leave((side) => side.retire?.(shutdown));
-          release();
+          child?.release();
         },
       };
     } catch (cause) {
@@ -217,17 +222,17 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   }
 
   /** Rejects when the new process fails while this one can still take charge again. */
-  async function passProbation(): Promise<void> {
+  async function prove(time: number): Promise<void> {
+    const ended = AbortSignal.any([failed.signal, hurry.signal]);
+    async function pass(time: number): Promise<void> {
+      const outcome = await step(passProbation({ clock: adapter, time, ask: dialogue.ask, ended }));
+      if (outcome === "silent") throw error("silent", "is in charge, but has not given a sign of life any more");
+    }
     await sides.leave((side) => side.handedOver?.());
     await sides.leave((side) => side.onProbation?.());
-    const time = options.probation();
-    if (time === 0) return;
-    const stop = adapter.timer(time, probationOver.resolve);
-    try {
-      await step(probationOver.promise);
-    } finally {
-      stop();
-    }
+    await pass(time);
+    await step(sides.leave((side) => side.beforeRetire?.(hurry.signal)));
+    await pass(0);
   }
 
   /** Ends the new process, if there is one, then lets every handover undo what it did. */
@@ -245,6 +250,6 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     get wasInCharge() {
       return inChargeAfter !== undefined;
     },
-    abort: (error) => phase === "starting" ? fail(error) : probationOver.resolve(),
+    abort: (error) => phase === "starting" ? fail(error) : hurry.abort(),
   };
 }

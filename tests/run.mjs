@@ -22,6 +22,7 @@ const suites = {
   integration: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
   load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
   faults: [[...nodeTest("--test-timeout=600000"), "tests/faults/*.test.ts"]],
+  field: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/field/*.test.ts"]],
   package: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/package/*.test.ts"]],
   examples: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/examples/*.test.ts"]],
   windows: [[...nodeTest("--test-timeout=1200000"), "tests/windows/windows.test.ts"]],

@@ -55,8 +55,12 @@ export interface World {
   end(process: SimulatedProcess, exit: ExitStatus): void;
   /** Says something over the channel to the process's parent. */
   say(process: SimulatedProcess, message: unknown): void;
+  /** Says something over the channel from the process's parent. */
+  tell(process: SimulatedProcess, message: unknown): void;
   /** Delivers the next message, or the closing, of the n-th channel that has one. Returns whether there was one. */
   deliver(n: number): boolean;
+  /** Delivers the next message, or the closing, to one process only. Returns whether there was one. */
+  deliverTo(process: SimulatedProcess): boolean;
   /** Lets time pass until the next timer, and calls it. Returns whether there was one. */
   tick(): Promise<boolean>;
   /** Lets everything happen that needs nobody's help. */
@@ -86,6 +90,7 @@ export function createWorld(
   const wires: Wire[] = [];
   const handlers = new Map<SimulatedProcess, Map<string, () => void>>();
   const toParent = new Map<SimulatedProcess, Channel>();
+  const fromParent = new Map<SimulatedProcess, Channel>();
   const onExit = new Map<SimulatedProcess, (exit: ExitStatus) => void>();
   let timers: { at: number; owner: SimulatedProcess; callback: () => void }[] = [];
   let now = 0;
@@ -160,6 +165,7 @@ export function createWorld(
     const child = spawn(parent, request);
     const [ours, theirs] = connect(parent, child);
     toParent.set(child, theirs);
+    fromParent.set(child, ours);
     const exited = new Promise<ExitStatus>((resolve) => onExit.set(child, resolve));
     return {
       pid: child.pid,
@@ -285,12 +291,16 @@ export function createWorld(
     say(process, message) {
       toParent.get(process)?.send(message).catch(() => {});
     },
+    tell(process, message) {
+      fromParent.get(process)?.send(message).catch(() => {});
+    },
     deliver(n) {
       for (let i = 0; i < wires.length; i++) {
         if (wires[(n + i) % wires.length]?.deliver()) return true;
       }
       return false;
     },
+    deliverTo: (process) => wires.some((wire) => wire.to === process && wire.deliver()),
     async tick() {
       const next = timers.reduce((first, timer) => first === undefined || timer.at < first.at ? timer : first, timers[0]);
       if (next === undefined) return false;

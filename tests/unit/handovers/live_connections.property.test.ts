@@ -10,6 +10,7 @@ import { createLiveConnections } from "../../../handovers/live_connections.ts";
 import { addLiveGroup, type LiveGroups } from "../../../program/live.ts";
 import type { ProgramContext } from "../../../program/parts.ts";
 import type { Link } from "../../../reload/handover.ts";
+import type { HandoverData } from "../../../reload/messages.ts";
 
 /** A connection in the kernel: what the client has sent and no process has read. */
 interface Kernel {
@@ -155,7 +156,7 @@ function createScene(connections: number) {
 /** A channel between two handovers. A message waits until it is delivered; one may lose its handle, as on Deno. */
 function createLinks() {
   const waiting: (() => void)[] = [];
-  const receivers: (((data: unknown, handle?: unknown) => void) | undefined)[] = [];
+  const receivers: (((data: HandoverData, handle?: unknown) => void | Promise<void>) | undefined)[] = [];
   let isClosed = false;
   let loses = false;
   const link = (side: 0 | 1): Link => ({
@@ -227,7 +228,7 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
         () => void (next.process.total = old.process.total), // The state.
         () => arrival?.takeOver?.("handed over"),
         () => side?.onProbation?.(),
-        () => retiring = side?.retire?.(new AbortController().signal) as Promise<void>,
+        () => retiring = side?.beforeRetire?.(new AbortController().signal) as Promise<void>,
         () => arrival?.over?.("handed over"),
       ];
       function goOn(): void {
@@ -313,7 +314,7 @@ test("a new process of an earlier version takes no connection: all are served by
     side?.offer?.();
     await side?.commit?.();
     side?.onProbation?.();
-    await side?.retire?.(new AbortController().signal);
+    await side?.beforeRetire?.(new AbortController().signal);
   })();
   for (let i = 0; i < 5; i++) {
     await tick();

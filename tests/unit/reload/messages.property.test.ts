@@ -4,11 +4,17 @@ import fc from "fast-check";
 import { pack, parseFromPredecessor, parseFromSuccessor } from "../../../reload/messages.ts";
 
 const overTheChannel = (message: unknown) => JSON.parse(JSON.stringify(message));
-const data = fc.record({ type: fc.constant("data" as const), name: fc.string(), data: fc.jsonValue() });
+const data = fc.record({
+  type: fc.constant("data" as const),
+  name: fc.string(),
+  data: fc.dictionary(fc.string(), fc.jsonValue()),
+});
 
 test("every message arrives as it was sent", () => {
   const fromSuccessor = fc.oneof(
     fc.record({ type: fc.constant("hello" as const), pid: fc.integer({ min: 1, max: 2 ** 31 }) }),
+    fc.record({ type: fc.constant("hello" as const), pid: fc.integer({ min: 1, max: 2 ** 31 }), abilities: fc.nat() }),
+    fc.record({ type: fc.constant("alive" as const), answer: fc.nat() }),
     fc.record({ type: fc.constant("failed" as const), message: fc.string() }),
     fc.constantFrom("ready" as const, "in-charge" as const, "alive" as const, "stopping" as const).map((type) => ({ type })),
     data,
@@ -19,6 +25,7 @@ test("every message arrives as it was sent", () => {
   const fromPredecessor = fc.oneof(
     fc.constantFrom("offered" as const, "commit" as const, "reload" as const).map((type) => ({ type })),
     fc.record({ type: fc.constant("over" as const), reload: fc.boolean() }),
+    fc.record({ type: fc.constant("ask" as const), number: fc.nat() }),
     fc.record({ type: fc.constant("shutdown" as const), signal: fc.string() }),
     data,
   );
@@ -44,6 +51,7 @@ test("nothing else is understood, and nothing makes the parsers throw", () => {
     "stopping",
     "offered",
     "commit",
+    "ask",
     "over",
     "shutdown",
     "reload",
@@ -55,6 +63,10 @@ test("nothing else is understood, and nothing makes the parsers throw", () => {
     message: fc.anything(),
     signal: fc.anything(),
     reload: fc.anything(),
+    data: fc.anything(),
+    abilities: fc.anything(),
+    answer: fc.anything(),
+    number: fc.oneof(fc.nat(), fc.anything()),
   });
   const reached = new Set<string>();
   fc.assert(
@@ -68,13 +80,16 @@ test("nothing else is understood, and nothing makes the parsers throw", () => {
       if (predecessor?.type === "shutdown") assert.equal(typeof predecessor.signal, "string");
       if (predecessor?.type === "over") assert.equal(predecessor.reload, fields.reload === true);
       for (const understood of [successor, predecessor]) {
-        if (understood?.type === "data") assert.equal(typeof understood.name, "string");
+        if (understood?.type === "data") {
+          assert.equal(typeof understood.name, "string");
+          assert.ok(typeof understood.data === "object" && understood.data !== null && !Array.isArray(understood.data));
+        }
         assert.ok(understood === undefined || understood.type === fields.type);
       }
     }),
     { numRuns: 2_000 },
   );
-  for (const type of ["ready", "in-charge", "alive", "stopping", "offered", "commit", "over", "reload"]) {
+  for (const type of ["ready", "in-charge", "alive", "stopping", "offered", "commit", "ask", "over", "reload"]) {
     assert.ok(reached.has(type), `${type} was never drawn`);
   }
 });

@@ -56,26 +56,27 @@ test("the steps of two handovers, in order", async () => {
       name,
       newSide({ link }) {
         log("new side");
-        link.onData((data) => {
-          log(`got ${data}`);
-          link.send(`thanks for ${data}`);
+        link.onData(({ text }) => {
+          log(`got ${text}`);
+          return link.send({ text: `thanks for ${text}` });
         });
         return { takeOver: () => log("take over"), over: () => log("over") };
       },
       oldSide(reload) {
-        const answer = new Promise((resolve) => reload.link.onData(resolve));
+        const answer = new Promise((resolve) => reload.link.onData(({ text }) => resolve(text)));
         return {
           prepare: () => log(`prepare ${reload.pid} ${reload.generation}`),
           beforeStart: () => log("before start"),
           started: () => log(`started ${reload.pid}`),
           async offer() {
             log(`offer ${reload.pid}`);
-            await reload.link.send(`the ${name}`);
+            await reload.link.send({ text: `the ${name}` });
             log(`got ${await answer}`);
           },
           agree: () => log("agree"),
           commit: () => log("commit"),
           handedOver: () => log("handed over"),
+          beforeRetire: () => log("before retire"),
           retire: () => log("retire"),
           rollback: () => log("rollback"),
         };
@@ -110,6 +111,8 @@ test("the steps of two handovers, in order", async () => {
     "1 file take over",
     "0 socket handed over",
     "0 file handed over",
+    "0 socket before retire",
+    "0 file before retire",
     "0 socket retire",
     "0 file retire",
     "1 socket over",
@@ -218,7 +221,7 @@ const garbage: [what: string, messages: unknown[]][] = [
   ["ready before hello", [pack({ type: "ready" })]],
   ["a second hello", [pack({ type: "hello", pid: 1 }), pack({ type: "hello", pid: 1 })]],
   ["in charge without being told", [pack({ type: "hello", pid: 1 }), pack({ type: "ready" }), pack({ type: "in-charge" })]],
-  ["data for a handover that is not there", [pack({ type: "hello", pid: 1 }), pack({ type: "data", name: "x", data: 1 })]],
+  ["data for a handover that is not there", [pack({ type: "hello", pid: 1 }), pack({ type: "data", name: "x", data: {} })]],
 ];
 for (const [what, messages] of garbage) {
   test(`garbage: ${what}`, async () => {
@@ -407,7 +410,7 @@ test("a socket that was not announced fails the reload at once, and one that was
     name: "a late server",
     oldSide: ({ link }) => ({
       sendsSockets: () => announced,
-      commit: () => link.send("the socket", {}),
+      commit: () => link.send({ socket: true }, {}),
     }),
   };
   const world = createWorld({ handovers: () => [handover] });
