@@ -15,6 +15,8 @@ export interface Files {
   replace(path: string, text: string, mode?: number): void;
   /** Makes a file that only its owner may read. Returns `false` where there is one already. */
   create(path: string): boolean;
+  /** The names in a folder; none where it cannot be read. */
+  list(folder: string): readonly string[];
   /** Removes a file, if there is one. */
   remove(path: string): void;
   /** The kind of file at a path; links are not followed. */

@@ -31,10 +31,16 @@ export function createPidFile(
   if (adapter === undefined || path === undefined) return undefined;
   const files = adapter.files();
   const write = (pid: number) => files.replace(path, `${pid}\n`, MODE);
-  const isOurs = () => parsePid(files.read(path) ?? "") === pid;
+  /** A new process that was killed. This one may exit before the reload is rolled back. */
+  let failed: number | undefined;
+  const isOurs = () => {
+    const named = parsePid(files.read(path) ?? "");
+    return named !== undefined && [pid, failed].includes(named);
+  };
 
   if (predecessor === undefined) {
     refuseForeign(adapter, files, path, pid);
+    removeLeftovers(adapter, files, path);
     try {
       write(pid);
     } catch (cause) {
@@ -51,12 +57,16 @@ export function createPidFile(
 
   return {
     name: `the pid file ${path}`,
-    oldSide: (reload) => ({
-      commit: () => write(reload.pid as number),
-      rollback() {
-        if (!isOurs()) write(pid);
-      },
-    }),
+    oldSide(reload) {
+      reload.signal.addEventListener("abort", () => failed = reload.pid);
+      return {
+        commit: () => write(reload.pid as number),
+        rollback() {
+          failed = undefined;
+          if (!isOurs()) write(pid);
+        },
+      };
+    },
     newSide: () => ({
       takeOver(departure) {
         if (departure === "handed over") return;
@@ -68,6 +78,20 @@ export function createPidFile(
       },
     }),
   };
+}
+
+/** Removes what processes have left behind that were killed while they replaced the file. */
+function removeLeftovers(adapter: BasicServiceAdapter, files: Files, path: string): void {
+  const [, folder = ".", base = path] = /^(.*)\/([^/]*)$/.exec(path) ?? [];
+  for (const name of files.list(folder || "/")) {
+    const pid = name.startsWith(`${base}.`) ? Number(/^(\d+)\.new$/.exec(name.slice(base.length + 1))?.[1]) : NaN;
+    if (!(pid > 0) || adapter.isAlive(pid)) continue;
+    try {
+      files.remove(`${folder}/${name}`);
+    } catch {
+      // Not ours to remove.
+    }
+  }
 }
 
 /** Throws when the file names another process that runs. */

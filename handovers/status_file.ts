@@ -34,16 +34,29 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     ignoreErrors(() => files.replace(path, JSON.stringify(status))); // A full disk, a folder that was removed.
   }
 
-  /** Removes the files that a killed process could not remove. */
-  function removeFilesOf(other: number | undefined): void {
-    if (other === undefined || adapter.isAlive(other)) return;
+  /** Removes the files of a process. Where that fails, readers notice that the process is gone. */
+  function removeFilesOf(other: number): void {
     for (const name of [statusFile(other), `${statusFile(other)}.${other}.new`]) {
-      ignoreErrors(() => files.remove(`${folder}/${name}`)); // Readers notice that the process is gone.
+      ignoreErrors(() => files.remove(`${folder}/${name}`));
     }
   }
 
+  /** Removes the files that killed processes could not remove. */
+  function removeLeftovers(): void {
+    for (const name of files.list(folder as string)) {
+      const other = Number(/^([1-9]\d*)\.json(\.\d+\.new)?$/.exec(name)?.[1]);
+      if (other > 0 && other !== pid && !adapter.isAlive(other)) removeFilesOf(other);
+    }
+  }
+
+  /** A new process that was killed. This one may exit before the reload is rolled back. */
+  let failed: number | undefined;
   update({});
-  adapter.onExit(() => ignoreErrors(() => files.remove(path)));
+  if (!hasPredecessor) removeLeftovers();
+  adapter.onExit(() => {
+    removeFilesOf(pid);
+    if (failed !== undefined) removeFilesOf(failed);
+  });
   token.signal.addEventListener("abort", () => {
     if (token.signal.reason.kind === "shutdown") update({ state: "shutting down" });
   });
@@ -54,6 +67,7 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     const output = adapter.errorOutput();
     const number = status.reloads + 1;
     let milliseconds = 0;
+    reload.signal.addEventListener("abort", () => failed = reload.pid);
     return {
       prepare: () => void status.reloads++,
       started: () => update({ state: "reloading" }),
@@ -64,7 +78,6 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
       },
       retire: () => update({ state: "retired", last: { number, milliseconds, pid: reload.pid as number } }),
       rollback(reason) {
-        const { pid: failed } = reason as { pid?: number };
         const text = output?.read() ?? "";
         update({
           state: token.isCancelled ? "shutting down" : "serving",
@@ -76,7 +89,8 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
             ...(text.trim() !== "" && { output: lastLines(text) }),
           },
         });
-        removeFilesOf(failed);
+        if (failed !== undefined) removeFilesOf(failed);
+        failed = undefined;
       },
     };
   }
@@ -95,7 +109,7 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
         // A process that dies closes its channel a moment before the kernel has ended it.
         const stop = adapter.every(ENDED_CHECK_MS, () => {
           if (predecessor !== undefined && adapter.isAlive(predecessor)) return;
-          removeFilesOf(predecessor);
+          if (predecessor !== undefined) removeFilesOf(predecessor);
           stop();
         });
       },

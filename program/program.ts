@@ -15,6 +15,12 @@ import { createReloadQueue } from "./queue.ts";
 import { awaitReadiness } from "./readiness.ts";
 
 /**
+ * How long a process that has been replaced stays at least. Signals that are on their way to it are passed on; a process that is about to exit
+ * reads none any more, and they would be lost.
+ */
+const LINGER_MS = 250;
+
+/**
  * One generation of the program, from its start to its retirement: takes over from the predecessor, reloads, hands over. What it needs at
  * once has begun before.
  */
@@ -193,6 +199,7 @@ export function createProgram(
     await channel.send(pack({ type: "over", reload: queued !== undefined })).catch(() => {}); // It is gone: nobody to tell.
     queued?.outcome.resolve(pid);
     dispatch({ type: "leave" });
+    adapter.timer(LINGER_MS, () => {});
     cancel({ kind: "reload", pid, generation: generation + 1 });
     return pid;
   }

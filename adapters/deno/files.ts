@@ -1,5 +1,6 @@
 import type { Files } from "../../core/files.ts";
 import { MAX_FILE_BYTES } from "../node/files.ts";
+import { attempt } from "../attempt.ts";
 import { replaceFile } from "../replace_file.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
@@ -42,6 +43,12 @@ export function denoFiles(deno: DenoNamespace, check: (path: string) => void): F
         if (isError(error, "AlreadyExists")) return false;
         throw error;
       }
+    },
+    list(folder) {
+      return attempt(() => {
+        check(folder);
+        return Array.from(deno.readDirSync(folder), ({ name }) => name);
+      }) ?? [];
     },
     remove: (path) => void orUndefined(path, () => deno.removeSync(path)),
     kind(path) {

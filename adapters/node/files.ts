@@ -1,6 +1,7 @@
 /** Files in places where another user may have put another file, with node:fs. */
 import type * as FileSystem from "node:fs";
 import type { Files } from "../../core/files.ts";
+import { attempt } from "../attempt.ts";
 import { replaceFile } from "../replace_file.ts";
 import type { NodeProcess } from "./channel.ts";
 
@@ -63,6 +64,7 @@ export function nodeFiles(process: NodeProcess): Files {
         throw error;
       }
     },
+    list: (folder) => attempt(() => fs.readdirSync(folder)) ?? [],
     remove: (path) => fs.rmSync(path, { force: true }),
     kind(path) {
       const info = fs.lstatSync(path, { throwIfNoEntry: false });

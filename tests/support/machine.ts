@@ -140,6 +140,8 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       files.set(path, { kind: "other", text: "", mode: 0o600 });
       return true;
     },
+    list: (folder) =>
+      [...files.keys()].filter((path) => path.startsWith(`${folder}/`)).map((path) => path.slice(folder.length + 1)),
     kind: (path) => files.get(path)?.kind ?? "nothing",
     mode: (path) => get(path).mode,
     chmod: (path, mode) => void (get(path).mode = mode),
