@@ -45,6 +45,7 @@ export function streamChannel(opening: Promise<Stream>): Channel {
   opening.then(receive).catch(() => {}).then(() => queueMicrotask(closed.resolve));
   return {
     sendsHandles: false,
+    handlesTravelAlone: false,
     send(message, handle) {
       if (handle !== undefined) {
         const text = "no socket can be sent to a process that was started when there was none to send; reload once more";

@@ -11,8 +11,10 @@ export interface ExitStatus {
 
 /** The private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
-  /** Can listening sockets be sent? */
+  /** Whether listening sockets can be sent. */
   readonly sendsHandles: boolean;
+  /** Whether a socket gets lost that is read in one piece with another message. */
+  readonly handlesTravelAlone: boolean;
   /**
    * Resolves once the message has left this process; rejects when the channel is closed.
    *

@@ -1,15 +1,15 @@
 import type { ReloadEvent } from "../core/event.ts";
-import { type FromPredecessor, pack } from "../reload/messages.ts";
+import type { FromPredecessor } from "../reload/messages.ts";
 import type { Heir } from "../reload/outgoing.ts";
 
 /** Passes a request that reached this process on to the process that is in charge after it. */
 export async function passOn(
-  { pid, channel }: Heir,
+  { pid, send }: Heir,
   message: FromPredecessor & { type: "reload" | "shutdown" },
   emit: (event: ReloadEvent) => void,
 ): Promise<void> {
   try {
-    await channel.send(pack(message));
+    await send(message);
     emit({ type: `${message.type}-pass-on`, pid });
   } catch {
     const what = message.type === "reload" ? "asked to reload" : `asked to shut down (${message.signal})`;

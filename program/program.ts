@@ -3,9 +3,8 @@ import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
 import type { ReloadCause } from "../core/event.ts";
 import { DEFAULT_READY_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
-import { pause } from "../core/pause.ts";
+import { atMost, pause } from "../core/pause.ts";
 import { arrive, type IncomingReload } from "../reload/incoming.ts";
-import { pack } from "../reload/messages.ts";
 import { beginReload, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
 import type { Beginning, LoadedProgram } from "./begin.ts";
 import { type Action, type Event, heirOf, initial, next, type State } from "./machine.ts";
@@ -13,6 +12,9 @@ import type { ProgramContext, ProgramParts } from "./parts.ts";
 import { passOn } from "./pass_on.ts";
 import { createReloadQueue } from "./queue.ts";
 import { awaitReadiness } from "./readiness.ts";
+
+/** How long it may take to send a message. */
+const OVER_TIMEOUT_MS = 1_000;
 
 /**
  * How long a process that has been replaced stays at least. Signals that are on their way to it are passed on; a process that is about to exit
@@ -71,7 +73,7 @@ export function createProgram(
   });
 
   if (predecessor !== undefined) {
-    incoming = arrive(predecessor, adapter.pid, handovers, {
+    incoming = arrive(predecessor, { clock: adapter, pid: adapter.pid }, handovers, {
       takeOver(how) {
         dispatch({ type: "take over" });
         tookOver.resolve();
@@ -115,6 +117,7 @@ export function createProgram(
   }
 
   function onReloadAsked(cause: ReloadCause): void {
+    incoming?.checkPredecessor();
     const heir = heirOf(state);
     switch (dispatch({ type: "reload" })) {
       case "begin":
@@ -149,6 +152,7 @@ export function createProgram(
         `process ${pid} cannot be reloaded: there are no signals or processes here (${runtime})`,
       );
     }
+    incoming?.checkPredecessor();
     switch (dispatch({ type: "reload" })) {
       case "begin":
         return await run(cause);
@@ -189,17 +193,18 @@ export function createProgram(
   }
 
   /** The successor is in charge for good. */
-  async function handOverTo({ pid, channel, milliseconds, retire }: Successor): Promise<number> {
+  async function handOverTo({ pid, send, milliseconds, retire }: Successor): Promise<number> {
     dispatch({ type: "succeed" });
     await retire(token.signal);
     emit({ type: "reload-end", pid, generation: generation + 1, milliseconds });
     // What was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for. It is told
     // before the token is cancelled, because the application may end this process at once.
     const queued = queue.take();
-    await channel.send(pack({ type: "over", reload: queued !== undefined })).catch(() => {}); // It is gone: nobody to tell.
+    const told = send({ type: "over", reload: queued !== undefined }).catch(() => {}); // It is gone: nobody to tell.
+    await atMost(adapter, OVER_TIMEOUT_MS, told);
     queued?.outcome.resolve(pid);
     dispatch({ type: "leave" });
-    adapter.timer(LINGER_MS, () => {});
+    if (!token.isCancelled) adapter.timer(LINGER_MS, () => {});
     cancel({ kind: "reload", pid, generation: generation + 1 });
     return pid;
   }

@@ -1,8 +1,9 @@
-import type { Channel } from "../core/adapter.ts";
+import type { Channel, Clock } from "../core/adapter.ts";
 import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { Link } from "./handover.ts";
 import { createInboxes } from "./inboxes.ts";
-import { type FromPredecessor, type FromSuccessor, pack, parseFromSuccessor } from "./messages.ts";
+import { createOutbox } from "./outbox.ts";
+import { type FromPredecessor, type FromSuccessor, parseFromSuccessor } from "./messages.ts";
 
 /** What the old process must know of its dialogue with the new one. */
 export interface DialogueHandlers {
@@ -24,6 +25,8 @@ export interface Dialogue {
   link(name: string): Link;
   /** Begins the dialogue. */
   open(channel: Channel): void;
+  /** Sends a message. Rejects when the new process is gone. */
+  send(message: FromPredecessor): Promise<void>;
   /** Tells the new process that all has been offered. */
   offered(): Promise<void>;
   /** Tells the new process to take charge. Resolves when it has. */
@@ -36,16 +39,18 @@ export interface Dialogue {
 type Expected = "hello" | "ready" | "commit" | "in-charge" | "nothing";
 
 /** Prepares the dialogue of one reload. */
-export function createDialogue(names: readonly string[], { fail, stopping, failure }: DialogueHandlers): Dialogue {
+export function createDialogue(
+  clock: Clock,
+  names: readonly string[],
+  { fail, stopping, failure }: DialogueHandlers,
+): Dialogue {
+  const outbox = createOutbox(clock);
   const inboxes = createInboxes(names, misunderstood);
   const hello = Promise.withResolvers<number>();
   const ready = Promise.withResolvers<void>();
   const tookCharge = Promise.withResolvers<void>();
   let expected: Expected = "hello";
   let channel: Channel | undefined;
-  let abilities = 0;
-  let questions = 0;
-  let answered = (_: number) => {};
 
   /** A process that was told to take charge may be in charge: it is not killed for a strange message. */
   function misunderstood(): void {
@@ -55,7 +60,7 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
   function receive(message: FromSuccessor | undefined, handle: unknown): void {
     switch (message?.type) {
       case "alive":
-        return message.answer === undefined ? undefined : answered(message.answer);
+        return message.answer === undefined ? undefined : outbox.answer(message.answer);
       case "failed":
         return fail("refused", `cannot become ready: ${message.message}`);
       case "stopping":
@@ -64,7 +69,7 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
       case "hello":
         if (expected !== "hello") break;
         expected = "ready";
-        abilities = message.abilities ?? 0;
+        if (message.abilities !== undefined && message.abilities >= 1) outbox.setAnswers();
         return hello.resolve(message.pid);
       case "ready":
         if (expected !== "ready") break;
@@ -85,7 +90,7 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
   async function send(message: FromPredecessor, handle?: unknown): Promise<void> {
     try {
       if (channel === undefined) throw new ReloadError("participant", "nothing can be sent before the new process was started");
-      await channel.send(pack(message), handle);
+      await outbox.send(message, handle);
     } catch (error) {
       if (error instanceof ReloadError) throw error;
       await failure;
@@ -104,21 +109,16 @@ export function createDialogue(names: readonly string[], { fail, stopping, failu
     }),
     open(to) {
       channel = to;
+      outbox.open(to);
       channel.onMessage((raw, handle) => receive(parseFromSuccessor(raw), handle));
     },
+    send,
     offered: () => send({ type: "offered" }),
     async commit() {
       expected = "in-charge";
       await send({ type: "commit" });
       await tookCharge.promise;
     },
-    async ask() {
-      if (abilities < 1) return;
-      const number = ++questions;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      answered = (answer) => answer === number && resolve();
-      await send({ type: "ask", number });
-      await promise;
-    },
+    ask: outbox.ask,
   };
 }

@@ -1,8 +1,11 @@
-import type { Predecessor } from "../core/adapter.ts";
+import type { Clock, Predecessor } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { Departure, Handover, NewSide } from "./handover.ts";
 import { createInboxes } from "./inboxes.ts";
 import { ABILITIES, type FromSuccessor, pack, parseFromPredecessor } from "./messages.ts";
+
+/** How long the old process may be silent on probation, in which it asks several times a second. It may be stopped for a while. */
+const SILENCE_MS = 60_000;
 
 /** The events of the reload that a new process came from. */
 export interface IncomingHandlers {
@@ -26,6 +29,11 @@ export interface IncomingReload {
   failed(message: string): void;
   /** Tells the old process that this one, which is in charge, was asked to shut down: its end is no failure. */
   stopping(): void;
+  /**
+   * Takes the reload for over where the old process has said nothing for a long time: it hangs. Called when something has to wait for the end
+   * of the reload.
+   */
+  checkPredecessor(): void;
   /** Resolves when every handover can replace what the old process has offered. */
   readonly complete: Promise<unknown>;
 }
@@ -33,7 +41,7 @@ export interface IncomingReload {
 /** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
 export function arrive(
   { channel }: Predecessor,
-  pid: number,
+  { clock, pid }: { clock: Clock; pid: number },
   handovers: readonly Handover[],
   handlers: IncomingHandlers,
 ): IncomingReload {
@@ -41,6 +49,8 @@ export function arrive(
     handlers.warn(`the predecessor has sent something to ${name} that is not understood: ${describeError(error)}`);
   });
   const offered = Promise.withResolvers<void>();
+  /** When the old process asked for a sign of life; `undefined` for one of a version that does not. */
+  let heardAt: number | undefined;
   let isInCharge = false;
   let isOver = false;
 
@@ -93,6 +103,7 @@ export function arrive(
       case "data":
         return void inboxes.put(message.name, message.data, handle);
       case "ask":
+        heardAt = clock.now();
         return send({ type: "alive", answer: message.number });
       case "offered":
         return offered.resolve();
@@ -117,6 +128,11 @@ export function arrive(
     ready: () => send({ type: "ready" }),
     failed: (message) => send({ type: "failed", message }),
     stopping: () => send({ type: "stopping" }),
+    checkPredecessor() {
+      if (!isInCharge || isOver || heardAt === undefined || clock.now() - heardAt < SILENCE_MS) return;
+      handlers.warn(`the predecessor hangs: the reload that process ${pid} came from counts as over`);
+      finish("gone");
+    },
     complete: Promise.all([offered.promise, ...sides.map(({ complete }) => complete)]),
   };
 }

@@ -1,4 +1,4 @@
-import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../core/adapter.ts";
+import type { Adapter, ExitStatus, StartedProcess, StartRequest } from "../core/adapter.ts";
 import { describeError, describeExit } from "../core/describe_error.ts";
 import { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
@@ -6,6 +6,7 @@ import { atMost } from "../core/pause.ts";
 import { passProbation } from "./probation.ts";
 import { createDialogue } from "./dialogue.ts";
 import type { Handover } from "./handover.ts";
+import type { FromPredecessor } from "./messages.ts";
 import { createOldSides } from "./old_sides.ts";
 
 /** What one reload needs. */
@@ -26,7 +27,8 @@ export interface OutgoingOptions {
 /** The process to which this one passes on what it is asked to do. */
 export interface Heir {
   readonly pid: number;
-  readonly channel: Channel;
+  /** Sends it a message. Rejects when it is gone. */
+  send(message: FromPredecessor): Promise<void>;
 }
 
 /** The successor that a reload has put in charge. */
@@ -80,7 +82,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   let child: StartedProcess | undefined;
   let reportedPid: number | undefined;
 
-  const dialogue = createDialogue(handovers.map(({ name }) => name), {
+  const dialogue = createDialogue(adapter, handovers.map(({ name }) => name), {
     fail: (code, what) => fail(error(code, what)),
     stopping() {
       isStopping = true;
@@ -166,9 +168,8 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   async function putInCharge(): Promise<Heir & { probation: number }> {
     failed.signal.throwIfAborted();
     const started = await start();
-    const { channel } = started;
     watch(started);
-    dialogue.open(channel);
+    dialogue.open(started.channel);
     await everyone("go on", (side) => side.started?.());
     const pid = reportedPid = await step(dialogue.hello);
     await everyone("offer", (side) => side.offer?.());
@@ -179,9 +180,9 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     const probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
     await everyone("commit", (side) => side.commit?.());
     phase = "committing";
-    options.onCommit({ pid, channel });
+    options.onCommit({ pid, send: dialogue.send });
     await step(dialogue.commit());
-    return { pid, channel, probation };
+    return { pid, send: dialogue.send, probation };
   }
 
   async function run(): Promise<Successor> {
@@ -192,18 +193,17 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       else overdue();
     });
     try {
-      const { pid, channel, probation } = await putInCharge();
+      const { probation, ...heir } = await putInCharge();
       failed.signal.throwIfAborted(); // It may have died in the turn in which it was heard to be in charge.
       stopTimer();
       phase = "probation";
       const milliseconds = inChargeAfter = adapter.now() - begun;
-      emit({ type: "successor-in-charge", pid, generation, milliseconds });
+      emit({ type: "successor-in-charge", pid: heir.pid, generation, milliseconds });
       await prove(probation);
       phase = "done";
       failure.reject(error("exit", "is gone")); // From now on only for messages that cannot be sent.
       return {
-        pid,
-        channel,
+        ...heir,
         milliseconds,
         async retire(shutdown) {
           await sides.leave((side) => side.retire?.(shutdown));

@@ -8,7 +8,7 @@ import { inheritedChannel, type NodeProcess } from "../node/channel.ts";
 import { platformSignals } from "../signals.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { basicService, isInProc } from "./basic_service.ts";
-import { connectChannel, watchChannel } from "./channel.ts";
+import { connectChannel, denoCarries, watchChannel } from "./channel.ts";
 import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { createPermissions, type Permissions } from "./permissions.ts";
@@ -60,7 +60,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
       return { generation, channel: connectChannel(deno, channelPath) };
     }
     const { process } = globalThis as unknown as { process: NodeProcess };
-    const inherited = inheritedChannel(process, generation, !isWindows);
+    const inherited = inheritedChannel(process, generation, denoCarries(isWindows));
     return inherited && { ...inherited, channel: watchChannel(deno, inherited.channel) };
   }
 

@@ -1,11 +1,20 @@
 /** The channels between two processes on Deno. */
 import type { Channel } from "../../core/adapter.ts";
+import type { Carries } from "../node/channel.ts";
 import { pack } from "../../reload/messages.ts";
 import { streamChannel } from "../stream_channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** Milliseconds between two checks whether the other process is still there. */
 const CHECK_MS = 500;
+
+/**
+ * What Node's channel can carry on Deno 2.9. It loses a socket that is read in one piece with another message, and then sends nothing more,
+ * because it waits for the acknowledgement (ext/node/polyfills/internal/child_process.ts, readLoop).
+ */
+export function denoCarries(isWindows: boolean): Carries {
+  return { sendsHandles: !isWindows, handlesTravelAlone: true }; // ERR_INVALID_HANDLE_TYPE on Windows
+}
 
 /** The channel to the process that accepts a connection at a path. It never keeps this process alive. */
 export function connectChannel(deno: DenoNamespace, path: string): Channel {

@@ -11,6 +11,7 @@ import { nodeConnections } from "../node/connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
 import type { DenoStart } from "./adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import { denoCarries } from "./channel.ts";
 import { createOrigin } from "./origin.ts";
 import { hasProc, notRunnable } from "./permissions.ts";
 import { spawnWithDeno } from "./process.ts";
@@ -83,7 +84,7 @@ export function completeDenoAdapter(
     if (permissions.mayCall() && servesPath) closeOnExec(deno, ownSockets());
     const folder = command === undefined && !sendsSockets && sockets.length === 0 ? service?.runtimeFolder() : undefined;
     const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
-      spawnWithNode(await import("node:child_process"), sockets, !isWindows); // ERR_INVALID_HANDLE_TYPE on Windows
+      spawnWithNode(await import("node:child_process"), sockets, denoCarries(isWindows));
     signal.throwIfAborted();
     const started = await startSuccessor({
       pid: deno.pid,

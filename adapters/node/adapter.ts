@@ -58,7 +58,10 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
         process.on(signal, handler);
         return () => process.off(signal, handler);
       },
-      predecessor: () => generation === undefined ? undefined : inheritedChannel(process, generation, true),
+      predecessor: () =>
+        generation === undefined
+          ? undefined
+          : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false }),
       exit: (code) => process.exit(code),
       service: isMainThread ? basicService(process, snapshot.loaded) : undefined,
     },

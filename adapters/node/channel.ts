@@ -14,8 +14,11 @@ export interface Endpoint {
   once(event: "disconnect", listener: () => void): unknown;
 }
 
+/** What a channel can carry. */
+export type Carries = Pick<Channel, "sendsHandles" | "handlesTravelAlone">;
+
 /** The channel to the process at the other end. */
-export function createChannel(endpoint: Endpoint, sendsHandles: boolean): Channel {
+export function createChannel(endpoint: Endpoint, carries: Carries): Channel {
   const inbox = createMailbox<[message: unknown, handle?: unknown]>();
   const closed = Promise.withResolvers<void>();
   endpoint.on("message", inbox.put);
@@ -27,7 +30,7 @@ export function createChannel(endpoint: Endpoint, sendsHandles: boolean): Channe
   });
   if (!endpoint.connected) closed.resolve();
   return {
-    sendsHandles,
+    ...carries,
     send: (message, handle) =>
       new Promise((resolve, reject) => {
         if (!endpoint.connected) throw new Error("the other process has closed the channel");
@@ -47,7 +50,7 @@ export function createChannel(endpoint: Endpoint, sendsHandles: boolean): Channe
 }
 
 /** The predecessor, at the other end of the channel that this process has inherited, if there is one. */
-export function inheritedChannel(process: NodeProcess, generation: number, sendsHandles: boolean): Predecessor | undefined {
+export function inheritedChannel(process: NodeProcess, generation: number, carries: Carries): Predecessor | undefined {
   if (process.send === undefined) return undefined;
   const send: Endpoint["send"] = process.send.bind(process);
   const channel = createChannel({
@@ -57,7 +60,7 @@ export function inheritedChannel(process: NodeProcess, generation: number, sends
     send,
     on: (event, listener) => process.on(event, listener),
     once: (event, listener) => process.once(event, listener),
-  }, sendsHandles);
+  }, carries);
   process.channel?.unref();
   // The channel is ours: a program that knows other supervisors would call `process.send?.("ready")`.
   process.send = undefined;

@@ -106,7 +106,7 @@ export function completeNodeAdapter(
       const sockets = activation.inherit();
       return await startSuccessor({
         pid: process.pid,
-        spawn: spawnWithNode(module, sockets, true),
+        spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }),
         kill: (pid, signal) => process.kill(pid, signal),
         what,
         cwd,

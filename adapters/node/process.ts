@@ -9,7 +9,7 @@ import { activationVariables } from "../activation.ts";
 import { handshake, supervision } from "../environment_handshake.ts";
 import type { CommandLine } from "../command_line.ts";
 import { type Environment, type EnvironmentHistory, successorEnvironment } from "../environment.ts";
-import { createChannel, type Endpoint } from "./channel.ts";
+import { type Carries, createChannel, type Endpoint } from "./channel.ts";
 
 /** A child process. */
 export interface Child {
@@ -100,7 +100,7 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
 export function spawnWithNode(
   { spawn }: typeof ChildProcessModule,
   sockets: readonly (number | "ignore")[],
-  sendsHandles: boolean,
+  carries: Carries,
 ): Spawn {
   return async ({ file, argv0, args }, cwd, env, hasStdin) => {
     const stdio = [
@@ -120,7 +120,7 @@ export function spawnWithNode(
     child.once("exit", (code, signal) => exited.resolve({ code, signal }));
     return {
       pid,
-      channel: createChannel(child as ChildProcess & Endpoint, sendsHandles),
+      channel: createChannel(child as ChildProcess & Endpoint, carries),
       exited: exited.promise,
       tell(text) {
         const { promise, resolve } = Promise.withResolvers<boolean>();

@@ -15,6 +15,7 @@ export function socketChannel(socket: Socket): Channel {
   socket.on("data", createLineReader(inbox.put));
   return {
     sendsHandles: false,
+    handlesTravelAlone: false,
     send: (message) =>
       new Promise((resolve, reject) => {
         socket.write(formatLine(message), (error) => error ? reject(error) : resolve());

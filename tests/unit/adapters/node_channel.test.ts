@@ -6,7 +6,8 @@ import { inheritedChannel, type NodeProcess } from "../../../adapters/node/chann
 
 test("a message that is never confirmed is rejected when the channel closes", async () => {
   const process = Object.assign(new EventEmitter(), { connected: true, send: () => true, channel: { unref() {} } });
-  const channel = inheritedChannel(process as unknown as NodeProcess, 1, true)?.channel;
+  const channel = inheritedChannel(process as unknown as NodeProcess, 1, { sendsHandles: true, handlesTravelAlone: false })
+    ?.channel;
   const sent = channel?.send("a message") ?? Promise.resolve();
   process.emit("disconnect");
   await assert.rejects(sent, /closed the channel/);
