@@ -2,6 +2,7 @@
 import type processModule from "node:process";
 import type { Channel, Predecessor } from "../../core/adapter.ts";
 import { createMailbox } from "../../reload/mailbox.ts";
+import { hideChannel } from "./hidden_channel.ts";
 
 /** The `process` object of Node's. */
 export type NodeProcess = typeof processModule;
@@ -52,17 +53,8 @@ export function createChannel(endpoint: Endpoint, carries: Carries): Channel {
 /** The predecessor, at the other end of the channel that this process has inherited, if there is one. */
 export function inheritedChannel(process: NodeProcess, generation: number, carries: Carries): Predecessor | undefined {
   if (process.send === undefined) return undefined;
-  const send: Endpoint["send"] = process.send.bind(process);
-  const channel = createChannel({
-    get connected() {
-      return process.connected;
-    },
-    send,
-    on: (event, listener) => process.on(event, listener),
-    once: (event, listener) => process.once(event, listener),
-  }, carries);
-  process.channel?.unref();
-  // The channel is ours: a program that knows other supervisors would call `process.send?.("ready")`.
-  process.send = undefined;
-  return { generation, channel };
+  const { channel } = process;
+  const predecessor = { generation, channel: createChannel(hideChannel(process), carries) };
+  channel?.unref(); // Listening to messages made it keep this process alive.
+  return predecessor;
 }
