@@ -46,6 +46,8 @@ export interface BoundServer {
   readonly isFree: boolean;
   /** Does this process keep the socket without accepting from it? While it does, the kernel refuses no connection. */
   readonly isHeld: boolean;
+  /** What is sent to another process for the kept socket. */
+  readonly heldHandle: unknown;
   /** Keeps a socket that came from the other process. */
   hold(socket: HeldSocket | undefined): void;
   /** Closes the kept socket. */
@@ -120,7 +122,11 @@ export function createBoundServer(
     get isHeld() {
       return held !== undefined;
     },
+    get heldHandle() {
+      return held !== undefined && "handle" in held.source ? held.source.handle : undefined;
+    },
     hold(socket) {
+      held?.release();
       held = socket;
     },
     release() {

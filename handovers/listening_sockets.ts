@@ -85,7 +85,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       const server = servers.get(key) as BoundServer;
       const { listener, fd } = server;
       if (fd !== undefined || link.sendsHandles) {
-        const back = await ask({ key }, fd === undefined && !held.has(key) ? listener?.handle : undefined);
+        const socket = listener?.inert ?? listener?.handle;
+        const back = await ask({ key }, fd === undefined && !held.has(key) ? socket : undefined);
         server.hold(adapter.held?.(back));
         if (signal.aborted) server.release(); // The answer came when all was rolled back.
       } else {
@@ -152,8 +153,18 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       if ([...offered.keys()].every((key) => servers.has(key))) clock.timer(0, complete.resolve);
     };
 
+    /** The servers that accept as soon as this process is in charge. */
+    const kept = new Set<BoundServer>();
+
     async function take(key: string, server: BoundServer, isFree: boolean, handle: unknown): Promise<void> {
       try {
+        // The predecessor gets one back before this process accepts: what that has accepted would be lost with it, should the commit fail.
+        const held = adapter.held?.(handle);
+        if (held !== undefined) server.hold(held);
+        if (server.heldHandle !== undefined && (held !== undefined || handle === undefined)) {
+          kept.add(server);
+          return await link.send({ done: true }, server.heldHandle);
+        }
         await (isFree ? server.openAnew() : server.open(handle));
         // Where sockets can be kept, the predecessor gets one back, for as long as it may have to take charge again.
         await link.send({ done: true }, adapter.held && server.listener?.inert);
@@ -187,10 +198,11 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         isWaiting = false;
         offered = new Map();
         release?.();
-        if (predecessor === "handed over") return;
-        // Its sockets are closed with it, except those that this process has as well.
+        const isGone = predecessor === "gone";
         for (const server of servers.values()) {
-          if (server.listener === undefined) server.resume().catch((error) => server.server.emit("error", error));
+          if (server.listener !== undefined || !(isGone || kept.has(server))) continue;
+          // Its sockets are closed with it, except those that this process has as well.
+          (isGone ? server.resume() : server.open()).catch((error) => server.server.emit("error", error));
         }
       },
     };
