@@ -1,7 +1,7 @@
 import type { Libc } from "../core/socket_adapter.ts";
 
 /** The calls, with the types of their parameters in the words of Deno and Bun. All return a C `int`. */
-export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf">, readonly string[]>> = {
+export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEventBytes">, readonly string[]>> = {
   socket: ["i32", "i32", "i32"],
   bind: ["i32", "buffer", "u32"],
   listen: ["i32", "i32"],
@@ -13,7 +13,23 @@ export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf">, readonly s
   open: ["buffer", "i32"],
   read: ["i32", "buffer", "usize"],
   write: ["i32", "buffer", "usize"],
+  readlink: ["buffer", "buffer", "usize"],
+  // The third argument is variadic. Linux passes such a one in a register like any other, on x86-64 and on arm64.
+  fcntl: ["i32", "i32", "i32"],
+  getpeername: ["i32", "buffer", "buffer"],
+  socketpair: ["i32", "i32", "i32", "buffer"],
+  sendmsg: ["i32", "buffer", "i32"],
+  recvmsg: ["i32", "buffer", "i32"],
+  poll: ["buffer", "usize", "i32"],
+  epoll_create1: ["i32"],
+  epoll_ctl: ["i32", "i32", "i32", "buffer"],
+  epoll_wait: ["i32", "buffer", "i32", "i32"],
 };
+
+/** The size of struct epoll_event on a processor, by its name in Deno or in Node. */
+export function epollEventBytes(architecture: string): 12 | 16 {
+  return architecture === "x86_64" || architecture === "x64" ? 12 : 16;
+}
 
 /** The file names of the C library: glibc's, and musl's for each processor. */
 export const LIBRARIES: readonly string[] = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];

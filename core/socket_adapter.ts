@@ -48,8 +48,8 @@ export interface Listener {
 }
 
 /**
- * The calls of the C library that steering needs, with the numbers and structures of Linux; they return -1 when they fail. Paths end with a
- * NUL.
+ * The calls of the C library that native servers need, with the numbers and structures of Linux on 64-bit processors; they return -1 when
+ * they fail. Paths end with a NUL.
  */
 export interface Libc {
   /** socket(2) */
@@ -74,6 +74,28 @@ export interface Libc {
   read(fd: number, buffer: Uint8Array, count: number): number;
   /** write(2) */
   write(fd: number, buffer: Uint8Array, count: number): number;
+  /** readlink(2). What it writes does not end with a NUL. */
+  readlink(path: Uint8Array, buffer: Uint8Array, size: number): number;
+  /** fcntl(2), with a number as the argument. */
+  fcntl(fd: number, command: number, argument: number): number;
+  /** getpeername(2) */
+  getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
+  /** socketpair(2) */
+  socketpair(domain: number, type: number, protocol: number, fds: Uint8Array): number;
+  /** sendmsg(2) */
+  sendmsg(fd: number, message: Uint8Array, flags: number): number;
+  /** recvmsg(2) */
+  recvmsg(fd: number, message: Uint8Array, flags: number): number;
+  /** poll(2) */
+  poll(fds: Uint8Array, count: number, milliseconds: number): number;
+  /** epoll_create(2) */
+  epoll_create1(flags: number): number;
+  /** epoll_ctl(2) */
+  epoll_ctl(epoll: number, operation: number, fd: number, event: Uint8Array): number;
+  /** epoll_wait(2) */
+  epoll_wait(epoll: number, events: Uint8Array, most: number, milliseconds: number): number;
+  /** The size of struct epoll_event: 12 bytes on x86-64, where it is packed, 16 elsewhere; linux/eventpoll.h. */
+  readonly epollEventBytes: 12 | 16;
   /** The address of a buffer in memory, which is valid as long as the buffer exists. */
   addressOf(buffer: Uint8Array): bigint;
 }

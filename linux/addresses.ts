@@ -1,6 +1,6 @@
 /** Socket addresses as the C library has them. */
 
-import { AF_INET, AF_INET6 } from "./constants.ts";
+import { AF_INET, AF_INET6, AF_UNIX } from "./constants.ts";
 
 /** Names an address: the same for all sockets that share it. */
 export function addressKey(address: Uint8Array, port: number): string {
@@ -16,6 +16,39 @@ export function readSocketAddress(bytes: Uint8Array): { key: string; name: strin
   const address = family === AF_INET ? bytes.slice(4, 8) : bytes.slice(8, 24);
   const name = family === AF_INET ? address.join(".") : `[${formatIPv6(address)}]`;
   return { key: addressKey(address, port), name: `${name}:${port}`, port };
+}
+
+/** One end of a socket. */
+export interface Endpoint {
+  /** The same for all sockets with this end. */
+  readonly key: string;
+  /** For people. */
+  readonly name: string;
+  /** The port of TCP or UDP; `undefined` for a unix socket. */
+  readonly port: number | undefined;
+}
+
+/** The port in a struct sockaddr; `undefined` where it has none. */
+export function readPort(bytes: Uint8Array): number | undefined {
+  if (bytes.length < 4) return undefined;
+  const family = (bytes[0] as number) | (bytes[1] as number) << 8; // All processors that these runtimes have on Linux are little-endian.
+  return family === AF_INET || family === AF_INET6 ? (bytes[2] as number) << 8 | (bytes[3] as number) : undefined;
+}
+
+/**
+ * A struct sockaddr, as long as the kernel wrote it; unix(7). Names of the abstract namespace begin with `@` here, as in /proc/net/unix; a
+ * unix socket without a name has the name `""`.
+ */
+export function readEndpoint(bytes: Uint8Array): Endpoint | undefined {
+  if (bytes.length < 2) return undefined;
+  const family = new Uint16Array(bytes.slice(0, 2).buffer)[0];
+  if (family === AF_INET) return bytes.length < 8 ? undefined : readSocketAddress(bytes);
+  if (family === AF_INET6) return bytes.length < 24 ? undefined : readSocketAddress(bytes);
+  if (family !== AF_UNIX) return undefined;
+  const isAbstract = bytes[2] === 0 && bytes.length > 3;
+  const text = new TextDecoder().decode(bytes.subarray(isAbstract ? 3 : 2));
+  const name = isAbstract ? `@${text}` : text.replace(/\0.*$/s, "");
+  return { key: `unix:${name}`, name, port: undefined };
 }
 
 /** As RFC 5952, except that only the address of all zeros is shortened. */

@@ -1,8 +1,20 @@
 /** The listening TCP sockets of this process, and how many there are in all. */
 import type { Libc } from "../core/socket_adapter.ts";
 import { addressKey, readSocketAddress } from "./addresses.ts";
-import { AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, SO_REUSEPORT, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  IPPROTO_TCP,
+  SO_ACCEPTCONN,
+  SO_REUSEPORT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "./constants.ts";
 import { listListeners } from "./netlink.ts";
+import { possibleDescriptors, readProc } from "./proc_files.ts";
 import { hasAllListeners, parseEndpoint } from "./proc.ts";
 
 /** A listening TCP socket of this process. */
@@ -16,17 +28,12 @@ export interface OwnListener {
   readonly reusePort: boolean;
 }
 
-const SO_ACCEPTCONN = 30;
-const SOCK_NONBLOCK = 0o4000;
 const TCP_INFO = 11;
 /** The number of 32 bits in struct tcp_info that holds tcpi_unacked. */
 const TCPI_UNACKED = 6;
-/** The bytes of a file in /proc that are read at once: the rest of a long table is not wanted. */
-const BLOCK_BYTES = 2 ** 12;
 /** The state of a listening socket in /proc/net/tcp. */
 const LISTENING = "0A";
 
-const text = new TextDecoder();
 // Used again for each call: there are as many calls as descriptors.
 const value = new Int32Array(1);
 const valueBytes = new Uint8Array(value.buffer);
@@ -36,30 +43,6 @@ const lengthBytes = new Uint8Array(length.buffer);
 function option(libc: Libc, fd: number, name: number): number | undefined {
   length[0] = 4;
   return libc.getsockopt(fd, SOL_SOCKET, name, valueBytes, lengthBytes) === 0 ? value[0] : undefined;
-}
-
-/** Reads a file of /proc from its beginning until `isEnough`. */
-function readProc(libc: Libc, path: string, isEnough: (part: string) => boolean): string {
-  const fd = libc.open(new TextEncoder().encode(`${path}\0`), SOCK_CLOEXEC);
-  if (fd < 0) return "";
-  try {
-    const block = new Uint8Array(BLOCK_BYTES);
-    let read = "";
-    for (;;) {
-      const count = libc.read(fd, block, BLOCK_BYTES);
-      if (count <= 0) return read;
-      read += text.decode(block.subarray(0, count));
-      if (isEnough(read)) return read;
-    }
-  } finally {
-    libc.close(fd);
-  }
-}
-
-/** All possible descriptors, for a process that may not list those that it has. */
-function possibleDescriptors(libc: Libc): number[] {
-  const size = /^FDSize:\s*(\d+)/m.exec(readProc(libc, "/proc/self/status", (part) => part.includes("\nFDSize:\t")));
-  return Array.from({ length: Number(size?.[1] ?? 1024) }, (_, fd) => fd);
 }
 
 /** The listening TCP sockets of this process, whichever thread or library opened them. */

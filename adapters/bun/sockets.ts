@@ -4,7 +4,7 @@ import type { HeldSocket, Libc, Listener, ListenSource, SocketAdapter } from "..
 import type { BindableServer } from "../../core/token.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/constants.ts";
 import { KERNEL, type Kernel } from "../../windows/console.ts";
-import { CALLS, openFirst, withoutLibc } from "../libc.ts";
+import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
 import { addressOf, startListening } from "../node/sockets.ts";
 
 /** The members that Bun's http.Server hides under symbols: the options that it was made with. */
@@ -90,7 +90,11 @@ export async function bunLibc(): Promise<Libc | string> {
   const calls = Object.fromEntries(Object.entries(CALLS).map(([name, args]) => [name, { args, returns: "i32" }]));
   const library = openFirst((name) => ffi.dlopen(name, calls));
   if (library === undefined) return withoutLibc("the C library is not found", "");
-  return { ...library.symbols, addressOf: (buffer) => BigInt(ffi.ptr(buffer)) };
+  return {
+    ...library.symbols,
+    addressOf: (buffer) => BigInt(ffi.ptr(buffer)),
+    epollEventBytes: epollEventBytes(globalThis.process.arch),
+  };
 }
 
 /** Windows' own library. */
@@ -103,6 +107,6 @@ export async function openKernel(): Promise<Kernel> {
 
 /** The part of bun:ffi that is used here. */
 interface BunFfi {
-  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
+  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };
   ptr(buffer: Uint8Array): number;
 }

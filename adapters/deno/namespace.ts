@@ -54,7 +54,7 @@ export interface DenoNamespace {
   readonly ppid: number;
   readonly args: readonly string[];
   readonly mainModule: string;
-  readonly build: { readonly os: string; readonly standalone: boolean };
+  readonly build: { readonly os: string; readonly arch: string; readonly standalone: boolean };
   readonly env: SharedVariables;
   readonly permissions: { querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState };
   execPath(): string;
@@ -73,7 +73,7 @@ export interface DenoNamespace {
   serve(options: object, handler: FetchHandler): { readonly addr: { readonly port?: number }; shutdown(): Promise<void> };
 
   readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
-  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf"> };
+  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };
 
   chmodSync(path: string, mode: number): void;
   linkSync(from: string, to: string): void;

@@ -2,7 +2,7 @@
 import type { Libc, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
-import { CALLS, openFirst, withoutLibc } from "../libc.ts";
+import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
 import { listenDirectly } from "../node/sockets.ts";
 
 /** Makes a server of the application listen. */
@@ -65,7 +65,11 @@ export function denoLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string
   const calls = Object.fromEntries(Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]));
   const library = openFirst((name) => deno.dlopen(name, calls));
   if (library === undefined) return withoutLibc("the C library is not found", "");
-  return { ...library.symbols, addressOf: (buffer) => deno.UnsafePointer.value(deno.UnsafePointer.of(buffer)) };
+  return {
+    ...library.symbols,
+    addressOf: (buffer) => deno.UnsafePointer.value(deno.UnsafePointer.of(buffer)),
+    epollEventBytes: epollEventBytes(deno.build.arch),
+  };
 }
 
 /** Serves a fetch handler with Deno.serve. */

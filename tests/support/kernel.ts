@@ -32,6 +32,7 @@ export function createKernel(own: number, fresh: number): Kernel {
   let instructions: [number, number][] | undefined;
   const filters = new Map<bigint, Uint8Array>();
   let next = 1n;
+  const unknown = () => -1;
   const put = (buffer: Uint8Array, value: number) => new Uint32Array(buffer.buffer)[0] = value;
   const libc: Libc = {
     socket: (domain) => domain === 16 ? -1 : 200,
@@ -79,6 +80,17 @@ export function createKernel(own: number, fresh: number): Kernel {
       buffer.set(new TextEncoder().encode(text));
       return new TextEncoder().encode(text).length;
     },
+    readlink: unknown,
+    fcntl: unknown,
+    getpeername: unknown,
+    socketpair: unknown,
+    sendmsg: unknown,
+    recvmsg: unknown,
+    poll: unknown,
+    epoll_create1: unknown,
+    epoll_ctl: unknown,
+    epoll_wait: unknown,
+    epollEventBytes: 12,
     addressOf(buffer) {
       filters.set(next, buffer);
       return next++;

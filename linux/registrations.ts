@@ -1,0 +1,53 @@
+/** Which descriptors a runtime polls, and how: proc_pid_fdinfo(5) of its epoll instances. */
+
+/** One descriptor in an epoll instance. */
+export interface Registration {
+  /** The descriptors of the instance. Deno's has two: mio duplicates it. */
+  readonly epolls: readonly number[];
+  /** The events that are waited for, and how; epoll_ctl(2). */
+  readonly events: number;
+  /** What the runtime gets with an event: its own number, or an address in its memory. */
+  readonly data: bigint;
+  /** The inode of the file that is polled. The descriptor may belong to another one by now. */
+  readonly inode: number;
+}
+
+const LINE = /^tfd: *(\d+) events: *([0-9a-f]+) data: *([0-9a-f]+) +pos:-?\d+ ino:([0-9a-f]+) /gm;
+
+/** Collects the registrations of epoll instances, by descriptor. */
+export interface Registrations {
+  /** Adds those in the text of /proc/self/fdinfo/EPOLL. */
+  add(epoll: number, text: string): void;
+  /** Those of a descriptor. */
+  of(fd: number): readonly Registration[];
+}
+
+/** An empty collection. */
+export function createRegistrations(): Registrations {
+  const found = new Map<number, Registration[]>();
+  const instances: { body: string; epolls: number[] }[] = [];
+  return {
+    add(epoll, text) {
+      const start = text.indexOf("tfd:");
+      if (start < 0) return;
+      const body = text.slice(start);
+      // Two descriptors of one instance. Not certain, and need not be: see `replaceFile`.
+      const same = instances.find((instance) => instance.body === body);
+      if (same !== undefined) return void same.epolls.push(epoll);
+      const epolls = [epoll];
+      instances.push({ body, epolls });
+      for (const [, fd, events, data, inode] of body.matchAll(LINE)) {
+        const registration = {
+          epolls,
+          events: parseInt(events as string, 16),
+          data: BigInt(`0x${data}`),
+          inode: parseInt(inode as string, 16),
+        };
+        const others = found.get(Number(fd));
+        if (others === undefined) found.set(Number(fd), [registration]);
+        else others.push(registration);
+      }
+    },
+    of: (fd) => found.get(fd) ?? [],
+  };
+}
