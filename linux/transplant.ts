@@ -43,6 +43,15 @@ export function epollEvent({ epollEventBytes }: Pick<Libc, "epollEventBytes">, e
   return bytes;
 }
 
+/** How a descriptor is polled, if that is certain: one registration, of the file that it has now. */
+export function findRegistration(libc: Libc, scan: Polled, fd: number): Registration | Refusal {
+  const inode = socketInode(libc, fd);
+  const found = scan.registrations(fd).filter((registration) => registration.inode === inode);
+  const [registration] = found;
+  if (inode === undefined || registration === undefined) return `descriptor ${fd} is not polled as the scan found it`;
+  return found.length === 1 ? registration : `descriptor ${fd} is polled in ${found.length} ways`;
+}
+
 /**
  * Puts another file below a descriptor. `by` stays open; it must be a socket of the same kind, and gets the same O_NONBLOCK. The descriptor
  * is closed on exec from then on.
@@ -52,11 +61,8 @@ export function epollEvent({ epollEventBytes }: Pick<Libc, "epollEventBytes">, e
  * @returns Why that was not done: the descriptor is as it was.
  */
 export function replaceFile(libc: Libc, scan: Polled, fd: number, by: number): Refusal | undefined {
-  const inode = socketInode(libc, fd);
-  const found = scan.registrations(fd).filter((registration) => registration.inode === inode);
-  const [registration] = found;
-  if (inode === undefined || registration === undefined) return `descriptor ${fd} is not polled as the scan found it`;
-  if (found.length > 1) return `descriptor ${fd} is polled in ${found.length} ways`;
+  const registration = findRegistration(libc, scan, fd);
+  if (typeof registration === "string") return registration;
   const original = duplicate(libc, fd);
   if (original < 0) return "this process has no file descriptors left";
   try {

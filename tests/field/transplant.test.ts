@@ -1,10 +1,12 @@
 /** Putting another socket below a running Bun.serve or Deno.serve. */
 import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openConnection, type Target } from "../load/http1.ts";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { type Program, type Report, type StartOptions, startProgram, temporaryFolder } from "../support/program.ts";
 import { isAlive } from "../support/proc.ts";
 import { runtimes } from "../support/runtimes.ts";
@@ -113,6 +115,44 @@ for (const runtime of natives) {
     await hasNoStrays(program.process.pid as number);
   });
 
+  for (const kind of ["dgram", "native"] as const) {
+    test(`no datagram is lost while a socket is suspended, moves, and is resumed: ${kind} on ${runtime.name}`, async (t) => {
+      const program = start(t, "datagrams", kind);
+      const { port } = await program.report("up");
+      const client = createSocket("udp4");
+      cleanUp(t, () => client.close());
+      const answers = new Map<number, string>();
+      const froms = new Set<number>();
+      client.on("message", (text, from) => {
+        const [name = "", number] = String(text).split(":");
+        answers.set(Number(number), name);
+        froms.add(from.port);
+      });
+      let sent = 0;
+      const send = async (count: number) => {
+        for (let i = 0; i < count; i++) await new Promise((resolve) => client.send(String(sent++), port, "127.0.0.1", resolve));
+      };
+      const step = async (signal: NodeJS.Signals, type: string) => {
+        program.signal(program.process.pid as number, signal);
+        await program.report(type);
+      };
+      const all = () => until("all answers", () => answers.size === sent);
+      await send(20);
+      await all();
+      await step("SIGUSR1", "suspended");
+      await send(20);
+      await step("SIGUSR2", "moved");
+      await all();
+      assert.deepEqual(new Set([...answers].filter(([number]) => number >= 20).map(([, name]) => name)), new Set(["B"]));
+      await send(20);
+      await all();
+      await step("SIGHUP", "resumed"); // Both hear now: who is asked first depends on the runtime.
+      await send(50);
+      await all();
+      assert.deepEqual([...froms], [port]);
+    });
+  }
+
   const ways = runtime.kind === "deno"
     ? ["stdio", "command", "guarded stdio", "guarded command", "kept stdio", "kept command"]
     : ["stdio", "guarded stdio", "kept stdio"];
@@ -142,3 +182,24 @@ for (const runtime of natives) {
     });
   }
 }
+
+test("the threads of deno serve --parallel have descriptors of one socket, and there is one more", async (t) => {
+  for (const runtime of natives.filter(({ kind }) => kind === "deno")) {
+    const script = new URL("../fixtures/listening_threads.ts", import.meta.url).pathname;
+    const command = [
+      runtime.executable,
+      "serve",
+      "--allow-all",
+      "--no-check",
+      "--parallel",
+      "--host",
+      "127.0.0.1",
+      "--port",
+      "0",
+      script,
+    ];
+    const program = startProgram(t, runtime, { command, env: { DENO_JOBS: "3", DENO_NO_PACKAGE_JSON: "1" } });
+    const { files, port } = await program.report("listening");
+    assert.deepEqual(files, [{ port, polled: 3, unpolled: 1 }]);
+  }
+});

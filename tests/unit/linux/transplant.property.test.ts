@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { pollAgain, stopPolling, type Unpolled } from "../../../linux/polling.ts";
 import { scanSockets } from "../../../linux/socket_scan.ts";
-import { giveBack, putBelow, replaceFile, takeConnection, takeListener } from "../../../linux/transplant.ts";
+import { giveBack, putBelow, replaceFile, replaceUnpolled, takeConnection, takeListener } from "../../../linux/transplant.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
 
 const RUNS = Number(process.env.RUNS ?? 300);
@@ -139,4 +140,35 @@ test("taking out and putting below leave nothing behind, whatever fails", () => 
       }
     }
   }
+});
+
+test("a descriptor is not polled for a while, or is as it was", () => {
+  for (const hasSecondEpoll of [false, true]) {
+    for (let failsAt = 1, failed = true; failed; failsAt++) {
+      const { libc, table, epoll, fd, describe, calls, initial } = world(failsAt, hasSecondEpoll);
+      const stopped = stopPolling(libc, scanSockets(libc), fd);
+      if (typeof stopped !== "string") {
+        assert.equal(table.get(epoll)?.polled.length, 1);
+        // Once more where that was the call that failed.
+        if (pollAgain(libc, stopped) !== undefined) assert.equal(pollAgain(libc, stopped), undefined);
+      }
+      assert.equal(describe(), initial);
+      failed = calls() >= failsAt;
+    }
+  }
+  const { libc, fd, by } = world();
+  const stopped = stopPolling(libc, scanSockets(libc), fd) as Unpolled;
+  libc.dup3(by, fd, 0);
+  assert.match(pollAgain(libc, stopped) ?? "", /has closed/);
+});
+
+test("of a socket's descriptors only those that nobody polls are replaced without a registration", () => {
+  const { libc, table, fd, elsewhere, by, open } = world();
+  const { inode } = table.get(fd)!;
+  const other = open("socket");
+  const scan = scanSockets(libc);
+  assert.match(replaceUnpolled(libc, scan, fd, inode, by) ?? "", /is polled/);
+  assert.match(replaceUnpolled(libc, scan, other, inode, by) ?? "", /another file/);
+  assert.equal(replaceUnpolled(libc, scan, elsewhere, inode, by), undefined);
+  assert.equal(table.get(elsewhere), table.get(by));
 });

@@ -1,0 +1,39 @@
+/**
+ * Having a runtime hear nothing of a datagram socket for a while. It keeps the socket, and can send: an answer that is still to come leaves
+ * from the right port, which it would not if another socket were below the descriptor.
+ *
+ * Measured with Bun.udpSocket and node:dgram on Bun 1.4.5, Deno.listenDatagram and node:dgram on Deno 2.9.6: what came meanwhile is
+ * delivered afterwards, and closing the socket works at any time.
+ */
+import type { Libc } from "../core/socket_adapter.ts";
+import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from "./constants.ts";
+import { socketInode } from "./proc_files.ts";
+import type { SocketScan } from "./socket_scan.ts";
+import { epollEvent, findRegistration, type Refusal } from "./transplant.ts";
+
+/** A socket that is not polled for now. */
+export interface Unpolled {
+  readonly fd: number;
+  readonly inode: number;
+  readonly epoll: number;
+  readonly event: Uint8Array;
+}
+
+/** Ends the registration of a descriptor. What comes waits in the socket. */
+export function stopPolling(libc: Libc, scan: Pick<SocketScan, "registrations">, fd: number): Unpolled | Refusal {
+  const registration = findRegistration(libc, scan, fd);
+  if (typeof registration === "string") return registration;
+  const { epolls, events, data, inode } = registration;
+  const event = epollEvent(libc, events, data);
+  const left = epolls.filter((epoll) => libc.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, event) === 0);
+  const [epoll] = left;
+  if (epoll !== undefined && left.length === 1) return { fd, inode, epoll, event };
+  for (const epoll of left) libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event);
+  return `descriptor ${fd} is registered in ${left.length} epoll instances`;
+}
+
+/** Polls the descriptor again, unless the runtime has closed it meanwhile. */
+export function pollAgain(libc: Libc, { fd, inode, epoll, event }: Unpolled): Refusal | undefined {
+  if (socketInode(libc, fd) !== inode) return `the runtime has closed descriptor ${fd}`;
+  return libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) === 0 ? undefined : `descriptor ${fd} cannot be polled again`;
+}
