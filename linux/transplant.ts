@@ -135,7 +135,8 @@ export interface TakenListener {
 
 /**
  * Takes a listening socket out of its server, which finds one instead to which nobody can connect, and which it may close as its own.
- * What connects meanwhile waits in the socket.
+ * What connects meanwhile waits in the socket. Bun 1.4 asks the kernel for `server.port`, which is 0 meanwhile; Deno 2.9 does not for
+ * `server.addr`. Both remove the path of a unix socket that they have bound, when the server stops, whoever listens there by then.
  */
 export function takeListener(libc: Libc, scan: Polled, fd: number): TakenListener | Refusal {
   const dummy = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

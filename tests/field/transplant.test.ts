@@ -68,6 +68,26 @@ for (const runtime of natives) {
     assert.deepEqual([why, isListener, left], [undefined, true, 0]);
   });
 
+  test(`the channel of descriptors is full, out of descriptors, and closed, on ${runtime.name}`, async (t) => {
+    const command = [
+      "/bin/sh",
+      "-c",
+      'ulimit -n 512; exec "$@"',
+      "sh",
+      runtime.executable,
+      ...runtime.flags,
+      script,
+      "channel",
+    ];
+    const result = await startProgram(t, runtime, { command }).report("tried");
+    const { first, sent, again, tags, ended, isClosedOnExec, end, kinds, left } = result;
+    assert.deepEqual([first, again, ended, end, left], ["none", "sent", "invalid", "closed", 0], JSON.stringify(result));
+    // The first messages, each of 100, until the limit of 512 open files is reached.
+    assert.ok(tags.length >= 4 && tags.length <= 5 && sent > tags.length && isClosedOnExec, JSON.stringify(result));
+    assert.deepEqual(tags, [...Array(tags.length).keys()]);
+    assert.deepEqual(kinds, ["descriptors", "closed"]);
+  });
+
   for (const kind of kinds) {
     test(`a suspended server accepts nothing, and afterwards what waited: ${kind} on ${runtime.name}`, async (t) => {
       const path = join(temporaryFolder(t), "socket");
