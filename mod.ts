@@ -28,6 +28,7 @@ export type {
   BasicAdapter,
   Channel,
   Clock,
+  DescriptorChannel,
   ExitStatus,
   Predecessor,
   StartedProcess,
@@ -37,6 +38,15 @@ export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./co
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
 export type { BasicServiceAdapter, ErrorOutput, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
 export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./core/live.ts";
+export type {
+  AdoptedServer,
+  InheritedAddress,
+  NativeAddress,
+  NativeHost,
+  NativeServe,
+  Placement,
+  ServeFunction,
+} from "./core/native.ts";
 export type { Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {

@@ -11,12 +11,27 @@ const PARENT_VARIABLE = "RELOAD_SELF_PARENT";
 /** The variable with the path at which the old process accepts a connection, when the new one has not inherited a channel. */
 export const CHANNEL_VARIABLE = "RELOAD_SELF_CHANNEL";
 
+/** The variable that tells a successor where the descriptors are that it gets; see linux/descriptor_channel.ts. */
+const DESCRIPTORS_VARIABLE = "RELOAD_SELF_DESCRIPTORS";
+
+/** The variable with the addresses of the native servers whose sockets a successor gets. */
+const NATIVE_VARIABLE = "RELOAD_SELF_NATIVE";
+
 /** The variables of `reload-self run`: the folder of the instance, how many instances there are, and the guard of this process. */
 const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
 const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
 const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
 
-const OURS = [VARIABLE, PARENT_VARIABLE, CHANNEL_VARIABLE, FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE];
+const OURS = [
+  VARIABLE,
+  PARENT_VARIABLE,
+  CHANNEL_VARIABLE,
+  DESCRIPTORS_VARIABLE,
+  NATIVE_VARIABLE,
+  FOLDER_VARIABLE,
+  INSTANCES_VARIABLE,
+  GUARD_VARIABLE,
+];
 /** Node's: the channel of a process to its parent, and what `node --watch` wants to hear on it. */
 const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "WATCH_REPORT_DEPENDENCIES"];
 
@@ -42,6 +57,11 @@ export function supervision({ folder, instances }: Supervisor): Record<string, s
   return { [FOLDER_VARIABLE]: folder, [INSTANCES_VARIABLE]: String(instances) };
 }
 
+/** The variables for a successor that gets descriptors, and native servers. */
+export function descriptorVariables(descriptors: string, native: string): Record<string, string> {
+  return { [DESCRIPTORS_VARIABLE]: descriptors, [NATIVE_VARIABLE]: native };
+}
+
 /** The environment variables of this process. */
 export interface Variables {
   /** The value of a variable. */
@@ -64,6 +84,10 @@ export interface Handshake {
   readonly generation: number | undefined;
   /** Where the old process accepts a connection, when this one has not inherited a channel. */
   readonly channelPath: string | undefined;
+  /** The descriptors that this process gets. */
+  readonly descriptors: string | undefined;
+  /** The native servers whose sockets it gets. */
+  readonly native: string | undefined;
   /** The `reload-self run` that may follow this process. */
   readonly supervisor: Supervisor | undefined;
 }
@@ -81,6 +105,8 @@ export function takeHandshake(env: Variables, family: Family): Handshake {
   return {
     generation: isOurs ? generation : undefined,
     channelPath: isOurs ? taken[CHANNEL_VARIABLE] : undefined,
+    descriptors: isOurs ? taken[DESCRIPTORS_VARIABLE] : undefined,
+    native: isOurs ? taken[NATIVE_VARIABLE] : undefined,
     supervisor: folder === undefined ? undefined : {
       folder,
       instances: Number(taken[INSTANCES_VARIABLE] ?? 1),

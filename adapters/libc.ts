@@ -4,6 +4,7 @@ import type { Libc } from "../core/socket_adapter.ts";
 export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEventBytes">, readonly string[]>> = {
   socket: ["i32", "i32", "i32"],
   bind: ["i32", "buffer", "u32"],
+  connect: ["i32", "buffer", "u32"],
   listen: ["i32", "i32"],
   dup3: ["i32", "i32", "i32"],
   close: ["i32"],

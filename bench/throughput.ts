@@ -70,7 +70,7 @@ async function openClients(port: number): Promise<Clients> {
  */
 export async function throughput(
   runtime: Runtime,
-  kind: "http" | "native",
+  kind: "http" | "adopted" | "native",
   rounds: number,
 ): Promise<{ bare: number; library: number; ratio: number }> {
   const rates: [number[], number[]] = [[], []];

@@ -1,3 +1,4 @@
+import type { NativeServe } from "./native.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
 
@@ -27,12 +28,27 @@ export interface Channel {
   onClose(closed: () => void): void;
 }
 
+/** Passes descriptors to the other process of a reload, besides the channel. Only where the C library can be called, on Linux. */
+export interface DescriptorChannel {
+  /**
+   * Sends descriptors, which stay open in this process too. Returns the number under which the other process receives them, to be sent to it
+   * over the channel; `undefined` where they cannot be sent now, or the other process is gone.
+   */
+  send(fds: readonly number[]): number | undefined;
+  /** The descriptors that the other process has sent under a number; `undefined` where they have not come. They belong to the caller. */
+  receive(number: number): readonly number[] | undefined;
+  /** Closes it, and all that waits in it, also on its way to the other process. */
+  close(): void;
+}
+
 /** A new process of the program, seen from the process that started it. */
 export interface StartedProcess {
   /** Its process id. */
   readonly pid: number;
   /** The channel to it. */
   readonly channel: Channel;
+  /** Passes descriptors to it, where the start asked for that and it is possible. */
+  readonly descriptors?: DescriptorChannel | undefined;
   /** Resolves when the process has ended and been reaped. Never rejects. */
   readonly exited: Promise<ExitStatus>;
   /** Ends the process and everything in its process group at once (SIGKILL). Harmless when it is gone. */
@@ -71,6 +87,11 @@ export interface StartRequest {
   supervisor?: Supervisor | undefined;
   /** Will listening sockets be sent to it? */
   sendsSockets: boolean;
+  /**
+   * Whether descriptors will be sent to it: then the native servers of this process, which the new one has to know when it opens its own, in
+   * the form of `native_addresses.ts`.
+   */
+  native: string | undefined;
   /** Fires when the new process is not wanted any more. */
   signal: AbortSignal;
 }
@@ -107,6 +128,10 @@ export interface BasicAdapter extends Clock {
   exit(code: number): void;
   /** What a service needs at once. */
   readonly service?: BasicServiceAdapter | undefined;
+  /** The function that opens servers of the runtime's own. Node has none. */
+  readonly nativeServe?: NativeServe | undefined;
+  /** The native servers of the predecessor, as it has described them; see program/native.ts. */
+  readonly nativeOffer?: string | undefined;
 }
 
 /**
@@ -116,6 +141,8 @@ export interface BasicAdapter extends Clock {
 export interface Adapter extends BasicAdapter {
   /** Starts this program again, detached. Rejects, preferably with a `ReloadError`, when that is not possible. */
   start(request: StartRequest): Promise<StartedProcess>;
+  /** Passes descriptors from the predecessor, where it can send some. Called once. */
+  inheritedDescriptors?(): DescriptorChannel | undefined;
   /** Loads the modules that `start` needs. Called when the reload that this process came from is over: it will probably reload again. */
   warmUp?(): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */

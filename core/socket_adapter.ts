@@ -56,6 +56,8 @@ export interface Libc {
   socket(domain: number, type: number, protocol: number): number;
   /** bind(2) */
   bind(fd: number, address: Uint8Array, length: number): number;
+  /** connect(2) */
+  connect(fd: number, address: Uint8Array, length: number): number;
   /** listen(2) */
   listen(fd: number, backlog: number): number;
   /** dup(2) */
@@ -137,7 +139,7 @@ export interface SocketAdapter {
   /**
    * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket: Deno.serve, Bun.serve.
    */
-  readonly libc?: (() => Promise<Libc | string>) | undefined;
+  readonly libc?: (() => Libc | string) | undefined;
   /** Serves a fetch handler with the runtime's own server, on an address that a successor can share. Only where there is one. */
   readonly serve?:
     | ((handler: FetchHandler, where: { port: number; host: string } | { path: string }) => Promise<NativeServer>)

@@ -1,3 +1,4 @@
+import type { ServeFunction } from "./native.ts";
 import type { Live, LiveHandlers } from "./live.ts";
 
 /** Why a process that has been replaced was cancelled. */
@@ -177,6 +178,28 @@ export interface Token extends CancellationToken {
    * @throws {Error} The error of `server.listen()`, for example when the address is in use.
    */
   bind(server: BindableServer, options: BindOptions): Promise<void>;
+  /**
+   * Adopts `Bun.serve` or `Deno.serve`: returns a function of the same type. What it opens is handed over, drained and stopped, with all that
+   * it can serve: routes, WebSockets, TLS, unix sockets. The application does not stop the server itself.
+   *
+   * The socket itself passes to the new process, as that of a bound server does: `reusePort` is not needed, and port 0 keeps its port. Where the
+   * predecessor listens on the same address, the server gets its socket when this process is in charge, and says its address before.
+   *
+   * On Linux, with Deno's `--allow-ffi`. Elsewhere a server with `reusePort: true` is reloaded, and connections may be lost.
+   *
+   * @param serve `Bun.serve` or `Deno.serve`.
+   * @throws {TypeError} For another function, and on Node.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const serve = token.adopt(Deno.serve);
+   * serve({ port: 8000 }, () => new Response("hello"));
+   * ```
+   */
+  adopt<S extends ServeFunction>(serve: S): S;
   /**
    * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: when a successor is in charge, and while this process shuts down, its responses
    * carry `Connection: close`, so that clients connect to the new process.

@@ -16,7 +16,7 @@ export interface ReuseportOptions {
   /** The descriptors of this process, where they can be listed. */
   descriptors(): number[] | undefined;
   /** The C library, why it cannot be called, or `undefined` where there is nothing to steer. */
-  libc(): Promise<Libc | string | undefined>;
+  libc(): Libc | string | undefined;
   /** Is this port bound by `token.bind()`? Then another handover takes care of it. */
   isBound(port: number): boolean;
   /** The other instances of this program, which listen on the same ports. */
@@ -82,7 +82,7 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     return {
       async prepare() {
         await tidied;
-        const loaded = await load();
+        const loaded = load();
         if (typeof loaded === "string") {
           hasServers = true;
           return warnOnce(loaded);
@@ -176,14 +176,14 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
 
   /** Ends the predecessor's steering: all sockets of this process get connections alike. */
   async function tidy(): Promise<void> {
-    const libc = await load();
+    const libc = load();
     if (typeof libc !== "object") return;
     for (const { fd, reusePort } of ownListeners(libc, descriptors())) if (reusePort) unsteer(libc, fd);
   }
 
   /** Several instances are started one after the other: the sockets of each are the last ones when it is ready. */
   async function findPositions(): Promise<void> {
-    const libc = await load();
+    const libc = load();
     if (typeof libc !== "object") return;
     const counts = countListeners(libc);
     for (const [key, own] of Map.groupBy(ownListeners(libc, descriptors()), ({ key }) => key)) {

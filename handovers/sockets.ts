@@ -3,13 +3,15 @@ import { checkOptions, show } from "../core/check.ts";
 import { ReloadError } from "../core/error.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
-import type { Libc, Listener, SocketAdapter } from "../core/socket_adapter.ts";
+import type { AdoptedServer } from "../core/native.ts";
+import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
 import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
+import { createNativeHandover } from "./native_servers.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
 import { createUnixSockets } from "./unix_sockets.ts";
@@ -50,17 +52,16 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
 
   const listeningSockets = createListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
-  /** Opened once: that compiles a function for each call. */
-  let opened: Promise<Libc | string> | undefined;
+  const nativeServers = createNativeHandover(adapter, program);
   const reuseport = createReuseport({
     program,
     descriptors: adapter.descriptors,
-    async libc() {
-      const libc = await (opened ??= adapter.libc?.());
+    libc() {
+      const libc = adapter.libc?.();
       // Where all known servers are bound there is nothing to steer.
       return typeof libc === "string" && drains.size > 0 && !wrapped.exist ? undefined : libc;
     },
-    isBound: listeningSockets.has,
+    isBound: (port) => listeningSockets.has(port) || nativeServers.has(port),
     shared,
   });
   /** The servers whose idle connections move, by keys that are the same in every generation. */
@@ -88,6 +89,9 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
       listeningSockets.close();
       for (const { listener } of atPaths.values()) listener.close();
     });
+    for (const server of program.natives.servers) {
+      token.track(drainNative(server, isReplaced), { name: server.key });
+    }
     for (const { name, drain } of drains.values()) {
       const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
         if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
@@ -95,6 +99,18 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
       token.track(drained, { name: `the connections of ${name}` });
     }
   });
+
+  /** Finishes what an adopted server has begun, and cuts what is left after the timeout. */
+  async function drainNative(server: AdoptedServer, isReplaced: boolean): Promise<void> {
+    server.setClosing(true);
+    if (!isReplaced) await pause(clock, LAST_ACCEPTS_MS);
+    const stop = clock.timer(timeout, () => {
+      const connections = server.cut();
+      if (connections > 0) emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
+    });
+    await server.finish();
+    stop();
+  }
 
   async function bind(server: BindableServer, options: BindOptions): Promise<void> {
     checkServer(server);
@@ -117,7 +133,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   }
 
   return {
-    handovers: [settling, listeningSockets.handover, unixSockets.handover, reuseport, idleConnections],
+    handovers: [settling, listeningSockets.handover, nativeServers.handover, unixSockets.handover, reuseport, idleConnections],
     members: {
       async bind(server, options) {
         const binding = bind(server, options);

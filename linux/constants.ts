@@ -15,6 +15,7 @@ export const IPPROTO_TCP = 6;
 export const SOL_SOCKET = 1;
 export const SO_TYPE = 3;
 export const SO_ACCEPTCONN = 30;
+export const SO_REUSEADDR = 2;
 export const SO_REUSEPORT = 15;
 
 export const SOCK_NONBLOCK = 0o4000;

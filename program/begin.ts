@@ -2,12 +2,14 @@ import type { BasicAdapter, Predecessor } from "../core/adapter.ts";
 import { type Cancellation, createCancellation } from "../core/cancellation.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { ReloadCause, ReloadEvent } from "../core/event.ts";
+import type { Files } from "../core/files.ts";
 import type { LiveHandlers } from "../core/live.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { createReporter } from "../core/report.ts";
 import type { Token } from "../core/token.ts";
 import { drainingFetch } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
+import { createNativeServers, type NativeServers } from "./native.ts";
 import { addLiveGroup, type LiveGroups } from "./live.ts";
 import { followSignal, subscribe } from "./signals.ts";
 import { extendToken } from "./token.ts";
@@ -27,6 +29,7 @@ export interface Beginning extends Cancellation {
   readonly predecessor: Predecessor | undefined;
   readonly wrapped: WrappedHandlers;
   readonly live: LiveGroups;
+  readonly natives: NativeServers;
   /** As the application asked for it. A promise is followed already: a rejection is not left to the runtime while the rest is loaded. */
   readonly ready: "auto" | "manual" | Promise<unknown>;
   emit(event: ReloadEvent): void;
@@ -79,6 +82,10 @@ export interface ProgramPlan {
 export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
   const emit = createReporter(adapter.pid, () => token.isCancelled, options);
   const live: LiveGroups = new Map();
+  const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
+    wrap: (handler) => drainingFetch(handler, () => wrapped.areClosing),
+    answered: () => Promise.resolve(),
+  });
   const wrapped: WrappedHandlers = { exist: false, areClosing: false };
   const { token, cancel } = createCancellation(adapter, {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
@@ -111,6 +118,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     predecessor: adapter.predecessor(),
     wrapped,
     live,
+    natives,
     ready: follow(options.ready ?? "auto"),
     emit,
     warn: (message) => emit({ type: "warning", message }),
@@ -149,6 +157,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       inherited: async () => await (await load()).inherited(),
       bind: async (server, options) => await (await load()).bind(server, options),
       path: async (path) => await (await load()).path(path),
+      adopt: natives.adopt,
       fetch(handler) {
         wrapped.exist = true;
         return drainingFetch(handler, () => wrapped.areClosing);

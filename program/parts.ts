@@ -4,6 +4,7 @@ import type { ListenOptions } from "../core/options.ts";
 import type { CancellationToken, Token } from "../core/token.ts";
 import type { Handover } from "../reload/handover.ts";
 import type { LiveGroups } from "./live.ts";
+import type { NativeServers } from "./native.ts";
 import type { WrappedHandlers } from "./begin.ts";
 
 /** The program, as its parts see it. */
@@ -18,6 +19,7 @@ export interface ProgramContext {
   readonly token: CancellationToken;
   readonly wrapped: WrappedHandlers;
   readonly live: LiveGroups;
+  readonly natives: NativeServers;
   readonly hasPredecessor: boolean;
   /** As {@linkcode Token.reload}. */
   reload(): Promise<number>;

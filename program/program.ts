@@ -66,6 +66,7 @@ export function createProgram(
     token,
     wrapped: beginning.wrapped,
     live: beginning.live,
+    natives: beginning.natives,
     hasPredecessor: predecessor !== undefined,
     reload: () => reload({ by: "call" }),
     emit,
@@ -73,20 +74,25 @@ export function createProgram(
   });
 
   if (predecessor !== undefined) {
-    incoming = arrive(predecessor, { clock: adapter, pid: adapter.pid }, handovers, {
-      takeOver(how) {
-        dispatch({ type: "take over" });
-        tookOver.resolve();
-        emit({ type: "in-charge", generation, predecessor: how });
+    incoming = arrive(
+      predecessor,
+      { clock: adapter, pid: adapter.pid, descriptors: adapter.inheritedDescriptors?.() },
+      handovers,
+      {
+        takeOver(how) {
+          dispatch({ type: "take over" });
+          tookOver.resolve();
+          emit({ type: "in-charge", generation, predecessor: how });
+        },
+        over() {
+          adapter.warmUp?.();
+          act(dispatch({ type: "settle" }));
+        },
+        reload: () => onReloadAsked({ by: "predecessor" }),
+        shutdown: onShutdownAsked,
+        warn,
       },
-      over() {
-        adapter.warmUp?.();
-        act(dispatch({ type: "settle" }));
-      },
-      reload: () => onReloadAsked({ by: "predecessor" }),
-      shutdown: onShutdownAsked,
-      warn,
-    });
+    );
   }
 
   const ready = awaitReadiness({

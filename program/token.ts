@@ -2,7 +2,8 @@ import type { CancellationToken, Token } from "../core/token.ts";
 
 /** What makes a cancellation token the token of a program. */
 export interface TokenExtension
-  extends Pick<Token, "generation" | "canReload" | "ready" | "reload" | "bind" | "fetch" | "live" | "path" | "webSocket"> {
+  extends
+    Pick<Token, "generation" | "canReload" | "ready" | "reload" | "adopt" | "bind" | "fetch" | "live" | "path" | "webSocket"> {
   inherited(): Promise<unknown>;
   dispose(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { Channel, Clock } from "../core/adapter.ts";
+import type { Channel, Clock, DescriptorChannel, StartedProcess } from "../core/adapter.ts";
 import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { Link } from "./handover.ts";
 import { createInboxes } from "./inboxes.ts";
@@ -24,7 +24,7 @@ export interface Dialogue {
   /** The link of a handover. */
   link(name: string): Link;
   /** Begins the dialogue. */
-  open(channel: Channel): void;
+  open(process: Pick<StartedProcess, "channel" | "descriptors">): void;
   /** Sends a message. Rejects when the new process is gone. */
   send(message: FromPredecessor): Promise<void>;
   /** Tells the new process that all has been offered. */
@@ -51,6 +51,7 @@ export function createDialogue(
   const tookCharge = Promise.withResolvers<void>();
   let expected: Expected = "hello";
   let channel: Channel | undefined;
+  let descriptors: DescriptorChannel | undefined;
 
   /** A process that was told to take charge may be in charge: it is not killed for a strange message. */
   function misunderstood(): void {
@@ -104,12 +105,16 @@ export function createDialogue(
       get sendsHandles() {
         return channel?.sendsHandles === true;
       },
+      get descriptors() {
+        return descriptors;
+      },
       send: (data, handle) => send({ type: "data", name, data }, handle),
       onData: (receive) => inboxes.open(name, receive),
     }),
-    open(to) {
-      channel = to;
-      outbox.open(to);
+    open(process) {
+      channel = process.channel;
+      descriptors = process.descriptors;
+      outbox.open(channel);
       channel.onMessage((raw, handle) => receive(parseFromSuccessor(raw), handle));
     },
     send,

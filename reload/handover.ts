@@ -1,3 +1,4 @@
+import type { DescriptorChannel } from "../core/adapter.ts";
 import type { ReloadErrorCode } from "../core/error.ts";
 import type { HandoverData } from "./messages.ts";
 
@@ -5,6 +6,8 @@ import type { HandoverData } from "./messages.ts";
 export interface Link {
   /** Can listening sockets be sent? Known once the new process was started. */
   readonly sendsHandles: boolean;
+  /** Passes descriptors, where that is possible. Known once the new process was started. */
+  readonly descriptors: DescriptorChannel | undefined;
   /** Sends JSON-like data, and with it a listening socket, which stays open in this process too. */
   send(data: HandoverData, handle?: unknown): Promise<void>;
   /**
@@ -46,6 +49,8 @@ export interface OldSide {
   beforeStart?(): void;
   /** Will this handover send listening sockets? Asked after `beforeStart`. */
   sendsSockets?(): boolean;
+  /** What the new process must know of native servers when it opens its own. Asked after `beforeStart`; descriptors are sent then. */
+  native?(): string | undefined;
   /** The new process was started and loads its program meanwhile. */
   started?(): void | Promise<void>;
   /** The new process has said hello. It is not ready yet. */

@@ -1,4 +1,4 @@
-import type { Clock, Predecessor } from "../core/adapter.ts";
+import type { Clock, DescriptorChannel, Predecessor } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { Departure, Handover, NewSide } from "./handover.ts";
 import { createInboxes } from "./inboxes.ts";
@@ -41,7 +41,7 @@ export interface IncomingReload {
 /** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
 export function arrive(
   { channel }: Predecessor,
-  { clock, pid }: { clock: Clock; pid: number },
+  { clock, pid, descriptors }: { clock: Clock; pid: number; descriptors: DescriptorChannel | undefined },
   handovers: readonly Handover[],
   handlers: IncomingHandlers,
 ): IncomingReload {
@@ -64,6 +64,7 @@ export function arrive(
     newSide?.({
       link: {
         sendsHandles: channel.sendsHandles,
+        descriptors,
         send: (data, handle) => channel.send(pack({ type: "data", name, data }), handle),
         onData: (receive) => inboxes.open(name, receive),
       },
@@ -94,6 +95,7 @@ export function arrive(
     if (isOver) return;
     isOver = true;
     everyone((side) => side.over?.(predecessor));
+    descriptors?.close();
     handlers.over();
   }
 

@@ -1,3 +1,4 @@
+import type { StartRequest } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
@@ -13,8 +14,8 @@ export interface OldSides {
   leave(take: (side: OldSide) => void | Promise<void>): Promise<void>;
   /** Lets every handover that was asked to prepare undo what it did, the last one first. */
   rollBack(reason: ReloadError): Promise<void>;
-  /** Will any handover send listening sockets? */
-  sendSockets(): boolean;
+  /** What the handovers want of the start. */
+  sends(): Pick<StartRequest, "sendsSockets" | "native">;
   /** What the handovers know about the reason of a failure, to be appended to its message. */
   explain(code: ReloadErrorCode): string;
 }
@@ -75,7 +76,10 @@ export function createOldSides(
         }
       }
     },
-    sendSockets: () => sides.some(({ side }) => side.sendsSockets?.()),
+    sends: () => ({
+      sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
+      native: sides.map(({ side }) => side.native?.()).find((native) => native !== undefined),
+    }),
     explain: (code) => sides.map(({ side }) => side.explain?.(code)).filter(Boolean).map((clause) => `; ${clause}`).join(""),
   };
 }

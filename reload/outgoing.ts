@@ -14,7 +14,7 @@ export interface OutgoingOptions {
   adapter: Adapter;
   handovers: readonly Handover[];
   /** What to start, without the fields that only the reload itself knows. */
-  request: Omit<StartRequest, "signal" | "sendsSockets">;
+  request: Omit<StartRequest, "signal" | "sendsSockets" | "native">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
   /** Milliseconds for which a new process that is in charge may still fail. Called before it is told to take charge. */
@@ -130,7 +130,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   async function start(): Promise<StartedProcess> {
     await sides.prepare();
     await everyone("begin", (side) => side.beforeStart?.());
-    const starting = adapter.start({ ...request, sendsSockets: sides.sendSockets(), signal: failed.signal });
+    const starting = adapter.start({ ...request, ...sides.sends(), signal: failed.signal });
     starting.then((started) => child = started, () => {});
     const started = await step(starting).catch(async (error) => {
       await starting.catch(() => {}); // A process that is being started must be known before it can be killed.
@@ -169,7 +169,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     failed.signal.throwIfAborted();
     const started = await start();
     watch(started);
-    dialogue.open(started.channel);
+    dialogue.open(started);
     await everyone("go on", (side) => side.started?.());
     const pid = reportedPid = await step(dialogue.hello);
     await everyone("offer", (side) => side.offer?.());
@@ -207,6 +207,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
         milliseconds,
         async retire(shutdown) {
           await sides.leave((side) => side.retire?.(shutdown));
+          child?.descriptors?.close();
           child?.release();
         },
       };
@@ -240,6 +241,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     if (child !== undefined) {
       child.kill();
       await atMost(adapter, REAP_TIMEOUT_MS, child.exited);
+      child.descriptors?.close();
       child.release();
     }
     await sides.rollBack(reason);

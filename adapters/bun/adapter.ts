@@ -1,6 +1,7 @@
 import type { Adapter, StartAdapter } from "../../core/adapter.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../node/channel.ts";
+import { bunServe } from "./native.ts";
 import type { BunServeNamespace } from "./sockets.ts";
 
 /** The part of the global `Bun` that is used here. */
@@ -14,6 +15,8 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
   const start = startNode(process, "Bun", bun.isMainThread);
   return {
     ...start.adapter,
+    nativeServe: bunServe(bun),
+    nativeOffer: start.handshake.native,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(bun, start),
   };
 }

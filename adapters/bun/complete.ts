@@ -5,7 +5,8 @@ import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import type { BunNamespace } from "./adapter.ts";
 import { bunConnections } from "./connections.ts";
-import { bunLibc, listenInFront, openKernel, serveOnBun } from "./sockets.ts";
+import { bunLibc, openKernel } from "./libc.ts";
+import { listenInFront, serveOnBun } from "./sockets.ts";
 
 /** Completes the adapter. */
 export function completeBunAdapter(bun: BunNamespace, start: NodeStart): Adapter {

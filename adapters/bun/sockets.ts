@@ -1,10 +1,9 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import type { HeldSocket, Libc, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { HeldSocket, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/constants.ts";
-import { KERNEL, type Kernel } from "../../windows/console.ts";
-import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
+import { bunLibc } from "./libc.ts";
 import { addressOf, startListening } from "../node/sockets.ts";
 
 /** The members that Bun's http.Server hides under symbols: the options that it was made with. */
@@ -59,7 +58,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
 
 /** A second descriptor of a socket, which stays open when the first one is closed. */
 async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | undefined> {
-  const libc = await bunLibc();
+  const libc = bunLibc();
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
   const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // Reserves a free descriptor.
   if (held < 0) return undefined;
@@ -81,32 +80,4 @@ export function serveOnBun(bun: BunServeNamespace): NonNullable<SocketAdapter["s
     const server = bun.serve({ ...address, fetch });
     return Promise.resolve({ port: server.port, stop: () => server.stop() });
   };
-}
-
-/** The C library, through bun:ffi. */
-export async function bunLibc(): Promise<Libc | string> {
-  const name = "bun:ffi"; // Not known to the type checkers of other runtimes.
-  const ffi: BunFfi = await import(name);
-  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, args]) => [name, { args, returns: "i32" }]));
-  const library = openFirst((name) => ffi.dlopen(name, calls));
-  if (library === undefined) return withoutLibc("the C library is not found", "");
-  return {
-    ...library.symbols,
-    addressOf: (buffer) => BigInt(ffi.ptr(buffer)),
-    epollEventBytes: epollEventBytes(globalThis.process.arch),
-  };
-}
-
-/** Windows' own library. */
-export async function openKernel(): Promise<Kernel> {
-  const name = "bun:ffi";
-  const ffi: BunFfi = await import(name);
-  const { symbols } = ffi.dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
-  return symbols as unknown as Kernel;
-}
-
-/** The part of bun:ffi that is used here. */
-interface BunFfi {
-  dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };
-  ptr(buffer: Uint8Array): number;
 }

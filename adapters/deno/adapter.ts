@@ -11,6 +11,7 @@ import { basicService, isInProc } from "./basic_service.ts";
 import { connectChannel, denoCarries, watchChannel } from "./channel.ts";
 import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import { denoServe } from "./native.ts";
 import { createPermissions, type Permissions } from "./permissions.ts";
 import { isElected } from "./threads.ts";
 
@@ -77,6 +78,8 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     predecessor,
     exit: (code) => deno.exit(code),
     service: isMainThread ? service : undefined,
+    nativeServe: denoServe(deno, permissions.mayCall),
+    nativeOffer: handshake.native,
   };
   const start = { adapter, permissions, snapshot, handshake, files, service };
   return {

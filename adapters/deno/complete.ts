@@ -6,6 +6,8 @@ import type { BindableServer } from "../../core/token.ts";
 import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
 import { createActivation, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
+import { inheriting, joinDescriptors, offerDescriptors } from "../descriptors.ts";
+import { descriptorVariables } from "../environment_handshake.ts";
 import { asCommandLine } from "../command_line.ts";
 import { nodeConnections } from "../node/connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
@@ -15,8 +17,9 @@ import { denoCarries } from "./channel.ts";
 import { createOrigin } from "./origin.ts";
 import { hasProc, notRunnable } from "./permissions.ts";
 import { spawnWithDeno } from "./process.ts";
+import { denoLibc } from "./libc.ts";
 import { denoService } from "./service.ts";
-import { closeOnExec, denoLibc, isServedOnDeno, listenOnDeno, serveOnDeno, setNonBlocking } from "./sockets.ts";
+import { closeOnExec, isServedOnDeno, listenOnDeno, serveOnDeno, setNonBlocking } from "./sockets.ts";
 
 /** What new processes are started through where they are not started plainly. */
 const SHELL = "/bin/sh";
@@ -86,9 +89,15 @@ export function completeDenoAdapter(
     const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
       spawnWithNode(await import("node:child_process"), sockets, denoCarries(isWindows));
     signal.throwIfAborted();
+    const libc = request.native !== undefined && permissions.mayCall() ? denoLibc(deno, true) : undefined;
+    const offered = typeof libc === "object" ? offerDescriptors(libc) : undefined;
     const started = await startSuccessor({
       pid: deno.pid,
-      spawn,
+      spawn: typeof libc === "object" && offered !== undefined ? inheriting(libc, offered.end, spawn) : spawn,
+      descriptors: offered && {
+        channel: offered.channel,
+        variables: descriptorVariables(offered.describe(offered.end), request.native as string),
+      },
       kill(pid, signal) {
         // A process that may run only some executables may not signal process groups; Deno would ask on the terminal.
         if (!permissions.isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
@@ -108,6 +117,10 @@ export function completeDenoAdapter(
   return {
     ...adapter,
     service,
+    inheritedDescriptors() {
+      const libc = handshake.descriptors === undefined ? undefined : denoLibc(deno, permissions.mayCall());
+      return typeof libc === "object" ? joinDescriptors(libc, handshake.descriptors as string) : undefined;
+    },
     warmUp() {
       // Deno loads these at their first use, which takes 4 and 7 ms.
       void deno.Command;
@@ -123,7 +136,7 @@ export function completeDenoAdapter(
       connections: isWindows ? undefined : nodeConnections(1), // It loses a socket that arrives in one piece with another message.
       descriptors,
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
-      libc: hasProc(deno) && permissions.mayListen() ? () => Promise.resolve(denoLibc(deno, permissions.mayCall())) : undefined,
+      libc: hasProc(deno) && permissions.mayListen() ? () => denoLibc(deno, permissions.mayCall()) : undefined,
     },
   };
 }

@@ -1,8 +1,8 @@
 /** Listening sockets on Deno. */
-import type { Libc, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
-import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
+import { openFirst } from "../libc.ts";
 import { listenDirectly } from "../node/sockets.ts";
 
 /** Makes a server of the application listen. */
@@ -57,19 +57,6 @@ export function setNonBlocking(deno: DenoNamespace, fds: readonly number[]): voi
  */
 export function closeOnExec(deno: DenoNamespace, fds: readonly number[]): void {
   addFlags(deno, fds, F_GETFD, F_SETFD, FD_CLOEXEC);
-}
-
-/** The C library, through Deno.dlopen. */
-export function denoLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string {
-  if (!isAllowed) return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");
-  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]));
-  const library = openFirst((name) => deno.dlopen(name, calls));
-  if (library === undefined) return withoutLibc("the C library is not found", "");
-  return {
-    ...library.symbols,
-    addressOf: (buffer) => deno.UnsafePointer.value(deno.UnsafePointer.of(buffer)),
-    epollEventBytes: epollEventBytes(deno.build.arch),
-  };
 }
 
 /** Serves a fetch handler with Deno.serve. */

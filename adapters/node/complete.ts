@@ -7,6 +7,8 @@ import type { BindableServer } from "../../core/token.ts";
 import { closeWhenQuiet } from "../../windows/accept_ahead.ts";
 import { createActivation, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
+import { joinDescriptors, offerDescriptors } from "../descriptors.ts";
+import { descriptorVariables } from "../environment_handshake.ts";
 import {
   asCommandLine,
   type CommandLine,
@@ -23,7 +25,7 @@ import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
 import { nodeConnections } from "./connections.ts";
 import { nodeFiles } from "./files.ts";
-import { spawnWithNode, startSuccessor } from "./process.ts";
+import { lastNumber, spawnWithNode, startSuccessor } from "./process.ts";
 import { findShell, nodeService } from "./service.ts";
 import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
 
@@ -64,7 +66,7 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 
 /** Completes the adapter. */
 export function completeNodeAdapter(
-  { adapter, process, snapshot, handshake: { generation, supervisor } }: NodeStart,
+  { adapter, process, snapshot, handshake: { generation, supervisor, descriptors } }: NodeStart,
   { listen, libc, serve, connections }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
     connections: nodeConnections(WINDOW),
@@ -95,6 +97,10 @@ export function completeNodeAdapter(
 
   return {
     ...basic,
+    inheritedDescriptors() {
+      const opened = descriptors === undefined ? undefined : libc?.();
+      return typeof opened === "object" ? joinDescriptors(opened, descriptors as string) : undefined;
+    },
     warmUp: () => void childProcess().catch(() => {}), // A reload will report the error.
     async start(request) {
       const module = await childProcess();
@@ -104,9 +110,16 @@ export function completeNodeAdapter(
       const what = request.command === undefined ? same : asCommandLine(request.command);
       const history = { started, loaded: snapshot.loaded, current: process.env };
       const sockets = activation.inherit();
+      const opened = request.native === undefined ? undefined : libc?.();
+      const offered = typeof opened === "object" ? offerDescriptors(opened) : undefined;
       return await startSuccessor({
         pid: process.pid,
-        spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }),
+        // Bun closes all descriptors of a new process that are not in this list.
+        spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
+        descriptors: offered && {
+          channel: offered.channel,
+          variables: descriptorVariables(offered.describe(lastNumber(sockets)), request.native as string),
+        },
         kill: (pid, signal) => process.kill(pid, signal),
         what,
         cwd,

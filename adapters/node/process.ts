@@ -2,7 +2,7 @@
 import type * as ChildProcessModule from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { DISOWN, guarded, kept, MOST_SOCKETS, statusOf } from "../reparent.ts";
-import type { Channel, ExitStatus, StartedProcess, StartRequest } from "../../core/adapter.ts";
+import type { Channel, DescriptorChannel, ExitStatus, StartedProcess, StartRequest } from "../../core/adapter.ts";
 import { describeError } from "../../core/describe_error.ts";
 import { ReloadError } from "../../core/error.ts";
 import { activationVariables } from "../activation.ts";
@@ -43,11 +43,13 @@ export interface SuccessorPlan {
   sockets: number;
   /** The shell to start it with, where it is not started plainly. */
   shell: string | undefined;
+  /** Passes descriptors to it, and the variables by which it finds them. */
+  descriptors?: { readonly channel: DescriptorChannel; readonly variables: Environment } | undefined;
 }
 
 /** Starts the successor of this process. Throws a ReloadError that says why that is not possible. */
 export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
-  const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell } = plan;
+  const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell, descriptors } = plan;
   const { command: own, env, generation, how, supervisor } = request;
   const activation = activationVariables(sockets);
   const keep = how === "disowned" && shell !== undefined && sockets <= MOST_SOCKETS;
@@ -59,11 +61,13 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
     ...env,
     ...(supervisor && supervision(supervisor)),
     ...handshake(generation, own === undefined ? self : undefined),
+    ...descriptors?.variables,
   };
   let child: Child;
   try {
     child = await spawn(command, cwd, variables, keep);
   } catch (cause) {
+    descriptors?.channel.close();
     throw startError(what.file, cwd, cause);
   }
   const { pid, channel } = child;
@@ -77,6 +81,7 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
   return {
     pid,
     channel,
+    descriptors: descriptors?.channel,
     exited: exited.promise,
     async disown() {
       if (!keep || !running) return false;
@@ -96,11 +101,16 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
   };
 }
 
-/** Starts processes with node:child_process. They inherit `sockets`, under the same numbers. */
+/**
+ * Starts processes with node:child_process. They inherit `sockets`, under the same numbers.
+ *
+ * @param last A further descriptor: its number there is `lastNumber`.
+ */
 export function spawnWithNode(
   { spawn }: typeof ChildProcessModule,
   sockets: readonly (number | "ignore")[],
   carries: Carries,
+  last?: number,
 ): Spawn {
   return async ({ file, argv0, args }, cwd, env, hasStdin) => {
     const stdio = [
@@ -109,6 +119,7 @@ export function spawnWithNode(
       "inherit" as const,
       ...sockets,
       "ipc" as const,
+      ...last === undefined ? [] : [last],
     ];
     const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
     const failed = Promise.withResolvers<never>();
@@ -134,6 +145,11 @@ export function spawnWithNode(
       },
     };
   };
+}
+
+/** The number that the last descriptor of `spawnWithNode` has in the new process: behind stdio, `sockets`, and the channel. */
+export function lastNumber(sockets: readonly unknown[]): number {
+  return 3 + sockets.length + 1;
 }
 
 /** The error of a failed start. The runtimes name the executable also when the directory is missing. */

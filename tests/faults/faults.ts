@@ -31,7 +31,7 @@ import { until } from "../support/wait.ts";
 export interface Subject {
   readonly name: string;
   readonly runtime: Runtime;
-  readonly kind: "http" | "native";
+  readonly kind: "http" | "adopted" | "native";
   /** On a unix socket, or on a socket that it is started with. */
   readonly on: "tcp" | "unix" | "activated";
 }
@@ -41,7 +41,7 @@ export function subjectsOf(runtimes: readonly Runtime[]): Subject[] {
   return runtimes.flatMap((runtime) => {
     const native = runtime.kind === "deno" ? "Deno.serve" : "Bun.serve";
     return runtime.servers.flatMap((kind) => {
-      const name = kind === "http" ? `${runtime.name} bind` : native;
+      const name = kind === "http" ? `${runtime.name} bind` : kind === "adopted" ? native : `${native}, reusePort`;
       // Nothing can be given to a native server.
       const places = kind === "http" ? ["tcp", "unix", "activated"] as const : ["tcp", "unix"] as const;
       return places.map((on) => ({ name: on === "tcp" ? name : `${name}, ${on}`, runtime, kind, on }));

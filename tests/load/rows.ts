@@ -1,6 +1,7 @@
 /** What is reloaded under load, for the tests and the benchmark: each row is a server, and the clients that it has. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { certificate } from "../fixtures/certificate.ts";
 import type { ServerSetup } from "../fixtures/server.ts";
 import type { TestScope } from "../support/clean_up.ts";
 import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
@@ -36,8 +37,12 @@ export function rowsOf(runtimes: readonly Runtime[]): Row[] {
     if (kind !== "bun") rows.push({ name: `${name} node:http2`, runtime, setup: { kind: "http2" }, clients: { http2: 4 } });
     if (kind === "node") continue;
     const native = kind === "deno" ? "Deno.serve" : "Bun.serve";
-    rows.push({ name: native, runtime, setup: { kind: "native" }, clients: both });
-    rows.push({ name: `${native}, unix`, runtime, setup: { kind: "native" }, unix: true, clients: both });
+    rows.push({ name: native, runtime, setup: { kind: "adopted" }, clients: both });
+    rows.push({ name: `${native}, unix`, runtime, setup: { kind: "adopted" }, unix: true, clients: both });
+    rows.push({ name: `${native}, TLS`, runtime, setup: { kind: "adopted", tls: certificate }, clients: both });
+    // As for version 0.5: a second socket on the same port.
+    rows.push({ name: `${native}, reusePort`, runtime, setup: { kind: "native" }, clients: both });
+    rows.push({ name: `${native}, token.path`, runtime, setup: { kind: "native" }, unix: true, clients: both });
   }
   return rows;
 }
@@ -68,9 +73,11 @@ export async function startServer(
   setup: ServerSetup,
   { unix = false, env = {}, runtimeFlags = runtime.flags, wrap = [], descriptors }: StartServerOptions = {},
 ): Promise<Server> {
+  // What a listening socket of one's own needs.
+  const flags = setup.kind === "adopted" ? runtimeFlags.filter((flag) => flag !== "--unstable-net") : runtimeFlags;
   const path = unix ? join(temporaryFolder(t), "server.sock") : undefined;
   const program = startProgram(t, runtime, {
-    command: [...wrap, runtime.executable, ...runtimeFlags, fixture("server.ts")],
+    command: [...wrap, runtime.executable, ...flags, fixture("server.ts")],
     descriptors,
     env: { SERVER: JSON.stringify({ ...setup, path: path ?? setup.path }), ...env },
   });

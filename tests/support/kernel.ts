@@ -83,6 +83,7 @@ export function createKernel(own: number, fresh: number): Kernel {
     readlink: unknown,
     fcntl: unknown,
     getpeername: unknown,
+    connect: unknown,
     socketpair: unknown,
     sendmsg: unknown,
     recvmsg: unknown,

@@ -8,11 +8,11 @@ export interface Runtime {
   /** What comes between the executable and the script when nothing is restricted. */
   readonly flags: readonly string[];
   /** The kinds of servers: node's own, and the runtime's. */
-  readonly servers: readonly ("http" | "native")[];
+  readonly servers: readonly ("http" | "adopted" | "native")[];
 }
 
 function runtime(name: keyof typeof pinned, kind: Runtime["kind"], flags: readonly string[]): Runtime {
-  const servers = kind === "node" ? ["http"] as const : ["http", "native"] as const;
+  const servers = kind === "node" ? ["http"] as const : ["http", "adopted", "native"] as const;
   return { name, kind, executable: pinned[name], flags, servers };
 }
 

@@ -14,7 +14,8 @@ import { until } from "../../support/wait.ts";
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /** Of node's own servers those with TLS: their idle connections do not move. */
-const secure = (kind: "http" | "native") => kind === "http" ? { kind: "https" as const, tls: certificate } : { kind };
+const secure = (kind: "http" | "adopted" | "native") =>
+  kind === "http" ? { kind: "https" as const, tls: certificate } : { kind };
 
 for (const runtime of runtimes) {
   for (const kind of runtime.servers) {
@@ -25,7 +26,7 @@ for (const runtime of runtimes) {
       assert.equal((await connection.answer()).headers.get("connection")?.toLowerCase() ?? "keep-alive", "keep-alive");
       program.signal(first);
       // A bound server drains when its token is cancelled, a native one has the settle time before that.
-      await program.report(kind === "http" ? "cancel" : "in-charge");
+      await program.report(kind === "http" ? "cancel" : "successor-in-charge");
       connection.write(GET);
       const answer = await connection.answer();
       assert.equal(answer.headers.get("connection")?.toLowerCase(), "close");

@@ -161,6 +161,7 @@ function createLinks() {
   let loses = false;
   const link = (side: 0 | 1): Link => ({
     sendsHandles: true,
+    descriptors: undefined,
     send(data, handle) {
       if (isClosed) return Promise.reject(new Error("closed"));
       const lost = handle !== undefined && loses;

@@ -43,7 +43,7 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
       warn: (line) => warnings.push(line),
     },
     descriptors: () => undefined,
-    libc: () => Promise.resolve(libc),
+    libc: () => libc,
     isBound: () => false,
     shared: undefined,
   });
@@ -53,7 +53,12 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
     generation: 1,
     pid: 1,
     disown: () => Promise.resolve(false),
-    link: { sendsHandles: false, send: (data) => Promise.resolve(void sent.push(data as object)), onData: () => {} },
+    link: {
+      sendsHandles: false,
+      descriptors: undefined,
+      send: (data) => Promise.resolve(void sent.push(data as object)),
+      onData: () => {},
+    },
   }) as OldSide;
   await side.prepare?.();
   side.beforeStart?.();

@@ -1,0 +1,106 @@
+/** Servers of Deno.serve whose sockets are handed over. */
+import { isServedAt } from "../../linux/listening.ts";
+import type { NativeHost, NativeServe, ServeFunction } from "../../core/native.ts";
+import type { FetchHandler } from "../../core/token.ts";
+import { denoLibc } from "./libc.ts";
+import type { DenoNamespace } from "./namespace.ts";
+
+/** The address of a server, as Deno has it. */
+type Address = Readonly<Record<string, unknown>>;
+
+/** The options of Deno.serve that are looked at. */
+interface Options {
+  readonly port?: unknown;
+  readonly hostname?: unknown;
+  readonly path?: unknown;
+  readonly cid?: unknown;
+  readonly handler?: FetchHandler;
+  readonly signal?: AbortSignal;
+  readonly cert?: unknown;
+  readonly onListen?: (address: Address) => void;
+}
+
+/** A server of Deno.serve. */
+interface Server {
+  readonly addr: Address;
+  shutdown(): Promise<void>;
+}
+
+/** Only this machine reaches a server that waits for its socket, at a port that nobody is told. */
+const PRIVATE = "127.0.0.1";
+
+/** What Deno prints where the application has no `onListen`. */
+function announce({ path, hostname, port }: Address, isTls: boolean): void {
+  const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
+  const url = (host: unknown) => `${isTls ? "https" : "http"}://${host}:${port}/`;
+  const isAll = hostname === "0.0.0.0" || hostname === "::";
+  console.error(`Listening on ${path ?? url(host)}${path === undefined && isAll ? ` (${url("localhost")})` : ""}`);
+}
+
+function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler): Server {
+  const path = typeof options.path === "string" ? options.path : undefined;
+  const { port, hostname } = options;
+  const placement = host.place(path !== undefined ? { path } : { port, hostname });
+  const { inherited, made } = placement;
+  const where = path !== undefined
+    ? { path: made }
+    : inherited !== undefined
+    ? { port: 0, hostname: PRIVATE, reusePort: false }
+    : {};
+  const says = (own: Address): Address => inherited?.says ?? (path === undefined ? { ...own } : { ...own, path });
+  const cutter = new AbortController();
+  const server: Server = serve({
+    ...options,
+    ...where,
+    signal: options.signal === undefined ? cutter.signal : AbortSignal.any([options.signal, cutter.signal]),
+    onListen(own: Address) {
+      const address = says(own);
+      if (options.onListen === undefined) announce(address, options.cert !== undefined);
+      else options.onListen(address);
+    },
+  }, host.wrap(handler));
+  const own = made ?? Number(server.addr.port);
+  const address = says(server.addr);
+  // It remembers the address with which it began to listen.
+  if (inherited !== undefined || path !== undefined) {
+    Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
+  }
+
+  host.add({
+    key: placement.key,
+    path,
+    own,
+    says: address,
+    setClosing() {}, // The wrapped handlers do.
+    async finish() {
+      // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).
+      await host.answered();
+      await server.shutdown();
+    },
+    cut() {
+      cutter.abort();
+      return 0;
+    },
+  });
+  return server;
+}
+
+/** Deno.serve, which the token can adopt. */
+export function denoServe(deno: DenoNamespace, mayCall: () => boolean): NativeServe {
+  return {
+    name: "Deno.serve",
+    is: (serve) => serve === deno.serve,
+    isServed(path) {
+      const libc = denoLibc(deno, mayCall());
+      return typeof libc === "string" || isServedAt(libc, path);
+    },
+    adopt: (serve, host) => (first: Options | FetchHandler, second?: Options | FetchHandler) => {
+      const [options, handler] = typeof first === "function"
+        ? [(second ?? {}) as Options, first]
+        : [first, second ?? first?.handler];
+      // Deno says what is wrong, and does by itself what is no address of a network: vsock.
+      if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
+      return open(serve, host, options, handler);
+    },
+  };
+}

@@ -1,0 +1,73 @@
+/** Servers of a runtime's own: Deno.serve, Bun.serve. */
+import type { FetchHandler } from "./token.ts";
+
+/** Where a server is asked for. */
+export type NativeAddress =
+  | { readonly path: string }
+  /** As the application gave them. What it leaves out is the runtime's default, the same in every generation. */
+  | { readonly port: unknown; readonly hostname: unknown };
+
+/** A server whose socket comes from the predecessor. */
+export interface InheritedAddress {
+  /** What the predecessor's server says of itself: the address, in the form of the runtime. */
+  readonly says: Readonly<Record<string, unknown>>;
+  /** Where the socket listens; see linux/listening.ts. */
+  readonly place?: unknown;
+}
+
+/** Where a server is opened. */
+export interface Placement {
+  /** Names the server in every generation. */
+  readonly key: string;
+  /** Where the predecessor has its socket: then the server is opened at a private address. */
+  readonly inherited: InheritedAddress | undefined;
+  /** The name under which a unix socket is made. It is renamed to its path, or was made for the inherited one to take its place. */
+  readonly made: string | undefined;
+}
+
+/** A server that was opened. */
+export interface AdoptedServer {
+  /** As in its placement. */
+  readonly key: string;
+  /** The path of its unix socket. */
+  readonly path: string | undefined;
+  /** Where its own socket listens: the port, or the name under which it was made. */
+  readonly own: number | string;
+  /** What it says of itself. */
+  readonly says: Readonly<Record<string, unknown>>;
+  /** From now on its responses carry `Connection: close`, or no longer. */
+  setClosing(isClosing: boolean): void;
+  /** Stops it. Resolves when the requests under way have ended. */
+  finish(): Promise<unknown>;
+  /** Closes what is left. Returns how many requests and WebSockets that were. */
+  cut(): number;
+}
+
+/** The native servers of a process, as the functions see them that open one. */
+export interface NativeHost {
+  /** Says where a server is to be opened. */
+  place(asked: NativeAddress): Placement;
+  /** Takes in a server that was opened. Puts the socket of a first generation at its path. */
+  add(server: AdoptedServer): void;
+  /** As {@linkcode Token.fetch}. */
+  wrap<H extends FetchHandler>(handler: H): H;
+  /** Resolves when the requests of all wrapped handlers have ended, after the token was cancelled. */
+  answered(): Promise<unknown>;
+}
+
+/** A function that opens servers. */
+// The arguments and the result differ from runtime to runtime.
+// deno-lint-ignore no-explicit-any
+export type ServeFunction = (...args: any[]) => any;
+
+/** The function of a runtime that opens its own servers. */
+export interface NativeServe {
+  /** For messages: `Deno.serve`. */
+  readonly name: string;
+  /** Whether this is the function. */
+  is(serve: unknown): boolean;
+  /** Whether a process accepts connections on a unix socket. */
+  isServed(path: string): boolean;
+  /** Returns a function of the same type. What it opens is known to the host. */
+  adopt(serve: ServeFunction, host: NativeHost): ServeFunction;
+}

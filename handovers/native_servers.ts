@@ -1,0 +1,227 @@
+/**
+ * Servers of the runtime's own that the token has adopted. They take no socket; but a runtime knows a socket by its descriptor, and another
+ * file can be put below that (linux/transplant.ts). So all generations have one socket, with one queue of connections.
+ */
+import { describeError } from "../core/describe_error.ts";
+import type { AdoptedServer } from "../core/native.ts";
+import { pause } from "../core/pause.ts";
+import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
+import { listenAt, parsePlace, placeOf } from "../linux/listening.ts";
+import { type ListeningFile, listeningFiles } from "../linux/opened_listeners.ts";
+import { socketInode } from "../linux/proc_files.ts";
+import { scanSockets } from "../linux/socket_scan.ts";
+import { giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
+import { formatOffered } from "../program/native.ts";
+import type { ProgramContext } from "../program/parts.ts";
+import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import { explainMissing } from "./missing.ts";
+
+/** How long the kernel may take to close the sockets of a process that was killed, and how often to try. */
+const CLOSE_TIMEOUT_MS = 5_000;
+const RETRY_MS = 10;
+
+/** A server, and its socket. */
+interface Found {
+  readonly server: AdoptedServer;
+  readonly file: ListeningFile;
+}
+
+/** The handover, and what other handovers have to know. */
+export interface NativeHandover {
+  readonly handover: Handover;
+  /** Whether an adopted server listens on this port. */
+  has(port: number): boolean;
+}
+
+/** The handover of the adopted servers. */
+export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "files">, program: ProgramContext): NativeHandover {
+  const { clock, natives, token, warn } = program;
+  const { servers } = natives;
+  /** The sockets of servers that did not open them themselves. */
+  const inodes = new Map<AdoptedServer, number>();
+  let isWarned = false;
+
+  function warnOnce(message: string): void {
+    if (!isWarned) warn(message);
+    isWarned = true;
+  }
+
+  /** The socket of a server; `undefined` where the application has stopped it, or it cannot be told from others. */
+  function find(libc: Libc, files: readonly ListeningFile[], server: AdoptedServer): ListeningFile | undefined {
+    const inode = inodes.get(server);
+    const [file, ...others] = files.filter((file) => {
+      if (inode !== undefined) return file.inode === inode;
+      const { localPort } = file.socket;
+      return typeof server.own === "number" ? localPort === server.own : file.socket.local()?.name === server.own;
+    });
+    if (others.length > 0) {
+      warnOnce(
+        `which socket is that of ${server.key} cannot be told: ${
+          others.length + 1
+        } have its port. A reload may lose connections`,
+      );
+      return undefined;
+    }
+    if (file !== undefined) inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
+    return file;
+  }
+
+  function findAll(libc: Libc): Found[] {
+    const files = listeningFiles(libc, scanSockets(libc)).filter(({ polled }) => polled.length > 0);
+    return servers.flatMap((server) => {
+      const file = find(libc, files, server);
+      return file === undefined ? [] : [{ server, file }];
+    });
+  }
+
+  function oldSide({ link }: Reload): OldSide {
+    let libc: Libc | undefined;
+    let found: readonly Found[] = [];
+    /** The keys of those that the new process has. */
+    const claimed = new Set<string>();
+    const taken: TakenListener[] = [];
+    const ours = () => found.filter(({ server }) => claimed.has(server.key));
+
+    function send({ server, file }: Found): Promise<void> {
+      const number = link.descriptors?.send([file.polled[0] as number]);
+      if (number === undefined) throw new Error(`the socket of ${server.key} cannot be sent: are there descriptors left?`);
+      return link.send({ socket: server.key, number });
+    }
+
+    return {
+      prepare() {
+        if (servers.length === 0) return;
+        const loaded = adapter.libc?.() ??
+          "sockets of native servers are handed over on Linux only: a reload may lose connections";
+        if (typeof loaded === "string") return warnOnce(loaded);
+        libc = loaded;
+        found = findAll(libc);
+      },
+      native: () =>
+        libc === undefined || found.length === 0 ? undefined : formatOffered(found.map(({ server: { key, says }, file }) => ({
+          key,
+          says,
+          place: placeOf(libc as Libc, file.polled[0] as number),
+        }))),
+      async offer() {
+        if (libc === undefined || found.length === 0) return;
+        const keys = new Set(found.map(({ server }) => server.key));
+        link.onData(({ claim }) => {
+          if (typeof claim === "string" && keys.has(claim)) claimed.add(claim);
+        });
+        for (const one of found) await send(one);
+      },
+      commit() {
+        for (const { server } of ours()) server.setClosing(true);
+      },
+      async handedOver() {
+        if (libc === undefined || claimed.size === 0) return;
+        await pause(clock, 0); // For the events of the connections that have been accepted.
+        const scan = scanSockets(libc);
+        for (const { server, file: { polled } } of ours()) {
+          for (const fd of polled) {
+            const listener = takeListener(libc, scan, fd);
+            if (typeof listener === "object") taken.push(listener);
+            else warnOnce(`${server.key} goes on accepting until this process ends: ${listener}`);
+          }
+        }
+      },
+      retire() {
+        for (const { real } of taken) libc?.close(real);
+      },
+      rollback() {
+        for (const { server } of ours()) server.setClosing(token.isCancelled);
+        if (libc === undefined || taken.length === 0) return;
+        const scan = scanSockets(libc);
+        const refusals = taken.map((listener) => giveBack(libc as Libc, scan, listener)).filter((why) => why !== undefined);
+        if (refusals.length > 0) throw new Error(`no longer accepting: ${refusals.join(", ")}; start the program again`);
+      },
+      explain: (code) =>
+        explainMissing(code, found.filter(({ server }) => !claimed.has(server.key)).map(({ server }) => server.key)),
+    };
+  }
+
+  function newSide({ link, offered }: Arrival): NewSide {
+    const { inherited } = natives;
+    if (inherited.size === 0) return {};
+    const libc = adapter.libc?.();
+    const complete = Promise.withResolvers<void>();
+    /** The sockets of the predecessor, by key. */
+    const sockets = new Map<string, number>();
+    const claimed = new Set<string>();
+
+    /** Tells the predecessor of a server that can have its socket. */
+    function claim(): void {
+      if (typeof libc !== "object") return;
+      for (const server of servers) {
+        if (!sockets.has(server.key) || claimed.has(server.key)) continue;
+        claimed.add(server.key);
+        link.send({ claim: server.key }).catch(() => {});
+      }
+      if ([...inherited.keys()].every((key) => claimed.has(key))) clock.timer(0, complete.resolve);
+    }
+
+    /** Puts a socket below a server, which accepts from it at once. The descriptor is closed. */
+    function put(libc: Libc, server: AdoptedServer, fd: number): void {
+      const scan = scanSockets(libc);
+      const file = find(libc, listeningFiles(libc, scan), server);
+      const inode = socketInode(libc, fd);
+      const refusals = file === undefined ? ["its own socket is not found"] : [
+        ...file.polled.map((own) => replaceFile(libc, scan, own, fd)),
+        ...file.unpolled.map((own) => replaceUnpolled(libc, scan, own, file.inode, fd)),
+      ];
+      libc.close(fd);
+      if (inode !== undefined) inodes.set(server, inode);
+      const [why] = refusals.filter((refusal) => refusal !== undefined);
+      if (why !== undefined) throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
+      if (typeof server.own === "string") adapter.files().remove(server.own);
+    }
+
+    /** The predecessor died before it had sent its socket. */
+    async function listenAnew(libc: Libc, server: AdoptedServer): Promise<void> {
+      const { path, own } = server;
+      const place = parsePlace(inherited.get(server.key)?.place);
+      if (path !== undefined) return adapter.files().rename(String(own), path);
+      for (const begun = clock.now(); clock.now() - begun < CLOSE_TIMEOUT_MS; await pause(clock, RETRY_MS)) {
+        const fd = place && listenAt(libc, place);
+        if (fd !== undefined) return put(libc, server, fd);
+      }
+      throw new Error(`${server.key} cannot be listened on`);
+    }
+
+    natives.onOpen = claim;
+    link.onData(({ socket, number }) => {
+      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
+      if (fd === undefined || typeof socket !== "string") return;
+      if (sockets.has(socket) || !inherited.has(socket)) return typeof libc === "object" ? void libc.close(fd) : undefined;
+      sockets.set(socket, fd);
+      claim();
+    });
+
+    return {
+      complete: offered.then(() => inherited.size > 0 ? complete.promise : undefined),
+      takeOver(predecessor) {
+        natives.onOpen = undefined;
+        if (typeof libc !== "object") return;
+        const errors: string[] = [];
+        for (const server of servers.filter(({ key }) => inherited.has(key))) {
+          const socket = sockets.get(server.key);
+          sockets.delete(server.key);
+          try {
+            if (socket !== undefined) put(libc, server, socket);
+            else if (predecessor === "gone") listenAnew(libc, server).catch((error) => warn(describeError(error)));
+          } catch (error) {
+            errors.push(describeError(error));
+          }
+        }
+        for (const fd of sockets.values()) libc.close(fd); // Of servers that this version does not have any more.
+        if (errors.length > 0) throw new Error(errors.join(", "));
+      },
+    };
+  }
+
+  return {
+    handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
+    has: (port) => servers.some(({ own, says }) => own === port || says.port === port),
+  };
+}

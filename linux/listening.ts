@@ -1,0 +1,84 @@
+/** Listening sockets that are made without a runtime. */
+import type { Libc } from "../core/socket_adapter.ts";
+import {
+  AF_INET6,
+  AF_UNIX,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "./constants.ts";
+
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+/** The length of a queue, as node:net has it. */
+const BACKLOG = 511;
+
+/** What a socket has to be made with so that it listens where another one does. */
+export interface SocketPlace {
+  /** The bytes of its struct sockaddr. */
+  readonly address: readonly number[];
+  readonly ipv6Only: boolean;
+  readonly reusePort: boolean;
+}
+
+function getOption(libc: Libc, fd: number, level: number, name: number): number | undefined {
+  const value = new Int32Array(1);
+  const length = new Uint8Array(new Uint32Array([4]).buffer);
+  return libc.getsockopt(fd, level, name, new Uint8Array(value.buffer), length) === 0 ? value[0] : undefined;
+}
+
+function setOption(libc: Libc, fd: number, level: number, name: number, value: number): void {
+  libc.setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer), 4);
+}
+
+/** Where a socket listens. */
+export function placeOf(libc: Libc, fd: number): SocketPlace | undefined {
+  const address = new Uint8Array(128);
+  const length = new Uint32Array([address.length]);
+  if (libc.getsockname(fd, address, new Uint8Array(length.buffer)) !== 0) return undefined;
+  return {
+    address: [...address.subarray(0, length[0])],
+    ipv6Only: getOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY) === 1,
+    reusePort: getOption(libc, fd, SOL_SOCKET, SO_REUSEPORT) === 1,
+  };
+}
+
+/** A place that came in a message; `undefined` for anything else. */
+export function parsePlace(value: unknown): SocketPlace | undefined {
+  const { address, ipv6Only, reusePort } = (value ?? {}) as Partial<SocketPlace>;
+  const isBytes = Array.isArray(address) && address.length >= 2 && address.length <= 128 &&
+    address.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256);
+  return isBytes ? { address, ipv6Only: ipv6Only === true, reusePort: reusePort === true } : undefined;
+}
+
+/** Listens on TCP at the same place. Returns the descriptor; `undefined` where that is not possible, or not yet. */
+export function listenAt(libc: Libc, { address, ipv6Only, reusePort }: SocketPlace): number | undefined {
+  const bytes = new Uint8Array(address);
+  const family = new DataView(bytes.buffer).getUint16(0, true);
+  if (family === AF_UNIX) return undefined;
+  const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return undefined;
+  setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, ipv6Only ? 1 : 0);
+  if (libc.bind(fd, bytes, bytes.length) === 0 && libc.listen(fd, BACKLOG) === 0) return fd;
+  libc.close(fd);
+  return undefined;
+}
+
+/** Whether a process accepts connections on a unix socket. */
+export function isServedAt(libc: Libc, path: string): boolean {
+  const fd = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return true;
+  const name = new TextEncoder().encode(`${path}\0`);
+  const address = new Uint8Array(2 + name.length);
+  address.set([AF_UNIX, 0]);
+  address.set(name, 2);
+  // EAGAIN, a full queue, cannot be told from ECONNREFUSED by the result alone: what is asked after it is whether anybody is there.
+  const isThere = libc.connect(fd, address, address.length) === 0;
+  libc.close(fd);
+  return isThere;
+}
