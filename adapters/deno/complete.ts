@@ -77,7 +77,7 @@ export function completeDenoAdapter(
   async function start(request: StartRequest): Promise<StartedProcess> {
     const { command, signal, sendsSockets } = request;
     if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
-    const current = permissions.environmentFor(command?.slice(0, 1) ?? [origin.execPath, "deno"]);
+    const current = permissions.environmentFor(command?.slice(0, 1) ?? origin.names());
     const what = command === undefined ? await origin.sameAgain(signal) : asCommandLine(command);
     const shell = permissions.isGranted("run", { command: SHELL }) ? SHELL : undefined;
     // `reload-self run` would take the end of this process for the end of the program.

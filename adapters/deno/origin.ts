@@ -2,6 +2,7 @@ import { ReloadError } from "../../core/error.ts";
 import { attempt } from "../attempt.ts";
 import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
+import type { NodeProcess } from "../node/channel.ts";
 import { startError } from "../node/process.ts";
 import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
 import type { Snapshot } from "../snapshot.ts";
@@ -9,7 +10,8 @@ import { hasProc, type Permissions } from "./permissions.ts";
 
 /** How this program was started. */
 export interface Origin {
-  readonly execPath: string;
+  /** The names under which `--allow-run` may allow the executable: first the one that was typed. */
+  names(): string[];
   /** The working directory as it was typed. */
   readonly cwd: string;
   /** The environment at the start of the process; `undefined` where it is not known. */
@@ -51,13 +53,24 @@ export function createOrigin(deno: DenoNamespace, permissions: Permissions, snap
   }
 
   /**
+   * Deno compares an executable with what `--allow-run` found on the search path, and resolves no link: where `deno` is a link (Homebrew,
+   * asdf, mise), that path is allowed and the executable that it leads to is not. Nothing that was not allowed is started this way.
+   */
+  function names(): string[] {
+    // The one that tells it without a permission. It takes 20 ms to load.
+    const { argv0 } = (globalThis as unknown as { process: NodeProcess }).process;
+    const typed = argv0.includes("/") && !argv0.startsWith("/") ? `${snapshot.cwd}/${argv0}` : argv0;
+    return [typed, execPath, ...(standalone ? [] : ["deno"])].filter((name) => name !== "");
+  }
+
+  /**
    * With fewer than all permissions Deno hides its own command line from the program, and does not say to which values its permissions are
    * restricted. A second Deno may read it: the very executable that is to be started. It does nothing else.
    */
   async function askHelper(signal: AbortSignal): Promise<Facts> {
     const code = `const read = (name) => Deno.readTextFileSync("/proc/${deno.pid}/" + name);` +
       `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
-    const helper = new deno.Command(permissions.runnable([execPath, "deno"]), {
+    const helper = new deno.Command(permissions.runnable(names()), {
       args: ["eval", "--no-config", "--no-lock", code],
       stdin: "null",
       stdout: "piped",
@@ -93,7 +106,7 @@ export function createOrigin(deno: DenoNamespace, permissions: Permissions, snap
   }
 
   return {
-    execPath,
+    names,
     cwd,
     get started() {
       return facts?.started;
@@ -107,10 +120,7 @@ export function createOrigin(deno: DenoNamespace, permissions: Permissions, snap
           : `on ${deno.build.os} Deno does not say to which values its permissions are restricted. Do not restrict them to values`;
         throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);
       }
-      // Where a link leads from the name to the executable, `--allow-run=deno` allows that name only. It is what was typed then.
-      const { file, argv0 = "" } = command;
-      const names = argv0 === "" || argv0.includes("/") ? [file, execPath] : [file, execPath, argv0];
-      return { ...command, file: permissions.runnable(names) };
+      return { ...command, file: permissions.runnable([command.file, ...names()]) };
     },
     // Deno 2.9 leaks the socket of the channel when the process cannot be started, one for each such reload.
     checkFiles(file) {

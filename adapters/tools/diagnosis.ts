@@ -98,7 +98,7 @@ async function diagnoseNative(isLinux: boolean, canSteer: (libc: Libc) => boolea
 
 function diagnosePermissions(): Finding[] {
   if (Deno === undefined) return [];
-  const mayStart = isGranted("run", "deno") || isGranted("run", process.execPath);
+  const mayStart = ["deno", process.argv0, process.execPath].some((name) => isGranted("run", name));
   return [
     isGranted("env")
       ? good("environment", "handed on")
