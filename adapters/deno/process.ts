@@ -63,7 +63,7 @@ export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | unde
             return false; // It is gone.
           }
         },
-        kill: () => child.kill("SIGKILL"),
+        kill: () => void attempt(() => child.kill("SIGKILL")), // Deno throws when it has ended, which `exited` reports a moment later.
         unref() {
           child.unref();
           accepted.then((connection) => connection.unref()).catch(() => {});
