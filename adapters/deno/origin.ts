@@ -72,6 +72,7 @@ export function createOrigin(deno: DenoNamespace, permissions: Permissions, snap
       `console.log(JSON.stringify([read("cmdline"), read("environ")]));`;
     const helper = new deno.Command(permissions.runnable(names()), {
       args: ["eval", "--no-config", "--no-lock", code],
+      cwd: "/", // Deno starts nothing in a directory that was removed, as that of this process may be.
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

@@ -54,8 +54,19 @@ export interface Permissions {
 /** Asks for the permissions of this process. */
 export function createPermissions(deno: DenoNamespace): Permissions {
   function isGranted(name: Permission, what: { path?: string; command?: string } = {}): boolean {
-    const status = deno.permissions.querySync({ name, ...what });
-    return status.state === "granted" && !status.partial;
+    try {
+      const { state, partial } = deno.permissions.querySync({ name, ...what });
+      return state === "granted" && !partial;
+    } catch {
+      // Deno resolves a name against the working directory, and throws where that was removed. Its path is no such name.
+      return isGranted(name) ||
+        (what.command !== undefined && pathsOf(what.command).some((command) => isGranted(name, { command })));
+    }
+  }
+  /** Where the search path may lead from a name. */
+  function pathsOf(command: string): string[] {
+    const folders = command.includes("/") || !isGranted("env") ? [] : deno.env.get("PATH")?.split(":") ?? [];
+    return folders.filter((folder) => folder.startsWith("/")).map((folder) => `${folder}/${command}`);
   }
   const mayRun = (command: string) => isGranted("run", { command });
 

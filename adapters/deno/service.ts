@@ -58,8 +58,9 @@ export function denoService(
       if (!isGranted("run", { command: file })) {
         throw new ReloadError("permission", `Deno does not allow this process to run ${file}: add --allow-run=${file}`);
       }
-      const { success, code, stderr } = await new deno.Command(file, { args, stdin: "null", stdout: "piped", stderr: "piped" })
-        .output();
+      // Deno starts nothing in a directory that was removed, as that of this process may be after a deploy.
+      const options = { args, cwd: "/", stdin: "null", stdout: "piped", stderr: "piped" } as const;
+      const { success, code, stderr } = await new deno.Command(file, options).output();
       if (!success) throw new Error(new TextDecoder().decode(stderr).trim() || `${file} ended with code ${code}`);
     },
     async connect(path) {
