@@ -17,6 +17,16 @@ export interface Supervisor {
   readonly guard?: number | undefined;
 }
 
+/** A symbolic link that led to the working directory of this process when it was started. */
+export interface ReleaseLink {
+  /** The working directory by way of the link. */
+  readonly path: string;
+  /** The working directory. */
+  readonly directory: string;
+  /** Whether the link still leads there. */
+  leadsHere(): boolean;
+}
+
 /** What a service needs of a runtime when it starts. */
 export interface BasicServiceAdapter {
   /** The value of a variable when the library was loaded. */
@@ -39,6 +49,8 @@ export interface ServiceAdapter extends BasicServiceAdapter {
   runtimeFolder(): string | undefined;
   /** The output to stderr from now on, where stderr is a file. */
   errorOutput(): ErrorOutput | undefined;
+  /** A link through which this process may have been started without knowing it, so that a reload does not follow it. */
+  releaseLink?(): ReleaseLink | undefined;
   /** The current parent of this process. */
   parent(): number;
   /** Runs a program to its end. Rejects when it cannot be started, or when its exit code is not 0. */

@@ -4,6 +4,7 @@ import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
 import { answerOnPipe } from "../windows/pipe_server.ts";
 import type { Instances } from "./instances.ts";
+import { watchReleaseLink } from "./release_link.ts";
 import { createRunHandover, type Supervision } from "./run_protocol.ts";
 import { createStatusFile } from "./status_file.ts";
 import { createSystemd } from "./systemd.ts";
@@ -18,7 +19,9 @@ export function createService(
 ): Pick<ProgramParts, "handovers" | "env" | "how" | "supervisor"> {
   const { clock, options, pid, reload, warn } = program;
   const systemd = createSystemd(adapter, program, supervision !== undefined);
+  const link = adapter.releaseLink?.();
   const handovers: (Handover | undefined)[] = [
+    link && watchReleaseLink(link, program),
     pidFile,
     options.status === false ? undefined : createStatusFile(adapter, program),
     systemd?.handover,

@@ -9,11 +9,13 @@ import { attempt } from "../attempt.ts";
 import { inheriting, joinDescriptors, offerDescriptors } from "../descriptors.ts";
 import { descriptorVariables } from "../environment_handshake.ts";
 import { asCommandLine } from "../command_line.ts";
+import { findReleaseLink } from "../release_link.ts";
 import { nodeConnections } from "../node/connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
 import type { DenoStart } from "./adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { denoCarries } from "./channel.ts";
+import { linkFiles } from "./link_files.ts";
 import { createOrigin } from "./origin.ts";
 import { hasProc, notRunnable } from "./permissions.ts";
 import { spawnWithDeno } from "./process.ts";
@@ -32,7 +34,12 @@ export function completeDenoAdapter(
   const { loaded } = snapshot;
   const isWindows = deno.build.os === "windows";
   const origin = adapter.canReload ? createOrigin(deno, permissions, snapshot) : undefined;
-  const service = adapter.canReload ? denoService(deno, permissions, basicService, loaded, handshake.supervisor) : undefined;
+  const service = adapter.canReload
+    ? {
+      ...denoService(deno, permissions, basicService, loaded, handshake.supervisor),
+      releaseLink: () => findReleaseLink(loaded.PWD, snapshot.cwd, linkFiles(deno, permissions)),
+    }
+    : undefined;
   let servesPath = false;
 
   if (handshake.generation !== undefined && isWindows && permissions.isGranted("ffi", { path: KERNEL })) {

@@ -84,7 +84,7 @@ export interface DenoNamespace {
     seekSync(offset: number, whence: 0): number;
     close(): void;
   };
-  readDirSync(path: string): Iterable<{ readonly name: string }>;
+  readDirSync(path: string): Iterable<{ readonly name: string; readonly isSymlink: boolean }>;
   readLinkSync(path: string): string;
   readTextFileSync(path: string): string;
   realPathSync(path: string): string;

@@ -20,12 +20,14 @@ import {
   typedExecutable,
 } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
+import { findReleaseLink } from "../release_link.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
 import { nodeConnections } from "./connections.ts";
 import { nodeFiles } from "./files.ts";
 import { lastNumber, spawnWithNode, startSuccessor } from "./process.ts";
+import { linkFiles } from "./link_files.ts";
 import { findShell, nodeService } from "./service.ts";
 import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
 
@@ -129,7 +131,10 @@ export function completeNodeAdapter(
         shell: request.how === "plain" ? undefined : findShell(process),
       });
     },
-    service: service && nodeService(process, service, snapshot.loaded, supervisor),
+    service: service && {
+      ...nodeService(process, service, snapshot.loaded, supervisor),
+      releaseLink: () => findReleaseLink(snapshot.loaded.PWD, snapshot.cwd, linkFiles(process.getBuiltinModule("node:fs"))),
+    },
     sockets: {
       activated: activation.activated,
       listen: activation.listen,

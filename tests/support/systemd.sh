@@ -2,7 +2,7 @@
 # A real systemd as process 1 of namespaces of its own, on a throw-away overlay over the root of this machine, with this machine's
 # network. Needs root, Linux 5.x with overlayfs and cgroup v2, util-linux and systemd.
 #   systemd.sh FOLDER    boots it, writes its pid to FOLDER/pid, and stays until it is ended or stdin is closed; then nothing is left
-# LAYER=FOLDER lays files over those of the machine: another version of systemd.
+# LAYER=FOLDER lays files over those of the machine: another version of systemd. NETWORK=own: a network of its own, with lo alone.
 set -euo pipefail
 if [ "${1:-}" != --init ]; then
   dir=$(readlink -f "$1")
@@ -16,7 +16,7 @@ if [ "${1:-}" != --init ]; then
   exec 3<&0
   # A cgroup namespace begins where the process is that makes it.
   (echo $BASHPID > "$group/cgroup.procs"
-    exec unshare --fork --kill-child=KILL --pid --mount --cgroup --uts --ipc "$0" --init "$dir") &
+    exec unshare --fork --kill-child=KILL --pid --mount --cgroup --uts --ipc ${NETWORK:+--net} "$0" --init "$dir") &
   outer=$!
   cleanup() {
     kill -KILL $outer 2>/dev/null || true

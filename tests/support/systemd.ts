@@ -21,18 +21,25 @@ export interface Systemd {
   outside(pid: number): Promise<number>;
 }
 
-/**
- * Boots a systemd, or says why that cannot be done here.
- *
- * @param layer A folder of files to be laid over those of this machine: another version of systemd.
- */
-export async function bootSystemd(t: TestScope, layer = ""): Promise<Systemd | string> {
+/** How a systemd is booted. */
+export interface BootOptions {
+  /** A folder of files to be laid over those of this machine: another version of systemd. */
+  layer?: string | undefined;
+  /** With a network of its own, in which every port is free. Only what is executed inside can connect. */
+  ownNetwork?: boolean;
+}
+
+/** Boots a systemd, or says why that cannot be done here. */
+export async function bootSystemd(
+  t: TestScope,
+  { layer = "", ownNetwork = false }: BootOptions = {},
+): Promise<Systemd | string> {
   if (process.platform !== "linux") return "systemd runs on Linux only";
   if (process.getuid?.() !== 0) return "it takes root to boot a systemd in namespaces of its own";
   const folder = temporaryFolder(t);
   const child = spawn(fileURLToPath(new URL("systemd.sh", import.meta.url)), [folder], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { ...process.env, LAYER: layer },
+    env: { ...process.env, LAYER: layer, ...(ownNetwork && { NETWORK: "own" }) },
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => output += data);
@@ -54,7 +61,17 @@ export async function bootSystemd(t: TestScope, layer = ""): Promise<Systemd | s
   if (pid === "") return `no systemd can be booted here: ${output.trim()}`;
 
   async function execute(...command: string[]): Promise<string> {
-    const { stdout } = await run("nsenter", ["-t", pid as string, "-m", "-p", "-C", "-i", "-u", ...command]);
+    const { stdout } = await run("nsenter", [
+      "-t",
+      pid as string,
+      "-m",
+      "-p",
+      "-C",
+      "-i",
+      "-u",
+      ...(ownNetwork ? ["-n"] : []),
+      ...command,
+    ]);
     return stdout.trim();
   }
   await execute("systemctl", "is-system-running", "--wait").catch(() => {}); // "degraded", where a unit of its own fails here.

@@ -106,7 +106,7 @@ test("a real systemd", async (t) => {
 test("a real systemd that sends the signal itself: Type=notify-reload", async (t) => {
   const newer = await newerSystemd();
   if (typeof newer === "string") return t.skip(newer);
-  const systemd = await bootSystemd(t, newer.layer);
+  const systemd = await bootSystemd(t, newer);
   if (typeof systemd === "string") return t.skip(systemd);
 
   for (const runtime of oneOfEachKind) {
