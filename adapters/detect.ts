@@ -6,9 +6,7 @@ import type { DenoNamespace } from "./deno/namespace.ts";
 import { createUnsupportedAdapter } from "./unsupported.ts";
 import { createNodeAdapter } from "./node/adapter.ts";
 import type { NodeProcess } from "./node/channel.ts";
-
-/** With `Promise.withResolvers` and `process.getBuiltinModule`. */
-const OLDEST_NODE = [22, 6] as const;
+import { whyTooOld } from "./node/version.ts";
 
 interface Globals {
   Deno?: DenoNamespace;
@@ -35,20 +33,11 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
   // Other platforms have a `process` for compatibility, with another release name.
   if (process?.release?.name === "node") {
-    if (isTooOld(process)) {
-      throw new ReloadError(
-        "unsupported",
-        `@js0/reload-self needs Node ${OLDEST_NODE.join(".")} or later, and this is ${process.version}`,
-      );
-    }
+    const problem = whyTooOld(process);
+    if (problem !== undefined) throw new ReloadError("unsupported", problem);
     return createNodeAdapter(process, isMainThread(process));
   }
   return createUnsupportedAdapter(navigator?.userAgent ?? "an unknown runtime");
-}
-
-function isTooOld({ versions }: NodeProcess): boolean {
-  const [major = 0, minor = 0] = versions.node.split(".").map(Number);
-  return major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1]);
 }
 
 /**

@@ -12,8 +12,9 @@ import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const entries = { mod: "mod.ts", serve: "serve.ts", ws: "ws.ts", cli: "cli/main.ts" };
-/** What `mod` loads when the program has started. */
+/** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
 const later = {
+  commands: "cli/commands.ts",
   reloading: "handovers/assemble.ts",
   node: "adapters/node/complete.ts",
   bun: "adapters/bun/complete.ts",

@@ -1,0 +1,214 @@
+/** The commands, and their options. */
+import process from "node:process";
+import { parseArgs, styleText } from "node:util";
+import { describeError } from "../core/describe_error.ts";
+import { Failure } from "./failure.ts";
+import { VERSION } from "./version.ts";
+
+interface Option {
+  type: "string" | "boolean";
+  short?: string;
+  /** The placeholder of its value in the help. */
+  value?: string;
+  help: string;
+}
+
+type Values = Record<string, string | boolean | undefined>;
+
+interface Command {
+  usage: string;
+  summary: string;
+  options: Record<string, Option>;
+  run(positionals: string[], values: Values): Promise<void>;
+}
+
+const HELP: Option = { type: "boolean", short: "h", help: "show this" };
+
+const commands: Record<string, Command> = {
+  run: {
+    usage: "run [options] -- <command> [arguments]",
+    summary: "Runs a program under a parent with a constant pid: in containers, under runit, s6, supervisord",
+    options: {
+      instances: {
+        type: "string",
+        short: "n",
+        value: "<number>",
+        help: "processes that share the port, replaced all or none. Default: 1",
+      },
+      "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
+      "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
+    },
+    async run(positionals, values) {
+      const { checkCommand, run } = await import("./run.ts");
+      const { makeWayForReaper } = await import("./reaper.ts");
+      if (positionals.length === 0) throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
+      const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
+      const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
+      const instances = wholeNumber("instances", values.instances ?? "1", 1, 1_000);
+      checkCommand(positionals);
+      const why = makeWayForReaper();
+      if (why !== undefined) {
+        log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
+      }
+      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, log }));
+    },
+  },
+  serve: {
+    usage: "serve [options] <module>",
+    summary: "Serves a module with `export default { fetch }`, and reloads it on SIGHUP",
+    options: {
+      port: { type: "string", short: "p", value: "<port>", help: "the TCP port. Default: the variable PORT, or 8000" },
+      host: { type: "string", value: "<address>", help: "the address. Default: the variable HOST, or 0.0.0.0" },
+      unix: { type: "string", value: "<path>", help: "a unix socket, instead of a port" },
+      "pid-file": { type: "string", value: "<path>", help: "keep the pid of the process in charge there" },
+    },
+    async run(positionals, { port, host, unix, "pid-file": pidFile }) {
+      const [module, ...more] = positionals;
+      if (module === undefined || more.length > 0) throw new Failure(2, "serve: give it one module, such as main.ts");
+      if (port !== undefined && unix !== undefined) throw new Failure(2, "serve: give it a port or a unix socket, not both");
+      const { serveModule } = await import("./serve.ts");
+      await serveModule(module, {
+        ...(typeof port === "string" && { port: wholeNumber("port", port, 0, 65_535) }),
+        ...(typeof host === "string" && { host }),
+        ...(typeof unix === "string" && { unix }),
+        ...(typeof pidFile === "string" && { listen: { pidFile } }),
+      });
+    },
+  },
+  reload: {
+    usage: "reload [options] <pid | pid file>",
+    summary: "Reloads a program, and waits for the outcome",
+    options: { timeout: { type: "string", short: "t", value: "<seconds>", help: "how long to wait. Default: 120" } },
+    async run(positionals, values) {
+      const { reload } = await import("./reload.ts");
+      const { from, to, generation, milliseconds } = await reload(
+        oneTarget("reload", positionals),
+        seconds("timeout", values.timeout ?? "120"),
+      );
+      const which = generation === undefined ? "" : ` (generation ${generation})`;
+      console.log(`${paint("green", "reloaded")}: pid ${from} → ${to}${which} in ${milliseconds} ms`);
+    },
+  },
+  status: {
+    usage: "status [options] <pid | pid file>",
+    summary: "Shows what a program is doing",
+    options: { json: { type: "boolean", help: "as JSON" } },
+    async run(positionals, { json }) {
+      const [{ pidOf, statusOf }, { describeStatus }] = await Promise.all([import("./target.ts"), import("./status.ts")]);
+      const status = statusOf(pidOf(oneTarget("status", positionals)));
+      console.log(json === true ? JSON.stringify(status) : describeStatus(status, Date.now()).join("\n"));
+    },
+  },
+  doctor: {
+    usage: "doctor",
+    summary: "Checks what a reload can do here, with these permissions, and what to add",
+    options: {},
+    async run() {
+      const [{ diagnose }, { canSteer }] = await Promise.all([
+        import("../adapters/tools/diagnosis.ts"),
+        import("../linux/steering.ts"),
+      ]);
+      const findings = await diagnose(canSteer);
+      const width = Math.max(...findings.map(({ subject }) => subject.length));
+      for (const { subject, ok, text, advice } of findings) {
+        const mark = ok === undefined ? "  " : ok ? paint("green", "ok") : paint("red", "!!");
+        console.log(`${mark}  ${subject.padEnd(width)}  ${text}`);
+        if (advice !== undefined) console.log(`${" ".repeat(width + 6)}${paint("yellow", advice)}`);
+      }
+      process.exitCode = findings.some(({ ok }) => ok === false) ? 1 : 0;
+    },
+  },
+};
+
+function log(line: string): void {
+  console.error(`reload-self: process ${process.pid}: ${line}`);
+}
+
+/** Colours only where the stream is a terminal that shows them. */
+function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: NodeJS.WriteStream = process.stdout): string {
+  return styleText(color, text, { stream });
+}
+
+function wholeNumber(name: string, value: string | boolean, least: number, most: number): number {
+  const number = Number(value);
+  if (!/^\d+$/.test(String(value)) || number < least || number > most) {
+    throw new Failure(2, `--${name} must be a whole number from ${least} to ${most}, not ${value}`);
+  }
+  return number;
+}
+
+function seconds(name: string, value: string | boolean): number {
+  const number = Number(value);
+  if (!(number > 0 && number < 1e6)) throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
+  return number * 1000;
+}
+
+function oneTarget(command: string, positionals: string[]): string {
+  const [target, ...more] = positionals;
+  if (target === undefined || more.length > 0) throw new Failure(2, `${command}: give it one pid, or the path of a pid file`);
+  return target;
+}
+
+function describeOptions(options: Record<string, Option>): string[] {
+  const lines = Object.entries({ ...options, help: HELP }).map(([name, { short, value, help }]) =>
+    [`${short === undefined ? "    " : `-${short}, `}--${name}${value === undefined ? "" : ` ${value}`}`, help] as const
+  );
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, help]) => `  ${name.padEnd(width)}  ${help}`);
+}
+
+function help(): string {
+  const width = Math.max(...Object.keys(commands).map((name) => name.length));
+  return [
+    `${paint("bold", "reload-self")} ${VERSION}: programs that replace themselves without losing a connection`,
+    "",
+    "reload-self <command> [options]",
+    "",
+    ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
+    "",
+    "reload-self <command> --help shows the options of a command; --version shows the version.",
+  ].join("\n");
+}
+
+/** Parses the arguments of a command. Those that follow the command of `run` belong to it. */
+function parse(name: string, args: string[], { options }: Command): { positionals: string[]; values: Values } {
+  const known = { ...options, help: HELP, version: { type: "boolean" as const } };
+  const { tokens } = parseArgs({ args, options: known, strict: false, tokens: true });
+  const end = name === "run" ? tokens.find(({ kind }) => kind === "positional")?.index ?? args.length : args.length;
+  try {
+    const parsed = parseArgs({ args: args.slice(0, end), options: known, allowPositionals: true });
+    return { positionals: [...parsed.positionals, ...args.slice(end)], values: parsed.values };
+  } catch (error) {
+    throw new Failure(2, `${name}: ${describeError(error)}`);
+  }
+}
+
+async function execute([name = "", ...args]: string[]): Promise<void> {
+  if (name === "--version" || name === "-V") return console.log(VERSION);
+  if (name === "" || name === "--help" || name === "-h" || name === "help") {
+    console.log(help());
+    if (name === "") process.exitCode = 2;
+    return;
+  }
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (command === undefined) {
+    throw new Failure(2, `there is no ${name.startsWith("-") ? "option" : "command"} ${name}; see --help`);
+  }
+  const { positionals, values } = parse(name, args, command);
+  if (values.version === true) return console.log(VERSION);
+  if (values.help === true) {
+    console.log([`reload-self ${command.usage}`, "", command.summary, "", ...describeOptions(command.options)].join("\n"));
+    return;
+  }
+  await command.run(positionals, values);
+}
+
+/** Executes a command line, and ends the process where that fails. */
+export async function main(args: string[]): Promise<void> {
+  try {
+    await execute(args);
+  } catch (error) {
+    console.error(`${paint("red", "reload-self", process.stderr)}: ${describeError(error)}`);
+    process.exit(error instanceof Failure ? error.exitCode : 1);
+  }
+}
