@@ -38,13 +38,15 @@ while read line <&9; do :; done`;
 
 /**
  * Notes in the folder of `reload-self run` that a process lives, and how it has ended: only its parent learns that, and the process that
- * started it may be gone by then.
+ * started it may be gone by then. A signal to the whole process group is for the process: the guard outlives it. A shell runs its traps
+ * when the command has ended that it waits for, and the command has none of them: once the file is there, no signal is lost.
  */
 const NOTING_GUARD = `folder=$RELOAD_SELF_RUN
 ${MEANT}
 export RELOAD_SELF_GUARD=$$
-: > "$folder/guard.$$"
-"$0" "$@"
+trap : HUP INT QUIT TERM USR1 USR2
+(: > "$folder/guard.$$"
+exec "$0" "$@")
 code=$?
 echo $code > "$folder/exit.$$.new" && mv "$folder/exit.$$.new" "$folder/exit.$$"
 rm -f "$folder/guard.$$"

@@ -81,8 +81,8 @@ export function createInstance(folder: string): Instance {
     const living = guards();
     // A guard that was in charge before has retired, and finishes; one that never was takes over or fails.
     if (living.includes(guard) || living.some((pid) => !wasInCharge.has(pid))) return undefined;
-    const code = read(`${EXIT}${guard}`) ?? (isFirst ? first?.exitCode : undefined) ?? 128 + os.signals.SIGKILL;
-    return Number(code);
+    const code = read(`${EXIT}${guard}`) ?? (isFirst ? first?.exitCode : undefined);
+    return Number(code ?? 128 + os.signals[(isFirst && first?.signalCode) || "SIGKILL"]);
   }
 
   function check(): void {
@@ -120,8 +120,17 @@ export function createInstance(folder: string): Instance {
     isUp: up.promise,
     setUp: up.resolve,
     gone: () => until(() => guards().length === 0 ? 0 : undefined),
-    // Each guard leads a process group.
-    killAll: (signal) => guards().forEach((pid) => kill(-pid, signal)),
+    killAll(signal) {
+      const child = first;
+      const noted = guards();
+      for (const pid of noted) kill(-pid, signal); // Each guard leads a process group.
+      if (child?.pid === undefined || noted.includes(child.pid)) return;
+      const group = -child.pid;
+      const isOver = () => child.exitCode !== null || child.signalCode !== null;
+      if (signal === "SIGKILL" && !isOver()) kill(group, signal);
+      // What it is about to start would not get the signal before it is noted.
+      else until(() => isOver() || guards().includes(-group) ? 0 : undefined).then(() => isOver() || kill(group, signal));
+    },
     check,
   };
 }
