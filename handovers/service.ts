@@ -4,6 +4,7 @@ import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
 import { answerOnPipe } from "../windows/pipe_server.ts";
 import type { Instances } from "./instances.ts";
+import { describeProcessOne } from "./process_one.ts";
 import { watchReleaseLink } from "./release_link.ts";
 import { createRunHandover, type Supervision } from "./run_protocol.ts";
 import { createStatusFile } from "./status_file.ts";
@@ -29,12 +30,8 @@ export function createService(
     instances?.handover,
   ];
   if (adapter.answer !== undefined) answerOnPipe(adapter.answer, pid, clock.now, reload, warn);
-  if (pid === 1) {
-    warn(
-      "this is process 1, and a container ends with its process 1: after a reload the new process would end with it. " +
-        "Start the program with `reload-self run -- ...`, which stays process 1",
-    );
-  }
+  const processOne = supervision === undefined ? describeProcessOne(adapter, pid, program.hasPredecessor) : undefined;
+  if (processOne !== undefined) warn(processOne);
   return {
     handovers: handovers.filter((handover) => handover !== undefined),
     env: systemd?.env ?? {},
