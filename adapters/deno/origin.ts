@@ -3,6 +3,7 @@ import { attempt } from "../attempt.ts";
 import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
 import type { NodeProcess } from "../node/channel.ts";
+import { withFreeInspector } from "../inspector.ts";
 import { startError } from "../node/process.ts";
 import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
 import type { Snapshot } from "../snapshot.ts";
@@ -121,7 +122,8 @@ export function createOrigin(deno: DenoNamespace, permissions: Permissions, snap
           : `on ${deno.build.os} Deno does not say to which values its permissions are restricted. Do not restrict them to values`;
         throw new ReloadError("start", `the command line of this process is not known: ${why}, or give listen() a \`command\``);
       }
-      return { ...command, file: permissions.runnable([command.file, ...names()]) };
+      const args = withFreeInspector(command.args, deno.args.length);
+      return { ...command, args, file: permissions.runnable([command.file, ...names()]) };
     },
     // Deno 2.9 leaks the socket of the channel when the process cannot be started, one for each such reload.
     checkFiles(file) {

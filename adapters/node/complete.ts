@@ -20,6 +20,7 @@ import {
   typedExecutable,
 } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
+import { withFreeInspector } from "../inspector.ts";
 import { findReleaseLink } from "../release_link.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
@@ -60,9 +61,10 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
   const fields = parseCmdline(cmdline ?? "");
   const { argv0, execPath } = process;
   const file = typedExecutable(argv0, execPath, typed, loaded.PATH, files);
-  const command = isGenuine(fields, argv0)
+  const command: CommandLine = isGenuine(fields, argv0)
     ? { file, argv0, args: fields.slice(1) }
     : { ...rebuildCommandLine(process, cwd, typed), file };
+  command.args = withFreeInspector(command.args, Math.max(0, process.argv.length - 2));
   return { command, cwd: typed, started: environ === undefined ? undefined : parseEnviron(environ) };
 }
 

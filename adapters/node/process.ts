@@ -8,6 +8,7 @@ import { ReloadError } from "../../core/error.ts";
 import { activationVariables } from "../activation.ts";
 import { handshake, supervision } from "../environment_handshake.ts";
 import type { CommandLine } from "../command_line.ts";
+import { freeInspectorVariables } from "../inspector.ts";
 import { type Environment, type EnvironmentHistory, successorEnvironment } from "../environment.ts";
 import { type Carries, createChannel, type Endpoint } from "./channel.ts";
 
@@ -55,8 +56,10 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
   const keep = how === "disowned" && shell !== undefined && sockets <= MOST_SOCKETS;
   const guard = how === "guarded" && shell !== undefined;
   const command = keep ? kept(what, shell) : guard ? guarded(what, shell) : what;
+  const inherited = successorEnvironment(history);
   const variables = {
-    ...successorEnvironment(history),
+    ...inherited,
+    ...freeInspectorVariables(inherited),
     ...activation,
     ...env,
     ...(supervisor && supervision(supervisor)),
