@@ -48,6 +48,7 @@ export type {
   ServeFunction,
 } from "./core/native.ts";
 export type { Files } from "./core/files.ts";
+export type { FileAccess, Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {
   ConnectionAdapter,

@@ -1,3 +1,13 @@
+/** Who may use a file. */
+export interface FileAccess {
+  /** The id of its owner. */
+  readonly uid: number;
+  /** The id of its group. */
+  readonly gid: number;
+  /** The permission bits. */
+  readonly mode: number;
+}
+
 /** Synchronous operations on small files and on the paths of unix sockets. They throw the errors of the runtime. */
 export interface Files {
   /**
@@ -21,8 +31,10 @@ export interface Files {
   remove(path: string): void;
   /** The kind of file at a path; links are not followed. */
   kind(path: string): "socket" | "other" | "nothing";
-  /** The permission bits of a socket. */
-  mode(path: string): number;
+  /** Who may use a file; a link is not followed. */
+  access(path: string): FileAccess;
+  /** Sets the owner and the group. */
+  chown(path: string, uid: number, gid: number): void;
   /** Sets the permission bits. */
   chmod(path: string, mode: number): void;
   /** Gives a file another name. */

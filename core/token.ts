@@ -207,8 +207,8 @@ export interface Token extends CancellationToken {
   fetch<H extends FetchHandler>(handler: H): H;
   /**
    * Returns the name under which `Deno.serve({ path })` or `Bun.serve({ unix })` must listen instead of the path. The socket is renamed to the
-   * path when this process is in charge, with the mode of the previous socket: there is always one to connect to. The socket of a killed
-   * process is replaced. `bind()` does all this by itself.
+   * path when this process is in charge, with the owner, the group and the mode of the previous socket: there is always one to connect to.
+   * The socket of a killed process is replaced. `bind()` does all this by itself.
    *
    * @throws {Error} With the code `EADDRINUSE` when another program serves the path.
    */

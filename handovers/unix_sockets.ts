@@ -1,10 +1,11 @@
 import { describeError } from "../core/describe_error.ts";
 import { nextCheck, pause } from "../core/pause.ts";
-import type { Files } from "../core/files.ts";
+import type { FileAccess } from "../core/files.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import { explainMissing } from "./missing.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import { explainAccess, setAccess } from "./socket_access.ts";
 
 /** The path of a unix socket that this process serves, or is about to serve. */
 interface Entry {
@@ -39,12 +40,6 @@ function privateName(path: string, pid: number): string {
   return `${path}.${pid}`;
 }
 
-/** Puts a socket at a path, with the mode of the socket that was there. */
-function place(files: Files, made: string, path: string): void {
-  if (files.kind(path) === "socket") files.chmod(made, files.mode(path));
-  files.rename(made, path);
-}
-
 /**
  * The handover of unix sockets. Each process makes a socket under a private name and renames it to the path. That replaces the predecessor's
  * socket in one step, so that there is always one to connect to; and the name that a server removes when it closes is the private one.
@@ -59,6 +54,34 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
   /** The paths that the predecessor serves and has not handed over. */
   let offered: ReadonlySet<string> = new Set();
   let onMade = (_: Entry) => {};
+  let isWarned = false;
+
+  /** Who may connect at a path; `undefined` where there is no socket. */
+  function accessAt(path: string): FileAccess | undefined {
+    return files.kind(path) === "socket" ? files.access(path) : undefined;
+  }
+
+  /** Puts a socket at a path, for the users of the one that was there, which is kept under another name if one is given. */
+  function place(made: string, path: string, kept?: string): void {
+    const access = accessAt(path);
+    const refused = access && setAccess(files, made, access);
+    if (access !== undefined && kept !== undefined) keep(path, kept);
+    files.rename(made, path);
+    if (access === undefined || refused === undefined || isWarned) return;
+    isWarned = true;
+    warn(explainAccess(files, path, access, refused));
+  }
+
+  /** Gives a socket a second name, under which it is found when it has to be put back. */
+  function keep(path: string, name: string): void {
+    try {
+      files.link(path, name);
+    } catch {
+      // Only its owner may do that where fs.protected_hardlinks is set; proc_sys_fs(5). The path leads nowhere for some microseconds then,
+      // once: the new socket belongs to the user of this process.
+      files.rename(path, name);
+    }
+  }
 
   async function follow(entry: Entry): Promise<void> {
     for (const begun = clock.now(); files.kind(entry.made) !== "socket";) {
@@ -66,8 +89,13 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       await pause(clock, nextCheck(clock, begun));
     }
     entry.isMade = true;
-    if (offered.has(entry.path)) return onMade(entry);
-    place(files, entry.made, entry.path);
+    if (offered.has(entry.path)) {
+      // Also at once: whoever may connect to the private name is served.
+      const access = accessAt(entry.path);
+      if (access !== undefined) setAccess(files, entry.made, access);
+      return onMade(entry);
+    }
+    place(entry.made, entry.path);
     entry.isPlaced = true;
   }
 
@@ -78,7 +106,15 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
     /** The paths for which the new process has made a socket. */
     const taken = new Set<string>();
     const replaced: Entry[] = [];
+    /** Who may connect. Until it is in charge, the path leads the new process to this one's socket: what it changes there is undone. */
+    const before = new Map<string, FileAccess>();
     return {
+      prepare() {
+        for (const path of placed()) {
+          const access = accessAt(path);
+          if (access !== undefined) before.set(path, access);
+        }
+      },
       async offer() {
         const paths = placed();
         if (paths.length === 0) return;
@@ -91,10 +127,8 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       commit() {
         for (const path of taken) {
           const entry = entries.get(path) as Entry;
-          // Kept under its private name, to be put back.
-          if (files.kind(path) === "socket") files.link(path, entry.made);
           replaced.push(entry);
-          place(files, given.get(path) as string, path);
+          place(given.get(path) as string, path, entry.made);
         }
       },
       retire() {
@@ -111,6 +145,9 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         };
         for (const { path, made } of replaced) {
           attempt(() => files.kind(made) === "socket" && files.rename(made, path), path);
+        }
+        for (const [path, access] of before) {
+          attempt(() => files.kind(path) === "socket" && setAccess(files, path, access), path);
         }
         // Also those that the new process was killed before it could report.
         for (const made of given.values()) attempt(() => files.remove(made), made);
@@ -143,7 +180,8 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         offered = new Set();
         known.resolve();
         for (const entry of mine) {
-          if (predecessor === "gone") place(files, entry.made, entry.path);
+          // It may have put the socket there before it died.
+          if (predecessor === "gone" && files.kind(entry.made) === "socket") place(entry.made, entry.path);
           entry.isPlaced = true;
         }
       },

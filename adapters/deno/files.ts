@@ -55,7 +55,11 @@ export function denoFiles(deno: DenoNamespace, check: (path: string) => void): F
       const info = orUndefined(path, () => deno.lstatSync(path));
       return info === undefined ? "nothing" : info.isSocket ? "socket" : "other";
     },
-    mode: (path) => (deno.lstatSync(path).mode ?? 0o700) & 0o7777,
+    access(path) {
+      const { uid, gid, mode } = deno.lstatSync(path);
+      return { uid: uid ?? 0, gid: gid ?? 0, mode: (mode ?? 0o700) & 0o7777 };
+    },
+    chown: deno.chownSync,
     chmod: deno.chmodSync,
     link: deno.linkSync,
     rename: deno.renameSync,

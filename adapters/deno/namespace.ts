@@ -21,6 +21,7 @@ export interface DenoFileInfo {
   readonly mtime: Date | null;
   readonly size: number;
   readonly uid: number | null;
+  readonly gid: number | null;
 }
 
 /** The options of a command that are used here. */
@@ -76,6 +77,7 @@ export interface DenoNamespace {
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };
 
   chmodSync(path: string, mode: number): void;
+  chownSync(path: string, uid: number, gid: number): void;
   linkSync(from: string, to: string): void;
   lstatSync(path: string): DenoFileInfo;
   mkdirSync(path: string, options: { mode: number; recursive?: boolean }): void;

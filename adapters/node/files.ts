@@ -70,7 +70,11 @@ export function nodeFiles(process: NodeProcess): Files {
       const info = fs.lstatSync(path, { throwIfNoEntry: false });
       return info === undefined ? "nothing" : info.isSocket() ? "socket" : "other";
     },
-    mode: (path) => fs.lstatSync(path).mode & 0o7777,
+    access(path) {
+      const { uid, gid, mode } = fs.lstatSync(path);
+      return { uid, gid, mode: mode & 0o7777 };
+    },
+    chown: fs.lchownSync,
     chmod: fs.chmodSync,
     link: fs.linkSync,
     rename: fs.renameSync,
