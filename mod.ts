@@ -47,7 +47,6 @@ export type {
   Placement,
   ServeFunction,
 } from "./core/native.ts";
-export type { Files } from "./core/files.ts";
 export type { FileAccess, Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
 export type {

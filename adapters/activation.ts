@@ -14,7 +14,8 @@ export interface ActivatedSocket {
   address: SocketAddress | string | undefined;
 }
 
-const FIRST = 3;
+/** The number of the first of them. The channel to the predecessor comes after the last. */
+export const FIRST = 3;
 /** The usual limit of open files: a larger number is a mistake. */
 const MOST = 1024;
 

@@ -4,7 +4,7 @@ import { ReloadError } from "../../core/error.ts";
 import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
-import { createActivation, readUntil } from "../activation.ts";
+import { createActivation, FIRST, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
 import { inheriting, joinDescriptors, offerDescriptors } from "../descriptors.ts";
 import { descriptorVariables } from "../environment_handshake.ts";
@@ -40,7 +40,6 @@ export function completeDenoAdapter(
       releaseLink: () => findReleaseLink(loaded.PWD, snapshot.cwd, linkFiles(deno, permissions)),
     }
     : undefined;
-  let servesPath = false;
 
   if (handshake.generation !== undefined && isWindows && permissions.isGranted("ffi", { path: KERNEL })) {
     attachConsole(deno.ppid, openKernel);
@@ -52,9 +51,9 @@ export function completeDenoAdapter(
   }
 
   function listen(server: BindableServer, source: ListenSource): Promise<Listener> {
-    servesPath ||= "options" in source && source.options.path !== undefined;
-    if ("fd" in source && permissions.mayCall()) setNonBlocking(deno, [source.fd]);
-    return listenOnDeno(server, source);
+    const mayCall = permissions.mayCall();
+    if ("fd" in source && mayCall) setNonBlocking(deno, [source.fd]);
+    return listenOnDeno(deno, server, source, mayCall);
   }
 
   const activation = createActivation(loaded, deno.pid, handshake.generation !== undefined, listen, () => ({
@@ -69,16 +68,12 @@ export function completeDenoAdapter(
     },
   }));
 
+  // Deno 2.9 leaves the channel that it has inherited to its children: while one lives, the old process would not notice that this one is gone.
+  const isChannelInherited = handshake.generation !== undefined && handshake.channelPath === undefined && !isWindows;
+  if (isChannelInherited && permissions.mayCall()) closeOnExec(deno, FIRST + activation.inherit().length);
+
   function descriptors(): number[] | undefined {
     return permissions.seesProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined;
-  }
-
-  /** The sockets that no new process may inherit: all but those of systemd's. */
-  function ownSockets(): number[] {
-    const passedOn = activation.inherit();
-    return (descriptors() ?? []).filter((fd) =>
-      fd > 2 && !passedOn.includes(fd) && attempt(() => deno.readLinkSync(`/proc/self/fd/${fd}`))?.startsWith("socket:")
-    );
   }
 
   async function start(request: StartRequest): Promise<StartedProcess> {
@@ -91,7 +86,6 @@ export function completeDenoAdapter(
     if (request.how === "guarded" && shell === undefined) throw notRunnable(SHELL);
     origin.checkFiles(what.file);
     const sockets = activation.inherit();
-    if (permissions.mayCall() && servesPath) closeOnExec(deno, ownSockets());
     const folder = command === undefined && !sendsSockets && sockets.length === 0 ? service?.runtimeFolder() : undefined;
     const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
       spawnWithNode(await import("node:child_process"), sockets, denoCarries(isWindows));

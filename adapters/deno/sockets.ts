@@ -5,10 +5,24 @@ import type { DenoNamespace } from "./namespace.ts";
 import { openFirst } from "../libc.ts";
 import { listenDirectly } from "../node/sockets.ts";
 
-/** Makes a server of the application listen. */
-export async function listenOnDeno(server: BindableServer, source: ListenSource): Promise<Listener> {
+/**
+ * Makes a server of the application listen.
+ *
+ * @param mayCall Whether the C library may be called.
+ */
+export async function listenOnDeno(
+  deno: DenoNamespace,
+  server: BindableServer,
+  source: ListenSource,
+  mayCall: boolean,
+): Promise<Listener> {
   delete (server as { listening?: boolean }).listening; // See `close` below.
-  const listener = await listenDirectly(server, source);
+  const listener = await listenDirectly(server, source, () => {
+    // Deno 2.9 makes the unix sockets on which node:net listens without close-on-exec, which all its other sockets have. A process that the
+    // program starts would hold the socket for as long as it lives: the path counts as served then, and clients wait there for ever.
+    const { fd } = (server as { _handle?: { fd?: number } | null })._handle ?? {}; // Only the handle of a unix socket has one.
+    if (mayCall && "options" in source && fd !== undefined && fd >= 0) closeOnExec(deno, fd);
+  });
   return {
     ...listener,
     inert: undefined,
@@ -51,12 +65,9 @@ export function setNonBlocking(deno: DenoNamespace, fds: readonly number[]): voi
   addFlags(deno, fds, F_GETFL, F_SETFL, O_NONBLOCK);
 }
 
-/**
- * Keeps sockets from the processes that this one starts. Deno 2.9 lets them inherit the unix sockets on which node:net listens: what waits
- * there when this process is killed would wait for ever.
- */
-export function closeOnExec(deno: DenoNamespace, fds: readonly number[]): void {
-  addFlags(deno, fds, F_GETFD, F_SETFD, FD_CLOEXEC);
+/** Keeps a descriptor from the processes that this one starts. */
+export function closeOnExec(deno: DenoNamespace, fd: number): void {
+  addFlags(deno, [fd], F_GETFD, F_SETFD, FD_CLOEXEC);
 }
 
 /** Serves a fetch handler with Deno.serve. */

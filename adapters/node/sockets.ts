@@ -29,25 +29,35 @@ export function addressOf(server: BindableServer): SocketAddress | undefined {
   return { address: address.address, family: String(address.family), port: address.port };
 }
 
-/** Calls `listen` of a server, and waits until it does. */
-export function startListening(server: Server, what: object): Promise<void> {
+/**
+ * Calls `listen` of a server, and waits until it does.
+ *
+ * @param begun Called when `listen` has returned, before any listener of the application's.
+ */
+export function startListening(server: Server, what: object, begun: () => void = () => {}): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(what, () => {
       server.off("error", reject);
       resolve();
     });
+    begun();
   });
 }
 
-/** Makes a server of the application listen. */
-export async function listenDirectly(server: BindableServer, source: ListenSource): Promise<Listener> {
+/**
+ * Makes a server of the application listen.
+ *
+ * @param begun As that of `startListening`.
+ */
+export async function listenDirectly(server: BindableServer, source: ListenSource, begun?: () => void): Promise<Listener> {
   const own = server as unknown as Server;
   // A server that came over the channel accepts already: its connections go to the application's server.
   if ("handle" in source && isServer(source.handle)) source.handle.on("connection", (socket) => own.emit("connection", socket));
   let isClosed = false;
   const net = await import("node:net");
-  await startListening(own, "handle" in source ? source.handle as Server : "fd" in source ? { fd: source.fd } : source.options);
+  const what = "handle" in source ? source.handle as Server : "fd" in source ? { fd: source.fd } : source.options;
+  await startListening(own, what, begun);
   return {
     handle: own,
     get inert() {
