@@ -14,7 +14,7 @@ export interface ListenOptions {
   /** The signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only `token.reload()`. */
   reloadSignals?: readonly string[];
   /**
-   * The signals that cancel the token; a second one ends the process at once with 128 + its number.
+   * The signals that cancel the token; a second one, more than half a second later, ends the process at once with 128 + its number.
    * Default: `["SIGINT", "SIGTERM"]`, on Windows `["SIGINT"]`. `[]`: none.
    */
   shutdownSignals?: readonly string[];

@@ -10,6 +10,12 @@ export interface SignalHandlers {
 }
 
 /**
+ * How long a further shutdown signal counts as the first one, in milliseconds. A Ctrl-C reaches a process several times where the terminal
+ * sends it to the whole process group and the tools above the process (concurrently, nodemon, npm) pass it on as well.
+ */
+const SAME_SIGNAL_MS = 500;
+
+/**
  * Subscribes to the signals. The second shutdown signal ends the process at once. Returns the way to end the subscription.
  *
  * @throws {ReloadError} When a signal cannot be handled; nothing stays subscribed then.
@@ -18,7 +24,7 @@ export function subscribe(adapter: BasicAdapter, options: ListenOptions, handler
   const subscriptions: (() => void)[] = [];
   const unsubscribe = () => subscriptions.splice(0).forEach((end) => end());
   if (!adapter.canReload) return unsubscribe;
-  let isShuttingDown = false;
+  let firstShutdown: number | undefined;
 
   function handle(signal: string, handler: () => void): void {
     try {
@@ -32,9 +38,12 @@ export function subscribe(adapter: BasicAdapter, options: ListenOptions, handler
   for (const signal of options.reloadSignals ?? adapter.reloadSignals) handle(signal, () => handlers.reload(signal));
   for (const signal of options.shutdownSignals ?? adapter.shutdownSignals) {
     handle(signal, () => {
-      if (isShuttingDown) adapter.exit(128 + (adapter.signals[signal] ?? 0));
-      isShuttingDown = true;
+      if (firstShutdown !== undefined) {
+        if (adapter.now() - firstShutdown > SAME_SIGNAL_MS) adapter.exit(128 + (adapter.signals[signal] ?? 0));
+        return;
+      }
       handlers.shutdown(signal);
+      firstShutdown = adapter.now(); // The handlers of the application, which may take their time, have run.
     });
   }
   return unsubscribe;

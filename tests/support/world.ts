@@ -63,6 +63,8 @@ export interface World {
   deliverTo(process: SimulatedProcess): boolean;
   /** Lets time pass until the next timer, and calls it. Returns whether there was one. */
   tick(): Promise<boolean>;
+  /** Lets time pass. The timers that are due are called by `tick`. */
+  pass(milliseconds: number): void;
   /** Lets everything happen that needs nobody's help. */
   settle(): Promise<void>;
 }
@@ -318,6 +320,7 @@ export function createWorld(
       next.callback();
       return true;
     },
+    pass: (milliseconds) => void (now += milliseconds),
     settle: () => new Promise((resolve) => setImmediate(resolve)),
   };
 

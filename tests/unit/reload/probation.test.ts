@@ -156,6 +156,7 @@ test("a shutdown after the probation is passed on over the generations", async (
   world.signal(old, "SIGTERM");
   await deliverAll(world);
   assert.deepEqual(child.token?.signal.reason, { kind: "shutdown", signal: "SIGTERM" });
+  world.pass(501);
   world.signal(old, "SIGTERM");
   assert.equal(old.exitAsked, 143, "the second one is meant for it alone");
 });

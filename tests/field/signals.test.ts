@@ -1,0 +1,58 @@
+/** Signals as they come in the field: a Ctrl-C below concurrently or nodemon comes two or three times within 40 ms. */
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import { test } from "node:test";
+import { openConnection } from "../load/http1.ts";
+import { pathOf, pattern } from "../load/pattern.ts";
+import { startServer } from "../load/rows.ts";
+import { cli } from "../support/cli.ts";
+import { isAlive } from "../support/proc.ts";
+import { runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
+
+/** The times of the further signals, in milliseconds: what is tried is how far apart they are. */
+const APART = [2, 18, 20];
+
+for (const runtime of runtimes) {
+  for (const below of ["itself", "reload-self run"]) {
+    const wrap = below === "itself" ? [] : [...cli(runtime), "run", "--"];
+
+    test(`${runtime.name}, ${below}: a Ctrl-C that comes four times within 40 ms cuts no answer`, async (t) => {
+      const { program, first, target } = await startServer(t, runtime, { kind: "http" }, { wrap });
+      const connection = await openConnection(target);
+      const ask = { seed: 7, size: 1000, pieces: 10, delay: 100 };
+      connection.write(`GET ${pathOf(ask)} HTTP/1.1\r\nHost: test\r\n\r\n`);
+      await until("the answer to begin", () => connection.isAnswering);
+      const to = below === "itself" ? first.pid : program.process.pid as number;
+      program.signal(to, "SIGINT");
+      for (const milliseconds of APART) {
+        await delay(milliseconds);
+        program.signal(to, "SIGINT");
+      }
+      const { body } = await connection.answer();
+      assert.equal(body, pattern(ask.seed, ask.size));
+      await until("it to end", () => program.process.exitCode !== null);
+      assert.equal(program.process.exitCode, 0);
+      assert.deepEqual(program.reports.filter(({ type }) => type === "cancelled").length, 1);
+    });
+
+    test(`${runtime.name}, ${below}: one that comes after half a second ends the program at once`, async (t) => {
+      const { program, first, target } = await startServer(t, runtime, { kind: "http" }, { wrap });
+      const connection = await openConnection(target);
+      connection.write(`GET ${pathOf({ seed: 7, size: 1000, pieces: 10, delay: 10_000 })} HTTP/1.1\r\nHost: test\r\n\r\n`);
+      const answer = connection.answer().catch(() => "cut");
+      const to = below === "itself" ? first.pid : program.process.pid as number;
+      program.signal(to, "SIGINT");
+      await program.report("cancel");
+      const begun = performance.now();
+      await until("it to end", () => {
+        if (program.process.exitCode === null) program.signal(to, "SIGINT");
+        return program.process.exitCode !== null;
+      });
+      assert.ok(performance.now() - begun > 400, "not before");
+      assert.equal(program.process.exitCode, 130);
+      assert.equal(await answer, "cut");
+      assert.ok(!isAlive(first.pid));
+    });
+  }
+}
