@@ -56,6 +56,7 @@ export type {
   Listener,
   ListenSource,
   NativeServer,
+  OwnSocket,
   SocketAdapter,
   SocketAddress,
 } from "./core/socket_adapter.ts";

@@ -2,7 +2,6 @@
 import { formatIPv6 } from "../linux/addresses.ts";
 import { hasAllListeners, parseEndpoint } from "../linux/proc.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
-import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
 
 /** A socket that this process was started with. */
@@ -79,7 +78,7 @@ function addressOf(inode: string, proc: ProcFiles): SocketAddress | string | und
 }
 
 /** An address in the form of node:net. */
-function parseAddress(field: string): SocketAddress {
+export function parseAddress(field: string): SocketAddress {
   const { bytes, port } = parseEndpoint(field);
   return bytes.length === 4
     ? { address: bytes.join("."), family: "IPv4", port }
@@ -98,19 +97,14 @@ export function createActivation(
   pid: number,
   isSuccessor: boolean,
   listen: SocketAdapter["listen"],
-  openProc: () => { link(path: string): string; text(path: string, enough: (read: string) => boolean): string },
+  openProc: () => ProcFiles,
 ): Activation {
   const count = countActivated(env, pid, isSuccessor);
   let sockets: ActivatedSocket[] | undefined;
   const listeners = new Map<number, Listener>();
 
   function find(): ActivatedSocket[] {
-    if (count === 0) return [];
-    const proc = openProc();
-    return activatedSockets(count, env.LISTEN_FDNAMES, {
-      link: (path) => attempt(() => proc.link(path)),
-      text: (path, enough) => attempt(() => proc.text(path, enough)),
-    });
+    return count === 0 ? [] : activatedSockets(count, env.LISTEN_FDNAMES, openProc());
   }
   return {
     get activated() {

@@ -122,6 +122,14 @@ export interface BasicAdapter extends Clock {
   readonly shutdownSignals: readonly string[];
   /** Subscribes to a signal; the subscription does not keep the process alive. Returns a function that ends it. */
   onSignal(signal: string, handler: () => void): () => void;
+  /**
+   * How many listeners of a signal are not this library's; `undefined` where that is not known.
+   */
+  otherListeners?(signal: string): number | undefined;
+  /** Whether somebody else handles a signal. Asked right after this library's subscription to it has ended; `undefined`: not known. */
+  isHandled?(signal: string): boolean | undefined;
+  /** Ends this process as a signal does that nobody handles. Asked where `isHandled` is `false`. */
+  raise?(signal: string): void;
   /** The process that started this one as its successor, if there is one. Called once. */
   predecessor(): Predecessor | undefined;
   /** Ends this process at once. */

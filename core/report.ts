@@ -11,12 +11,18 @@ const STDERR: Logger = {
 
 /** What to do about a failed reload. */
 const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
-  exit: "What it wrote to stderr says why.",
   timeout: "It was killed. Make it ready earlier, or raise readyTimeout.",
   silent: "It was killed. Does it compute without a pause?",
   protocol: "It was killed. Does it call listen() of @js0/reload-self before it uses process.send()?",
   refused: "It was killed.",
 };
+
+/** Some frameworks end with 0 when they cannot listen: Express 5 hands the error to the callback of `listen`, and prints nothing. */
+function adviceForExit(code: number | null | undefined): string {
+  return code === 0
+    ? "With code 0 it had nothing more to do, or was told to end: does it listen, and does it ignore an error of that?"
+    : "What it wrote to stderr says why.";
+}
 
 /** Reports events to the application and its log. An error that one of them throws does no harm. */
 export function createReporter(
@@ -52,7 +58,7 @@ function describe(pid: number, isCancelled: boolean, event: ReloadEvent): [keyof
     case "reload-end":
       return ["info", `reload done in ${Math.round(event.milliseconds)} ms: pid ${event.pid} is in charge`];
     case "reload-fail": {
-      const advice = ADVICE[event.error.code];
+      const advice = event.error.code === "exit" ? adviceForExit(event.error.exitCode) : ADVICE[event.error.code];
       const after = isCancelled ? "shuts down" : event.wasInCharge ? "is in charge again" : "goes on unchanged";
       return [
         isCancelled && event.error.code === "cancelled" ? "info" : "error",

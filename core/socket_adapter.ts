@@ -21,6 +21,14 @@ export type ListenSource =
   /** A socket that this process was started with. */
   | { fd: number };
 
+/** A listening socket of this process, whoever made it. */
+export interface OwnSocket {
+  /** Its descriptor. */
+  readonly fd: number;
+  /** Where it listens: an address, or the path of a unix socket. */
+  readonly address: SocketAddress | string;
+}
+
 /** A listening socket that this process keeps without accepting from it: connections wait in it. */
 export interface HeldSocket {
   /** The way to listen on it. */
@@ -136,6 +144,8 @@ export interface SocketAdapter {
   isServed(path: string): Promise<boolean>;
   /** The descriptors of this process; `undefined` where they cannot be listed. */
   descriptors(): number[] | undefined;
+  /** The listening sockets of this process; `undefined` where they cannot be listed. */
+  listening?(): readonly OwnSocket[] | undefined;
   /**
    * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket: Deno.serve, Bun.serve.
    */

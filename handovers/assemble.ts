@@ -25,7 +25,9 @@ function assemble(
   const live = createLiveConnections(socketAdapter?.connections, program);
   const supervision = serviceAdapter && findSupervision(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
-  const sockets = socketAdapter === undefined ? withoutSockets(runtime) : createSockets(socketAdapter, program, instances);
+  const sockets = socketAdapter === undefined
+    ? withoutSockets(runtime)
+    : createSockets(socketAdapter, program, instances, serviceAdapter?.every);
   const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances, pidFile);
   return {
     env: {},

@@ -29,8 +29,8 @@ interface Found {
 /** The handover, and what other handovers have to know. */
 export interface NativeHandover {
   readonly handover: Handover;
-  /** Whether an adopted server listens on this port. */
-  has(port: number): boolean;
+  /** Whether an adopted server listens on this port, or on a unix socket of this name. */
+  has(where: number | string): boolean;
 }
 
 /** The handover of the adopted servers. */
@@ -222,6 +222,11 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
 
   return {
     handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
-    has: (port) => servers.some(({ own, says }) => own === port || says.port === port),
+    has: (where) =>
+      servers.some(({ own, path, says }) =>
+        // The kernel keeps the name under which the first generation has made a unix socket.
+        own === where || says.port === where ||
+        (typeof where === "string" && path !== undefined && where.startsWith(`${path}.`))
+      ),
   };
 }

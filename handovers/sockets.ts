@@ -4,6 +4,7 @@ import { ReloadError } from "../core/error.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { AdoptedServer } from "../core/native.ts";
+import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
@@ -14,6 +15,7 @@ import { createListeningSockets } from "./listening_sockets.ts";
 import { createNativeHandover } from "./native_servers.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
+import { createUnbound } from "./unbound.ts";
 import { createUnixSockets } from "./unix_sockets.ts";
 
 /** How long a server that shuts down keeps accepting, for the connections that were made before. */
@@ -41,8 +43,14 @@ export function withoutSockets(runtime: string): Sockets {
  * The part of a program that has sockets.
  *
  * @param shared The other instances, where they share their ports.
+ * @param every As {@linkcode ServiceAdapter.every}, where there is one.
  */
-export function createSockets(adapter: SocketAdapter, program: ProgramContext, shared: SharedPorts | undefined): Sockets {
+export function createSockets(
+  adapter: SocketAdapter,
+  program: ProgramContext,
+  shared: SharedPorts | undefined,
+  every: ServiceAdapter["every"] | undefined,
+): Sockets {
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
@@ -53,16 +61,29 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   const listeningSockets = createListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
   const nativeServers = createNativeHandover(adapter, program);
+  // Where all known servers are bound there is nothing to steer.
+  const isSteering = () => adapter.libc !== undefined && (drains.size === 0 || wrapped.exist);
   const reuseport = createReuseport({
     program,
     descriptors: adapter.descriptors,
     libc() {
       const libc = adapter.libc?.();
-      // Where all known servers are bound there is nothing to steer.
-      return typeof libc === "string" && drains.size > 0 && !wrapped.exist ? undefined : libc;
+      return typeof libc === "string" && !isSteering() ? undefined : libc;
     },
     isBound: (port) => listeningSockets.has(port) || nativeServers.has(port),
     shared,
+  });
+  const unbound = createUnbound({
+    program,
+    listening: () => adapter.listening?.()?.filter(({ fd }) => !adapter.activated.some((socket) => socket.fd === fd)),
+    isBound: ({ address }) =>
+      typeof address === "string"
+        ? unixSockets.has(address) || nativeServers.has(address)
+        : listeningSockets.has(address.port) || nativeServers.has(address.port),
+    handsOver: () =>
+      drains.size > 0 || program.natives.servers.length > 0 || wrapped.exist || unixSockets.handover.isListening?.() === true,
+    areNamed: isSteering,
+    every,
   });
   /** The servers whose idle connections move, by keys that are the same in every generation. */
   function movable(): HttpServer[] {
@@ -133,7 +154,15 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, s
   }
 
   return {
-    handovers: [settling, listeningSockets.handover, nativeServers.handover, unixSockets.handover, reuseport, idleConnections],
+    handovers: [
+      settling,
+      listeningSockets.handover,
+      nativeServers.handover,
+      unixSockets.handover,
+      reuseport,
+      idleConnections,
+      unbound,
+    ],
     members: {
       async bind(server, options) {
         const binding = bind(server, options);

@@ -28,6 +28,8 @@ export interface UnixSockets {
    * the path hands over.
    */
   reserve(path: string): Promise<string>;
+  /** Whether a name was given out to listen under. */
+  has(name: string): boolean;
   /** Resolves when the socket is at its path, or will be as soon as this process is in charge. */
   placed(path: string): Promise<void>;
 }
@@ -216,6 +218,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       entry.placing.catch((error) => warn(`the socket of ${path} could not be moved to its path: ${describeError(error)}`));
       return made;
     },
+    has: (name) => [...entries.values()].some(({ made }) => made === name),
     async placed(path) {
       await entries.get(path)?.placing;
     },

@@ -14,6 +14,9 @@ import { addLiveGroup, type LiveGroups } from "./live.ts";
 import { followSignal, subscribe } from "./signals.ts";
 import { extendToken } from "./token.ts";
 
+/** How long a program may start before it looks at its token, in milliseconds. */
+const START_MS = 3_000;
+
 /** The fetch handlers that the token has wrapped. */
 export interface WrappedHandlers {
   /** Is there any? Then this process may have a server of the runtime's own. */
@@ -47,8 +50,8 @@ export interface LoadedProgram extends Pick<Token, "ready" | "bind" | "path"> {
   placed(path: string): Promise<void>;
   /** A reload is asked for, and nobody waits for its outcome. */
   onReloadAsked(cause: ReloadCause): void;
-  /** A signal asks for the end. */
-  onShutdownAsked(signal: string): void;
+  /** A signal asks for the end. Resolves when the other processes know. */
+  onShutdownAsked(signal: string): Promise<unknown>;
   /** The token is cancelled. The application has not heard of it yet. */
   onCancel(): void;
   /** Resolves when no reload is under way. */
@@ -99,15 +102,22 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   let loading: Promise<LoadedProgram> | undefined;
   let webSockets: WebSockets | undefined;
 
-  const unsubscribe = subscribe(adapter, options, {
+  const begun = adapter.now();
+  /** Whether the program can notice that the token is cancelled. */
+  let isWatched = options.onEvent !== undefined;
+  let onWatch = () => {};
+  const signals = subscribe(adapter, options, {
     reload(signal) {
       const cause = { by: "signal", signal } as const;
       if (program !== undefined) program.onReloadAsked(cause);
       else load().then((program) => program.onReloadAsked(cause), () => {}); // The failure is reported by load().
     },
     shutdown(signal) {
-      if (program !== undefined) program.onShutdownAsked(signal);
-      else cancel({ kind: "shutdown", signal });
+      const passedOn = program?.onShutdownAsked(signal);
+      cancel({ kind: "shutdown", signal }); // Where there is no program yet.
+      if (!isWatched) {
+        Promise.all([passedOn, loading]).then(([, program]) => program?.settled()).catch(() => {}).then(() => leave(signal));
+      }
     },
   });
   const beginning: Beginning = {
@@ -126,8 +136,24 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   try {
     plan.prepare?.(beginning);
   } catch (error) {
-    unsubscribe();
+    signals.end();
     throw error;
+  }
+
+  function watched(): void {
+    isWatched = true;
+    onWatch();
+  }
+
+  /**
+   * A program that never looks at its token does not end by its cancellation, and nothing of this library keeps it: the signal does what it
+   * does without us. One that still starts may look later.
+   */
+  function leave(signal: string): void {
+    if (isWatched) return;
+    const left = START_MS - (adapter.now() - begun);
+    if (left > 0) onWatch = adapter.timer(left, () => signals.raise(signal));
+    else signals.raise(signal);
   }
 
   function load(): Promise<LoadedProgram> {
@@ -149,7 +175,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   }
 
   return {
-    token: extendToken(token, {
+    token: extendToken(token, watched, {
       generation: beginning.predecessor?.generation ?? 0,
       canReload: adapter.canReload,
       ready: () => void load().then((program) => program.ready(), () => {}),
@@ -173,7 +199,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
         token.cancel();
         await token.drained();
         await loading?.then((program) => program.settled());
-        unsubscribe();
+        signals.end();
         plan.onDispose?.();
       },
     }),

@@ -138,10 +138,11 @@ export function createProgram(
   }
 
   /** A supervisor that stops the one process it knows means the whole program. */
-  function onShutdownAsked(signal: string): void {
+  function onShutdownAsked(signal: string): Promise<unknown> {
     const heir = heirOf(state);
-    if (heir !== undefined) passOn(heir, { type: "shutdown", signal }, emit);
+    const passedOn = heir && passOn(heir, { type: "shutdown", signal }, emit);
     cancel({ kind: "shutdown", signal });
+    return Promise.resolve(passedOn);
   }
 
   function enqueue(cause: ReloadCause): Promise<number> {

@@ -15,22 +15,46 @@ export interface SignalHandlers {
  */
 const SAME_SIGNAL_MS = 500;
 
+/** The subscriptions to the signals. */
+export interface Subscriptions {
+  /** Ends them. */
+  end(): void;
+  /** How many other listeners a signal has, as far as that is known. */
+  others(signal: string): number;
+  /** Does what the signal does without this library: ends the process, unless somebody else handles the signal. */
+  raise(signal: string): void;
+}
+
 /**
- * Subscribes to the signals. The second shutdown signal ends the process at once. Returns the way to end the subscription.
+ * Subscribes to the signals. The second shutdown signal ends the process at once.
  *
  * @throws {ReloadError} When a signal cannot be handled; nothing stays subscribed then.
  */
-export function subscribe(adapter: BasicAdapter, options: ListenOptions, handlers: SignalHandlers): () => void {
-  const subscriptions: (() => void)[] = [];
-  const unsubscribe = () => subscriptions.splice(0).forEach((end) => end());
-  if (!adapter.canReload) return unsubscribe;
+export function subscribe(adapter: BasicAdapter, options: ListenOptions, handlers: SignalHandlers): Subscriptions {
+  /** What ends the subscription to a signal, and its handler. */
+  const subscriptions = new Map<string, { end: () => void; handler: () => void }>();
+  const self: Subscriptions = {
+    end() {
+      for (const { end } of subscriptions.values()) end();
+      subscriptions.clear();
+    },
+    others: (signal) => adapter.otherListeners?.(signal) ?? 0,
+    raise(signal) {
+      const { end, handler } = subscriptions.get(signal) ?? {};
+      if (adapter.isHandled === undefined || end === undefined || handler === undefined) return;
+      end();
+      if (adapter.isHandled(signal) === false) return adapter.raise?.(signal);
+      handle(signal, handler); // The next one is the second.
+    },
+  };
+  if (!adapter.canReload) return self;
   let firstShutdown: number | undefined;
 
   function handle(signal: string, handler: () => void): void {
     try {
-      subscriptions.push(adapter.onSignal(signal, handler));
+      subscriptions.set(signal, { end: adapter.onSignal(signal, handler), handler });
     } catch (cause) {
-      unsubscribe();
+      self.end();
       throw new ReloadError("unsupported", `listen: ${signal} cannot be handled: ${describeError(cause)}`, { cause });
     }
   }
@@ -46,7 +70,7 @@ export function subscribe(adapter: BasicAdapter, options: ListenOptions, handler
       firstShutdown = adapter.now(); // The handlers of the application, which may take their time, have run.
     });
   }
-  return unsubscribe;
+  return self;
 }
 
 /** Calls back when an outer signal aborts, unless the own signal has aborted before. */

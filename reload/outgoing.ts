@@ -115,7 +115,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   /** The first failure counts. */
   function fail(error: ReloadError): void {
     if (phase === "done" || phase === "failed") return;
-    if (phase !== "probation") error.message += sides.explain(error.code);
+    error.message += sides.explain(error.code);
     phase = "failed";
     child?.kill(); // At once: the application may end this process before any awaited step goes on.
     failure.reject(error);

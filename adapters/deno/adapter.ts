@@ -13,6 +13,7 @@ import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { denoServe } from "./native.ts";
 import { createPermissions, type Permissions } from "./permissions.ts";
+import { denoSignals } from "./signals.ts";
 import { isElected } from "./threads.ts";
 
 /** The start of Deno's adapter, and what the rest is made of. */
@@ -50,8 +51,10 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     cmdline: readProc("cmdline"),
     environ: readProc("environ"),
   };
+  const platform = platformSignals(isWindows ? "win32" : deno.build.os);
+  const { onExit, ...signals } = denoSignals(deno, permissions, platform.signals);
   const files = denoFiles(deno, permissions.checkPath);
-  const service = basicService(deno, permissions, snapshot.loaded, files);
+  const service = basicService(deno, permissions, snapshot.loaded, files, onExit);
 
   function predecessor(): Predecessor | undefined {
     const { generation, channelPath } = handshake;
@@ -67,14 +70,11 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
 
   const adapter: DenoStart["adapter"] = {
     ...clock,
-    ...platformSignals(isWindows ? "win32" : deno.build.os),
+    ...platform,
+    ...signals,
     runtime: "Deno",
     pid: deno.pid,
     canReload: isMainThread,
-    onSignal(signal, handler) {
-      deno.addSignalListener(signal, handler);
-      return () => deno.removeSignalListener(signal, handler);
-    },
     predecessor,
     exit: (code) => deno.exit(code),
     service: isMainThread ? service : undefined,

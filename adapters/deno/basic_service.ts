@@ -18,6 +18,7 @@ export function basicService(
   permissions: Permissions,
   loaded: Environment,
   files: Files,
+  onExit: BasicServiceAdapter["onExit"],
 ): BasicServiceAdapter {
   return {
     variable: (name) => loaded[name],
@@ -33,6 +34,6 @@ export function basicService(
     },
     startTime: (pid) =>
       permissions.seesProc ? attempt(() => parseStartTime(deno.readTextFileSync(`/proc/${pid}/stat`))) : undefined,
-    onExit: (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
+    onExit,
   };
 }

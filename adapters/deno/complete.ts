@@ -3,14 +3,16 @@ import type { Adapter, StartedProcess, StartRequest } from "../../core/adapter.t
 import { ReloadError } from "../../core/error.ts";
 import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
+import { ownListeners } from "../../linux/listeners.ts";
 import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
-import { createActivation, FIRST, readUntil } from "../activation.ts";
+import { createActivation, FIRST, type ProcFiles, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
 import { inheriting, joinDescriptors, offerDescriptors } from "../descriptors.ts";
 import { descriptorVariables } from "../environment_handshake.ts";
 import { asCommandLine } from "../command_line.ts";
 import { findReleaseLink } from "../release_link.ts";
 import { nodeConnections } from "../node/connections.ts";
+import { ownSockets } from "../own_sockets.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
 import type { DenoStart } from "./adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
@@ -56,17 +58,19 @@ export function completeDenoAdapter(
     return listenOnDeno(deno, server, source, mayCall);
   }
 
-  const activation = createActivation(loaded, deno.pid, handshake.generation !== undefined, listen, () => ({
-    link: deno.readLinkSync,
-    text(path, isEnough) {
-      const file = deno.openSync(path, { read: true });
-      try {
-        return readUntil((buffer) => file.readSync(buffer), isEnough);
-      } finally {
-        file.close();
-      }
-    },
-  }));
+  const proc: ProcFiles = {
+    link: (path) => attempt(() => deno.readLinkSync(path)),
+    text: (path, isEnough) =>
+      attempt(() => {
+        const file = deno.openSync(path, { read: true });
+        try {
+          return readUntil((buffer) => file.readSync(buffer), isEnough);
+        } finally {
+          file.close();
+        }
+      }),
+  };
+  const activation = createActivation(loaded, deno.pid, handshake.generation !== undefined, listen, () => proc);
 
   // Deno 2.9 leaves the channel that it has inherited to its children: while one lives, the old process would not notice that this one is gone.
   const isChannelInherited = handshake.generation !== undefined && handshake.channelPath === undefined && !isWindows;
@@ -136,6 +140,19 @@ export function completeDenoAdapter(
       isServed: (path) => isServedOnDeno(deno, path),
       connections: isWindows ? undefined : nodeConnections(1), // It loses a socket that arrives in one piece with another message.
       descriptors,
+      listening() {
+        const own = descriptors();
+        if (own !== undefined) return ownSockets(own, proc);
+        const libc = hasProc(deno) && permissions.mayCall() ? denoLibc(deno, true) : undefined;
+        if (typeof libc !== "object") return undefined;
+        return ownListeners(libc).map(({ fd, name, port }) => {
+          const address = name.slice(0, name.lastIndexOf(":"));
+          return {
+            fd,
+            address: { address: address.replace(/[[\]]/g, ""), family: address.startsWith("[") ? "IPv6" : "IPv4", port },
+          };
+        });
+      },
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       libc: hasProc(deno) && permissions.mayListen() ? () => denoLibc(deno, permissions.mayCall()) : undefined,
     },

@@ -51,6 +51,8 @@ export interface DenoCommand {
 
 /** The part of the global `Deno` that is used here. Declared by hand, because the other runtimes' type checkers do not know it. */
 export interface DenoNamespace {
+  readonly internal: symbol;
+  readonly [inside: symbol]: unknown;
   readonly pid: number;
   readonly ppid: number;
   readonly args: readonly string[];

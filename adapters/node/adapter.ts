@@ -2,6 +2,7 @@ import type { Adapter, StartAdapter } from "../../core/adapter.ts";
 import { attempt } from "../attempt.ts";
 import { clock } from "../clock.ts";
 import { type Handshake, takeHandshake } from "../environment_handshake.ts";
+import { createRaising } from "../raise.ts";
 import { platformSignals } from "../signals.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { basicService, isAlive } from "./basic_service.ts";
@@ -39,6 +40,17 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
   const { generation } = handshake;
   const snapshot = { cwd: process.cwd(), loaded: { ...env }, cmdline: readProc("cmdline"), environ: readProc("environ") };
 
+  const platform = platformSignals(process.platform);
+  const { onExit, raise } = createRaising(
+    (handler) => process.on("exit", handler),
+    (signal) => process.platform !== "win32" && process.kill(process.pid, signal),
+    (signal) => process.exit(128 + (platform.signals[signal] ?? 0)),
+  );
+  /** How many listeners of a signal are this library's. */
+  const own = new Map<string, number>();
+  const count = (signal: string, more: number) => own.set(signal, (own.get(signal) ?? 0) + more);
+  const others = (signal: string) => process.listenerCount(signal) - (own.get(signal) ?? 0);
+
   /** Bun has no title that overwrites it, and takes 2 ms to load node:fs: there it is read later. */
   function readProc(name: string): string | undefined {
     return runtime === "Node" && isMainThread ? readOwnProc(process, name) : undefined;
@@ -50,20 +62,27 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
     handshake,
     adapter: {
       ...clock,
-      ...platformSignals(process.platform),
+      ...platform,
       runtime,
       pid: process.pid,
       canReload: isMainThread,
       onSignal(signal, handler) {
         process.on(signal, handler);
-        return () => process.off(signal, handler);
+        count(signal, 1);
+        return () => {
+          process.off(signal, handler);
+          count(signal, -1);
+        };
       },
       predecessor: () =>
         generation === undefined
           ? undefined
           : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false }),
+      otherListeners: others,
+      isHandled: (signal) => others(signal) > 0,
+      raise,
       exit: (code) => process.exit(code),
-      service: isMainThread ? basicService(process, snapshot.loaded) : undefined,
+      service: isMainThread ? basicService(process, snapshot.loaded, onExit) : undefined,
     },
   };
 }

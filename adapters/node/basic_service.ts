@@ -15,7 +15,11 @@ export function isAlive(process: NodeProcess, pid: number): boolean {
 }
 
 /** What a service on Node or Bun needs at once. */
-export function basicService(process: NodeProcess, loaded: Environment): BasicServiceAdapter {
+export function basicService(
+  process: NodeProcess,
+  loaded: Environment,
+  onExit: BasicServiceAdapter["onExit"],
+): BasicServiceAdapter {
   return {
     variable: (name) => loaded[name],
     files: () => nodeFiles(process),
@@ -25,6 +29,6 @@ export function basicService(process: NodeProcess, loaded: Environment): BasicSe
       if (process.platform !== "linux") return undefined;
       return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
     },
-    onExit: (handler) => void process.on("exit", handler),
+    onExit,
   };
 }

@@ -2,10 +2,10 @@
 import type * as ChildProcessModule from "node:child_process";
 import type { Adapter } from "../../core/adapter.ts";
 import { ReloadError } from "../../core/error.ts";
-import type { Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { Listener, ListenSource, OwnSocket, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { closeWhenQuiet } from "../../windows/accept_ahead.ts";
-import { createActivation, readUntil } from "../activation.ts";
+import { createActivation, type ProcFiles, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
 import { joinDescriptors, offerDescriptors } from "../descriptors.ts";
 import { descriptorVariables } from "../environment_handshake.ts";
@@ -22,6 +22,7 @@ import {
 import { type Environment, parseEnviron } from "../environment.ts";
 import { withFreeInspector } from "../inspector.ts";
 import { findReleaseLink } from "../release_link.ts";
+import { ownSockets } from "../own_sockets.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
@@ -84,20 +85,23 @@ export function completeNodeAdapter(
   let loading: Promise<typeof ChildProcessModule> | undefined;
   const childProcess = () => loading ??= import("node:child_process");
 
-  const activation = createActivation(env, process.pid, generation !== undefined, listen, () => {
+  const openProc = (): ProcFiles => {
     const fs = process.getBuiltinModule("node:fs");
     return {
-      link: (path) => fs.readlinkSync(path),
-      text(path, enough) {
-        const fd = fs.openSync(path, "r");
-        try {
-          return readUntil((buffer) => fs.readSync(fd, buffer, 0, buffer.length, null), enough);
-        } finally {
-          fs.closeSync(fd);
-        }
-      },
+      link: (path) => attempt(() => fs.readlinkSync(path)),
+      text: (path, enough) =>
+        attempt(() => {
+          const fd = fs.openSync(path, "r");
+          try {
+            return readUntil((buffer) => fs.readSync(fd, buffer, 0, buffer.length, null), enough);
+          } finally {
+            fs.closeSync(fd);
+          }
+        }),
     };
-  });
+  };
+  const activation = createActivation(env, process.pid, generation !== undefined, listen, openProc);
+  const descriptors = () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number));
 
   return {
     ...basic,
@@ -146,7 +150,13 @@ export function completeNodeAdapter(
       cutsAnswers: false,
       serve,
       connections: process.platform === "win32" ? undefined : connections,
-      descriptors: () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number)),
+      descriptors,
+      listening() {
+        const own = process.platform === "linux" ? descriptors() : undefined;
+        // Its debugger keeps no process alive, and no server has its port.
+        const isDebugger = ({ address }: OwnSocket) => typeof address === "object" && address.port === process.debugPort;
+        return own && ownSockets(own, openProc()).filter((socket) => !isDebugger(socket));
+      },
       libc: process.platform === "linux" ? libc : undefined,
     },
   };

@@ -19,7 +19,12 @@ export { folderCandidates } from "../runtime_dir.ts";
 
 const env = { ...process.env };
 /** Files, processes, the folder for status files. */
-export const service: ServiceAdapter = nodeService(process, basicService(process, env), env, undefined);
+export const service: ServiceAdapter = nodeService(
+  process,
+  basicService(process, env, (handler) => void process.on("exit", handler)),
+  env,
+  undefined,
+);
 
 /** Reads an ordinary file. Throws for a link, for a file of another kind, and for a file that is too large. */
 export function readSmallFile(path: string): SmallFile {

@@ -1,0 +1,60 @@
+/** Who else handles a signal, on Deno. */
+import type { BasicAdapter } from "../../core/adapter.ts";
+import { attempt } from "../attempt.ts";
+import type { NodeProcess } from "../node/channel.ts";
+import { createRaising, type Raising } from "../raise.ts";
+import type { DenoNamespace } from "./namespace.ts";
+import type { Permissions } from "./permissions.ts";
+
+/** How long a signal of this process's own may take, in milliseconds: Deno's handler ends the process in a thread of its own. */
+const RAISE_MS = 1_000;
+
+/** The part of Deno's insides that is used here, as of 2.9. Where it is missing, nothing is known. */
+interface Internals {
+  core?: { resources?(): Record<number, string> };
+  /** Whether Node's `process` was loaded. Its first use takes 20 ms. */
+  __nodeProcessBootstrapped?: boolean;
+}
+
+/** The signals of a process on Deno. */
+export type DenoSignals = Required<Pick<BasicAdapter, "onSignal" | "otherListeners" | "isHandled">> & Raising;
+
+/** The signals of this process. */
+export function denoSignals(
+  deno: DenoNamespace,
+  { isGranted }: Pick<Permissions, "isGranted">,
+  numbers: Readonly<Record<string, number>>,
+): DenoSignals {
+  const internals = () => attempt(() => deno[deno.internal] as Internals | undefined);
+  /** How many signals have a listener. Deno does not tell which. */
+  const countSignals = () =>
+    attempt(() => Object.values(internals()?.core?.resources?.() as object).filter((name) => name === "signal").length);
+  /** Whether others listened to a signal when this library's last subscription to it ended. */
+  const handled = new Map<string, boolean>();
+  const exit = (signal: string) => deno.exit(128 + (numbers[signal] ?? 0));
+  const mayKill = () => deno.build.os !== "windows" && isGranted("run");
+
+  return {
+    onSignal(signal, handler) {
+      deno.addSignalListener(signal, handler);
+      return () => {
+        const before = countSignals();
+        deno.removeSignalListener(signal, handler);
+        const after = countSignals();
+        handled.delete(signal);
+        if (before !== undefined && after !== undefined) handled.set(signal, before === after);
+      };
+    },
+    // Only those of `process.on()`, which servers for Node use.
+    otherListeners(signal) {
+      if (internals()?.__nodeProcessBootstrapped !== true) return undefined;
+      return (globalThis as unknown as { process: NodeProcess }).process.listenerCount(signal);
+    },
+    isHandled: (signal) => handled.get(signal),
+    ...createRaising(
+      (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
+      (signal) => mayKill() && deno.kill(deno.pid, signal),
+      (signal) => mayKill() ? void setTimeout(exit, RAISE_MS, signal) : exit(signal),
+    ),
+  };
+}
