@@ -105,8 +105,8 @@ export interface BindableServer {
 
 /** The address of a bound server: a port, or the path of a unix socket. */
 export interface BindOptions {
-  /** The TCP port; 0 lets the kernel choose. */
-  port?: number;
+  /** The TCP port; 0 lets the kernel choose. A string of digits, as variables of the environment are, stands for the number. */
+  port?: number | string;
   /** The address or host name. Default: all addresses, of IPv6 and IPv4. */
   host?: string;
   /** The path of a unix socket. */
@@ -203,6 +203,8 @@ export interface Token extends CancellationToken {
   /**
    * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: when a successor is in charge, and while this process shuts down, its responses
    * carry `Connection: close`, so that clients connect to the new process.
+   *
+   * @throws {TypeError} When the handler is not a function.
    */
   fetch<H extends FetchHandler>(handler: H): H;
   /**
@@ -248,7 +250,11 @@ export interface Token extends CancellationToken {
   // The types of the other runtimes do not know node's Socket: the application names it.
   // deno-lint-ignore no-explicit-any
   live<Session = unknown, Socket = any>(name: string, handlers: LiveHandlers<Session, Socket>): Live<Socket>;
-  /** Closes a WebSocket with 1001 (going away) when the token is cancelled. */
+  /**
+   * Closes a WebSocket with 1001 (going away) when the token is cancelled.
+   *
+   * @throws {TypeError} When it cannot be closed.
+   */
   webSocket<S extends WebSocketLike>(socket: S): S;
   /**
    * The state that the predecessor handed over with `handOver`. Resolves when this process is in charge, before its first connection; without a

@@ -1,3 +1,4 @@
+import { show } from "../core/check.ts";
 import type { FetchHandler } from "../core/token.ts";
 
 /** The response with `Connection: close`: the client sends its next request over a new connection. */
@@ -13,6 +14,15 @@ function closing<T extends Response | undefined | void>(response: T): T {
     copy.headers.set("Connection", "close");
     return copy as T;
   }
+}
+
+/** Throws a TypeError unless it is a fetch handler. */
+export function checkHandler(handler: unknown): void {
+  if (typeof handler === "function") return;
+  const isApp = typeof (handler as { fetch?: unknown } | null | undefined)?.fetch === "function";
+  throw new TypeError(
+    `fetch: the handler must be a function, not ${show(handler)}${isApp ? "; write `token.fetch(app.fetch)`" : ""}`,
+  );
 }
 
 /** Wraps a fetch handler. Before the process drains, this costs one call. */

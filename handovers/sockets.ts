@@ -1,5 +1,4 @@
 /** The sockets of a program: their handovers, their draining, and the members of the token. */
-import { checkOptions, show } from "../core/check.ts";
 import { ReloadError } from "../core/error.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
@@ -10,6 +9,7 @@ import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
+import { checkBindOptions, checkServer } from "./bind_options.ts";
 import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
 import { createNativeHandover } from "./native_servers.ts";
@@ -135,10 +135,10 @@ export function createSockets(
 
   async function bind(server: BindableServer, options: BindOptions): Promise<void> {
     checkServer(server);
-    checkBindOptions(options);
+    const port = checkBindOptions(options);
     if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
-    const { name, path, port, moveIdle = true, ...given } = options;
+    const { name, path, port: _, moveIdle = true, ...given } = options;
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
     drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers), moveIdle });
     try {
@@ -174,49 +174,6 @@ export function createSockets(
     listening: () => Promise.all(begun),
     placed: unixSockets.placed,
   };
-}
-
-function checkServer(server: BindableServer): void {
-  for (const method of ["on", "emit", "address", "listenerCount", "prependListener"] as const) {
-    if (typeof server?.[method] === "function") continue;
-    throw new TypeError(
-      `bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, not ${show(server)}; ` +
-        "Deno.serve and Bun.serve need no bind, but `reusePort: true`",
-    );
-  }
-}
-
-const KNOWN_OPTIONS = [
-  "port",
-  "host",
-  "path",
-  "name",
-  "backlog",
-  "ipv6Only",
-  "reusePort",
-  "readableAll",
-  "writableAll",
-  "moveIdle",
-];
-
-function checkBindOptions(options: BindOptions): void {
-  checkOptions("bind", options, KNOWN_OPTIONS);
-  const { port, host, path, name, moveIdle } = options;
-  if (moveIdle !== undefined && typeof moveIdle !== "boolean") {
-    throw new TypeError(`bind: moveIdle must be true or false, not ${show(moveIdle)}`);
-  }
-  for (const [option, value] of Object.entries({ host, path, name })) {
-    if (value !== undefined && (typeof value !== "string" || value === "")) {
-      throw new TypeError(`bind: ${option} must be a string, not ${show(value)}`);
-    }
-  }
-  if (port !== undefined && !(Number.isInteger(port) && port >= 0 && port < 65_536)) {
-    throw new TypeError(`bind: port must be a whole number from 0 to 65535, not ${show(port)}`);
-  }
-  if (port !== undefined && path !== undefined) throw new TypeError("bind: give it a port or a path, not both");
-  if (port === undefined && path === undefined && name === undefined) {
-    throw new TypeError("bind: give it a port, a path, or the name of a socket");
-  }
 }
 
 function describe({ path, host, port, name }: BindOptions): string {

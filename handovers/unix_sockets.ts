@@ -1,3 +1,4 @@
+import { show } from "../core/check.ts";
 import { describeError } from "../core/describe_error.ts";
 import { nextCheck, pause } from "../core/pause.ts";
 import type { FileAccess } from "../core/files.ts";
@@ -196,6 +197,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
   return {
     handover: { name: "the unix sockets", oldSide, newSide, isListening: () => entries.size > 0 },
     async reserve(path) {
+      if (typeof path !== "string" || path === "") throw new TypeError(`path: it must be a string, not ${show(path)}`);
       const made = privateName(path, pid);
       if (new TextEncoder().encode(made).length > MAX_PATH_BYTES) {
         throw new TypeError(

@@ -1,5 +1,6 @@
 import type { BasicAdapter, Predecessor } from "../core/adapter.ts";
 import { type Cancellation, createCancellation } from "../core/cancellation.ts";
+import { show } from "../core/check.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { ReloadCause, ReloadEvent } from "../core/event.ts";
 import type { Files } from "../core/files.ts";
@@ -7,7 +8,7 @@ import type { LiveHandlers } from "../core/live.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { createReporter } from "../core/report.ts";
 import type { Token } from "../core/token.ts";
-import { drainingFetch } from "../drain/fetch.ts";
+import { checkHandler, drainingFetch } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
 import { createNativeServers, type NativeServers } from "./native.ts";
 import { addLiveGroup, type LiveGroups } from "./live.ts";
@@ -185,12 +186,14 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       path: async (path) => await (await load()).path(path),
       adopt: natives.adopt,
       fetch(handler) {
+        checkHandler(handler);
         wrapped.exist = true;
         return drainingFetch(handler, () => wrapped.areClosing);
       },
       // Its types only say what the application knows of its sockets.
       live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
       webSocket(socket) {
+        if (typeof socket?.close !== "function") throw new TypeError(`webSocket: it must be a WebSocket, not ${show(socket)}`);
         webSockets ??= createWebSockets(token.signal);
         webSockets.add(socket);
         return socket;

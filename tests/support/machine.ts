@@ -13,6 +13,8 @@ export function createServer(): BindableServer {
     address(): unknown {
       return null;
     }
+    listen(): void {}
+    getConnections(): void {}
   })();
 }
 
