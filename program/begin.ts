@@ -12,7 +12,7 @@ import { checkHandler, drainingFetch } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
 import { createNativeServers, type NativeServers } from "./native.ts";
 import { addLiveGroup, type LiveGroups } from "./live.ts";
-import { followSignal, subscribe } from "./signals.ts";
+import { explainOthers, followSignal, subscribe } from "./signals.ts";
 import { extendToken } from "./token.ts";
 
 /** How long a program may start before it looks at its token, in milliseconds. */
@@ -107,8 +107,12 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   /** Whether the program can notice that the token is cancelled. */
   let isWatched = options.onEvent !== undefined;
   let onWatch = () => {};
+  let isWarned = false;
   const signals = subscribe(adapter, options, {
     reload(signal) {
+      const others = isWarned ? 0 : signals.others(signal);
+      isWarned = true;
+      if (others > 0) beginning.warn(explainOthers(signal, others));
       const cause = { by: "signal", signal } as const;
       if (program !== undefined) program.onReloadAsked(cause);
       else load().then((program) => program.onReloadAsked(cause), () => {}); // The failure is reported by load().

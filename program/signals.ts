@@ -9,6 +9,16 @@ export interface SignalHandlers {
   shutdown(signal: string): void;
 }
 
+/** The warning that the application or a library of its own handles the signal that reloads. */
+export function explainOthers(signal: string, count: number): string {
+  return `${count} other ${
+    count === 1 ? "listener handles" : "listeners handle"
+  } ${signal} in this process. Some libraries close the ` +
+    `server then, at each reload: Nest's \`enableShutdownHooks()\`, close-with-grace. Leave ${signal} out there ` +
+    '(`app.enableShutdownHooks(["SIGTERM"])`, `closeWithGrace({ skip: ["' + signal + '"] }, ...)`), or reload by another ' +
+    'signal: `listen({ reloadSignals: ["SIGUSR2"] })`';
+}
+
 /**
  * How long a further shutdown signal counts as the first one, in milliseconds. A Ctrl-C reaches a process several times where the terminal
  * sends it to the whole process group and the tools above the process (concurrently, nodemon, npm) pass it on as well.
