@@ -19,7 +19,7 @@ export interface RunOptions {
   maxCrashes: number;
   /** The number of processes of each generation. */
   instances: number;
-  /** Runs a program and all its generations. Resolves with the exit code. */
+  /** Writes a line for people. */
   log(line: string): void;
 }
 
@@ -35,7 +35,7 @@ const FILES_CHECK_MS = 500;
 const SHUTDOWN = ["SIGTERM", "SIGINT"] as const;
 const FORWARDED = ["SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
-/** Runs a program and all its instance. Resolves with the exit code to end with. */
+/** Runs all instances of a program, and all their generations. Resolves with the exit code to end with. */
 export async function run(command: readonly string[], options: RunOptions): Promise<number> {
   const { log } = options;
   const folder = makeFolder();

@@ -12,14 +12,15 @@ export interface ExitStatus {
 
 /** The private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
-  /** Whether listening sockets can be sent. */
+  /** Whether sockets can be sent: listening ones and open connections. */
   readonly sendsHandles: boolean;
   /** Whether a socket gets lost that is read in one piece with another message. */
   readonly handlesTravelAlone: boolean;
   /**
    * Resolves once the message has left this process; rejects when the channel is closed.
    *
-   * @param handle A listening socket to send along: what {@linkcode Listener.handle} is. It stays open in this process.
+   * @param handle A socket to send along: what {@linkcode Listener.handle}, {@linkcode Listener.inert} or
+   * {@linkcode ConnectionAdapter.handle} is. A listening one stays open in this process.
    */
   send(message: unknown, handle?: unknown): Promise<void>;
   /** Sets the one receiver. Messages that came earlier are given to it first. */

@@ -38,7 +38,7 @@ export type ReloadEvent =
   | { type: "cancel"; reason: CancelReason }
   /** A reload of this program may lose connections, or something else is wrong. The message says what to do. */
   | { type: "warning"; message: string }
-  /** Live connections were moved to the new process; those that could not be are drained here. */
+  /** Live connections, or idle ones of HTTP, were moved to the new process; those that could not be are drained here. */
   | { type: "connections-move"; pid: number; moved: number; left: number; milliseconds: number }
   /** Connections that had not ended after `drainTimeout` were cut. */
   | { type: "drain-cut"; server: string; connections: number; milliseconds: number }

@@ -12,7 +12,7 @@ export interface WebSockets {
 /** Closes WebSockets when the signal fires, so that their clients connect to the new process. */
 export function createWebSockets(signal: AbortSignal): WebSockets {
   const sockets = new Set<WebSocketLike>();
-  // Closed meanwhile, or never opened.
+  /** The number of sockets at which those that have closed are dropped. */
   let limit = 1_000;
 
   function tell(socket: WebSocketLike): void {

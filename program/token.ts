@@ -14,7 +14,7 @@ export interface TokenExtension
  * @param onWatch Called when the application uses what lets it, or its servers, notice the cancellation.
  */
 export function extendToken(token: CancellationToken, onWatch: () => void, extension: TokenExtension): Token {
-  const { generation, canReload, ready, reload, bind, fetch, live, path, webSocket, inherited, dispose } = extension;
+  const { generation, canReload, ready, reload, adopt, bind, fetch, live, path, webSocket, inherited, dispose } = extension;
   // The types are those of the member.
   // deno-lint-ignore no-explicit-any
   const watching = <F extends (...args: any[]) => unknown>(member: F): F =>
@@ -43,6 +43,7 @@ export function extendToken(token: CancellationToken, onWatch: () => void, exten
     child: watching(token.child),
     track: watching(token.track),
     drained: watching(token.drained),
+    adopt: watching(adopt),
     bind: watching(bind),
     fetch: watching(fetch),
     live: watching(live),

@@ -71,7 +71,7 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 
 /** Completes the adapter. */
 export function completeNodeAdapter(
-  { adapter, process, snapshot, handshake: { generation, supervisor, descriptors } }: NodeStart,
+  { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
   { listen, libc, serve, connections }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
     connections: nodeConnections(WINDOW),
@@ -106,8 +106,8 @@ export function completeNodeAdapter(
   return {
     ...basic,
     inheritedDescriptors() {
-      const opened = descriptors === undefined ? undefined : libc?.();
-      return typeof opened === "object" ? joinDescriptors(opened, descriptors as string) : undefined;
+      const opened = inherited === undefined ? undefined : libc?.();
+      return typeof opened === "object" ? joinDescriptors(opened, inherited as string) : undefined;
     },
     warmUp: () => void childProcess().catch(() => {}), // A reload will report the error.
     async start(request) {

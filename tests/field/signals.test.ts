@@ -9,7 +9,7 @@ import type { TestScope } from "../support/clean_up.ts";
 import { cli } from "../support/cli.ts";
 import { fixture, startProgram } from "../support/program.ts";
 import { isAlive } from "../support/proc.ts";
-import { runtimes } from "../support/runtimes.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 /** The times of the further signals, in milliseconds: what is tried is how far apart they are. */
@@ -59,21 +59,22 @@ for (const runtime of runtimes) {
   }
 }
 
-for (const runtime of runtimes) {
-  async function warningsOf(t: TestScope, setup: object, signal: NodeJS.Signals): Promise<string[]> {
-    const env = { LISTENERS: JSON.stringify(setup) };
-    const program = startProgram(t, runtime, { script: fixture("listeners.ts"), env });
-    const { pid } = await program.report("serving");
-    program.signal(pid, signal);
-    await program.report("reload-begin");
-    program.signal(pid, signal); // A second time, before the same process has ended.
-    await program.report("reload-later");
-    await program.report("reload-end");
-    return program.reports.filter(({ type, pid: from }) => type === "warning" && from === pid).map(({ message }) => message);
-  }
+/** What a process warns of that is asked to reload twice. */
+async function warningsOf(t: TestScope, runtime: Runtime, setup: object, signal: NodeJS.Signals): Promise<string[]> {
+  const env = { LISTENERS: JSON.stringify(setup) };
+  const program = startProgram(t, runtime, { script: fixture("listeners.ts"), env });
+  const { pid } = await program.report("serving");
+  program.signal(pid, signal);
+  await program.report("reload-begin");
+  program.signal(pid, signal); // A second time, before the same process has ended.
+  await program.report("reload-later");
+  await program.report("reload-end");
+  return program.reports.filter(({ type, pid: from }) => type === "warning" && from === pid).map(({ message }) => message);
+}
 
+for (const runtime of runtimes) {
   test(`${runtime.name}: other listeners to SIGHUP are counted at the first reload, once, with what to do`, async (t) => {
-    const [warning = "", ...more] = await warningsOf(t, { listeners: { SIGHUP: 2, SIGTERM: 1 } }, "SIGHUP");
+    const [warning = "", ...more] = await warningsOf(t, runtime, { listeners: { SIGHUP: 2, SIGTERM: 1 } }, "SIGHUP");
     assert.match(
       warning,
       /^2 other listeners handle SIGHUP .*enableShutdownHooks.*close-with-grace.*reloadSignals: \["SIGUSR2"\]/,
@@ -82,8 +83,8 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: nothing is said where nobody else handles the signal that reloads`, async (t) => {
-    assert.deepEqual(await warningsOf(t, { listeners: {} }, "SIGHUP"), []);
+    assert.deepEqual(await warningsOf(t, runtime, { listeners: {} }, "SIGHUP"), []);
     const setup = { listeners: { SIGHUP: 1, SIGTERM: 1 }, options: { reloadSignals: ["SIGUSR2"] } };
-    assert.deepEqual(await warningsOf(t, setup, "SIGUSR2"), []);
+    assert.deepEqual(await warningsOf(t, runtime, setup, "SIGUSR2"), []);
   });
 }

@@ -26,7 +26,7 @@ async function start(t: TestScope, runtime: Runtime, setup: Partial<Setup>) {
 }
 
 for (const runtime of runtimes) {
-  for (const kind of runtime.servers) {
+  for (const kind of runtime.servers.filter((kind) => kind !== "adopted")) {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       test(`${runtime.name}: ${kind}: one ${signal} ends a program that never looks at its token, and no file stays`, async (t) => {
         const { program, pid, pidFile, ended } = await start(t, runtime, { kind });
