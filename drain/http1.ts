@@ -3,7 +3,7 @@
  */
 import type { Clock } from "../core/adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import type { HttpSocket } from "./keep_alive.ts";
+import { type HttpSocket, isIdle } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
 /** The part of a socket of node:net or node:tls that is used here. */
@@ -136,7 +136,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     // The connections of HTTP/2 end with their sessions; a server with TLS may have others as well.
     if (isHttp2 && (connection.alpnProtocol === "h2" || connection.alpnProtocol === undefined)) return;
     const now = clock.now();
-    if (connection._httpMessage || connection.bytesRead !== state.bytes) {
+    if (!isIdle(connection) || connection.bytesRead !== state.bytes) {
       state.bytes = connection.bytesRead;
       state.since = now;
       return;

@@ -7,8 +7,8 @@ export interface HttpSocket extends LiveSocket {
   /** The response that is being sent. A listener to requests would slow down a server that is asked for this once in its life. */
   readonly _httpMessage?: Response | null;
   readonly parser?: {
-    /** The request that is being read. */
-    readonly incoming?: object | null;
+    /** The last request. Deno 2.9 keeps one whose body the application has not read, until the next one comes. */
+    readonly incoming?: { readonly complete: boolean } | null;
     /** Returns an error, or on Deno -1, in the middle of a request. The parser goes on as if it had not been asked. */
     finish(): unknown;
   } | null;
@@ -20,9 +20,9 @@ export interface Response {
   once(event: "close", listener: () => void): unknown;
 }
 
-/** Does a connection wait for its next request? */
+/** Whether a connection waits for its next request: the last one was read to its end and answered, and no byte of the next one was read. */
 export function isIdle({ _httpMessage, parser, readableLength, writableLength }: HttpSocket): boolean {
-  if (!parser || parser.incoming || _httpMessage || readableLength > 0 || writableLength > 0) return false;
+  if (!parser || parser.incoming?.complete === false || _httpMessage || readableLength > 0 || writableLength > 0) return false;
   const result = parser.finish();
   return result === undefined || result === 0;
 }
