@@ -130,6 +130,8 @@ export interface ConnectionAdapter {
   handle(socket: LiveSocket): unknown;
   /** Makes a connection of what came over the channel. */
   adopt(handle: unknown): Promise<LiveSocket>;
+  /** Lets a server of HTTP/1 serve a connection that waits for its next request, and count it as one that it has accepted. */
+  serveIdle(server: BindableServer, socket: LiveSocket): void;
 }
 
 /** What the handovers of sockets need of a runtime. */

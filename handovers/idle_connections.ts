@@ -21,7 +21,7 @@ const RETRY_MS = 10;
 export interface HttpServer {
   /** Names it in both processes. */
   readonly key: string;
-  readonly server: BindableServer & { keepAliveTimeout?: number; headersTimeout?: number };
+  readonly server: BindableServer & { keepAliveTimeout?: number; keepAliveTimeoutBuffer?: number };
   /** Its connections, as they are at this moment. */
   readonly connections: readonly HttpSocket[];
 }
@@ -43,7 +43,7 @@ export function createIdleConnections(
         serve(key, socket) {
           const server = servers().find((server) => server.key === key)?.server;
           if (server === undefined) return false;
-          server.emit("connection", socket);
+          adapter.serveIdle(server, socket);
           adapter.start(socket);
           closeWhenIdle(program.clock, server, socket as HttpSocket);
           return true;
@@ -54,16 +54,15 @@ export function createIdleConnections(
   };
 }
 
-/** The server gives a connection that it takes for a new one another time than an idle one has, and answers it with 408 in the end. */
+/** Closes a connection that is not used for as long as the server keeps an idle one. The server itself counts from the next answer on. */
 function closeWhenIdle(
   clock: Clock,
-  { keepAliveTimeout, headersTimeout }: HttpServer["server"],
+  { keepAliveTimeout = 0, keepAliveTimeoutBuffer = 0 }: HttpServer["server"],
   socket: HttpSocket,
 ): void {
-  const limits = [keepAliveTimeout ?? 0, headersTimeout ?? 0].filter((milliseconds) => milliseconds > 0);
-  if (limits.length === 0) return;
+  if (keepAliveTimeout <= 0) return; // Never.
   const { bytesRead } = socket;
-  const stop = clock.timer(Math.min(...limits), () => {
+  const stop = clock.timer(keepAliveTimeout + keepAliveTimeoutBuffer, () => {
     if (socket.bytesRead === bytesRead) socket.destroy();
   });
   socket.once("close", stop);

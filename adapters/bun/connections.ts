@@ -1,6 +1,7 @@
 /** Connections of node:net that another process takes over, on Bun. */
 import type { ConnectionAdapter } from "../../core/socket_adapter.ts";
 import type { LiveSocket } from "../../core/live.ts";
+import { emitCounted } from "../node/connections.ts";
 
 /** How many connections may be on their way at once. */
 const WINDOW = 32;
@@ -32,4 +33,5 @@ export const bunConnections: ConnectionAdapter = {
   },
   handle: (socket) => handleOf(socket) && socket,
   adopt: (handle) => Promise.resolve(handle as LiveSocket),
+  serveIdle: emitCounted, // Bun 1.4 gives the first request of such a connection no other time than those that follow.
 };

@@ -41,6 +41,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   }
   const address = server.address;
   server.address = () => front.listening ? front.address() : null;
+  shareConnections(server, front!);
   server.emit("listening");
   return {
     handle: front!,
@@ -54,6 +55,29 @@ export async function listenInFront(server: BindableServer, source: ListenSource
       front.close();
     },
   };
+}
+
+/** The connections in front of a server are those of the server: it counts and limits them. */
+function shareConnections(server: BindableServer, front: Server & { _connections?: number }): void {
+  Object.defineProperty(front, "maxConnections", {
+    get: () => (server as { maxConnections?: number }).maxConnections,
+    configurable: true,
+  });
+  Object.defineProperties(server, {
+    _connections: {
+      get: () => front._connections,
+      set: (count: number) => void (front._connections = count),
+      configurable: true,
+    },
+    getConnections: {
+      value(callback: (error: null, count: number) => void) {
+        callback(null, front._connections ?? 0);
+        return server;
+      },
+      configurable: true,
+      writable: true,
+    },
+  });
 }
 
 /** A second descriptor of a socket, which stays open when the first one is closed. */

@@ -13,6 +13,7 @@ import { asCommandLine } from "../command_line.ts";
 import { findReleaseLink } from "../release_link.ts";
 import { nodeConnections } from "../node/connections.ts";
 import { ownSockets } from "../own_sockets.ts";
+import { markIdleOnDeno } from "./connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
 import type { DenoStart } from "./adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
@@ -138,7 +139,7 @@ export function completeDenoAdapter(
       serve: serveOnDeno(deno),
       files: () => files,
       isServed: (path) => isServedOnDeno(deno, path),
-      connections: isWindows ? undefined : nodeConnections(1), // It loses a socket that arrives in one piece with another message.
+      connections: isWindows ? undefined : nodeConnections(1, markIdleOnDeno), // It loses a socket that arrives in one piece with another message.
       descriptors,
       listening() {
         const own = descriptors();

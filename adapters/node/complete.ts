@@ -26,7 +26,7 @@ import { ownSockets } from "../own_sockets.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
-import { nodeConnections } from "./connections.ts";
+import { markIdleOnNode, nodeConnections } from "./connections.ts";
 import { nodeFiles } from "./files.ts";
 import { lastNumber, spawnWithNode, startSuccessor } from "./process.ts";
 import { linkFiles } from "./link_files.ts";
@@ -74,7 +74,7 @@ export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
   { listen, libc, serve, connections }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
-    connections: nodeConnections(WINDOW),
+    connections: nodeConnections(WINDOW, markIdleOnNode),
   },
 ): Adapter {
   const { env } = process;

@@ -13,7 +13,8 @@ const withBodies = {
   "a length": "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabcdef",
   "chunks": "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
   "a length, unread": "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabcdef",
-  "chunks, unread": "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+  "chunks, unread":
+    "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
 };
 
 for (const runtime of runtimes) {

@@ -112,6 +112,7 @@ function createScene(connections: number) {
       adopted.push(socket);
       return Promise.resolve(socket as unknown as LiveSocket);
     },
+    serveIdle: () => assert.fail("there are no idle connections here"),
   };
 
   function createProcess() {
