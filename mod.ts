@@ -111,7 +111,7 @@ export function listen(options: ListenOptions = {}): Token {
     return listening.token;
   }
   let pidFile: Handover | undefined;
-  const { token, placed } = beginProgram(adapter, options, {
+  const { token, placed, answered } = beginProgram(adapter, options, {
     prepare(beginning) {
       pidFile = createPidFile(adapter.service, beginning);
     },
@@ -123,7 +123,7 @@ export function listen(options: ListenOptions = {}): Token {
       registry.listening = undefined;
     },
   });
-  registry.listening = { token, options, placed };
+  registry.listening = { token, options, placed, answered };
   return token;
 }
 

@@ -107,7 +107,8 @@ async function start(
       ? { path: await token.path(where.path) }
       : { port: where.port || (token.generation > 0 ? Number(where.before ?? 0) : 0), host: where.host };
     const server = await sockets.serve(token.fetch(handler), native);
-    token.signal.addEventListener("abort", () => token.track(server.stop(), { name: "the server" }));
+    const answered = registry.listening?.answered ?? Promise.resolve(0);
+    token.signal.addEventListener("abort", () => token.track(server.stop(answered), { name: "the server" }));
     if ("path" in where) await registry.listening?.placed(where.path);
     return server.port;
   }

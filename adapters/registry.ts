@@ -5,7 +5,7 @@ import type { Token } from "../core/token.ts";
 import { detectAdapter } from "./detect.ts";
 
 /** Which members a registry has. Raised when they change. */
-const LAYOUT = 2;
+const LAYOUT = 3;
 
 /** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */
 export interface Registry {
@@ -16,6 +16,8 @@ export interface Registry {
     readonly options: ListenOptions;
     /** Resolves when the socket of `token.path()` is there. */
     placed(path: string): Promise<void>;
+    /** Resolves when the token is cancelled and the requests of its fetch handlers have ended, with the number of those that were cut. */
+    readonly answered: Promise<number>;
   };
 }
 

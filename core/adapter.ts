@@ -107,6 +107,22 @@ export interface Clock {
   hold(): () => void;
 }
 
+/** A server of the runtime's own, as its handlers see it. */
+export interface NativeServerView {
+  /** How many requests and WebSockets it has. */
+  readonly pending: number;
+  /** Closes all its connections. */
+  cut(): void;
+}
+
+/** What a runtime shows of the requests of its own servers. */
+export interface FetchAdapter {
+  /** Whether the body of a response is a stream of the application's, which may have no end. Only where that can be cut. */
+  hasStream?(response: Response): boolean;
+  /** The server that calls a handler, by the second argument of the call. Only where it says what it does, and can be cut. */
+  server?(more: unknown): NativeServerView | undefined;
+}
+
 /** What a program needs of a runtime when it starts. */
 export interface BasicAdapter extends Clock {
   /** The name for messages: "Deno", "Bun", "Node". */
@@ -135,6 +151,8 @@ export interface BasicAdapter extends Clock {
   predecessor(): Predecessor | undefined;
   /** Ends this process at once. */
   exit(code: number): void;
+  /** The requests of the runtime's own servers. */
+  readonly fetch?: FetchAdapter | undefined;
   /** What a service needs at once. */
   readonly service?: BasicServiceAdapter | undefined;
   /** The function that opens servers of the runtime's own. Node has none. */

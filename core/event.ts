@@ -40,7 +40,7 @@ export type ReloadEvent =
   | { type: "warning"; message: string }
   /** Live connections, or idle ones of HTTP, were moved to the new process; those that could not be are drained here. */
   | { type: "connections-move"; pid: number; moved: number; left: number; milliseconds: number }
-  /** Connections that had not ended after `drainTimeout` were cut. */
+  /** Connections of a bound server, or requests of the fetch handlers, that had not ended after `drainTimeout` were cut. */
   | { type: "drain-cut"; server: string; connections: number; milliseconds: number }
   /** A tracked task rejected for another reason than being cancelled. `drained()` reports it too. */
   | { type: "task-fail"; name: string; error: unknown };

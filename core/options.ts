@@ -36,7 +36,10 @@ export interface ListenOptions {
    * same time, for one more request. Default: 1 000, and 0 for a program that listens nowhere.
    */
   settle?: number;
-  /** Milliseconds from the cancellation until the remaining connections of bound servers are cut. Default: 30 000. */
+  /**
+   * Milliseconds from the cancellation until the remaining connections of bound servers, and the remaining requests of `token.fetch()`, are cut.
+   * Default: 30 000.
+   */
   drainTimeout?: number;
   /**
    * Returns the state that the new process gets as `token.inherited`: any JSON value, up to 64 MiB. Called when the new process is ready, right

@@ -114,8 +114,12 @@ export interface Libc {
 export interface NativeServer {
   /** The port that it listens on; `undefined` on a unix socket. */
   readonly port: number | undefined;
-  /** Stops listening and finishes the requests under way. */
-  stop(): Promise<unknown>;
+  /**
+   * Stops listening and finishes the requests under way.
+   *
+   * @param answered Resolves when those of the wrapped handlers have ended, with the number of those that had to be cut.
+   */
+  stop(answered: Promise<number>): Promise<unknown>;
 }
 
 /** Open connections, which another process can take over. */

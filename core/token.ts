@@ -202,7 +202,8 @@ export interface Token extends CancellationToken {
   adopt<S extends ServeFunction>(serve: S): S;
   /**
    * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: when a successor is in charge, and while this process shuts down, its responses
-   * carry `Connection: close`, so that clients connect to the new process.
+   * carry `Connection: close`, so that clients connect to the new process. `drained()` waits for its requests; those that have not ended after
+   * `drainTimeout` are cut: unanswered ones get 503, streamed answers of Deno's break off, Bun's server closes all its connections.
    *
    * @throws {TypeError} When the handler is not a function.
    */

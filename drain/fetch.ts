@@ -1,8 +1,25 @@
+/** Finishing the requests of wrapped fetch handlers. */
+import type { Clock, FetchAdapter } from "../core/adapter.ts";
 import { show } from "../core/check.ts";
 import type { FetchHandler } from "../core/token.ts";
+import { createRequests, type Entry, type FinishSettings, type Requests } from "./requests.ts";
+
+/** The fetch handlers that the token has wrapped. */
+export interface WrappedHandlers {
+  /** Whether there is any: then this process may have a server of the runtime's own. */
+  readonly exist: boolean;
+  /** Whether their responses carry `Connection: close`. */
+  areClosing: boolean;
+  /** Wraps a handler. Before the process drains, this costs a call, and for each answer that is not there at once a promise. */
+  wrap<H extends FetchHandler>(handler: H): H;
+  /** As {@linkcode Requests.finish}. */
+  finish(settings: FinishSettings): Promise<number>;
+}
+
+type Answer = Response | undefined | void;
 
 /** The response with `Connection: close`: the client sends its next request over a new connection. */
-function closing<T extends Response | undefined | void>(response: T): T {
+function closing<T extends Answer>(response: T): T {
   // No response, or an upgrade.
   if (!(response instanceof Response) || response.status === 101) return response;
   try {
@@ -25,13 +42,94 @@ export function checkHandler(handler: unknown): void {
   );
 }
 
-/** Wraps a fetch handler. Before the process drains, this costs one call. */
-export function drainingFetch<H extends FetchHandler>(handler: H, isDraining: () => boolean): H {
-  function wrapped(this: unknown, request: unknown, more: unknown) {
-    const answer = handler.call(this, request, more);
-    if (!isDraining()) return answer;
-    return answer !== undefined && "then" in answer ? answer.then(closing) : closing(answer);
+/** The answer to a request whose handler has not returned in time. */
+function unanswered(): Response {
+  return new Response("the server is being replaced, and this request took too long\n", {
+    status: 503,
+    headers: { "Connection": "close" },
+  });
+}
+
+/** A stream that can be cut; until then it is the same as the one that it reads. */
+function cuttable(body: ReadableStream<Uint8Array>, entry: Entry, requests: Requests): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream({
+    start(controller) {
+      entry.cut = () => {
+        requests.end(entry);
+        const error = new Error("reload-self: a response had not ended after drainTimeout and was cut");
+        error.stack = String(error); // The runtime prints it.
+        controller.error(error);
+        reader.cancel(error).catch(() => {}); // What the application makes of it is up to the application.
+      };
+      requests.add(entry);
+    },
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (!done) return controller.enqueue(value);
+        requests.end(entry);
+        controller.close();
+      } catch (error) {
+        requests.end(entry);
+        controller.error(error); // Does nothing when it was cut meanwhile.
+      }
+    },
+    cancel(reason) {
+      requests.end(entry);
+      return reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** No handlers yet. */
+export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}): WrappedHandlers {
+  const requests = createRequests(clock);
+
+  /** What the runtime is to send. */
+  function finished<T extends Answer>(response: T, entry?: Entry): T {
+    let sent = response;
+    if (sent instanceof Response && runtime.hasStream?.(sent) === true && sent.body?.locked === false) {
+      sent = new Response(cuttable(sent.body, entry ?? { cut() {} }, requests), sent) as T & Response;
+    } else if (entry !== undefined) requests.end(entry);
+    return self.areClosing ? closing(sent) : sent;
   }
-  // Deno does not create the arguments that a handler does not take.
-  return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;
+
+  function follow(answer: PromiseLike<Answer>): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const entry: Entry = {
+        cut() {
+          requests.end(entry);
+          resolve(unanswered());
+        },
+      };
+      requests.add(entry);
+      answer.then(
+        (response) => requests.has(entry) ? resolve(finished(response, entry)) : response?.body?.cancel().catch(() => {}),
+        (error) => {
+          requests.end(entry);
+          reject(error);
+        },
+      );
+    });
+  }
+
+  const self: WrappedHandlers & { exist: boolean } = {
+    exist: false,
+    areClosing: false,
+    wrap<H extends FetchHandler>(handler: H): H {
+      checkHandler(handler);
+      self.exist = true;
+      function wrapped(this: unknown, request: unknown, more: unknown) {
+        const server = runtime.server?.(more);
+        if (server !== undefined) requests.sawServer(server);
+        const answer = handler.call(this, request, more);
+        return answer !== undefined && "then" in answer ? follow(answer) : finished(answer);
+      }
+      // Deno does not create the arguments that a handler does not take.
+      return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;
+    },
+    finish: requests.finish,
+  };
+  return self;
 }

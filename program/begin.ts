@@ -5,10 +5,10 @@ import { describeError } from "../core/describe_error.ts";
 import type { ReloadCause, ReloadEvent } from "../core/event.ts";
 import type { Files } from "../core/files.ts";
 import type { LiveHandlers } from "../core/live.ts";
-import type { ListenOptions } from "../core/options.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS, type ListenOptions } from "../core/options.ts";
 import { createReporter } from "../core/report.ts";
-import type { Token } from "../core/token.ts";
-import { checkHandler, drainingFetch } from "../drain/fetch.ts";
+import type { CancelReason, Token } from "../core/token.ts";
+import { createWrappedHandlers, type WrappedHandlers } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
 import { createNativeServers, type NativeServers } from "./native.ts";
 import { addLiveGroup, type LiveGroups } from "./live.ts";
@@ -17,14 +17,6 @@ import { extendToken } from "./token.ts";
 
 /** How long a program may start before it looks at its token, in milliseconds. */
 const START_MS = 3_000;
-
-/** The fetch handlers that the token has wrapped. */
-export interface WrappedHandlers {
-  /** Is there any? Then this process may have a server of the runtime's own. */
-  exist: boolean;
-  /** Do their responses carry `Connection: close`? */
-  areClosing: boolean;
-}
 
 /** What `listen()` makes at once. */
 export interface Beginning extends Cancellation {
@@ -64,6 +56,8 @@ export interface BegunProgram {
   readonly token: Token;
   /** As {@linkcode LoadedProgram.placed}. */
   placed(path: string): Promise<void>;
+  /** Resolves when the token is cancelled and the requests of the wrapped handlers are answered, with the number of those that were cut. */
+  readonly answered: Promise<number>;
 }
 
 /** How a program is completed. */
@@ -86,22 +80,37 @@ export interface ProgramPlan {
 export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
   const emit = createReporter(adapter.pid, () => token.isCancelled, options);
   const live: LiveGroups = new Map();
+  const wrapped = createWrappedHandlers(adapter, adapter.fetch);
+  const answered = Promise.withResolvers<number>();
   const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
-    wrap: (handler) => drainingFetch(handler, () => wrapped.areClosing),
-    answered: () => Promise.resolve(),
+    wrap: wrapped.wrap,
+    answered: () => answered.promise,
   });
-  const wrapped: WrappedHandlers = { exist: false, areClosing: false };
   const { token, cancel } = createCancellation(adapter, {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
     onCancel(reason) {
       wrapped.areClosing = true;
       program?.onCancel();
       emit({ type: "cancel", reason });
+      if (wrapped.exist) finishRequests(reason);
+      else answered.resolve(0);
     },
   });
   let program: LoadedProgram | undefined;
   let loading: Promise<LoadedProgram> | undefined;
   let webSockets: WebSockets | undefined;
+
+  function finishRequests({ kind }: CancelReason): void {
+    const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
+    answered.resolve(token.track(
+      wrapped.finish({
+        isReplaced: kind === "reload",
+        timeout,
+        onCut: (connections) => emit({ type: "drain-cut", server: "the fetch handler", connections, milliseconds: timeout }),
+      }),
+      { name: "the requests of the fetch handler" },
+    ));
+  }
 
   const begun = adapter.now();
   /** Whether the program can notice that the token is cancelled. */
@@ -189,11 +198,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       bind: async (server, options) => await (await load()).bind(server, options),
       path: async (path) => await (await load()).path(path),
       adopt: natives.adopt,
-      fetch(handler) {
-        checkHandler(handler);
-        wrapped.exist = true;
-        return drainingFetch(handler, () => wrapped.areClosing);
-      },
+      fetch: wrapped.wrap,
       // Its types only say what the application knows of its sockets.
       live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
       webSocket(socket) {
@@ -211,6 +216,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       },
     }),
     placed: async (path) => await (await load()).placed(path),
+    answered: answered.promise,
   };
 }
 

@@ -4,8 +4,8 @@ import type { ListenOptions } from "../core/options.ts";
 import type { CancellationToken, Token } from "../core/token.ts";
 import type { Handover } from "../reload/handover.ts";
 import type { LiveGroups } from "./live.ts";
+import type { WrappedHandlers } from "../drain/fetch.ts";
 import type { NativeServers } from "./native.ts";
-import type { WrappedHandlers } from "./begin.ts";
 
 /** The program, as its parts see it. */
 export interface ProgramContext {

@@ -2,6 +2,7 @@ import type { Adapter, StartAdapter } from "../../core/adapter.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../node/channel.ts";
 import { bunServe } from "./native.ts";
+import { bunFetch } from "./fetch.ts";
 import type { BunServeNamespace } from "./sockets.ts";
 
 /** The part of the global `Bun` that is used here. */
@@ -17,6 +18,7 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
     ...start.adapter,
     nativeServe: bunServe(bun),
     nativeOffer: start.handshake.native,
+    fetch: bunFetch,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(bun, start),
   };
 }

@@ -9,6 +9,7 @@ import { platformSignals } from "../signals.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { basicService, isInProc } from "./basic_service.ts";
 import { connectChannel, denoCarries, watchChannel } from "./channel.ts";
+import { denoFetch } from "./fetch.ts";
 import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { denoServe } from "./native.ts";
@@ -77,6 +78,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     canReload: isMainThread,
     predecessor,
     exit: (code) => deno.exit(code),
+    fetch: denoFetch,
     service: isMainThread ? service : undefined,
     nativeServe: denoServe(deno, permissions.mayCall),
     nativeOffer: handshake.native,

@@ -73,7 +73,10 @@ export interface DenoNamespace {
   readonly Command: new (file: string, options: DenoCommandOptions) => DenoCommand;
   connect(options: { transport: "unix"; path: string }): Promise<DenoConnection>;
   listen(options: { transport: "unix"; path: string }): { accept(): Promise<DenoConnection>; close(): void };
-  serve(options: object, handler: FetchHandler): { readonly addr: { readonly port?: number }; shutdown(): Promise<void> };
+  serve(
+    options: object,
+    handler: FetchHandler,
+  ): { readonly addr: { readonly port?: number }; readonly finished: Promise<void>; shutdown(): Promise<void> };
 
   readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };

@@ -74,8 +74,17 @@ export function closeOnExec(deno: DenoNamespace, fd: number): void {
 export function serveOnDeno(deno: DenoNamespace): NonNullable<SocketAdapter["serve"]> {
   return (handler, where) => {
     const address = "path" in where ? { path: where.path } : { port: where.port, hostname: where.host, reusePort: true };
-    const server = deno.serve({ ...address, onListen() {} }, handler);
-    return Promise.resolve({ port: server.addr.port, stop: () => server.shutdown() });
+    const controller = new AbortController();
+    const server = deno.serve({ ...address, signal: controller.signal, onListen() {} }, handler);
+    return Promise.resolve({
+      port: server.addr.port,
+      async stop(answered) {
+        // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809), and waits for the rest of them.
+        if (await answered === 0) return await server.shutdown();
+        controller.abort();
+        await server.finished;
+      },
+    });
   };
 }
 

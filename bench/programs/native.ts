@@ -11,7 +11,7 @@ const answer = token.fetch(() => new Response(String(pid)));
 
 if (Deno !== undefined) {
   const server = Deno.serve({ port, reusePort: true, onListen() {} }, answer);
-  token.cancelled().then(() => server.shutdown());
+  token.drained().then(() => server.shutdown());
 } else {
   const server = Bun.serve({ port, reusePort: true, fetch: answer });
   token.cancelled().then(() => server.stop());

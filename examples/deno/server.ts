@@ -20,5 +20,5 @@ const handler = token.fetch((request: Request) =>
 );
 const server = Deno.serve({ port: Number(port), reusePort: true }, handler);
 
-await token.cancelled();
+await token.drained(); // Deno answers 500 to uploads that are under way when it is shut down.
 await server.shutdown();

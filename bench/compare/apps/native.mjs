@@ -9,5 +9,5 @@ const fetch = token.fetch(() => new Response(version));
 const options = { port: Number(process.env.PORT), hostname: "127.0.0.1", reusePort: true };
 const server = globalThis.Deno ? Deno.serve({ ...options, onListen() {} }, fetch) : Bun.serve({ ...options, fetch });
 console.log(process.pid);
-await token.cancelled();
+await token.drained();
 await (globalThis.Deno ? server.shutdown() : server.stop());

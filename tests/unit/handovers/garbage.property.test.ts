@@ -48,6 +48,7 @@ const ignore: ConnectionAdapter = {
   stop() {},
   start() {},
   handle: () => ({}),
+  serveIdle() {},
   adopt: (handle) => Promise.resolve(handle as LiveSocket),
 };
 
