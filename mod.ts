@@ -30,6 +30,8 @@ export type {
   Clock,
   DescriptorChannel,
   ExitStatus,
+  FetchAdapter,
+  NativeServerView,
   Predecessor,
   StartedProcess,
   StartRequest,
