@@ -18,10 +18,18 @@ export interface WrappedHandlers {
 
 type Answer = Response | undefined | void;
 
-/** The response with `Connection: close`: the client sends its next request over a new connection. */
-function closing<T extends Answer>(response: T): T {
+/** Whether a request has a body that nobody has begun to read. */
+function isUnread(request: unknown): boolean {
+  return request instanceof Request && !request.bodyUsed && request.body !== null;
+}
+
+/**
+ * The response with `Connection: close`: the client sends its next request over a new connection. Not while the body of the request is unread:
+ * Bun 1.4 closes the connection then without reading it, and the client may lose the answer; RFC 9112, section 9.6.
+ */
+function closing<T extends Answer>(response: T, request: unknown): T {
   // No response, or an upgrade.
-  if (!(response instanceof Response) || response.status === 101) return response;
+  if (!(response instanceof Response) || response.status === 101 || isUnread(request)) return response;
   try {
     response.headers.set("Connection", "close");
     return response;
@@ -87,15 +95,15 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
   const requests = createRequests(clock);
 
   /** What the runtime is to send. */
-  function finished<T extends Answer>(response: T, entry?: Entry): T {
+  function finished<T extends Answer>(response: T, request: unknown, entry?: Entry): T {
     let sent = response;
     if (sent instanceof Response && runtime.hasStream?.(sent) === true && sent.body?.locked === false) {
       sent = new Response(cuttable(sent.body, entry ?? { cut() {} }, requests), sent) as T & Response;
     } else if (entry !== undefined) requests.end(entry);
-    return self.areClosing ? closing(sent) : sent;
+    return self.areClosing ? closing(sent, request) : sent;
   }
 
-  function follow(answer: PromiseLike<Answer>): Promise<Answer> {
+  function follow(answer: PromiseLike<Answer>, request: unknown): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const entry: Entry = {
         cut() {
@@ -105,7 +113,8 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
       };
       requests.add(entry);
       answer.then(
-        (response) => requests.has(entry) ? resolve(finished(response, entry)) : response?.body?.cancel().catch(() => {}),
+        (response) =>
+          requests.has(entry) ? resolve(finished(response, request, entry)) : response?.body?.cancel().catch(() => {}),
         (error) => {
           requests.end(entry);
           reject(error);
@@ -124,7 +133,7 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
         const server = runtime.server?.(more);
         if (server !== undefined) requests.sawServer(server);
         const answer = handler.call(this, request, more);
-        return answer !== undefined && "then" in answer ? follow(answer) : finished(answer);
+        return answer !== undefined && "then" in answer ? follow(answer, request) : finished(answer, request);
       }
       // Deno does not create the arguments that a handler does not take.
       return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;

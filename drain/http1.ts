@@ -17,8 +17,9 @@ interface Connection extends HttpSocket {
 /** A response of node:http. */
 interface Response {
   readonly headersSent: boolean;
-  readonly req: { readonly httpVersionMajor: number };
+  readonly req: { readonly httpVersionMajor: number; readonly complete: boolean };
   setHeader(name: string, value: string): unknown;
+  writeHead(...args: unknown[]): unknown;
 }
 
 /** What is known of a connection. */
@@ -103,8 +104,19 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     }
   });
 
+  /**
+   * Adds `Connection: close`, unless the answer begins before the body of the request has come: the server closes after it, the kernel resets
+   * a connection that is closed with unread bytes, and the client may lose the answer with them; RFC 9112, section 9.6. Such a connection is
+   * closed when it is idle, or after its next answer.
+   */
   function askToClose(response: Response): void {
-    if (!response.headersSent) response.setHeader("Connection", "close");
+    const ask = () => response.req.complete && !response.headersSent && response.setHeader("Connection", "close");
+    if (response.req.complete) return void ask();
+    const { writeHead } = response; // All ways to send the head come here.
+    response.writeHead = (...args) => {
+      ask();
+      return writeHead.apply(response, args);
+    };
   }
 
   /**
