@@ -6,8 +6,8 @@ import { createRequests, type Entry, type FinishSettings, type Requests } from "
 
 /** The fetch handlers that the token has wrapped. */
 export interface WrappedHandlers {
-  /** Whether there is any: then this process may have a server of the runtime's own. */
-  readonly exist: boolean;
+  /** Whether the application has any: then this process may have a server of the runtime's own that was not adopted. */
+  exist: boolean;
   /** Whether their responses carry `Connection: close`. */
   areClosing: boolean;
   /** Wraps a handler. Before the process drains, this costs a call, and for each answer that is not there at once a promise. */
@@ -123,12 +123,10 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
     });
   }
 
-  const self: WrappedHandlers & { exist: boolean } = {
+  const self: WrappedHandlers = {
     exist: false,
     areClosing: false,
     wrap<H extends FetchHandler>(handler: H): H {
-      checkHandler(handler);
-      self.exist = true;
       function wrapped(this: unknown, request: unknown, more: unknown) {
         const server = runtime.server?.(more);
         if (server !== undefined) requests.sawServer(server);

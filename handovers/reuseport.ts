@@ -35,8 +35,6 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
   let hasServers = false;
   /** The positions of our sockets in each group, in the order in which they were opened. */
   const positions = new Map<string, number[]>();
-  /** Settles when the predecessor's steering is ended. */
-  let tidied: Promise<void> | undefined;
 
   function warnOnce(message: string): void {
     if (!isWarned) warn(message);
@@ -80,8 +78,7 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     }
 
     return {
-      async prepare() {
-        await tidied;
+      prepare() {
         const loaded = load();
         if (typeof loaded === "string") {
           hasServers = true;
@@ -169,20 +166,24 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
       over() {
         // While other instances have old sockets in the groups, the predecessor's steering stays.
         if (shared !== undefined && !isLast) return;
-        tidied = tidy().catch((error) => warn(`steering was not ended: ${describeError(error)}`));
+        try {
+          tidy();
+        } catch (error) {
+          warn(`steering was not ended: ${describeError(error)}`);
+        }
       },
     };
   }
 
   /** Ends the predecessor's steering: all sockets of this process get connections alike. */
-  async function tidy(): Promise<void> {
+  function tidy(): void {
     const libc = load();
     if (typeof libc !== "object") return;
     for (const { fd, reusePort } of ownListeners(libc, descriptors())) if (reusePort) unsteer(libc, fd);
   }
 
   /** Several instances are started one after the other: the sockets of each are the last ones when it is ready. */
-  async function findPositions(): Promise<void> {
+  function findPositions(): void {
     const libc = load();
     if (typeof libc !== "object") return;
     const counts = countListeners(libc);
@@ -197,7 +198,7 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     oldSide,
     newSide,
     isListening: () => hasServers,
-    ...(shared !== undefined && { ready: () => void findPositions().catch(() => {}) }),
+    ...(shared !== undefined && { ready: findPositions }),
   };
 }
 

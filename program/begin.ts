@@ -8,7 +8,7 @@ import type { LiveHandlers } from "../core/live.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS, type ListenOptions } from "../core/options.ts";
 import { createReporter } from "../core/report.ts";
 import type { CancelReason, Token } from "../core/token.ts";
-import { createWrappedHandlers, type WrappedHandlers } from "../drain/fetch.ts";
+import { checkHandler, createWrappedHandlers, type WrappedHandlers } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
 import { createNativeServers, type NativeServers } from "./native.ts";
 import { addLiveGroup, type LiveGroups } from "./live.ts";
@@ -198,7 +198,11 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       bind: async (server, options) => await (await load()).bind(server, options),
       path: async (path) => await (await load()).path(path),
       adopt: natives.adopt,
-      fetch: wrapped.wrap,
+      fetch(handler) {
+        checkHandler(handler);
+        wrapped.exist = true;
+        return wrapped.wrap(handler);
+      },
       // Its types only say what the application knows of its sockets.
       live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
       webSocket(socket) {

@@ -5,7 +5,8 @@ import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import type { BunNamespace } from "./adapter.ts";
 import { bunConnections } from "./connections.ts";
-import { bunLibc, openKernel } from "./libc.ts";
+import { openKernel } from "./kernel.ts";
+import { bunLibc } from "./libc.ts";
 import { listenInFront, serveOnBun } from "./sockets.ts";
 
 /** Completes the adapter. */

@@ -1,10 +1,9 @@
 /** Libraries in C on Bun. */
 import type { Libc } from "../../core/socket_adapter.ts";
-import { KERNEL, type Kernel } from "../../windows/console.ts";
 import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
 
 /** bun:ffi, which the type checkers of other runtimes do not know. */
-function openFfi(): BunFfi {
+export function openFfi(): BunFfi {
   const { process } = globalThis as unknown as { process: { getBuiltinModule(name: string): unknown } };
   return process.getBuiltinModule("bun:ffi") as BunFfi;
 }
@@ -27,14 +26,8 @@ function openLibc(ffi: BunFfi): Libc | string {
   };
 }
 
-/** Windows' own library. */
-export function openKernel(): Kernel {
-  const { symbols } = openFfi().dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
-  return symbols as unknown as Kernel;
-}
-
 /** The part of bun:ffi that is used here. */
-interface BunFfi {
+export interface BunFfi {
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };
   ptr(buffer: Uint8Array): number;
 }

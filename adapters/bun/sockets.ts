@@ -45,7 +45,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   server.emit("listening");
   return {
     handle: front!,
-    hold: () => holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd),
+    hold: () => Promise.resolve(holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
     get isOpen() {
       return front.listening;
     },
@@ -81,7 +81,7 @@ function shareConnections(server: BindableServer, front: Server & { _connections
 }
 
 /** A second descriptor of a socket, which stays open when the first one is closed. */
-async function holdDescriptor(fd: number | undefined): Promise<HeldSocket | undefined> {
+function holdDescriptor(fd: number | undefined): HeldSocket | undefined {
   const libc = bunLibc();
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
   const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // Reserves a free descriptor.

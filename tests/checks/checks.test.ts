@@ -132,7 +132,14 @@ test("start-up loads no module of a runtime, and nothing that only a reload need
   };
   load("mod.ts");
   const late = [...seen].filter((file) => /^(handovers|reload|linux|windows)\//.test(file)).sort();
-  assert.deepEqual(late, ["handovers/pid_file.ts", "linux/proc.ts", "reload/mailbox.ts", "reload/messages.ts"]);
+  assert.deepEqual(late, [
+    "handovers/pid_file.ts",
+    "linux/constants.ts",
+    "linux/listening.ts",
+    "linux/proc.ts",
+    "reload/mailbox.ts",
+    "reload/messages.ts",
+  ]);
 });
 
 test("tests clean up in one way, which keeps its order and does all of it", () => {

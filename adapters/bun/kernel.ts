@@ -1,0 +1,8 @@
+import { KERNEL, type Kernel } from "../../windows/console.ts";
+import { openFfi } from "./libc.ts";
+
+/** Windows' own library. */
+export function openKernel(): Kernel {
+  const { symbols } = openFfi().dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
+  return symbols as unknown as Kernel;
+}
