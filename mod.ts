@@ -47,6 +47,8 @@ export type {
   NativeHost,
   NativeServe,
   Placement,
+  ServedApp,
+  ServedAt,
   ServeFunction,
 } from "./core/native.ts";
 export type { FileAccess, Files } from "./core/files.ts";
@@ -57,7 +59,6 @@ export type {
   Libc,
   Listener,
   ListenSource,
-  NativeServer,
   OwnSocket,
   SocketAdapter,
   SocketAddress,

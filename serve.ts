@@ -17,10 +17,13 @@
 import type { RequestListener } from "node:http";
 import { registry } from "./adapters/registry.ts";
 import { checkOptions, show } from "./core/check.ts";
-import type { SocketAdapter } from "./core/socket_adapter.ts";
+import type { ServedApp, ServedAt } from "./core/native.ts";
 import { listen, type ListenOptions, type Token } from "./mod.ts";
 
-/** An object with a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or Elysia. */
+/**
+ * An object with a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or Elysia. What else it exports for Bun is
+ * honoured: `port`, `hostname`, `unix`, `tls`, `error`, and on Bun `routes`, `websocket`, `idleTimeout`, `maxRequestBodySize`, `development`.
+ */
 export interface FetchApp {
   /** Answers a request. The other arguments differ from runtime to runtime. */
   // deno-lint-ignore no-explicit-any
@@ -29,9 +32,9 @@ export interface FetchApp {
 
 /** The options of `serve()`. */
 export interface ServeOptions {
-  /** The TCP port; 0 lets the kernel choose one, which all generations keep. Default: the variable PORT, or 8000. */
+  /** The TCP port; 0 lets the kernel choose one, which all generations keep. Default: that of the app, the variable PORT, or 8000. */
   port?: number;
-  /** The address to listen on. Default: the variable HOST, or `0.0.0.0`, all addresses of IPv4. */
+  /** The address to listen on. Default: that of the app, the variable HOST, or `0.0.0.0`, all addresses of IPv4. */
   host?: string;
   /** The path of a unix socket, instead of a port. */
   unix?: string;
@@ -47,8 +50,6 @@ export interface Served {
   readonly token: Token;
 }
 
-/** The variable with the port that the kernel chose for the first generation. */
-const PORT_VARIABLE = "RELOAD_SELF_PORT";
 const DEFAULT_PORT = 8000;
 
 /**
@@ -70,51 +71,65 @@ const DEFAULT_PORT = 8000;
  */
 export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOptions = {}): Promise<Served> {
   checkOptions("serve", options, ["port", "host", "unix", "listen"]);
-  const handler = typeof app === "function" ? app : app?.fetch?.bind(app);
-  if (typeof handler !== "function") throw new TypeError(`serve: there must be a fetch handler, not ${show(app)}`);
+  const fetch = typeof app === "function" ? app : app?.fetch?.bind(app);
+  if (typeof fetch !== "function") throw new TypeError(`serve: there must be a fetch handler, not ${show(app)}`);
+  const exported = typeof app === "function" ? {} : app as ExportedOptions;
   const { service } = registry.adapter;
   const variable = (name: string) => service?.variable(name) || undefined;
-  const host = options.host ?? variable("HOST") ?? "0.0.0.0";
-  const asked = options.unix !== undefined ? 0 : parsePort(options.port ?? variable("PORT") ?? DEFAULT_PORT);
-  const { env: given, ...rest } = options.listen ?? {};
-  const env = { ...given };
-  const token = listen({ ...rest, env });
-  const { sockets } = await registry.adapter.complete();
-  if (sockets === undefined) throw new TypeError("serve: there are no sockets to listen on here");
+  const host = options.host ?? text(exported.hostname) ?? variable("HOST") ?? "0.0.0.0";
+  const port = options.port ?? exported.port ?? variable("PORT") ?? DEFAULT_PORT;
+  const unix = options.unix ?? (options.port === undefined ? text(exported.unix) : undefined);
+  const where = unix !== undefined ? { path: unix } : { port: parsePort(port), host };
+  const token = listen(options.listen ?? {});
 
-  if (options.unix !== undefined) {
-    await start(sockets, token, handler, { path: options.unix });
-    return { url: `unix:${options.unix}`, token };
-  }
-  const listening = await start(sockets, token, handler, { port: asked, host, before: variable(PORT_VARIABLE) });
-  env[PORT_VARIABLE] = String(listening);
+  const listening = await start(token, { ...honoured(exported), fetch }, where);
+  if (unix !== undefined) return { url: `unix:${unix}`, token };
   const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
-  return { url: `http://${name}:${listening}/`, token };
+  return { url: `${exported.tls ? "https" : "http"}://${name}:${listening}/`, token };
 }
 
-/**
- * Starts the runtime's own server, or one of node's. Returns the port. For port 0 the runtime's own server gets the port of the generation
- * before; a bound server gets the socket itself.
- */
-async function start(
-  sockets: SocketAdapter,
-  token: Token,
-  handler: FetchApp["fetch"],
-  where: { port: number; host: string; before: string | undefined } | { path: string },
-): Promise<number | undefined> {
-  if (sockets.serve !== undefined) {
-    const native = "path" in where
-      ? { path: await token.path(where.path) }
-      : { port: where.port || (token.generation > 0 ? Number(where.before ?? 0) : 0), host: where.host };
-    const server = await sockets.serve(token.fetch(handler), native);
-    const answered = registry.listening?.answered ?? Promise.resolve(0);
-    token.signal.addEventListener("abort", () => token.track(server.stop(answered), { name: "the server" }));
-    if ("path" in where) await registry.listening?.placed(where.path);
-    return server.port;
+/** What a module exports for Bun besides its handler. Apps of frameworks have members of the same names: their `routes` is a list. */
+interface ExportedOptions extends Omit<ServedApp, "fetch"> {
+  readonly port?: number | string;
+  readonly hostname?: unknown;
+  readonly unix?: unknown;
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+const isPlain = (value: unknown) =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+
+/** The options that are passed on to the server. */
+function honoured(
+  { tls, error, routes, websocket, idleTimeout, maxRequestBodySize, development }: ExportedOptions,
+): Omit<ServedApp, "fetch"> {
+  return {
+    ...(isPlain(tls) && { tls }),
+    ...(isPlain(routes) && { routes }),
+    ...(isPlain(websocket) && { websocket }),
+    ...(typeof error === "function" && { error }),
+    ...(typeof idleTimeout === "number" && { idleTimeout }),
+    ...(typeof maxRequestBodySize === "number" && { maxRequestBodySize }),
+    ...(typeof development === "boolean" && { development }),
+  };
+}
+
+/** Starts the runtime's own server, or one of node's. Returns the port. */
+async function start(token: Token, app: ServedApp, where: ServedAt): Promise<number | undefined> {
+  const { nativeServe, runtime } = registry.adapter;
+  if (nativeServe !== undefined) return nativeServe.open(token.adopt, app, where);
+  for (const name of ["routes", "websocket"] as const) {
+    if (app[name] !== undefined) {
+      throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports, not ${runtime}`);
+    }
   }
-  const [{ createServer }, { toNodeHandler }] = await Promise.all([import("node:http"), import("srvx/node")]);
-  const server = createServer(toNodeHandler(handler) as RequestListener);
-  await token.bind(server, "path" in where ? where : { port: where.port, host: where.host });
+  const [http, https, { toNodeHandler }] = await Promise.all([import("node:http"), import("node:https"), import("srvx/node")]);
+  const listener = toNodeHandler(app.fetch as FetchApp["fetch"]) as RequestListener;
+  const server = app.tls === undefined ? http.createServer(listener) : https.createServer(app.tls as object, listener);
+  await token.bind(server, where);
   const address = server.address();
   return typeof address === "object" ? address?.port : undefined;
 }

@@ -49,6 +49,5 @@ export function openFirst<T>(open: (name: string) => T): T | undefined {
 
 /** The warning that a reload may lose connections. */
 export function withoutLibc(why: string, flag: string): string {
-  return `connections to Deno.serve and Bun.serve cannot be steered to the new process because ${why}: a reload may lose some of ` +
-    `them${flag}`;
+  return `the sockets of Deno.serve and Bun.serve cannot be handed over because ${why}: a reload loses connections, or fails${flag}`;
 }

@@ -104,11 +104,12 @@ const commands: Record<string, Command> = {
     summary: "Checks what a reload can do here, with these permissions, and what to add",
     options: {},
     async run() {
-      const [{ diagnose }, { canSteer }] = await Promise.all([
+      const [{ diagnose }, { canSteer }, { canTransplant }] = await Promise.all([
         import("../adapters/tools/diagnosis.ts"),
         import("../linux/steering.ts"),
+        import("../linux/transplant_check.ts"),
       ]);
-      const findings = await diagnose(canSteer);
+      const findings = await diagnose({ canSteer, canTransplant });
       const width = Math.max(...findings.map(({ subject }) => subject.length));
       for (const { subject, ok, text, advice } of findings) {
         const mark = ok === undefined ? "  " : ok ? paint("green", "ok") : paint("red", "!!");

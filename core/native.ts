@@ -7,6 +7,9 @@ export type NativeAddress =
   /** As the application gave them. What it leaves out is the runtime's default, the same in every generation. */
   | { readonly port: unknown; readonly hostname: unknown };
 
+/** Where an app is served. */
+export type ServedAt = { readonly path: string } | { readonly port: number; readonly host: string };
+
 /** A server whose socket comes from the predecessor. */
 export interface InheritedAddress {
   /** What the predecessor's server says of itself: the address, in the form of the runtime. */
@@ -60,14 +63,28 @@ export interface NativeHost {
 // deno-lint-ignore no-explicit-any
 export type ServeFunction = (...args: any[]) => any;
 
+/** What a module may export for its server. Only Bun has `routes` and `websocket`. */
+export interface ServedApp {
+  readonly fetch: FetchHandler;
+  readonly tls?: { readonly key?: unknown; readonly cert?: unknown } | undefined;
+  readonly error?: unknown;
+  readonly routes?: unknown;
+  readonly websocket?: unknown;
+  readonly idleTimeout?: unknown;
+  readonly maxRequestBodySize?: unknown;
+  readonly development?: unknown;
+}
+
 /** The function of a runtime that opens its own servers. */
 export interface NativeServe {
   /** For messages: `Deno.serve`. */
   readonly name: string;
   /** Whether this is the function. */
   is(serve: unknown): boolean;
-  /** Whether a process accepts connections on a unix socket. */
-  isServed(path: string): boolean;
+  /** Whether a process accepts connections on a unix socket; `undefined` where that cannot be known. */
+  isServed(path: string): boolean | undefined;
   /** Returns a function of the same type. What it opens is known to the host. */
   adopt(serve: ServeFunction, host: NativeHost): ServeFunction;
+  /** Serves an app, with the adopted function that `adopt` turns this runtime's into. Returns the port. */
+  open(adopt: <S extends ServeFunction>(serve: S) => S, app: ServedApp, where: ServedAt): number | undefined;
 }

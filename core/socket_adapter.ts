@@ -1,6 +1,6 @@
 import type { Files } from "./files.ts";
 import type { LiveSocket } from "./live.ts";
-import type { BindableServer, FetchHandler } from "./token.ts";
+import type { BindableServer } from "./token.ts";
 
 /** Where a socket listens. */
 export interface SocketAddress {
@@ -110,18 +110,6 @@ export interface Libc {
   addressOf(buffer: Uint8Array): bigint;
 }
 
-/** A server of the runtime's own. */
-export interface NativeServer {
-  /** The port that it listens on; `undefined` on a unix socket. */
-  readonly port: number | undefined;
-  /**
-   * Stops listening and finishes the requests under way.
-   *
-   * @param answered Resolves when those of the wrapped handlers have ended, with the number of those that had to be cut.
-   */
-  stop(answered: Promise<number>): Promise<unknown>;
-}
-
 /** Open connections, which another process can take over. */
 export interface ConnectionAdapter {
   /** How many may be on their way to the other process at once. */
@@ -156,10 +144,6 @@ export interface SocketAdapter {
    * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket: Deno.serve, Bun.serve.
    */
   readonly libc?: (() => Libc | string) | undefined;
-  /** Serves a fetch handler with the runtime's own server, on an address that a successor can share. Only where there is one. */
-  readonly serve?:
-    | ((handler: FetchHandler, where: { port: number; host: string } | { path: string }) => Promise<NativeServer>)
-    | undefined;
   /**
    * Keeps an `inert` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
    * servers only.

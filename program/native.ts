@@ -62,8 +62,12 @@ export function createNativeServers(
   function checkPath(path: string): void {
     const kind = files().kind(path);
     if (kind === "other") throw new TypeError(`the file at ${path} is not a socket; it is not replaced`);
-    if (kind === "socket" && nativeServe?.isServed(path)) {
-      throw Object.assign(new Error(`EADDRINUSE: another program serves ${path}`), { code: "EADDRINUSE" });
+    const isServed = kind === "socket" && nativeServe?.isServed(path);
+    if (isServed !== false) {
+      const why = isServed === undefined
+        ? `whether a program serves ${path} cannot be known without --allow-ffi; remove it if none does`
+        : `another program serves ${path}`;
+      throw Object.assign(new Error(`EADDRINUSE: ${why}`), { code: "EADDRINUSE" });
     }
     files().remove(`${path}.${pid}`); // Left behind by a killed process that had this pid.
   }

@@ -3,10 +3,10 @@ import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../node/channel.ts";
 import { bunServe } from "./native.ts";
 import { bunFetch } from "./fetch.ts";
-import type { BunServeNamespace } from "./sockets.ts";
 
 /** The part of the global `Bun` that is used here. */
-export interface BunNamespace extends BunServeNamespace {
+export interface BunNamespace {
+  readonly serve: unknown;
   /** `false` in a worker. */
   readonly isMainThread: boolean;
 }
@@ -16,9 +16,9 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
   const start = startNode(process, "Bun", bun.isMainThread);
   return {
     ...start.adapter,
-    nativeServe: bunServe(bun),
+    nativeServe: bunServe(bun, process.platform === "linux"),
     nativeOffer: start.handshake.native,
     fetch: bunFetch,
-    complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(bun, start),
+    complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
   };
 }

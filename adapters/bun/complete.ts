@@ -3,21 +3,19 @@ import type { Adapter } from "../../core/adapter.ts";
 import { attachConsole } from "../../windows/console.ts";
 import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
-import type { BunNamespace } from "./adapter.ts";
 import { bunConnections } from "./connections.ts";
 import { openKernel } from "./kernel.ts";
 import { bunLibc } from "./libc.ts";
-import { listenInFront, serveOnBun } from "./sockets.ts";
+import { listenInFront } from "./sockets.ts";
 
 /** Completes the adapter. */
-export function completeBunAdapter(bun: BunNamespace, start: NodeStart): Adapter {
+export function completeBunAdapter(start: NodeStart): Adapter {
   const { process, handshake, snapshot, adapter } = start;
   if (handshake.generation !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
   const read = (name: string) => adapter.canReload ? readOwnProc(process, name) : undefined;
   return completeNodeAdapter({ ...start, snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") } }, {
     listen: listenInFront,
     libc: bunLibc,
-    serve: serveOnBun(bun),
     connections: bunConnections,
   });
 }

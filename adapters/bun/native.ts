@@ -74,7 +74,12 @@ function following(websocket: Options["websocket"], sockets: Set<Socket>): Optio
   }) as Options["websocket"];
 }
 
-function open(serve: ServeFunction, host: NativeHost, options: Options, bun: object): Server {
+function open(
+  serve: ServeFunction,
+  host: NativeHost,
+  options: Options,
+  { bun, isLinux }: { bun: object; isLinux: boolean },
+): Server {
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
   const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
@@ -82,7 +87,9 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, bun: obj
     ? { unix: placement.made }
     : placement.inherited !== undefined
     ? { port: 0, hostname: PRIVATE, reusePort: false }
-    : {};
+    : isLinux
+    ? {}
+    : { reusePort: true }; // The new process opens a socket of its own beside this one.
   const sockets = new Set<Socket>();
   /** What the application wants the server to do. */
   let current: Options = options;
@@ -133,14 +140,19 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, bun: obj
 }
 
 /** Bun.serve, which the token can adopt. */
-export function bunServe(bun: { readonly serve: unknown }): NativeServe {
+export function bunServe(bun: { readonly serve: unknown }, isLinux: boolean): NativeServe {
   return {
     name: "Bun.serve",
     is: (serve) => serve === bun.serve,
     isServed(path) {
       const libc = bunLibc();
-      return typeof libc === "string" || isServedAt(libc, path);
+      return typeof libc === "string" ? undefined : isServedAt(libc, path);
     },
-    adopt: (serve, host) => (options: Options) => open(serve, host, options, bun),
+    open: (adopt, app, where) =>
+      adopt(bun.serve as ServeFunction)({
+        ...app,
+        ...("path" in where ? { unix: where.path } : { port: where.port, hostname: where.host }),
+      }).port,
+    adopt: (serve, host) => (options: Options) => open(serve, host, options, { bun, isLinux }),
   };
 }

@@ -1,6 +1,6 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import type { HeldSocket, Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { HeldSocket, Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/constants.ts";
 import { bunLibc } from "./libc.ts";
@@ -90,18 +90,4 @@ function holdDescriptor(fd: number | undefined): HeldSocket | undefined {
   if (libc.dup3(fd, held, SOCK_CLOEXEC) === held) return { source: { fd: held }, release };
   release();
   return undefined;
-}
-
-/** The part of the global `Bun` that serves. */
-export interface BunServeNamespace {
-  serve(options: object): { readonly port?: number; stop(): Promise<void> };
-}
-
-/** Serves a fetch handler with Bun.serve. */
-export function serveOnBun(bun: BunServeNamespace): NonNullable<SocketAdapter["serve"]> {
-  return (fetch, where) => {
-    const address = "path" in where ? { unix: where.path } : { port: where.port, hostname: where.host, reusePort: true };
-    const server = bun.serve({ ...address, fetch });
-    return Promise.resolve({ port: server.port, stop: () => server.stop() });
-  };
 }

@@ -24,7 +24,7 @@ import { hasProc, notRunnable } from "./permissions.ts";
 import { spawnWithDeno } from "./process.ts";
 import { denoLibc } from "./libc.ts";
 import { denoService } from "./service.ts";
-import { closeOnExec, isServedOnDeno, listenOnDeno, serveOnDeno, setNonBlocking } from "./sockets.ts";
+import { closeOnExec, isServedOnDeno, listenOnDeno, setNonBlocking } from "./sockets.ts";
 
 /** What new processes are started through where they are not started plainly. */
 const SHELL = "/bin/sh";
@@ -136,7 +136,6 @@ export function completeDenoAdapter(
     sockets: {
       activated: activation.activated,
       listen: activation.listen,
-      serve: serveOnDeno(deno),
       files: () => files,
       isServed: (path) => isServedOnDeno(deno, path),
       connections: isWindows ? undefined : nodeConnections(1, markIdleOnDeno), // It loses a socket that arrives in one piece with another message.

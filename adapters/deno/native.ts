@@ -37,7 +37,7 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   console.error(`Listening on ${path ?? url(host)}${path === undefined && isAll ? ` (${url("localhost")})` : ""}`);
 }
 
-function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler): Server {
+function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler, canPass: boolean): Server {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
@@ -46,7 +46,9 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     ? { path: made }
     : inherited !== undefined
     ? { port: 0, hostname: PRIVATE, reusePort: false }
-    : {};
+    : canPass
+    ? {}
+    : { reusePort: true }; // The new process opens a socket of its own beside this one.
   const says = (own: Address): Address => inherited?.says ?? (path === undefined ? { ...own } : { ...own, path });
   const cutter = new AbortController();
   const server: Server = serve({
@@ -92,7 +94,19 @@ export function denoServe(deno: DenoNamespace, mayCall: () => boolean): NativeSe
     is: (serve) => serve === deno.serve,
     isServed(path) {
       const libc = denoLibc(deno, mayCall());
-      return typeof libc === "string" || isServedAt(libc, path);
+      return typeof libc === "string" ? undefined : isServedAt(libc, path);
+    },
+    open(adopt, { fetch, tls, error, routes, websocket }, where) {
+      for (const [name, value] of Object.entries({ routes, websocket })) {
+        if (value !== undefined) throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports`);
+      }
+      const address = "path" in where ? where : { port: where.port, hostname: where.host };
+      const quiet = { onListen() {}, ...(error !== undefined && { onError: error }) };
+      const server = adopt(deno.serve as ServeFunction)(
+        { ...address, ...quiet, ...(tls && { key: tls.key, cert: tls.cert }) },
+        fetch,
+      );
+      return server.addr.port;
     },
     adopt: (serve, host) => (first: Options | FetchHandler, second?: Options | FetchHandler) => {
       const [options, handler] = typeof first === "function"
@@ -100,7 +114,7 @@ export function denoServe(deno: DenoNamespace, mayCall: () => boolean): NativeSe
         : [first, second ?? first?.handler];
       // Deno says what is wrong, and does by itself what is no address of a network: vsock.
       if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
-      return open(serve, host, options, handler);
+      return open(serve, host, options, handler, deno.build.os === "linux" && mayCall());
     },
   };
 }

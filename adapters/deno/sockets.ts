@@ -1,5 +1,5 @@
 /** Listening sockets on Deno. */
-import type { Listener, ListenSource, SocketAdapter } from "../../core/socket_adapter.ts";
+import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { openFirst } from "../libc.ts";
@@ -68,24 +68,6 @@ export function setNonBlocking(deno: DenoNamespace, fds: readonly number[]): voi
 /** Keeps a descriptor from the processes that this one starts. */
 export function closeOnExec(deno: DenoNamespace, fd: number): void {
   addFlags(deno, [fd], F_GETFD, F_SETFD, FD_CLOEXEC);
-}
-
-/** Serves a fetch handler with Deno.serve. */
-export function serveOnDeno(deno: DenoNamespace): NonNullable<SocketAdapter["serve"]> {
-  return (handler, where) => {
-    const address = "path" in where ? { path: where.path } : { port: where.port, hostname: where.host, reusePort: true };
-    const controller = new AbortController();
-    const server = deno.serve({ ...address, signal: controller.signal, onListen() {} }, handler);
-    return Promise.resolve({
-      port: server.addr.port,
-      async stop(answered) {
-        // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809), and waits for the rest of them.
-        if (await answered === 0) return await server.shutdown();
-        controller.abort();
-        await server.finished;
-      },
-    });
-  };
 }
 
 /** Does a server accept connections on a unix socket? */

@@ -40,7 +40,6 @@ const WINDOW = 32;
 export interface NodeSockets {
   listen: SocketAdapter["listen"];
   libc?: SocketAdapter["libc"];
-  serve?: SocketAdapter["serve"];
   connections?: SocketAdapter["connections"];
 }
 
@@ -72,7 +71,7 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 /** Completes the adapter. */
 export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
-  { listen, libc, serve, connections }: NodeSockets = {
+  { listen, libc, connections }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
     connections: nodeConnections(WINDOW, markIdleOnNode),
   },
@@ -148,7 +147,6 @@ export function completeNodeAdapter(
       isServed,
       held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
-      serve,
       connections: process.platform === "win32" ? undefined : connections,
       descriptors,
       listening() {

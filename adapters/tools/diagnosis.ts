@@ -44,12 +44,16 @@ function find(program: string): string | undefined {
   return (variable("PATH") ?? "").split(delimiter).map((folder) => join(folder, program)).find((path) => existsSync(path));
 }
 
-/**
- * All findings, in the order in which they are shown.
- *
- * @param canSteer Tries whether connections can be steered.
- */
-export async function diagnose(canSteer: (libc: Libc) => boolean): Promise<Finding[]> {
+/** What the machine allows: the attempts, each on sockets of its own. */
+export interface Attempts {
+  /** Whether another socket can be put below one that is polled: `undefined`, or why not. */
+  canTransplant(libc: Libc): string | undefined;
+  /** Whether connections can be steered. */
+  canSteer(libc: Libc): boolean;
+}
+
+/** All findings, in the order in which they are shown. */
+export async function diagnose(attempts: Attempts): Promise<Finding[]> {
   const isLinux = process.platform === "linux";
   const isWindows = process.platform === "win32";
   const name = Deno ? `Deno ${Deno.version.deno}` : Bun ? `Bun ${Bun.version}` : `Node ${process.versions.node}`;
@@ -62,7 +66,7 @@ export async function diagnose(canSteer: (libc: Libc) => boolean): Promise<Findi
         "Deno on Windows cannot hand sockets over: the new process listens as soon as the old one has closed its socket",
       )
       : good("token.bind", "node:http, https, http2, net: the socket itself is handed over"),
-    ...await diagnoseNative(isLinux, canSteer),
+    ...await diagnoseNative(isLinux, attempts),
     ...(isWindows ? [] : [good("unix sockets", "the new socket replaces the old one by rename(2)")]),
     ...diagnosePermissions(),
     isLinux ? good("command line", "read from /proc, as the operator typed it") : bad(
@@ -74,26 +78,28 @@ export async function diagnose(canSteer: (libc: Libc) => boolean): Promise<Findi
   ];
 }
 
-async function diagnoseNative(isLinux: boolean, canSteer: (libc: Libc) => boolean): Promise<Finding[]> {
+async function diagnoseNative(isLinux: boolean, { canTransplant, canSteer }: Attempts): Promise<Finding[]> {
   if (Deno === undefined && Bun === undefined) {
     return isLinux ? [info("native servers", "Node has none; `reload-self serve` uses node:http")] : [];
   }
   const subject = Deno ? "Deno.serve" : "Bun.serve";
   if (!isLinux) {
-    const text = "connections are steered on Linux only: a reload may lose some";
+    const text = "its socket is handed over on Linux only: a reload may lose connections";
     return [bad(subject, text, "use a server of node:http with token.bind")];
   }
-  const libc = await (await registry.adapter.complete()).sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
+  const libc = (await registry.adapter.complete()).sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
   if (typeof libc === "string") return [bad(subject, libc)];
-  if (Deno !== undefined && Deno.listenDatagram === undefined) {
-    const text = "without --unstable-net its `reusePort` is not known, and no new process can listen beside the old one";
-    return [bad(subject, text, 'add --unstable-net, or "unstable": ["net"] in deno.json')];
+  const why = canTransplant(libc);
+  if (why !== undefined) {
+    const advice = "allow epoll_ctl, dup3, sendmsg and /proc/self/fdinfo in the sandbox (seccomp, ProcSubset=)";
+    return [bad(subject, `the socket of an adopted server cannot be handed over: ${why}`, advice)];
   }
-  if (canSteer(libc)) {
-    return [good(subject, "with `reusePort: true`, the kernel steers every connection to one process or the other")];
-  }
-  const advice = "allow setsockopt(SO_ATTACH_REUSEPORT_CBPF) and AF_NETLINK in the sandbox (seccomp, RestrictAddressFamilies=)";
-  return [bad(subject, "the kernel does not let a process of these permissions steer connections", advice)];
+  return [
+    good(subject, "adopted by the token: the socket itself is handed over; tried on a socket of this process"),
+    canSteer(libc)
+      ? good("reusePort", "servers that are not adopted: the kernel steers every connection to one process or the other")
+      : info("reusePort", "servers that are not adopted may lose connections: the kernel does not let this process steer them"),
+  ];
 }
 
 function diagnosePermissions(): Finding[] {

@@ -164,7 +164,7 @@ if (deno !== undefined) {
     }
     const told = server.program.lines.filter((line) => line.includes("--allow-ffi"));
     assert.equal(told.filter((line) => line.includes(`process ${server.first.pid}`)).length, 1);
-    assert.match(told[0] as string, /a reload may lose some.*Add --allow-ffi/);
+    assert.match(told[0] as string, /cannot be handed over.*Add --allow-ffi/);
     assert.deepEqual(await share(server.target.port as number, "127.0.0.1", 5), new Map([[2, 5]]));
   });
 }
