@@ -14,9 +14,10 @@ export interface BunNamespace {
 /** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): StartAdapter {
   const start = startNode(process, "Bun", bun.isMainThread);
+  const isShared = (start.handshake.supervisor?.instances ?? 1) > 1;
   return {
     ...start.adapter,
-    nativeServe: bunServe(bun, process.platform === "linux"),
+    nativeServe: bunServe(bun, process.platform !== "linux" || isShared),
     nativeOffer: start.handshake.native,
     fetch: bunFetch,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),

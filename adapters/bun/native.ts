@@ -78,7 +78,7 @@ function open(
   serve: ServeFunction,
   host: NativeHost,
   options: Options,
-  { bun, isLinux }: { bun: object; isLinux: boolean },
+  { bun, reusePort }: { bun: object; reusePort: boolean },
 ): Server {
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
@@ -87,9 +87,9 @@ function open(
     ? { unix: placement.made }
     : placement.inherited !== undefined
     ? { port: 0, hostname: PRIVATE, reusePort: false }
-    : isLinux
-    ? {}
-    : { reusePort: true }; // The new process opens a socket of its own beside this one.
+    : reusePort
+    ? { reusePort }
+    : {};
   const sockets = new Set<Socket>();
   /** What the application wants the server to do. */
   let current: Options = options;
@@ -139,8 +139,12 @@ function open(
   return server;
 }
 
-/** Bun.serve, which the token can adopt. */
-export function bunServe(bun: { readonly serve: unknown }, isLinux: boolean): NativeServe {
+/**
+ * Bun.serve, which the token can adopt.
+ *
+ * @param reusePort Whether several processes have sockets at an address: instances, and generations where no socket can be handed over.
+ */
+export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): NativeServe {
   return {
     name: "Bun.serve",
     is: (serve) => serve === bun.serve,
@@ -153,6 +157,6 @@ export function bunServe(bun: { readonly serve: unknown }, isLinux: boolean): Na
         ...app,
         ...("path" in where ? { unix: where.path } : { port: where.port, hostname: where.host }),
       }).port,
-    adopt: (serve, host) => (options: Options) => open(serve, host, options, { bun, isLinux }),
+    adopt: (serve, host) => (options: Options) => open(serve, host, options, { bun, reusePort }),
   };
 }

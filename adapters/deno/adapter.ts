@@ -80,7 +80,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     exit: (code) => deno.exit(code),
     fetch: denoFetch,
     service: isMainThread ? service : undefined,
-    nativeServe: denoServe(deno, permissions.mayCall),
+    nativeServe: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, permissions.mayCall),
     nativeOffer: handshake.native,
   };
   const start = { adapter, permissions, snapshot, handshake, files, service };

@@ -37,7 +37,7 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   console.error(`Listening on ${path ?? url(host)}${path === undefined && isAll ? ` (${url("localhost")})` : ""}`);
 }
 
-function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler, canPass: boolean): Server {
+function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler, reusePort: boolean): Server {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
@@ -46,9 +46,9 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     ? { path: made }
     : inherited !== undefined
     ? { port: 0, hostname: PRIVATE, reusePort: false }
-    : canPass
-    ? {}
-    : { reusePort: true }; // The new process opens a socket of its own beside this one.
+    : reusePort
+    ? { reusePort }
+    : {};
   const says = (own: Address): Address => inherited?.says ?? (path === undefined ? { ...own } : { ...own, path });
   const cutter = new AbortController();
   const server: Server = serve({
@@ -87,8 +87,12 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
   return server;
 }
 
-/** Deno.serve, which the token can adopt. */
-export function denoServe(deno: DenoNamespace, mayCall: () => boolean): NativeServe {
+/**
+ * Deno.serve, which the token can adopt.
+ *
+ * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes --unstable-net.
+ */
+export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () => boolean): NativeServe {
   return {
     name: "Deno.serve",
     is: (serve) => serve === deno.serve,
@@ -114,7 +118,7 @@ export function denoServe(deno: DenoNamespace, mayCall: () => boolean): NativeSe
         : [first, second ?? first?.handler];
       // Deno says what is wrong, and does by itself what is no address of a network: vsock.
       if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
-      return open(serve, host, options, handler, deno.build.os === "linux" && mayCall());
+      return open(serve, host, options, handler, isShared || deno.build.os !== "linux" || !mayCall());
     },
   };
 }

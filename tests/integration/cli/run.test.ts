@@ -180,7 +180,7 @@ if (deno !== undefined) {
 
 // Bun's node:http cannot share a port.
 const sharing = oneOfEachKind.flatMap((runtime) =>
-  runtime.servers.map((kind) => ({ runtime, kind })).filter(({ kind }) => runtime.kind !== "bun" || kind === "native")
+  runtime.servers.map((kind) => ({ runtime, kind })).filter(({ kind }) => runtime.kind !== "bun" || kind !== "http")
 );
 for (const { runtime, kind } of sharing) {
   const [parent] = oneOfEachKind as [Runtime];
