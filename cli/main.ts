@@ -3,7 +3,7 @@
  * The command line: `reload-self run | serve | reload | status | doctor`.
  *
  * ```sh
- * deno run -A --unstable-net jsr:@js0/reload-self/cli --help
+ * deno run -A jsr:@js0/reload-self/cli --help
  * ```
  *
  * @module

@@ -1,2 +1,2 @@
 /** The version of this package; checked against deno.json. */
-export const VERSION = "0.5.0";
+export const VERSION = "0.6.0";

@@ -65,13 +65,21 @@ export type ServeFunction = (...args: any[]) => any;
 
 /** What a module may export for its server. Only Bun has `routes` and `websocket`. */
 export interface ServedApp {
+  /** Answers requests. */
   readonly fetch: FetchHandler;
+  /** The key and the certificate. */
   readonly tls?: { readonly key?: unknown; readonly cert?: unknown } | undefined;
+  /** Answers when the handler throws. */
   readonly error?: unknown;
+  /** Of Bun only. */
   readonly routes?: unknown;
+  /** Of Bun only. */
   readonly websocket?: unknown;
+  /** Of Bun only, in seconds. */
   readonly idleTimeout?: unknown;
+  /** Of Bun only, in bytes. */
   readonly maxRequestBodySize?: unknown;
+  /** Of Bun only. */
   readonly development?: unknown;
 }
 
