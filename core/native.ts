@@ -40,8 +40,12 @@ export interface AdoptedServer {
   readonly says: Readonly<Record<string, unknown>>;
   /** From now on its responses carry `Connection: close`, or no longer. */
   setClosing(isClosing: boolean): void;
-  /** Stops it. Resolves when the requests under way have ended. */
-  finish(): Promise<unknown>;
+  /**
+   * Stops it. Resolves when the requests under way have ended.
+   *
+   * @param idle When it resolves, idle connections are closed. A request that is on its way to one would be lost.
+   */
+  finish(idle: Promise<void>): Promise<unknown>;
   /** Closes what is left. Returns how many requests and WebSockets that were. */
   cut(): number;
 }

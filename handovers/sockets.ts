@@ -124,12 +124,12 @@ export function createSockets(
   /** Finishes what an adopted server has begun, and cuts what is left after the timeout. */
   async function drainNative(server: AdoptedServer, isReplaced: boolean): Promise<void> {
     server.setClosing(true);
-    if (!isReplaced) await pause(clock, LAST_ACCEPTS_MS);
+    const idle = pause(clock, isReplaced ? settle : LAST_ACCEPTS_MS);
     const stop = clock.timer(timeout, () => {
       const connections = server.cut();
       if (connections > 0) emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
     });
-    await server.finish();
+    await server.finish(idle);
     stop();
   }
 

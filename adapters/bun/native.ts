@@ -126,8 +126,9 @@ function open(
       isClosing = closing;
       reload(configure(current)); // Static routes cannot be wrapped before, and nothing else costs anything before.
     },
-    async finish() {
+    async finish(idle) {
       for (const socket of [...sockets]) socket.close(GOING_AWAY, "the server is being replaced");
+      await idle;
       await server.stop();
     },
     cut() {
