@@ -114,7 +114,7 @@ export function listen(options: ListenOptions = {}): Token {
     return listening.token;
   }
   let pidFile: Handover | undefined;
-  const { token, placed, answered } = beginProgram(adapter, options, {
+  const token = beginProgram(adapter, options, {
     prepare(beginning) {
       pidFile = createPidFile(adapter.service, beginning);
     },
@@ -126,7 +126,7 @@ export function listen(options: ListenOptions = {}): Token {
       registry.listening = undefined;
     },
   });
-  registry.listening = { token, options, placed, answered };
+  registry.listening = { token, options };
   return token;
 }
 

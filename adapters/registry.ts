@@ -14,10 +14,6 @@ export interface Registry {
   listening?: {
     readonly token: Token;
     readonly options: ListenOptions;
-    /** Resolves when the socket of `token.path()` is there. */
-    placed(path: string): Promise<void>;
-    /** Resolves when the token is cancelled and the requests of its fetch handlers have ended, with the number of those that were cut. */
-    readonly answered: Promise<number>;
   };
 }
 

@@ -89,8 +89,8 @@ export interface StartRequest {
   /** Will listening sockets be sent to it? */
   sendsSockets: boolean;
   /**
-   * Whether descriptors will be sent to it: then the native servers of this process, which the new one has to know when it opens its own, in
-   * the form of `native_addresses.ts`.
+   * Where descriptors will be sent to it: the native servers of this process, which the new one has to know when it opens its own, as text;
+   * see program/native.ts.
    */
   native: string | undefined;
   /** Fires when the new process is not wanted any more. */
@@ -139,9 +139,7 @@ export interface BasicAdapter extends Clock {
   readonly shutdownSignals: readonly string[];
   /** Subscribes to a signal; the subscription does not keep the process alive. Returns a function that ends it. */
   onSignal(signal: string, handler: () => void): () => void;
-  /**
-   * How many listeners of a signal are not this library's; `undefined` where that is not known.
-   */
+  /** How many listeners of a signal are not this library's; `undefined` where that is not known. */
   otherListeners?(signal: string): number | undefined;
   /** Whether somebody else handles a signal. Asked right after this library's subscription to it has ended; `undefined`: not known. */
   isHandled?(signal: string): boolean | undefined;

@@ -54,6 +54,8 @@ export interface Drain {
 const CLOSE_TIMEOUT_MS = 5_000;
 /** Milliseconds between two checks of the connections. */
 const CHECK_MS = 50;
+/** Two checks that are so far apart belong to a process that was stopped in between. */
+const STOPPED_MS = 500;
 
 /** Follows the connections of a server from now on. It costs nothing per request. */
 export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: boolean): Drain {
@@ -173,6 +175,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
       const begun = clock.now();
       const done = Promise.withResolvers<number>();
       let stopTimer = () => {};
+      let looked = begun;
 
       if (isHttp) askAllToClose();
       for (const [connection, state] of connections) {
@@ -192,6 +195,10 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
           done.resolve(cut);
           return;
         }
+        // A process that was stopped has not read what came meanwhile.
+        const now = clock.now();
+        if (now - looked > STOPPED_MS) { for (const state of connections.values()) state.since = now; }
+        looked = now;
         sessions.check();
         for (const [connection, state] of connections) endIfIdle(connection, state, settle);
         if (connections.size === 0 && sessions.size === 0) {

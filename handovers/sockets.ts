@@ -22,7 +22,7 @@ import { createUnixSockets } from "./unix_sockets.ts";
 const LAST_ACCEPTS_MS = 20;
 
 /** The part of a program that has to do with sockets. */
-export type Sockets = Pick<ProgramParts, "handovers" | "members" | "listening" | "placed">;
+export type Sockets = Pick<ProgramParts, "handovers" | "members" | "listening">;
 
 /** The part of a program that has no sockets. */
 export function withoutSockets(runtime: string): Sockets {
@@ -35,7 +35,6 @@ export function withoutSockets(runtime: string): Sockets {
       path: unsupported("path"),
     },
     listening: () => Promise.resolve(),
-    placed: () => Promise.resolve(),
   };
 }
 
@@ -172,7 +171,6 @@ export function createSockets(
       path: unixSockets.reserve,
     },
     listening: () => Promise.all(begun),
-    placed: unixSockets.placed,
   };
 }
 

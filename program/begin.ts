@@ -39,8 +39,6 @@ export interface LoadedProgram extends Pick<Token, "ready" | "bind" | "path"> {
   reload(cause: ReloadCause): Promise<number>;
   /** As {@linkcode Token.inherited}. */
   inherited(): Promise<unknown>;
-  /** Resolves when the socket of a path that the token gave out is there, or will be as soon as this process is in charge. */
-  placed(path: string): Promise<void>;
   /** A reload is asked for, and nobody waits for its outcome. */
   onReloadAsked(cause: ReloadCause): void;
   /** A signal asks for the end. Resolves when the other processes know. */
@@ -49,15 +47,6 @@ export interface LoadedProgram extends Pick<Token, "ready" | "bind" | "path"> {
   onCancel(): void;
   /** Resolves when no reload is under way. */
   settled(): Promise<unknown>;
-}
-
-/** The program that has begun. */
-export interface BegunProgram {
-  readonly token: Token;
-  /** As {@linkcode LoadedProgram.placed}. */
-  placed(path: string): Promise<void>;
-  /** Resolves when the token is cancelled and the requests of the wrapped handlers are answered, with the number of those that were cut. */
-  readonly answered: Promise<number>;
 }
 
 /** How a program is completed. */
@@ -77,14 +66,17 @@ export interface ProgramPlan {
  *
  * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
  */
-export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
+export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): Token {
   const emit = createReporter(adapter.pid, () => token.isCancelled, options);
   const live: LiveGroups = new Map();
   const wrapped = createWrappedHandlers(adapter, adapter.fetch);
   const answered = Promise.withResolvers<number>();
   const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
     wrap: wrapped.wrap,
-    answered: () => answered.promise,
+    answered() {
+      finishRequests(token.signal.reason);
+      return answered.promise;
+    },
   });
   const { token, cancel } = createCancellation(adapter, {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
@@ -93,14 +85,16 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       program?.onCancel();
       emit({ type: "cancel", reason });
       if (wrapped.exist) finishRequests(reason);
-      else answered.resolve(0);
     },
   });
   let program: LoadedProgram | undefined;
   let loading: Promise<LoadedProgram> | undefined;
   let webSockets: WebSockets | undefined;
 
+  let isFinishing = false;
   function finishRequests({ kind }: CancelReason): void {
+    if (isFinishing) return;
+    isFinishing = true;
     const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
     answered.resolve(token.track(
       wrapped.finish({
@@ -188,40 +182,36 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
   }
 
-  return {
-    token: extendToken(token, watched, {
-      generation: beginning.predecessor?.generation ?? 0,
-      canReload: adapter.canReload,
-      ready: () => void load().then((program) => program.ready(), () => {}),
-      reload: async () => await (await load()).reload({ by: "call" }),
-      inherited: async () => await (await load()).inherited(),
-      bind: async (server, options) => await (await load()).bind(server, options),
-      path: async (path) => await (await load()).path(path),
-      adopt: natives.adopt,
-      fetch(handler) {
-        checkHandler(handler);
-        wrapped.exist = true;
-        return wrapped.wrap(handler);
-      },
-      // Its types only say what the application knows of its sockets.
-      live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
-      webSocket(socket) {
-        if (typeof socket?.close !== "function") throw new TypeError(`webSocket: it must be a WebSocket, not ${show(socket)}`);
-        webSockets ??= createWebSockets(token.signal);
-        webSockets.add(socket);
-        return socket;
-      },
-      async dispose() {
-        token.cancel();
-        await token.drained();
-        await loading?.then((program) => program.settled());
-        signals.end();
-        plan.onDispose?.();
-      },
-    }),
-    placed: async (path) => await (await load()).placed(path),
-    answered: answered.promise,
-  };
+  return extendToken(token, watched, {
+    generation: beginning.predecessor?.generation ?? 0,
+    canReload: adapter.canReload,
+    ready: () => void load().then((program) => program.ready(), () => {}),
+    reload: async () => await (await load()).reload({ by: "call" }),
+    inherited: async () => await (await load()).inherited(),
+    bind: async (server, options) => await (await load()).bind(server, options),
+    path: async (path) => await (await load()).path(path),
+    adopt: natives.adopt,
+    fetch(handler) {
+      checkHandler(handler);
+      wrapped.exist = true;
+      return wrapped.wrap(handler);
+    },
+    // Its types only say what the application knows of its sockets.
+    live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
+    webSocket(socket) {
+      if (typeof socket?.close !== "function") throw new TypeError(`webSocket: it must be a WebSocket, not ${show(socket)}`);
+      webSockets ??= createWebSockets(token.signal);
+      webSockets.add(socket);
+      return socket;
+    },
+    async dispose() {
+      token.cancel();
+      await token.drained();
+      await loading?.then((program) => program.settled());
+      signals.end();
+      plan.onDispose?.();
+    },
+  });
 }
 
 function follow(ready: NonNullable<ListenOptions["ready"]>): Beginning["ready"] {

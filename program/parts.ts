@@ -38,8 +38,6 @@ export interface ProgramParts {
   inherited(): Promise<unknown>;
   /** Resolves when every server listens that has begun to. */
   listening(): Promise<unknown>;
-  /** Resolves when the socket of a path that the token gave out is there, or will be as soon as this process is in charge. */
-  placed(path: string): Promise<void>;
   /** Variables to set for a new process, or, where `undefined`, to remove. */
   readonly env: StartRequest["env"];
   /** How new processes are started. */

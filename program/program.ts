@@ -225,7 +225,6 @@ export function createProgram(
   return {
     ...members,
     inherited: parts.inherited,
-    placed: parts.placed,
     ready,
     reload,
     onReloadAsked,

@@ -75,9 +75,8 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     says: address,
     setClosing() {}, // The wrapped handlers do.
     async finish(idle) {
-      await idle;
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).
-      await host.answered();
+      await Promise.all([host.answered(), idle]);
       await server.shutdown();
     },
     cut() {
