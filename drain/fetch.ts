@@ -93,11 +93,12 @@ function cuttable(body: ReadableStream<Uint8Array>, entry: Entry, requests: Requ
 /** No handlers yet. */
 export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}): WrappedHandlers {
   const requests = createRequests(clock);
+  const { server: findServer, hasStream = () => false } = runtime;
 
   /** What the runtime is to send. */
   function finished<T extends Answer>(response: T, request: unknown, entry?: Entry): T {
     let sent = response;
-    if (sent instanceof Response && runtime.hasStream?.(sent) === true && sent.body?.locked === false) {
+    if (sent instanceof Response && hasStream(sent) && sent.body?.locked === false) {
       sent = new Response(cuttable(sent.body, entry ?? { cut() {} }, requests), sent) as T & Response;
     } else if (entry !== undefined) requests.end(entry);
     return self.areClosing ? closing(sent, request) : sent;
@@ -127,11 +128,17 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
     exist: false,
     areClosing: false,
     wrap<H extends FetchHandler>(handler: H): H {
+      /** The second argument of the last call: the same for all requests of a server that is looked at. */
+      let seen: unknown;
       function wrapped(this: unknown, request: unknown, more: unknown) {
-        const server = runtime.server?.(more);
-        if (server !== undefined) requests.sawServer(server);
+        if (findServer !== undefined && more !== seen) {
+          seen = more;
+          const server = findServer(more);
+          if (server !== undefined) requests.sawServer(server);
+        }
         const answer = handler.call(this, request, more);
-        return answer !== undefined && "then" in answer ? follow(answer, request) : finished(answer, request);
+        if (answer instanceof Response) return self.areClosing || hasStream(answer) ? finished(answer, request) : answer;
+        return answer !== undefined && "then" in answer ? follow(answer, request) : answer;
       }
       // Deno does not create the arguments that a handler does not take.
       return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;

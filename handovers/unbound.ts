@@ -81,7 +81,7 @@ export function createUnbound(options: UnboundOptions): Handover {
     const listens = Promise.withResolvers<void>();
     let mustListen = false;
     let stop: (() => void) | undefined;
-    link.onData((data) => void (mustListen ||= (data as { mustListen?: unknown } | null)?.mustListen === true));
+    link.onData((data) => void (mustListen ||= data.mustListen === true));
     return {
       complete: offered.then(() => {
         if (!mustListen || every === undefined) return;
