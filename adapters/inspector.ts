@@ -38,3 +38,21 @@ export function freeInspectorVariables(env: Environment): Environment {
   if (env.BUN_INSPECT !== undefined) changed.BUN_INSPECT = undefined;
   return changed;
 }
+
+/** Where a debugger listens that was asked for without a port: Node and Deno, Bun. */
+const DEFAULT_PORTS = [9229, 6499];
+
+/**
+ * The ports on which the debugger of this process listens, as far as they are known. It is not a server of the program.
+ *
+ * @param args Those of the runtime, and perhaps of the program.
+ * @param url The value of BUN_INSPECT.
+ */
+export function debuggerPorts(args: readonly string[], url?: string): Set<number> {
+  const addresses = args.filter((arg) => /^--inspect/.test(arg)).map((arg) => arg.replace(/^[^=]*=?/, ""));
+  if (url !== undefined) addresses.push(url.replace(/^\w+:\/\//, ""));
+  return new Set(addresses.flatMap((address) => {
+    const port = /(?:^|:)(\d+)(?:\/|$)/.exec(address)?.[1];
+    return port === undefined ? DEFAULT_PORTS : [Number(port)];
+  }));
+}

@@ -9,9 +9,10 @@ import { createActivation, FIRST, type ProcFiles, readUntil } from "../activatio
 import { attempt } from "../attempt.ts";
 import { inheriting, joinDescriptors, offerDescriptors } from "../descriptors.ts";
 import { descriptorVariables } from "../environment_handshake.ts";
-import { asCommandLine } from "../command_line.ts";
+import { asCommandLine, parseCmdline } from "../command_line.ts";
 import { findReleaseLink } from "../release_link.ts";
 import { nodeConnections } from "../node/connections.ts";
+import { debuggerPorts } from "../inspector.ts";
 import { ownSockets } from "../own_sockets.ts";
 import { markIdleOnDeno } from "./connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
@@ -142,7 +143,10 @@ export function completeDenoAdapter(
       descriptors,
       listening() {
         const own = descriptors();
-        if (own !== undefined) return ownSockets(own, proc);
+        if (own !== undefined) {
+          const ports = debuggerPorts(parseCmdline(snapshot.cmdline ?? ""));
+          return ownSockets(own, proc).filter(({ address }) => typeof address === "string" || !ports.has(address.port));
+        }
         const libc = hasProc(deno) && permissions.mayCall() ? denoLibc(deno, true) : undefined;
         if (typeof libc !== "object") return undefined;
         return ownListeners(libc).map(({ fd, name, port }) => {

@@ -20,7 +20,7 @@ import {
   typedExecutable,
 } from "../command_line.ts";
 import { type Environment, parseEnviron } from "../environment.ts";
-import { withFreeInspector } from "../inspector.ts";
+import { debuggerPorts, withFreeInspector } from "../inspector.ts";
 import { findReleaseLink } from "../release_link.ts";
 import { ownSockets } from "../own_sockets.ts";
 import type { Snapshot } from "../snapshot.ts";
@@ -152,7 +152,8 @@ export function completeNodeAdapter(
       listening() {
         const own = process.platform === "linux" ? descriptors() : undefined;
         // Its debugger keeps no process alive, and no server has its port.
-        const isDebugger = ({ address }: OwnSocket) => typeof address === "object" && address.port === process.debugPort;
+        const ports = debuggerPorts(process.execArgv, snapshot.loaded.BUN_INSPECT).add(process.debugPort);
+        const isDebugger = ({ address }: OwnSocket) => typeof address === "object" && ports.has(address.port);
         return own && ownSockets(own, openProc()).filter((socket) => !isDebugger(socket));
       },
       libc: process.platform === "linux" ? libc : undefined,
