@@ -27,7 +27,7 @@ function assemble(
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
   const sockets = socketAdapter === undefined
     ? withoutSockets(runtime)
-    : createSockets(socketAdapter, program, instances, serviceAdapter?.every);
+    : createSockets(socketAdapter, program, { shared: instances, every: serviceAdapter?.every, awaitsState: state.isAwaited });
   const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances, pidFile);
   return {
     env: {},

@@ -44,7 +44,7 @@ export function checkServer(server: BindableServer): void {
     [];
   throw new TypeError(
     `bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, not ${show(server)}; ` +
-      (instead ?? "Deno.serve and Bun.serve need no bind, but `reusePort: true`"),
+      (instead ?? "Deno.serve and Bun.serve are adopted: `token.adopt(Bun.serve)({ ... })`"),
   );
 }
 

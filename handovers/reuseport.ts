@@ -141,9 +141,9 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
         }
         if (code !== "exit" || blocked.length === 0) return undefined;
         const names = [...new Set(blocked.map(({ name }) => name))].join(", ");
-        return `${names} cannot be listened on by two processes at a time: give a server of Deno.serve or Bun.serve \`reusePort: true\` ` +
-          "(Deno also needs --unstable-net; the command `deno serve` has no such option, call Deno.serve in the program); any other " +
-          "server listens with `token.bind(server, ...)`";
+        return `${names} cannot be listened on by two processes at a time: open a server of Deno.serve or Bun.serve by ` +
+          "`token.adopt(Deno.serve)`, and serve a module of the command `deno serve` by `reload-self serve`; any other server listens " +
+          "with `token.bind(server, ...)`";
       },
     };
   }

@@ -24,6 +24,16 @@ const LAST_ACCEPTS_MS = 20;
 /** The part of a program that has to do with sockets. */
 export type Sockets = Pick<ProgramParts, "handovers" | "members" | "listening">;
 
+/** What the sockets need of the other parts of the program. */
+export interface OtherParts {
+  /** The other instances, where they share their ports. */
+  readonly shared: SharedPorts | undefined;
+  /** As {@linkcode ServiceAdapter.every}, where there is one. */
+  readonly every: ServiceAdapter["every"] | undefined;
+  /** Whether the application waits for the state of its predecessor. */
+  awaitsState(): boolean;
+}
+
 /** The part of a program that has no sockets. */
 export function withoutSockets(runtime: string): Sockets {
   const unsupported = (member: string) => () =>
@@ -38,18 +48,9 @@ export function withoutSockets(runtime: string): Sockets {
   };
 }
 
-/**
- * The part of a program that has sockets.
- *
- * @param shared The other instances, where they share their ports.
- * @param every As {@linkcode ServiceAdapter.every}, where there is one.
- */
-export function createSockets(
-  adapter: SocketAdapter,
-  program: ProgramContext,
-  shared: SharedPorts | undefined,
-  every: ServiceAdapter["every"] | undefined,
-): Sockets {
+/** The part of a program that has sockets. */
+export function createSockets(adapter: SocketAdapter, program: ProgramContext, others: OtherParts): Sockets {
+  const { shared, every, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
@@ -82,6 +83,7 @@ export function createSockets(
     handsOver: () =>
       drains.size > 0 || program.natives.servers.length > 0 || wrapped.exist || unixSockets.handover.isListening?.() === true,
     areNamed: isSteering,
+    awaitsState,
     every,
   });
   /** The servers whose idle connections move, by keys that are the same in every generation. */

@@ -12,6 +12,8 @@ export interface StateHandover {
   readonly handover: Handover;
   /** The state that came from the predecessor. Keeps the process alive while it is awaited. */
   inherited(): Promise<unknown>;
+  /** Whether the application waits for it. */
+  isAwaited(): boolean;
 }
 
 /**
@@ -43,6 +45,7 @@ export function createStateHandover(take: (() => unknown) | undefined, hasPredec
       if (!isKnown) release ??= clock.hold();
       return inherited.promise;
     },
+    isAwaited: () => release !== undefined,
   };
 }
 

@@ -15,6 +15,8 @@ export interface UnboundOptions {
   handsOver(): boolean;
   /** Whether the ports that cannot be shared are named by the handover of native servers: it knows more of them. */
   areNamed(): boolean;
+  /** Whether the application waits for the state of its predecessor, which comes when this process is in charge. */
+  awaitsState(): boolean;
   /** Calls back again and again, without keeping the process alive. */
   every: ServiceAdapter["every"] | undefined;
 }
@@ -38,7 +40,7 @@ function callFor({ address }: OwnSocket): string {
 
 /** The handover of servers that nobody has bound: it hands nothing over, and says so where it matters. */
 export function createUnbound(options: UnboundOptions): Handover {
-  const { program: { token, warn }, listening, isBound, handsOver, areNamed, every } = options;
+  const { program: { token, warn }, listening, isBound, handsOver, areNamed, awaitsState, every } = options;
   const unbound = () => listening()?.filter((socket) => !isBound(socket)) ?? [];
 
   token.signal.addEventListener("abort", () => {
@@ -75,7 +77,7 @@ export function createUnbound(options: UnboundOptions): Handover {
 
   /**
    * Where the old process listens, but hands no server over, the new one has to listen somewhere as well: one that ignores the error of its
-   * server would be ready without one.
+   * server would be ready without one. One that waits for the state listens later, as below `deno serve`.
    */
   function newSide({ link, offered }: Arrival): NewSide {
     const listens = Promise.withResolvers<void>();
@@ -87,7 +89,7 @@ export function createUnbound(options: UnboundOptions): Handover {
         if (!mustListen || every === undefined) return;
         // This alone does not keep the process alive: one that has nothing more to do ends, and the reload has failed at once.
         stop = every(CHECK_MS, () => {
-          if (listening()?.length === 0 && !token.isCancelled) return;
+          if (listening()?.length === 0 && !token.isCancelled && !awaitsState()) return;
           stop?.();
           listens.resolve();
         });
