@@ -33,6 +33,23 @@ const numbersOf = (program: Program, match: RegExp) =>
 const get = async (port: number, path = "/") =>
   await until("an answer", () => fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text(), () => undefined));
 
+for (const runtime of oneOfEachKind.filter(({ servers }) => servers.includes("adopted"))) {
+  test(`${runtime.name}: native.ts answers with its pid, on the same port, in each generation`, async (t) => {
+    const port = await freePort();
+    const flags = runtime.flags.filter((flag) => flag !== "--unstable-net");
+    const program = startProgram(t, runtime, { script: join(folder, "native.ts"), flags, env: { PORT: String(port) } });
+    let pid = first(program);
+    for (let generation = 1; generation <= 2; generation++) {
+      assert.equal(await get(port), `pid ${pid}\n`);
+      pid = await reload(program, pid, generation);
+    }
+    assert.equal(await get(port), `pid ${pid}\n`);
+    if (runtime.kind === "bun") assert.equal(await get(port, "/about"), "about\n");
+    program.signal(pid, "SIGTERM");
+    await until("it to be gone", () => program.pids().length === 0);
+  });
+}
+
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: sqlite.ts counts on across a reload, and closes its database`, async (t) => {
     const port = await freePort();
