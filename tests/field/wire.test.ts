@@ -1,0 +1,25 @@
+/**
+ * A wire has a latency, and clients think. What closes an idle connection loses the request that is on the wire at that moment; what moves
+ * it loses none. `npm run bench -- wire` does the same for every kind of server, with more clients.
+ */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { describeThinking, failed } from "../load/thinking.ts";
+import { runWire } from "../load/wire.ts";
+import { runtimes } from "../support/runtimes.ts";
+
+const CLIENTS = 40;
+
+// All at once: they wait for their clients most of the time.
+describe("idle connections behind a wire", { concurrency: true }, () => {
+  for (const runtime of runtimes.filter(({ name }) => name !== "node22" && name !== "node24")) {
+    test(`${runtime.name} node:http: two reloads lose no request, and close no connection`, async (t) => {
+      const row = { name: runtime.name, runtime, setup: { kind: "http" } } as const;
+      const tally = await runWire(t, row, { clients: CLIENTS, reloads: 2 });
+      t.diagnostic(describeThinking(tally));
+      assert.equal(failed(tally.failures), 0, describeThinking(tally));
+      assert.equal(tally.connections, CLIENTS, describeThinking(tally));
+      assert.ok(tally.requests >= 3 * CLIENTS, describeThinking(tally));
+    });
+  }
+});
