@@ -1,8 +1,8 @@
 /**
  * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md and its picture, in eight minutes; ONLY=nginx
- * prints those whose names contain a text, and writes nothing. `npm run bench -- load latency startup throughput connections parent faults soak`
- * are the others, `npm run bench -- all` is everything, and takes hours. RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the load;
- * RELOADS, ROUNDS and SOAK change how long they are.
+ * prints those whose names contain a text, and writes nothing. `npm run bench -- load latency startup throughput connections wire parent faults
+ * soak` are the others, `npm run bench -- all` is everything, and takes hours. RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the
+ * load, the wire and the faults; RELOADS, ROUNDS, SOAK, CONNECTIONS and CLIENTS change how long they are.
  */
 import { describeTally, failureCount, startLoad } from "../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../tests/load/rows.ts";
@@ -20,6 +20,7 @@ import { latency, writePrograms } from "./latency.ts";
 import { scoped } from "./scoped.ts";
 import { compressedSize, type Start, startup } from "./startup.ts";
 import { throughput } from "./throughput.ts";
+import { wire } from "./wire.ts";
 
 const RELOADS = Number(process.env.RELOADS ?? 100);
 const ROUNDS = Number(process.env.ROUNDS ?? 21);
@@ -112,6 +113,10 @@ const parts: Record<string, () => Promise<void>> = {
         );
       });
     }
+  },
+
+  async wire() {
+    await wire((row) => row.name.includes(process.env.ROWS ?? ""), print);
   },
 
   compare: () => compare(process.env.ONLY ?? ""),
