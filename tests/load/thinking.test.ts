@@ -55,7 +55,7 @@ const QUICK = { least: 1, most: 10 };
 
 test("clients that are answered keep their connections", async (t) => {
   const server = await serving(t, (socket, answer) => socket.write(answer));
-  const thinking = startThinking(server.target, 5, QUICK);
+  const thinking = startThinking(server.target, 5, { ...QUICK, unread: true });
   await until("a hundred requests", () => server.requests > 100);
   assert.equal(thinking.answeredBy(3), 5);
   assert.equal(thinking.answeredBy(2), 0);

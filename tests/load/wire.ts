@@ -51,7 +51,8 @@ export async function runWire(
 ): Promise<ThinkingTally> {
   const { program, first, target } = await startServer(t, runtime, setup);
   const relay = await startRelay(t, target, wire);
-  const thinking = startThinking(relay.target, clients, options);
+  const unread = setup.kind === "http" || setup.kind === "https";
+  const thinking = startThinking(relay.target, clients, { unread, ...options });
   let current: Report = first;
   try {
     for (let generation = 0;; generation++) {
