@@ -31,6 +31,8 @@ interface State {
   /** The bytes received at the last check, and the time of their last change. */
   bytes: number;
   since: number;
+  /** Did the last check find it idle for long enough? */
+  due: boolean;
   ending: boolean;
 }
 
@@ -71,7 +73,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
 
   function add(connection: Connection, opaque: boolean): void {
     const { bytesRead } = connection;
-    connections.set(connection, { opaque, base: bytesRead, bytes: bytesRead, since: clock.now(), ending: false });
+    connections.set(connection, { opaque, base: bytesRead, bytes: bytesRead, since: clock.now(), due: false, ending: false });
     connection.once("close", () => {
       connections.delete(connection);
       if (draining) check();
@@ -153,10 +155,13 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     if (!isIdle(connection) || connection.bytesRead !== state.bytes) {
       state.bytes = connection.bytesRead;
       state.since = now;
+      state.due = false;
       return;
     }
     const isFresh = state.bytes === state.base;
     if (now - state.since < (isFresh ? Math.max(FIRST_REQUEST_MS, settle) : settle)) return;
+    // A late timer runs before the reads that wait: the next check knows what they brought.
+    if (!state.due) return void (state.due = true);
     state.ending = true;
     connection.end();
     const stop = clock.timer(CLOSE_TIMEOUT_MS, () => connection.destroy());
@@ -197,7 +202,9 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
         }
         // A process that was stopped has not read what came meanwhile.
         const now = clock.now();
-        if (now - looked > STOPPED_MS) { for (const state of connections.values()) state.since = now; }
+        if (now - looked > STOPPED_MS) {
+          for (const state of connections.values()) Object.assign(state, { since: now, due: false });
+        }
         looked = now;
         sessions.check();
         for (const [connection, state] of connections) endIfIdle(connection, state, settle);
