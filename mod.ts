@@ -36,6 +36,15 @@ export type {
   StartedProcess,
   StartRequest,
 } from "./core/adapter.ts";
+export type {
+  BindableDatagrams,
+  DatagramAdapter,
+  DatagramAddress,
+  DatagramHost,
+  DatagramSocket,
+  NativeDatagrams,
+  SharedSocket,
+} from "./core/datagrams.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
 export type { BasicServiceAdapter, ErrorOutput, ReleaseLink, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";

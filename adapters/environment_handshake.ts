@@ -14,7 +14,7 @@ export const CHANNEL_VARIABLE = "RELOAD_SELF_CHANNEL";
 /** The variable that tells a successor where the descriptors are that it gets; see linux/descriptor_channel.ts. */
 const DESCRIPTORS_VARIABLE = "RELOAD_SELF_DESCRIPTORS";
 
-/** The variable with the addresses of the native servers whose sockets a successor gets. */
+/** The variable with the addresses of the native servers and datagram sockets that a successor gets. */
 const NATIVE_VARIABLE = "RELOAD_SELF_NATIVE";
 
 /** The variables of `reload-self run`: the folder of the instance, how many instances there are, and the guard of this process. */
@@ -57,9 +57,14 @@ export function supervision({ folder, instances }: Supervisor): Record<string, s
   return { [FOLDER_VARIABLE]: folder, [INSTANCES_VARIABLE]: String(instances) };
 }
 
-/** The variables for a successor that gets descriptors, and native servers. */
+/** The variable for a successor that gets sockets which it has to know when it opens its own. */
+export function nativeVariable(native: string): Record<string, string> {
+  return { [NATIVE_VARIABLE]: native };
+}
+
+/** The variables for a successor to which they come as descriptors. */
 export function descriptorVariables(descriptors: string, native: string): Record<string, string> {
-  return { [DESCRIPTORS_VARIABLE]: descriptors, [NATIVE_VARIABLE]: native };
+  return { [DESCRIPTORS_VARIABLE]: descriptors, ...nativeVariable(native) };
 }
 
 /** The environment variables of this process. */
@@ -86,7 +91,7 @@ export interface Handshake {
   readonly channelPath: string | undefined;
   /** The descriptors that this process gets. */
   readonly descriptors: string | undefined;
-  /** The native servers whose sockets it gets. */
+  /** The native servers and datagram sockets that it gets. */
   readonly native: string | undefined;
   /** The `reload-self run` that may follow this process. */
   readonly supervisor: Supervisor | undefined;

@@ -1,3 +1,4 @@
+import type { NativeDatagrams } from "./datagrams.ts";
 import type { NativeServe } from "./native.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
@@ -89,8 +90,8 @@ export interface StartRequest {
   /** Will listening sockets be sent to it? */
   sendsSockets: boolean;
   /**
-   * Where descriptors will be sent to it: the native servers of this process, which the new one has to know when it opens its own, as text;
-   * see program/native.ts.
+   * The sockets of this process that the new one has to know when it opens its own, for the `nativeOffer` of its adapter. Where there is
+   * such a text, descriptors are passed to it if the C library can be called.
    */
   native: string | undefined;
   /** Fires when the new process is not wanted any more. */
@@ -155,7 +156,9 @@ export interface BasicAdapter extends Clock {
   readonly service?: BasicServiceAdapter | undefined;
   /** The function that opens servers of the runtime's own. Node has none. */
   readonly nativeServe?: NativeServe | undefined;
-  /** The native servers of the predecessor, as it has described them; see program/native.ts. */
+  /** The function that opens datagram sockets of the runtime's own. Node has none. */
+  readonly nativeDatagrams?: NativeDatagrams | undefined;
+  /** The sockets of the predecessor, as it has described them; see program/native.ts. */
   readonly nativeOffer?: string | undefined;
 }
 

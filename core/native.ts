@@ -12,8 +12,8 @@ export type ServedAt = { readonly path: string } | { readonly port: number; read
 
 /** A server whose socket comes from the predecessor. */
 export interface InheritedAddress {
-  /** What the predecessor's server says of itself: the address, in the form of the runtime. */
-  readonly says: Readonly<Record<string, unknown>>;
+  /** The address that the predecessor's server reports, in the form of the runtime. */
+  readonly reported: Readonly<Record<string, unknown>>;
   /** Where the socket listens; see linux/listening.ts. */
   readonly place?: unknown;
 }
@@ -36,8 +36,8 @@ export interface AdoptedServer {
   readonly path: string | undefined;
   /** Where its own socket listens: the port, or the name under which it was made. */
   readonly own: number | string;
-  /** What it says of itself. */
-  readonly says: Readonly<Record<string, unknown>>;
+  /** The address that it reports. */
+  readonly reported: Readonly<Record<string, unknown>>;
   /** From now on its responses carry `Connection: close`, or no longer. */
   setClosing(isClosing: boolean): void;
   /**

@@ -1,3 +1,4 @@
+import type { DatagramAdapter } from "./datagrams.ts";
 import type { Files } from "./files.ts";
 import type { LiveSocket } from "./live.ts";
 import type { BindableServer } from "./token.ts";
@@ -149,6 +150,8 @@ export interface SocketAdapter {
    * servers only.
    */
   readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
+  /** Datagram sockets. Only where there are such. */
+  readonly datagrams?: DatagramAdapter | undefined;
   /** Open connections. Only where the channel can carry them. */
   readonly connections?: ConnectionAdapter | undefined;
   /** Does closing a session of node:http2 cut its last answer? */

@@ -171,11 +171,23 @@ export interface Token extends CancellationToken {
    * connections are closed after `settle`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
    * waits for all of it.
    *
-   * With port 0 the kernel chooses a port, which all generations keep.
+   * A socket of `node:dgram` is bound to a port and a host, and passes on too. One process reads from it at a time. It is closed when all
+   * tasks have ended after the cancellation, so that late answers leave from it. With port 0 all generations keep the one that the kernel chose.
    *
    * @returns Resolves when the server listens, or will as soon as this process is in charge; `server.address()` is known then.
    * @throws {TypeError} When the server or an option is wrong.
-   * @throws {Error} The error of `server.listen()`, for example when the address is in use.
+   * @throws {Error} The error of `server.listen()` or `socket.bind()`, for example when the address is in use.
+   *
+   * @example
+   * ```ts
+   * import { createSocket } from "node:dgram";
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const socket = createSocket("udp4", (data, { port, address }) => socket.send(data, port, address));
+   * await token.bind(socket, { port: 0 });
+   * token.cancel();
+   * ```
    */
   bind(server: BindableServer, options: BindOptions): Promise<void>;
   /**
@@ -183,11 +195,12 @@ export interface Token extends CancellationToken {
    * it can serve: routes, WebSockets, TLS, unix sockets. The application does not stop the server itself.
    *
    * The socket itself passes to the new process, as that of a bound server does: `reusePort` is not needed, and port 0 keeps its port. Where the
-   * predecessor listens on the same address, the server gets its socket when this process is in charge, and says its address before.
+   * predecessor listens on the same address, the server gets its socket when this process is in charge, and reports its address before.
    *
+   * What `Bun.udpSocket` and `Deno.listenDatagram` open passes on as a bound socket of `node:dgram`; it lives as long as the program.
    * On Linux, with Deno's `--allow-ffi`. Elsewhere a server with `reusePort: true` is reloaded, and connections may be lost.
    *
-   * @param serve `Bun.serve` or `Deno.serve`.
+   * @param serve `Bun.serve`, `Deno.serve`, `Bun.udpSocket` or `Deno.listenDatagram`.
    * @throws {TypeError} For another function, and on Node.
    *
    * @example

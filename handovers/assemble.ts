@@ -25,7 +25,7 @@ function assemble(
   const live = createLiveConnections(socketAdapter?.connections, program);
   const supervision = serviceAdapter && findSupervision(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
-  const sockets = socketAdapter === undefined
+  const { beforeState, ...sockets } = socketAdapter === undefined
     ? withoutSockets(runtime)
     : createSockets(socketAdapter, program, { shared: instances, every: serviceAdapter?.every, awaitsState: state.isAwaited });
   const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances, pidFile);
@@ -35,7 +35,7 @@ function assemble(
     supervisor: undefined,
     ...service,
     ...sockets,
-    handovers: [live, state.handover, ...sockets.handovers, ...service?.handovers ?? []],
+    handovers: [live, ...beforeState, state.handover, ...sockets.handovers, ...service?.handovers ?? []],
     inherited: state.inherited,
   };
 }

@@ -12,12 +12,13 @@ function hasAll(value: unknown, methods: readonly string[]): value is Members {
   return is && methods.every((method) => typeof (value as Members)[method] === "function");
 }
 
+/** Whether it is a socket of node:dgram. */
+export function isDatagramSocket(value: unknown): boolean {
+  return hasAll(value, ["on", "address", "bind", "send", "setBroadcast"]);
+}
+
 /** What to write instead, by what a value has that is no server: the first that fits. */
 const INSTEAD: readonly [fits: (value: Members) => boolean, what: string][] = [
-  [
-    (value) => hasAll(value, ["bind", "send", "setBroadcast"]),
-    "a socket of node:dgram has no connections to hand over: call its own `bind`, with `reuseAddr: true`, so that both processes can",
-  ],
   [(value) => hasAll(value, ["getHttpServer"]), "write `await app.init()`, then `token.bind(app.getHttpServer(), ...)`"],
   [
     (value) => hasAll(value, ["handleUpgrade"]),
@@ -43,7 +44,9 @@ export function checkServer(server: BindableServer): void {
   const [, instead] = INSTEAD.find(([fits]) => server !== null && server !== undefined && fits(server as unknown as Members)) ??
     [];
   throw new TypeError(
-    `bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, not ${show(server)}; ` +
+    `bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, or a socket of node:dgram, not ${
+      show(server)
+    }; ` +
       (instead ?? "Deno.serve and Bun.serve are adopted: `token.adopt(Bun.serve)({ ... })`"),
   );
 }
@@ -60,6 +63,18 @@ const KNOWN_OPTIONS = [
   "writableAll",
   "moveIdle",
 ];
+
+/** Throws a TypeError that names the first option that is wrong. Returns where a datagram socket is to be bound. */
+export function checkDatagramOptions(options: BindOptions): { port: number; host: string | undefined } {
+  const port = checkBindOptions(options);
+  const other = Object.entries(options).find(([name, value]) => name !== "port" && name !== "host" && value !== undefined);
+  if (other !== undefined || port === undefined) {
+    throw new TypeError(
+      `bind: a datagram socket takes a port and a host, not ${other?.[0]}; createSocket() takes its other options`,
+    );
+  }
+  return { port, host: options.host };
+}
 
 /** Throws a TypeError that names the first option that is wrong. Returns the port as a number. */
 export function checkBindOptions(options: BindOptions): number | undefined {

@@ -11,7 +11,7 @@ import { type ListeningFile, listeningFiles } from "../linux/opened_listeners.ts
 import { socketInode } from "../linux/proc_files.ts";
 import { scanSockets } from "../linux/socket_scan.ts";
 import { giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
-import { formatOffered } from "../program/native.ts";
+import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
@@ -98,11 +98,12 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
         found = findAll(libc);
       },
       native: () =>
-        libc === undefined || found.length === 0 ? undefined : formatOffered(found.map(({ server: { key, says }, file }) => ({
+        found.map(({ server: { key, reported }, file }): OfferedAddress => ({
+          kind: "server",
           key,
-          says,
+          reported,
           place: placeOf(libc as Libc, file.polled[0] as number),
-        }))),
+        })),
       async offer() {
         if (libc === undefined || found.length === 0) return;
         const keys = new Set(found.map(({ server }) => server.key));
@@ -223,9 +224,9 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
   return {
     handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
     has: (where) =>
-      servers.some(({ own, path, says }) =>
+      servers.some(({ own, path, reported }) =>
         // The kernel keeps the name under which the first generation has made a unix socket.
-        own === where || says.port === where ||
+        own === where || reported.port === where ||
         (typeof where === "string" && path !== undefined && where.startsWith(`${path}.`))
       ),
   };

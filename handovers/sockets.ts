@@ -9,7 +9,8 @@ import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
-import { checkBindOptions, checkServer } from "./bind_options.ts";
+import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket } from "./bind_options.ts";
+import { createDatagrams } from "./datagrams.ts";
 import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
 import { createNativeHandover } from "./native_servers.ts";
@@ -22,7 +23,10 @@ import { createUnixSockets } from "./unix_sockets.ts";
 const LAST_ACCEPTS_MS = 20;
 
 /** The part of a program that has to do with sockets. */
-export type Sockets = Pick<ProgramParts, "handovers" | "members" | "listening">;
+export interface Sockets extends Pick<ProgramParts, "handovers" | "members" | "listening"> {
+  /** Those that have to hand over before the state is taken. */
+  readonly beforeState: readonly Handover[];
+}
 
 /** What the sockets need of the other parts of the program. */
 export interface OtherParts {
@@ -39,6 +43,7 @@ export function withoutSockets(runtime: string): Sockets {
   const unsupported = (member: string) => () =>
     Promise.reject(new ReloadError("unsupported", `${member}: there are no sockets to listen on here (${runtime})`));
   return {
+    beforeState: [],
     handovers: [],
     members: {
       bind: unsupported("bind"),
@@ -61,8 +66,10 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   const listeningSockets = createListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
   const nativeServers = createNativeHandover(adapter, program);
+  const datagrams = createDatagrams(adapter.datagrams, program);
   // Where all known servers are bound there is nothing to steer.
-  const isSteering = () => adapter.libc !== undefined && (drains.size === 0 || wrapped.exist);
+  const isSteering = () =>
+    adapter.libc !== undefined && (drains.size + program.datagrams.sockets.length === 0 || wrapped.exist);
   const reuseport = createReuseport({
     program,
     descriptors: adapter.descriptors,
@@ -135,9 +142,11 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   }
 
   async function bind(server: BindableServer, options: BindOptions): Promise<void> {
-    checkServer(server);
+    const datagramAddress = isDatagramSocket(server) ? checkDatagramOptions(options) : undefined;
+    if (datagramAddress === undefined) checkServer(server);
     const port = checkBindOptions(options);
     if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
+    if (datagramAddress !== undefined) return await datagrams.bind(server, datagramAddress);
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
     const { name, path, port: _, moveIdle = true, ...given } = options;
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
@@ -155,6 +164,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   }
 
   return {
+    beforeState: [datagrams.handover],
     handovers: [
       settling,
       listeningSockets.handover,

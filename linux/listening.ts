@@ -6,6 +6,7 @@ import {
   SO_REUSEADDR,
   SO_REUSEPORT,
   SOCK_CLOEXEC,
+  SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
@@ -54,19 +55,32 @@ export function parsePlace(value: unknown): SocketPlace | undefined {
   return isBytes ? { address, ipv6Only: ipv6Only === true, reusePort: reusePort === true } : undefined;
 }
 
-/** Listens on TCP at the same place. Returns the descriptor; `undefined` where that is not possible, or not yet. */
-export function listenAt(libc: Libc, { address, ipv6Only, reusePort }: SocketPlace): number | undefined {
+/** Makes a socket that is bound to the same place. Returns the descriptor; `undefined` where that is not possible, or not yet. */
+function bindAt(libc: Libc, { address, ipv6Only, reusePort }: SocketPlace, type: number): number | undefined {
   const bytes = new Uint8Array(address);
   const family = new DataView(bytes.buffer).getUint16(0, true);
   if (family === AF_UNIX) return undefined;
-  const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const fd = libc.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return undefined;
-  setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (type === SOCK_STREAM) setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1); // Datagram sockets share their port with it.
   if (reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, ipv6Only ? 1 : 0);
-  if (libc.bind(fd, bytes, bytes.length) === 0 && libc.listen(fd, BACKLOG) === 0) return fd;
+  if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
   libc.close(fd);
   return undefined;
+}
+
+/** Listens on TCP at the same place; the result is as that of `bindAt`. */
+export function listenAt(libc: Libc, place: SocketPlace): number | undefined {
+  const fd = bindAt(libc, place, SOCK_STREAM);
+  if (fd === undefined || libc.listen(fd, BACKLOG) === 0) return fd;
+  libc.close(fd);
+  return undefined;
+}
+
+/** Makes a datagram socket at the same place; the result is as that of `bindAt`. */
+export function receiveAt(libc: Libc, place: SocketPlace): number | undefined {
+  return bindAt(libc, place, SOCK_DGRAM);
 }
 
 /** Whether a process accepts connections on a unix socket. */

@@ -10,6 +10,7 @@ import { createReporter } from "../core/report.ts";
 import type { CancelReason, Token } from "../core/token.ts";
 import { checkHandler, createWrappedHandlers, type WrappedHandlers } from "../drain/fetch.ts";
 import { createWebSockets, type WebSockets } from "../drain/web_sockets.ts";
+import { createDatagramSockets, type DatagramSockets } from "./datagrams.ts";
 import { createNativeServers, type NativeServers } from "./native.ts";
 import { addLiveGroup, type LiveGroups } from "./live.ts";
 import { explainOthers, followSignal, subscribe } from "./signals.ts";
@@ -26,6 +27,7 @@ export interface Beginning extends Cancellation {
   readonly wrapped: WrappedHandlers;
   readonly live: LiveGroups;
   readonly natives: NativeServers;
+  readonly datagrams: DatagramSockets;
   /** As the application asked for it. A promise is followed already: a rejection is not left to the runtime while the rest is loaded. */
   readonly ready: "auto" | "manual" | Promise<unknown>;
   emit(event: ReloadEvent): void;
@@ -71,13 +73,14 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   const live: LiveGroups = new Map();
   const wrapped = createWrappedHandlers(adapter, adapter.fetch);
   const answered = Promise.withResolvers<number>();
+  const datagrams = createDatagramSockets(adapter);
   const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
     wrap: wrapped.wrap,
     answered() {
       finishRequests(token.signal.reason);
       return answered.promise;
     },
-  });
+  }, datagrams);
   const { token, cancel } = createCancellation(adapter, {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
     onCancel(reason) {
@@ -137,6 +140,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     wrapped,
     live,
     natives,
+    datagrams,
     ready: follow(options.ready ?? "auto"),
     emit,
     warn: (message) => emit({ type: "warning", message }),

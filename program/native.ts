@@ -1,6 +1,7 @@
 /** The servers of the runtime's own that the token has adopted. They are opened before the rest of the library is loaded. */
 import type { BasicAdapter } from "../core/adapter.ts";
 import { show } from "../core/check.ts";
+import type { DatagramHost } from "../core/datagrams.ts";
 import type { Files } from "../core/files.ts";
 import type { AdoptedServer, InheritedAddress, NativeAddress, NativeHost, ServeFunction } from "../core/native.ts";
 
@@ -18,16 +19,12 @@ export interface NativeServers {
 
 /** An address that the predecessor has, in the text for its successor. */
 export interface OfferedAddress extends InheritedAddress {
+  readonly kind: "server" | "datagrams";
   readonly key: string;
 }
 
-/** The text for a successor. */
-export function formatOffered(offered: readonly OfferedAddress[]): string {
-  return JSON.stringify(offered);
-}
-
-/** What the predecessor has, from its text; nothing for anything else. */
-export function parseOffered(text: string | undefined): Map<string, InheritedAddress> {
+/** What the predecessor has of a kind, from its text; nothing for anything else. See `native` in reload/handover.ts. */
+export function parseOffered(text: string | undefined, of: OfferedAddress["kind"]): Map<string, InheritedAddress> {
   const found = new Map<string, InheritedAddress>();
   let list: unknown;
   try {
@@ -36,8 +33,10 @@ export function parseOffered(text: string | undefined): Map<string, InheritedAdd
     return found;
   }
   for (const one of Array.isArray(list) ? list : []) {
-    const { key, says, place } = (one ?? {}) as Partial<OfferedAddress>;
-    if (typeof key === "string" && typeof says === "object" && says !== null) found.set(key, { says, place });
+    const { kind, key, reported, place } = (one ?? {}) as Partial<OfferedAddress>;
+    if (kind === of && typeof key === "string" && typeof reported === "object" && reported !== null) {
+      found.set(key, { reported, place });
+    }
   }
   return found;
 }
@@ -49,12 +48,13 @@ function keyOf(asked: NativeAddress): string {
 
 /** No servers yet. */
 export function createNativeServers(
-  { canReload, nativeServe, nativeOffer, pid, runtime }: BasicAdapter,
+  { canReload, nativeDatagrams, nativeServe, nativeOffer, pid, runtime }: BasicAdapter,
   files: () => Pick<Files, "kind" | "remove" | "rename">,
   host: Pick<NativeHost, "wrap" | "answered">,
+  datagramHost: DatagramHost,
 ): NativeServers {
   const servers: AdoptedServer[] = [];
-  const inherited = parseOffered(nativeOffer);
+  const inherited = parseOffered(nativeOffer, "server");
   /** How many servers were asked for at an address. */
   const counts = new Map<string, number>();
 
@@ -98,8 +98,15 @@ export function createNativeServers(
           `adopt: ${runtime} has no servers of its own; those of node:http and the like listen with token.bind(server, ...)`,
         );
       }
-      if (!nativeServe.is(serve)) throw new TypeError(`adopt: it takes ${nativeServe.name}, not ${show(serve)}`);
-      return canReload ? nativeServe.adopt(serve, nativeHost) as typeof serve : serve;
+      const opensDatagrams = nativeDatagrams?.is(serve) === true;
+      if (!opensDatagrams && !nativeServe.is(serve)) {
+        const names = [nativeServe.name, nativeDatagrams?.name].filter(Boolean).join(" or ");
+        throw new TypeError(`adopt: it takes ${names}, not ${show(serve)}`);
+      }
+      if (!canReload) return serve;
+      return (opensDatagrams
+        ? nativeDatagrams.adopt(serve, datagramHost)
+        : nativeServe.adopt(serve, nativeHost)) as typeof serve;
     },
   };
   return self;

@@ -3,6 +3,7 @@ import type { ReloadEvent } from "../core/event.ts";
 import type { ListenOptions } from "../core/options.ts";
 import type { CancellationToken, Token } from "../core/token.ts";
 import type { Handover } from "../reload/handover.ts";
+import type { DatagramSockets } from "./datagrams.ts";
 import type { LiveGroups } from "./live.ts";
 import type { WrappedHandlers } from "../drain/fetch.ts";
 import type { NativeServers } from "./native.ts";
@@ -20,6 +21,7 @@ export interface ProgramContext {
   readonly wrapped: WrappedHandlers;
   readonly live: LiveGroups;
   readonly natives: NativeServers;
+  readonly datagrams: DatagramSockets;
   readonly hasPredecessor: boolean;
   /** As {@linkcode Token.reload}. */
   reload(): Promise<number>;

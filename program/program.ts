@@ -67,6 +67,7 @@ export function createProgram(
     wrapped: beginning.wrapped,
     live: beginning.live,
     natives: beginning.natives,
+    datagrams: beginning.datagrams,
     hasPredecessor: predecessor !== undefined,
     reload: () => reload({ by: "call" }),
     emit,

@@ -49,8 +49,11 @@ export interface OldSide {
   beforeStart?(): void;
   /** Will this handover send listening sockets? Asked after `beforeStart`. */
   sendsSockets?(): boolean;
-  /** What the new process must know of native servers when it opens its own. Asked after `beforeStart`; descriptors are sent then. */
-  native?(): string | undefined;
+  /**
+   * What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. Where there is one,
+   * descriptors can be sent if the C library can be called.
+   */
+  native?(): readonly object[];
   /** The new process was started and loads its program meanwhile. */
   started?(): void | Promise<void>;
   /** The new process has said hello. It is not ready yet. */

@@ -76,10 +76,13 @@ export function createOldSides(
         }
       }
     },
-    sends: () => ({
-      sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
-      native: sides.map(({ side }) => side.native?.()).find((native) => native !== undefined),
-    }),
+    sends() {
+      const native = sides.flatMap(({ side }) => side.native?.() ?? []);
+      return {
+        sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
+        native: native.length > 0 ? JSON.stringify(native) : undefined,
+      };
+    },
     explain: (code) => sides.map(({ side }) => side.explain?.(code)).filter(Boolean).map((clause) => `; ${clause}`).join(""),
   };
 }

@@ -1,12 +1,14 @@
 import type { Adapter, StartAdapter } from "../../core/adapter.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../node/channel.ts";
+import { bunDatagrams } from "./datagrams.ts";
 import { bunServe } from "./native.ts";
 import { bunFetch } from "./fetch.ts";
 
 /** The part of the global `Bun` that is used here. */
 export interface BunNamespace {
   readonly serve: unknown;
+  readonly udpSocket?: unknown;
   /** `false` in a worker. */
   readonly isMainThread: boolean;
 }
@@ -18,7 +20,7 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
   return {
     ...start.adapter,
     nativeServe: bunServe(bun, process.platform !== "linux" || isShared),
-    nativeOffer: start.handshake.native,
+    nativeDatagrams: bunDatagrams(bun),
     fetch: bunFetch,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
   };

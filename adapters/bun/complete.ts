@@ -4,6 +4,7 @@ import { attachConsole } from "../../windows/console.ts";
 import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";
+import { bunDatagramAdapter } from "./dgram.ts";
 import { openKernel } from "./kernel.ts";
 import { bunLibc } from "./libc.ts";
 import { listenInFront } from "./sockets.ts";
@@ -16,6 +17,7 @@ export function completeBunAdapter(start: NodeStart): Adapter {
   return completeNodeAdapter({ ...start, snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") } }, {
     listen: listenInFront,
     libc: bunLibc,
+    datagrams: bunDatagramAdapter(process.platform === "linux"),
     connections: bunConnections,
   });
 }

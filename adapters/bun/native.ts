@@ -37,7 +37,7 @@ const PRIVATE = "127.0.0.1";
 const GOING_AWAY = 1001;
 
 /** The same options, some of them replaced. An application may pass an object of a class, such as Hono's. */
-function override(options: object, overrides: object): object {
+export function override(options: object, overrides: object): object {
   return Object.assign(Object.create(options), overrides);
 }
 
@@ -109,18 +109,18 @@ function open(
     return server;
   });
   const url = path === undefined ? server.url.href : `unix://${path}`;
-  const says = placement.inherited?.says ?? { hostname: server.hostname, port: server.port, url };
+  const reported = placement.inherited?.reported ?? { hostname: server.hostname, port: server.port, url };
   if (placement.inherited !== undefined || path !== undefined) {
     // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0 when the socket was taken away.
-    for (const name of ["hostname", "port"]) if (says[name] !== undefined) define(name, says[name]);
-    define("url", new URL(String(says.url)));
+    for (const name of ["hostname", "port"]) if (reported[name] !== undefined) define(name, reported[name]);
+    define("url", new URL(String(reported.url)));
   }
 
   host.add({
     key: placement.key,
     path,
     own,
-    says,
+    reported,
     setClosing(closing) {
       if (isClosing === closing) return;
       isClosing = closing;

@@ -9,6 +9,7 @@ import { platformSignals } from "../signals.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { basicService, isInProc } from "./basic_service.ts";
 import { connectChannel, denoCarries, watchChannel } from "./channel.ts";
+import { denoDatagrams } from "./datagrams.ts";
 import { denoFetch } from "./fetch.ts";
 import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
@@ -81,6 +82,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     fetch: denoFetch,
     service: isMainThread ? service : undefined,
     nativeServe: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, permissions.mayCall),
+    nativeDatagrams: denoDatagrams(deno),
     nativeOffer: handshake.native,
   };
   const start = { adapter, permissions, snapshot, handshake, files, service };

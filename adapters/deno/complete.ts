@@ -17,6 +17,7 @@ import { ownSockets } from "../own_sockets.ts";
 import { markIdleOnDeno } from "./connections.ts";
 import { spawnWithNode, startSuccessor } from "../node/process.ts";
 import type { DenoStart } from "./adapter.ts";
+import { denoDatagramAdapter } from "./dgram.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { denoCarries } from "./channel.ts";
 import { linkFiles } from "./link_files.ts";
@@ -60,6 +61,12 @@ export function completeDenoAdapter(
     return listenOnDeno(deno, server, source, mayCall);
   }
 
+  function whyNoDatagrams(): string | undefined {
+    if (!hasProc(deno)) return "Deno can do that on Linux only";
+    if (!permissions.mayCall()) return "Deno does not allow foreign function calls; add --allow-ffi";
+    return typeof denoLibc(deno, true) === "string" ? "the C library is not found" : undefined;
+  }
+
   const proc: ProcFiles = {
     link: (path) => attempt(() => deno.readLinkSync(path)),
     text: (path, isEnough) =>
@@ -101,10 +108,8 @@ export function completeDenoAdapter(
     const started = await startSuccessor({
       pid: deno.pid,
       spawn: typeof libc === "object" && offered !== undefined ? inheriting(libc, offered.end, spawn) : spawn,
-      descriptors: offered && {
-        channel: offered.channel,
-        variables: descriptorVariables(offered.describe(offered.end), request.native as string),
-      },
+      descriptors: offered?.channel,
+      variables: offered && descriptorVariables(offered.describe(offered.end), request.native as string),
       kill(pid, signal) {
         // A process that may run only some executables may not signal process groups; Deno would ask on the terminal.
         if (!permissions.isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
@@ -157,6 +162,7 @@ export function completeDenoAdapter(
           };
         });
       },
+      datagrams: denoDatagramAdapter(() => denoLibc(deno, permissions.mayCall()), whyNoDatagrams),
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       libc: hasProc(deno) && permissions.mayListen() ? () => denoLibc(deno, permissions.mayCall()) : undefined,
     },

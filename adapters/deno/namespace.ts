@@ -71,6 +71,10 @@ export interface DenoNamespace {
   removeSignalListener(signal: string, handler: () => void): void;
 
   readonly Command: new (file: string, options: DenoCommandOptions) => DenoCommand;
+  readonly errors: { readonly Interrupted: new (message: string) => Error };
+
+  /** Only with --unstable-net. */
+  readonly listenDatagram?: unknown;
   connect(options: { transport: "unix"; path: string }): Promise<DenoConnection>;
   listen(options: { transport: "unix"; path: string }): { accept(): Promise<DenoConnection>; close(): void };
   serve(

@@ -49,20 +49,20 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     : reusePort
     ? { reusePort }
     : {};
-  const says = (own: Address): Address => inherited?.says ?? (path === undefined ? { ...own } : { ...own, path });
+  const reported = (own: Address): Address => inherited?.reported ?? (path === undefined ? { ...own } : { ...own, path });
   const cutter = new AbortController();
   const server: Server = serve({
     ...options,
     ...where,
     signal: options.signal === undefined ? cutter.signal : AbortSignal.any([options.signal, cutter.signal]),
     onListen(own: Address) {
-      const address = says(own);
+      const address = reported(own);
       if (options.onListen === undefined) announce(address, options.cert !== undefined);
       else options.onListen(address);
     },
   }, host.wrap(handler));
   const own = made ?? Number(server.addr.port);
-  const address = says(server.addr);
+  const address = reported(server.addr);
   // It remembers the address with which it began to listen.
   if (inherited !== undefined || path !== undefined) {
     Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
@@ -72,7 +72,7 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     key: placement.key,
     path,
     own,
-    says: address,
+    reported: address,
     setClosing() {}, // The wrapped handlers do.
     async finish(idle) {
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).

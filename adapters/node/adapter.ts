@@ -83,6 +83,7 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
       raise,
       exit: (code) => process.exit(code),
       service: isMainThread ? basicService(process, snapshot.loaded, onExit) : undefined,
+      nativeOffer: handshake.native,
     },
   };
 }

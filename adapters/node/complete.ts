@@ -8,7 +8,7 @@ import { closeWhenQuiet } from "../../windows/accept_ahead.ts";
 import { createActivation, type ProcFiles, readUntil } from "../activation.ts";
 import { attempt } from "../attempt.ts";
 import { joinDescriptors, offerDescriptors } from "../descriptors.ts";
-import { descriptorVariables } from "../environment_handshake.ts";
+import { descriptorVariables, nativeVariable } from "../environment_handshake.ts";
 import {
   asCommandLine,
   type CommandLine,
@@ -27,6 +27,7 @@ import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
 import { markIdleOnNode, nodeConnections } from "./connections.ts";
+import { nodeDatagrams } from "./datagrams.ts";
 import { nodeFiles } from "./files.ts";
 import { lastNumber, spawnWithNode, startSuccessor } from "./process.ts";
 import { linkFiles } from "./link_files.ts";
@@ -40,6 +41,7 @@ const WINDOW = 32;
 export interface NodeSockets {
   listen: SocketAdapter["listen"];
   libc?: SocketAdapter["libc"];
+  datagrams?: SocketAdapter["datagrams"];
   connections?: SocketAdapter["connections"];
 }
 
@@ -71,8 +73,9 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 /** Completes the adapter. */
 export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
-  { listen, libc, connections }: NodeSockets = {
+  { listen, libc, datagrams, connections }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
+    datagrams: nodeDatagrams(process.platform === "win32"),
     connections: nodeConnections(WINDOW, markIdleOnNode),
   },
 ): Adapter {
@@ -123,10 +126,12 @@ export function completeNodeAdapter(
         pid: process.pid,
         // Bun closes all descriptors of a new process that are not in this list.
         spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
-        descriptors: offered && {
-          channel: offered.channel,
-          variables: descriptorVariables(offered.describe(lastNumber(sockets)), request.native as string),
-        },
+        descriptors: offered?.channel,
+        variables: offered !== undefined
+          ? descriptorVariables(offered.describe(lastNumber(sockets)), request.native as string)
+          : libc === undefined && request.native !== undefined
+          ? nativeVariable(request.native) // Node's sockets come over the channel.
+          : undefined,
         kill: (pid, signal) => process.kill(pid, signal),
         what,
         cwd,
@@ -147,6 +152,7 @@ export function completeNodeAdapter(
       isServed,
       held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
+      datagrams,
       connections: process.platform === "win32" ? undefined : connections,
       descriptors,
       listening() {

@@ -44,8 +44,10 @@ export interface SuccessorPlan {
   sockets: number;
   /** The shell to start it with, where it is not started plainly. */
   shell: string | undefined;
-  /** Passes descriptors to it, and the variables by which it finds them. */
-  descriptors?: { readonly channel: DescriptorChannel; readonly variables: Environment } | undefined;
+  /** Passes descriptors to it. */
+  descriptors?: DescriptorChannel | undefined;
+  /** Further variables of the handshake. */
+  variables?: Environment | undefined;
 }
 
 /** Starts the successor of this process. Throws a ReloadError that says why that is not possible. */
@@ -64,13 +66,13 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
     ...env,
     ...(supervisor && supervision(supervisor)),
     ...handshake(generation, own === undefined ? self : undefined),
-    ...descriptors?.variables,
+    ...plan.variables,
   };
   let child: Child;
   try {
     child = await spawn(command, cwd, variables, keep);
   } catch (cause) {
-    descriptors?.channel.close();
+    descriptors?.close();
     throw startError(what.file, cwd, cause);
   }
   const { pid, channel } = child;
@@ -84,7 +86,7 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
   return {
     pid,
     channel,
-    descriptors: descriptors?.channel,
+    descriptors,
     exited: exited.promise,
     async disown() {
       if (!keep || !running) return false;

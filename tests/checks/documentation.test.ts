@@ -17,12 +17,14 @@ import type { Token } from "@js0/reload-self";
 declare global {
   const { listen }: typeof import("@js0/reload-self");
   const { createServer }: typeof import("node:http");
+  const { createSocket }: typeof import("node:dgram");
   const token: Token;
   const server: Server;
   // deno-lint-ignore no-explicit-any
   const app: any, express: any, fastify: any, Bun: any, Deno: any;
   function connectToDatabase(): Promise<void>;
   function importNext(): Promise<void>;
+  function answer(data: Uint8Array, from: object): Promise<void>;
 }
 `;
 

@@ -6,7 +6,6 @@ import { runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 const expected: Record<string, RegExp> = {
-  dgram: /node:dgram has no connections to hand over/,
   restify: /token\.bind\(app\.server, /,
   express: /not a function; write `token\.bind\(createServer\(app\), /,
   koa: /token\.bind\(createServer\(app\.callback\(\)\), /,

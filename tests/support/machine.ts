@@ -5,6 +5,7 @@ import type { Files } from "../../core/files.ts";
 import type { ServiceAdapter } from "../../core/service_adapter.ts";
 import type { Listener, SocketAdapter } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
+import { createSimulatedDatagrams, type SimulatedDatagrams } from "./datagrams.ts";
 import type { SimulatedProcess } from "./world.ts";
 
 /** A server without connections. */
@@ -44,6 +45,8 @@ export interface Machine {
   end(process: SimulatedProcess, byItself: boolean): void;
   /** The processes that accept connections on a port, and those that keep its socket. */
   listening(port: number): { accepting: number[]; held: number[] };
+  /** The processes that have the datagram socket of a port, and those that read from it. */
+  readonly datagramsAt: SimulatedDatagrams["at"];
   /** Serves a unix socket at a name, as a runtime's own server does. */
   serveAt(path: string, pid: number): void;
 }
@@ -54,6 +57,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
   const sockets = new Set<KernelSocket>();
   const exits = new Map<number, (() => void)[]>();
   const notified: Machine["notified"] = [];
+  const datagrams = createSimulatedDatagrams();
 
   function share(socket: KernelSocket, pid: number) {
     const holder = socket.holders.get(pid) ?? { accepting: 0, held: 0 };
@@ -125,6 +129,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       isServed: (path) => Promise.resolve(isAlive(files.get(path)?.server ?? 0)),
       descriptors: () => undefined,
       cutsAnswers: false,
+      datagrams: datagrams.adapter(pid),
     };
   }
 
@@ -183,7 +188,9 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       if (byItself) { for (const handler of exits.get(pid) ?? []) handler(); }
       for (const socket of sockets) socket.holders.delete(pid);
       tidy();
+      datagrams.end(pid);
     },
+    datagramsAt: datagrams.at,
     listening(port) {
       const holders = [...sockets].filter((socket) => socket.port === port).flatMap(({ holders }) => [...holders]);
       return {

@@ -122,6 +122,7 @@ export function createWorld(
         signals: { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 },
         reloadSignals: ["SIGHUP"],
         shutdownSignals: ["SIGINT", "SIGTERM"],
+        nativeOffer: request?.native,
         now: () => now,
         timer(milliseconds, callback) {
           const timer = { at: now + milliseconds, owner: process, callback };

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { createDatagramSocket } from "../../support/datagrams.ts";
 import { createMachine, createServer, type Machine } from "../../support/machine.ts";
 import { createWorld, type SimulatedProcess, type World } from "../../support/world.ts";
 
@@ -21,12 +22,12 @@ interface Scene {
   readonly apps: Map<SimulatedProcess, App>;
 }
 
-function createScene(): Scene {
+function createScene(handsOver = true): Scene {
   const apps = new Map<SimulatedProcess, App>();
   const isAlive = (pid: number) => world.processes.some((process) => process.pid === pid && process.exit === undefined);
   const machine = createMachine(isAlive, { NOTIFY_SOCKET: "/run/systemd/notify" });
   const world: World = createWorld({
-    options: { ready: "auto", settle: 100, pidFile: PID_FILE, handOver: () => current },
+    options: { ready: "auto", settle: 100, pidFile: PID_FILE, ...(handsOver && { handOver: () => current }) },
     machine: machine.adapter,
     onEnd: (process, { code }) => machine.end(process, code === 0),
     onBoot: (process) => void boot(process).catch((error) => world.violations.push(error)),
@@ -39,10 +40,12 @@ function createScene(): Scene {
     const app: App = { history: [] };
     apps.set(process, app);
     const listening = token?.bind(createServer(), { port: PORT });
+    const receiving = token?.bind(createDatagramSocket(), { port: PORT });
     const made = await token?.path(PATH);
     if (process.exit !== undefined) return;
     machine.serveAt(made as string, pid);
     await listening;
+    await receiving;
     const inherited = await token?.inherited as number[] | undefined;
     current = app.history = [...inherited ?? [], generation];
   }
@@ -60,10 +63,11 @@ async function advance({ world }: Scene, steps: number): Promise<void> {
   }
 }
 
-/** The socket never has nobody: while any process lives that has listened, the kernel refuses no connection. */
+/** The sockets never have nobody: while any process lives that has listened, the kernel refuses nothing. */
 function checkSocket({ machine }: Scene): void {
   const { accepting, held } = machine.listening(PORT);
   assert.ok(accepting.length + held.length > 0, "the port is refused");
+  assert.ok(machine.datagramsAt(PORT).holders.length > 0, "datagrams are refused");
 }
 
 /** What must hold when a reload is over, whatever came of it. */
@@ -76,6 +80,7 @@ function checkEnd({ world, machine, apps }: Scene): SimulatedProcess {
   const { pid } = inCharge;
   const { accepting, held } = machine.listening(PORT);
   assert.deepEqual([accepting, held], [[pid], []], "it alone listens");
+  assert.deepEqual(machine.datagramsAt(PORT), { holders: [pid], readers: [pid] }, "it alone receives datagrams");
   assert.equal(machine.files.get(PATH)?.server, pid, "its socket is at the path");
   assert.equal(machine.files.get(PID_FILE)?.text, `${pid}\n`);
   const status = JSON.parse(machine.files.get(`/run/user/${pid}.json`)?.text ?? "");
@@ -111,6 +116,25 @@ test("three reloads hand everything over", async () => {
     assert.deepEqual(scene.apps.get(inCharge)?.history, [...Array(i + 1).keys()]);
   }
   assert.deepEqual([...scene.machine.files.keys()].filter((name) => name.endsWith(".json")).length, 1);
+});
+
+test("of a datagram socket one process reads at a time, with a state and without one", async () => {
+  for (const handsOver of [true, false]) {
+    const scene = createScene(handsOver);
+    const first = scene.world.begin();
+    await settle(scene);
+    first.token?.reload();
+    for (let step = 0; step < 60 && !first.token?.isCancelled; step++) {
+      await advance(scene, 1);
+      const { holders, readers } = scene.machine.datagramsAt(PORT);
+      const next = scene.world.processes.at(-1) as SimulatedProcess;
+      // From the moment that the new process is known to be in charge only that reads, for all of its probation.
+      const isKnown = first.events.some(({ type }) => type === "successor-in-charge");
+      if (isKnown && !first.token?.isCancelled) assert.deepEqual([holders.length, readers], [2, [next.pid]]);
+      else assert.ok(readers.length > 0 || handsOver);
+    }
+    assert.ok(first.events.some(({ type }) => type === "successor-in-charge"));
+  }
 });
 
 test("a new process that dies at any moment takes nothing with it, and no connection is refused on the way", async () => {

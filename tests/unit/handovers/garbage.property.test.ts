@@ -4,12 +4,14 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { LiveSocket } from "../../../core/live.ts";
 import type { ConnectionAdapter } from "../../../core/socket_adapter.ts";
+import { createDatagramSocket } from "../../support/datagrams.ts";
 import { createMachine, createServer } from "../../support/machine.ts";
 import { createWorld, isUnderWay, type SimulatedProcess, type World } from "../../support/world.ts";
 import { pack } from "../../../reload/messages.ts";
 
 const HANDOVERS = [
   "the live connections",
+  "the datagram sockets",
   "the state",
   "the settle time",
   "the bound servers",
@@ -22,7 +24,7 @@ const HANDOVERS = [
 ];
 /** The members of all messages: garbage that has the right names goes further than any other. */
 const MEMBERS =
-  "ping pong connection id group session bytes unread taken refused sockets key isFree hold claim holds done error read " +
+  "ping pong socket connection id group session bytes unread taken refused sockets key isFree hold claim holds done error read " +
   "positions addresses isLast complete received piece end made paths pid predecessor number milliseconds follow followed disowned adopted";
 
 const value = fc.oneof(
@@ -65,6 +67,7 @@ function createScene(): { world: World; old: SimulatedProcess } {
       token?.live("group", { accept() {}, release: () => undefined });
       const bound = token?.bind(createServer(), { port: 8000 });
       token?.path("/run/app.sock").then((made) => machine.serveAt(made, pid), () => {});
+      token?.bind(createDatagramSocket(), { port: 8000 }).catch(() => {});
       await bound?.catch(() => {});
     },
   });

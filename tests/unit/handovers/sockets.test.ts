@@ -35,7 +35,7 @@ for (const [what, options, message] of wrong) {
 }
 
 test("bind: a server that is none", async () => {
-  const message = /bind: the server must be one of node:net, .* not an object; Deno.serve and Bun.serve need no bind/;
+  const message = /bind: the server must be one of node:net, .* not an object; Deno.serve and Bun.serve are adopted/;
   await assert.rejects(createToken().bind({} as BindableServer, { port: 1 }), { name: "TypeError", message });
 });
 

@@ -1,0 +1,101 @@
+/** Sockets of Bun.udpSocket. */
+import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
+import type { ServeFunction } from "../../core/native.ts";
+import type { DescriptorSocket } from "../descriptor_datagrams.ts";
+import { override } from "./native.ts";
+
+/** The options of Bun.udpSocket that are looked at. */
+interface Options {
+  readonly port?: unknown;
+  readonly hostname?: unknown;
+  readonly connect?: { readonly hostname?: unknown; readonly port?: unknown };
+}
+
+/** A socket of Bun.udpSocket. */
+interface UdpSocket {
+  readonly fd: number;
+  readonly port: number;
+  readonly hostname: string;
+  readonly closed: boolean;
+  addMembership(...args: unknown[]): unknown;
+  addSourceSpecificMembership(...args: unknown[]): unknown;
+  close(): void;
+}
+
+/** Joining a group of which the predecessor's socket is a member is no error: it is the application's first time. */
+function joinAgain(socket: UdpSocket): void {
+  for (const name of ["addMembership", "addSourceSpecificMembership"] as const) {
+    const join = socket[name].bind(socket);
+    const value = (...args: unknown[]) => {
+      try {
+        return join(...args);
+      } catch (error) {
+        if ((error as { code?: unknown } | null)?.code === "EADDRINUSE") return true;
+        throw error;
+      }
+    };
+    Object.defineProperty(socket, name, { configurable: true, value });
+  }
+}
+
+function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): Promise<UdpSocket> {
+  const { port, hostname, connect } = options;
+  const peer = connect && `${connect.hostname}:${connect.port}`;
+  const { key, inherited } = host.place({ type: "udp", hostname, port, peer });
+  const opened = Promise.withResolvers<UdpSocket>();
+  opened.promise.catch(() => {}); // May reject before anybody waits.
+  let socket: UdpSocket | undefined;
+  let hasFailed = false;
+  /** Known before the socket is. */
+  let fd: number | undefined;
+
+  async function settle(opening: Promise<UdpSocket>): Promise<UdpSocket> {
+    try {
+      socket = await opening;
+      if (fd !== undefined) joinAgain(socket);
+      opened.resolve(socket);
+      return socket;
+    } catch (error) {
+      hasFailed = true;
+      opened.reject(error);
+      throw error;
+    }
+  }
+
+  const self: DescriptorSocket = {
+    key,
+    opened: opened.promise,
+    get isClosed() {
+      return hasFailed || socket?.closed === true;
+    },
+    reported: () => ({ hostname: socket?.hostname, port: socket?.port }),
+    descriptor: () => socket?.fd ?? fd,
+    later: {
+      on(shared) {
+        fd = (shared as { fd: number }).fd;
+        // Bun polls it when the call returns. The option is not documented; its own node:dgram uses it.
+        settle(udpSocket(override(options, { fd }))).catch(() => {}); // `opened` reports it.
+      },
+      async anew({ reported }) {
+        // An attempt that fails is no failure yet: the kernel may need a moment.
+        const opening: Promise<UdpSocket> = udpSocket(override(options, { port: reported.port }));
+        await opening;
+        await settle(opening);
+      },
+    },
+    fail: (error) => void settle(Promise.reject(error)).catch(() => {}),
+    close: () => socket?.close(),
+  };
+  host.add(self);
+  return inherited === undefined ? settle(udpSocket(options)) : opened.promise;
+}
+
+/** Bun.udpSocket, which the token can adopt. */
+export function bunDatagrams(bun: { readonly udpSocket?: unknown }): NativeDatagrams {
+  return {
+    name: "Bun.udpSocket",
+    is: (open) => open !== undefined && open === bun.udpSocket,
+    adopt: (udpSocket, host) => (options: Options) =>
+      typeof options === "object" && options !== null ? open(udpSocket, host, options) : udpSocket(options),
+  };
+}
