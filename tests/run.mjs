@@ -1,4 +1,7 @@
-/** Runs suites of tests, one after the other, and prints how long each took: `npm run check`. */
+/**
+ * Runs suites of tests, one after the other, and prints how long each took: `npm run check`.
+ * With `--newest` or `--older` they run only on those versions; see tests/support/runtimes.ts.
+ */
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
 import { dirname } from "node:path";
@@ -37,10 +40,12 @@ function run([file, ...args]) {
   return new Promise((resolve) => child.once("close", (code) => resolve(code ?? 1)));
 }
 
-const names = process.argv.slice(2);
+const versions = { "--newest": "node26,deno,bun", "--older": "node22,node24" };
+const names = process.argv.slice(2).filter((name) => !(name in versions));
+for (const option of process.argv) if (option in versions) process.env.RUNTIMES ??= versions[option];
 const unknown = names.find((name) => !(name in suites));
 if (unknown !== undefined || names.length === 0) {
-  console.error(`usage: node tests/run.mjs ${Object.keys(suites).join(" | ")} ...`);
+  console.error(`usage: node tests/run.mjs [--newest | --older] ${Object.keys(suites).join(" | ")} ...`);
   process.exit(2);
 }
 const lines = [];

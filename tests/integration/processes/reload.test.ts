@@ -142,7 +142,7 @@ for (const runtime of runtimes) {
   }
 
   test(`${runtime.name}: a successor that never gets ready, or is stopped, is killed`, async (t) => {
-    const program = startProgram(t, runtime, { env: { OPTIONS: `{"readyTimeout":1500}` } });
+    const program = startProgram(t, runtime, { env: { OPTIONS: `{"readyTimeout":4000}` } });
     const old = await program.report("start");
     const seen = new Set<number>();
     for (const behaviour of ["never", "unready", "family"]) {

@@ -38,7 +38,7 @@ for (const runtime of oneOfEachKind) {
       program.signal(program.process.pid as number, "SIGTERM");
       await until("the parent to end", () => program.process.exitCode !== null);
       assert.equal(program.process.exitCode, 0);
-      assert.deepEqual(program.pids().filter(isAlive), []);
+      await until("all processes to be gone", () => !program.pids().some(isAlive));
     });
   }
 
