@@ -111,7 +111,7 @@ for (const runtime of oneOfEachKind) {
     assert.match(status.last.error, /exited with code 3/);
 
     program.signal(second, "SIGTERM");
-    await until("the program to be gone", () => !isAlive(second.pid));
+    await until("all processes to be gone", () => !program.pids().some(isAlive));
     assert.deepEqual(readdirSync(join(program.runtimeFolder, "reload-self")), [], "no status is left");
   });
 
