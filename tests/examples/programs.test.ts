@@ -78,7 +78,9 @@ for (const runtime of oneOfEachKind) {
     );
     // A line may be read later than its file is gone.
     await until("all lines", () => numbersOf(program, /^done: job (\d+)$/).length >= 30);
-    assert.deepEqual(numbersOf(program, /^done: job (\d+)$/), Array.from({ length: 30 }, (_, i) => 100 + i));
+    // The old process may finish its last job after the first one of the new process.
+    const done = numbersOf(program, /^done: job (\d+)$/).sort((a, b) => a - b);
+    assert.deepEqual(done, Array.from({ length: 30 }, (_, i) => 100 + i));
   });
 
   test(`${runtime.name}: cron.ts leaves no run out and does none twice`, async (t) => {
