@@ -70,6 +70,11 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: Supervis
     problem = `it does not learn that process ${pid} is in charge: ${why}`;
     warn(`\`reload-self run\` cannot reload this program: ${problem}`);
   }
+  /** Whether the guard's own child is in charge by now: it may have reported since this process asked. */
+  function isFollowed(): boolean {
+    if (adapter.parent() === supervision.guard) return false;
+    return parseInCharge(adapter.files().read(path) ?? "")?.guard === supervision.guard;
+  }
   function report(): void {
     if (isReported) return;
     isReported = true;
@@ -80,7 +85,7 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: Supervis
     }
   }
   if (supervision.problem !== undefined) fail(supervision.problem);
-  else if (!hasPredecessor) report();
+  else if (!hasPredecessor && !isFollowed()) report();
 
   return {
     name: "reload-self run",
