@@ -1,6 +1,6 @@
 /** The sockets that a process is started with by systemd, or in systemd's way; sd_listen_fds(3). */
 import { formatIPv6 } from "../linux/addresses.ts";
-import { hasAllListeners, parseEndpoint } from "../linux/proc.ts";
+import { hasAllListeners, parseEndpoint, parseSocketInode } from "../linux/proc.ts";
 import type { Listener, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { Environment } from "./environment.ts";
 
@@ -55,7 +55,7 @@ export function activatedSockets(count: number, names: string | undefined, proc:
   const named = names?.split(":") ?? [];
   return Array.from({ length: count }, (_, i) => ({ fd: FIRST + i, name: named[i] || "unknown" })).flatMap((socket) => {
     const link = proc.link(`/proc/self/fd/${socket.fd}`);
-    const inode = /^socket:\[(\d+)\]$/.exec(link ?? "")?.[1];
+    const inode = parseSocketInode(link);
     // Another file, when the predecessor had closed the socket.
     if (link !== undefined && inode === undefined) return [];
     return [{ ...socket, address: inode === undefined ? undefined : addressOf(inode, proc) }];

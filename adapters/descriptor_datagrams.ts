@@ -3,11 +3,11 @@ import type { DatagramAdapter, DatagramSocket, SharedSocket } from "../core/data
 import type { InheritedAddress } from "../core/native.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { SOCK_CLOEXEC, SOCK_DGRAM } from "../linux/constants.ts";
-import { parsePlace, placeOf, receiveAt } from "../linux/listening.ts";
+import { parsePlace, placeOf, receiveAt } from "../linux/places.ts";
 import { pollAgain, stopPolling, type Unpolled } from "../linux/polling.ts";
 import { socketInode } from "../linux/proc_files.ts";
-import { type OpenSocket, scanSockets } from "../linux/socket_scan.ts";
-import { duplicate, replaceFile } from "../linux/transplant.ts";
+import { type OpenSocket, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
+import { duplicate, putBelow } from "../linux/transplant.ts";
 import type { Aside } from "./node/datagrams.ts";
 
 /** The descriptors of this process, as a socket sees them that does not know its own. */
@@ -45,20 +45,23 @@ export interface DescriptorRuntime {
   bindable: DatagramAdapter["bindable"];
 }
 
-function createSearch(libc: Libc): DescriptorSearch {
+/** A search, and the scan that it has made. It is right until a descriptor is replaced. */
+function createSearch(libc: Libc): DescriptorSearch & { scan(): SocketScan } {
+  let scanned: SocketScan | undefined;
   /** Not before it is needed: there may be thousands of sockets. */
-  function scan() {
-    const scan = scanSockets(libc);
-    return [...scan.sockets.values()].flatMap((socket) => {
+  const scan = () => scanned ??= scanSockets(libc);
+  function datagramSockets() {
+    return [...scan().sockets.values()].flatMap((socket) => {
       if (socket.kind !== "datagram") return [];
       const inode = socketInode(libc, socket.fd);
-      const isPolled = scan.registrations(socket.fd).some((registration) => registration.inode === inode);
+      const isPolled = scan().registrations(socket.fd).some((registration) => registration.inode === inode);
       return [{ ...socket, inode, isPolled }];
     });
   }
   return {
+    scan,
     boundTo(hostname, port) {
-      const there = scan().filter(({ isPolled, localPort }) => isPolled && localPort === port);
+      const there = datagramSockets().filter(({ isPolled, localPort }) => isPolled && localPort === port);
       const isExact = ({ local }: OpenSocket) => local()?.name.replace(/[[\]]/g, "") === `${hostname}:${port}`;
       const [one, ...others] = there.length > 1 ? there.filter(isExact) : there;
       return others.length === 0 ? one?.fd : undefined;
@@ -66,7 +69,7 @@ function createSearch(libc: Libc): DescriptorSearch {
     isSame: (a, b) => socketInode(libc, a) === socketInode(libc, b),
     otherOf(fd) {
       const inode = socketInode(libc, fd);
-      const same = scan().filter((socket) => socket.inode === inode && socket.fd !== fd);
+      const same = datagramSockets().filter((socket) => socket.inode === inode && socket.fd !== fd);
       return (same.find(({ isPolled }) => isPolled) ?? same[0])?.fd;
     },
     close: (fd) => void libc.close(fd),
@@ -91,20 +94,23 @@ function callAside<T>(libc: Libc, fd: number, call: () => T): T {
 export function descriptorDatagrams({ libc: load, refusal, bindable }: DescriptorRuntime): DatagramAdapter {
   const suspended = new WeakMap<DatagramSocket, Unpolled>();
 
-  function find(socket: DatagramSocket): { libc: Libc; fd: number } | undefined {
+  function find(socket: DatagramSocket): { libc: Libc; fd: number; scan(): SocketScan } | undefined {
     const libc = load();
     if (typeof libc === "string") return undefined;
-    const fd = (socket as DescriptorSocket).descriptor(createSearch(libc));
-    return fd === undefined ? undefined : { libc, fd };
+    const search = createSearch(libc);
+    const fd = (socket as DescriptorSocket).descriptor(search);
+    return fd === undefined ? undefined : { libc, fd, scan: search.scan };
+  }
+
+  function discard(fd: number): void {
+    const libc = load();
+    if (typeof libc === "object") libc.close(fd);
   }
 
   function put(socket: DescriptorSocket, by: number): void {
     const found = find(socket);
-    const refusal = found === undefined
-      ? "its own socket is not found"
-      : replaceFile(found.libc, scanSockets(found.libc), found.fd, by);
-    const libc = load();
-    if (typeof libc === "object") libc.close(by);
+    if (found === undefined) discard(by);
+    const refusal = found === undefined ? "its own socket is not found" : putBelow(found.libc, found.scan(), found.fd, by);
     if (refusal !== undefined) throw new Error(`${socket.key} receives nothing: ${refusal}. Start the program again`);
   }
 
@@ -112,7 +118,7 @@ export function descriptorDatagrams({ libc: load, refusal, bindable }: Descripto
     const found = find(socket);
     if (found === undefined) return "its descriptor is not found";
     (socket as DescriptorSocket).hold?.(true);
-    const unpolled = stopPolling(found.libc, scanSockets(found.libc), found.fd);
+    const unpolled = stopPolling(found.libc, found.scan(), found.fd);
     if (typeof unpolled === "object") suspended.set(socket, unpolled);
     else (socket as DescriptorSocket).hold?.(false);
     return typeof unpolled === "string" ? unpolled : undefined;
@@ -153,8 +159,7 @@ export function descriptorDatagrams({ libc: load, refusal, bindable }: Descripto
       own.replaced?.((call) => call());
     },
     discard(shared) {
-      const libc = load();
-      if ("fd" in shared && typeof libc === "object") libc.close(shared.fd);
+      if ("fd" in shared) discard(shared.fd);
     },
     suspend,
     resume(socket) {

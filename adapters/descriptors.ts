@@ -1,15 +1,9 @@
 /** Passing descriptors between two processes of a reload, where the C library can be called. */
 import type { DescriptorChannel } from "../core/adapter.ts";
 import type { Libc } from "../core/socket_adapter.ts";
-import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC } from "../linux/constants.ts";
-import {
-  createPair,
-  describeEnd,
-  discardEnd,
-  inheritedEnd,
-  receiveDescriptors,
-  sendDescriptors,
-} from "../linux/descriptor_channel.ts";
+import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, SOCK_SEQPACKET } from "../linux/constants.ts";
+import { describeEnd, discardEnd, inheritedEnd, receiveDescriptors, sendDescriptors } from "../linux/descriptor_channel.ts";
+import { createPair } from "../linux/socket_pair.ts";
 import type { Spawn } from "./node/process.ts";
 
 /** The shells between two processes use numbers below; see reparent.ts. */
@@ -61,7 +55,7 @@ function createChannel(libc: Libc, socket: number, onClose: () => void): Descrip
 
 /** Makes a pair for a reload; `undefined` where this process has no descriptors left. */
 export function offerDescriptors(libc: Libc): OfferedDescriptors | undefined {
-  const [ours, theirs] = createPair(libc) ?? [];
+  const [ours, theirs] = createPair(libc, SOCK_SEQPACKET) ?? [];
   if (ours === undefined || theirs === undefined) return undefined;
   const end = libc.fcntl(theirs, F_DUPFD_CLOEXEC, FIRST_FREE);
   libc.close(theirs);

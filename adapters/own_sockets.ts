@@ -1,10 +1,8 @@
 /** The listening sockets of this process, whoever made them, from /proc. */
 import type { OwnSocket, SocketAddress } from "../core/socket_adapter.ts";
-import { hasAllListeners } from "../linux/proc.ts";
+import { hasAllListeners, LISTENING, parseSocketInode } from "../linux/proc.ts";
 import { parseAddress, type ProcFiles } from "./activation.ts";
 
-/** The state of a listening socket in /proc/net/tcp. */
-const LISTENING = "0A";
 /** The flags of a listening socket in /proc/net/unix: __SO_ACCEPTCON. */
 const ACCEPTS = "00010000";
 
@@ -30,7 +28,7 @@ export function ownSockets(descriptors: readonly number[], proc: ProcFiles): Own
   const all = allListeners(proc);
   const found = new Map<string, OwnSocket>();
   for (const fd of all.size > 0 ? descriptors : []) {
-    const inode = /^socket:\[(\d+)\]$/.exec(proc.link(`/proc/self/fd/${fd}`) ?? "")?.[1];
+    const inode = parseSocketInode(proc.link(`/proc/self/fd/${fd}`));
     const address = inode === undefined ? undefined : all.get(inode);
     if (inode !== undefined && address !== undefined) found.set(inode, { fd, address });
   }

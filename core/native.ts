@@ -14,7 +14,7 @@ export type ServedAt = { readonly path: string } | { readonly port: number; read
 export interface InheritedAddress {
   /** The address that the predecessor's server reports, in the form of the runtime. */
   readonly reported: Readonly<Record<string, unknown>>;
-  /** Where the socket listens; see linux/listening.ts. */
+  /** Where the socket listens; see linux/places.ts. */
   readonly place?: unknown;
 }
 

@@ -5,6 +5,9 @@ export function pause(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise((resolve) => clock.timer(milliseconds, resolve));
 }
 
+/** A timer that is later than this belongs to a process that was stopped: SIGSTOP, a container that was frozen, a machine that slept. */
+export const STOPPED_MS = 500;
+
 /** The shortest and the longest pause between two checks, in milliseconds. */
 const MIN_PAUSE_MS = 1;
 const MAX_PAUSE_MS = 50;

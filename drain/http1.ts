@@ -2,6 +2,7 @@
  * Finishing the connections of one server without losing a request: RFC 9112, section 9.6.
  */
 import type { Clock } from "../core/adapter.ts";
+import { STOPPED_MS } from "../core/pause.ts";
 import type { BindableServer } from "../core/token.ts";
 import { type HttpSocket, isIdle } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
@@ -56,8 +57,6 @@ export interface Drain {
 const CLOSE_TIMEOUT_MS = 5_000;
 /** Milliseconds between two checks of the connections. */
 const CHECK_MS = 50;
-/** Two checks that are so far apart belong to a process that was stopped in between. */
-const STOPPED_MS = 500;
 
 /** Follows the connections of a server from now on. It costs nothing per request. */
 export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: boolean): Drain {

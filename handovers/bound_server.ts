@@ -1,7 +1,7 @@
 import type { Clock } from "../core/adapter.ts";
-import { pause } from "../core/pause.ts";
 import type { HeldSocket, Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
+import { whenFree } from "./when_free.ts";
 
 /** Where a server is to listen on TCP, or on a socket of systemd's. */
 export interface BoundRequest {
@@ -10,10 +10,6 @@ export interface BoundRequest {
   /** The options of server.listen() of node:net. */
   options: Readonly<Record<string, unknown>>;
 }
-
-/** How long the kernel may take to close the sockets of a process that was killed, and how often to try. */
-const CLOSE_TIMEOUT_MS = 5_000;
-const RETRY_MS = 10;
 
 /** Names a request: the same in every generation, also where the kernel chose the port. */
 export function keyOf({ name, options: { host, port, path } }: BoundRequest, taken: ReadonlyMap<string, unknown>): string {
@@ -91,17 +87,6 @@ export function createBoundServer(
     held = undefined;
   }
 
-  async function listenWhenFree(source: ListenSource): Promise<void> {
-    for (const begun = clock.now();;) {
-      try {
-        return await listen(source);
-      } catch (error) {
-        if ((error as { code?: unknown }).code !== "EADDRINUSE" || clock.now() - begun > CLOSE_TIMEOUT_MS) throw error;
-      }
-      await pause(clock, RETRY_MS);
-    }
-  }
-
   const self: BoundServer = {
     server,
     get address() {
@@ -138,7 +123,7 @@ export function createBoundServer(
       self.release(); // A server that comes over the channel accepts at once: the kept socket is not needed.
       return listen({ handle });
     },
-    openAnew: () => listenWhenFree(anew()),
+    openAnew: () => whenFree(clock, () => listen(anew())),
     async suspend() {
       if (listener?.isOpen !== true) return false;
       held ??= await listener.hold?.();
@@ -150,7 +135,7 @@ export function createBoundServer(
     },
     async resume() {
       const wasHeld = held !== undefined;
-      await listenWhenFree(source());
+      await whenFree(clock, () => listen(source()));
       if (wasHeld) fd = undefined; // The descriptor has another number now; no new process may inherit the old one.
     },
     close: () => listener?.close(),

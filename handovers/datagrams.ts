@@ -7,19 +7,18 @@ import { describeError } from "../core/describe_error.ts";
 import type { InheritedAddress } from "../core/native.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
+import { createWarnOnce } from "./warn_once.ts";
+import { whenFree } from "./when_free.ts";
 
 /** How long a process that shuts down reads on: what has come before is read. */
 const LAST_READS_MS = 20;
 /** How long a socket stays when nobody needs it any more: node:dgram looks up each address before it sends. */
 const LAST_SENDS_MS = 20;
-/** How long the kernel may take to close the sockets of a process that was killed, and how often to try. */
-const CLOSE_TIMEOUT_MS = 5_000;
-const RETRY_MS = 10;
-
 /** The handover, and the way to bind a socket. */
 export interface DatagramHandover {
   readonly handover: Handover;
@@ -40,12 +39,7 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
   const suspended = new WeakSet<DatagramSocket>();
   /** Whether this process has read its last datagram. */
   let isEnded = false;
-  let isWarned = false;
-
-  function warnOnce(message: string): void {
-    if (!isWarned) warn(message);
-    isWarned = true;
-  }
+  const warnOnce = createWarnOnce(warn);
 
   function follow(socket: DatagramSocket): void {
     socket.opened.then(() => void open.add(socket), () => {});
@@ -55,10 +49,9 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
 
   const openSockets = () => datagrams.sockets.filter((socket) => open.has(socket));
 
-  token.signal.addEventListener("abort", () => {
-    const isReplaced = token.signal.reason.kind === "reload";
+  whenCancelled(token, ({ kind }) => {
     if (datagrams.sockets.length === 0) return;
-    const read = isReplaced ? Promise.resolve() : pause(clock, LAST_READS_MS);
+    const read = kind === "reload" ? Promise.resolve() : pause(clock, LAST_READS_MS);
     token.track(read.then(stopReading), { name: "the datagrams that have come" });
     void close();
   });
@@ -214,21 +207,9 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
       if (refusal !== undefined) warn(`${socket.key} receives nothing: ${refusal}. Start the program again`);
     }
 
-    /** The predecessor's socket does not come any more. */
-    async function openAnew(socket: DatagramSocket, address: InheritedAddress): Promise<void> {
-      for (const begun = clock.now();;) {
-        try {
-          return await adapter?.openAnew(socket, address);
-        } catch (error) {
-          if ((error as { code?: unknown }).code !== "EADDRINUSE" || clock.now() - begun > CLOSE_TIMEOUT_MS) throw error;
-        }
-        await pause(clock, RETRY_MS);
-      }
-    }
-
     function openRest(): void {
       for (const { socket, address } of waiting.values()) {
-        openAnew(socket, address).catch((error) => {
+        whenFree(clock, () => adapter?.openAnew(socket, address)).catch((error) => {
           warn(`${socket.key} cannot be opened: ${describeError(error)}`);
           socket.fail(error);
         });

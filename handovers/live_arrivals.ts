@@ -4,6 +4,7 @@ import type { LiveSocket } from "../core/live.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, NewSide } from "../reload/handover.ts";
 import { receiveConnections } from "./connection_receiver.ts";
@@ -29,7 +30,7 @@ export interface LiveArrivals {
 export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramContext): LiveArrivals {
   const { clock, live: groups, token, warn } = program;
   const adopted = new Set<LiveSocket>();
-  token.signal.addEventListener("abort", () => {
+  whenCancelled(token, () => {
     if (adopted.size > 0) token.track(drain(adopted, program), { name: "the live connections" });
   });
 

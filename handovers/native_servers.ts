@@ -6,19 +6,17 @@ import { describeError } from "../core/describe_error.ts";
 import type { AdoptedServer } from "../core/native.ts";
 import { pause } from "../core/pause.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
-import { listenAt, parsePlace, placeOf } from "../linux/listening.ts";
+import { listenAt, parsePlace, placeOf } from "../linux/places.ts";
 import { type ListeningFile, listeningFiles } from "../linux/opened_listeners.ts";
 import { socketInode } from "../linux/proc_files.ts";
-import { scanSockets } from "../linux/socket_scan.ts";
+import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
 import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
-
-/** How long the kernel may take to close the sockets of a process that was killed, and how often to try. */
-const CLOSE_TIMEOUT_MS = 5_000;
-const RETRY_MS = 10;
+import { createWarnOnce } from "./warn_once.ts";
+import { whenFree } from "./when_free.ts";
 
 /** A server, and its socket. */
 interface Found {
@@ -39,12 +37,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
   const { servers } = natives;
   /** The sockets of servers that did not open them themselves. */
   const inodes = new Map<AdoptedServer, number>();
-  let isWarned = false;
-
-  function warnOnce(message: string): void {
-    if (!isWarned) warn(message);
-    isWarned = true;
-  }
+  const warnOnce = createWarnOnce(warn);
 
   /** The socket of a server; `undefined` where the application has stopped it, or it cannot be told from others. */
   function find(libc: Libc, files: readonly ListeningFile[], server: AdoptedServer): ListeningFile | undefined {
@@ -163,8 +156,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
     }
 
     /** Puts a socket below a server, which accepts from it at once. The descriptor is closed. */
-    function put(libc: Libc, server: AdoptedServer, fd: number): void {
-      const scan = scanSockets(libc);
+    function put(libc: Libc, scan: SocketScan, server: AdoptedServer, fd: number): void {
       const file = find(libc, listeningFiles(libc, scan), server);
       const inode = socketInode(libc, fd);
       const refusals = file === undefined ? ["its own socket is not found"] : [
@@ -183,11 +175,12 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
       const { path, own } = server;
       const place = parsePlace(inherited.get(server.key)?.place);
       if (path !== undefined) return adapter.files().rename(String(own), path);
-      for (const begun = clock.now(); clock.now() - begun < CLOSE_TIMEOUT_MS; await pause(clock, RETRY_MS)) {
+      const fd = await whenFree(clock, () => {
         const fd = place && listenAt(libc, place);
-        if (fd !== undefined) return put(libc, server, fd);
-      }
-      throw new Error(`${server.key} cannot be listened on`);
+        if (fd !== undefined) return fd;
+        throw Object.assign(new Error(`${server.key} cannot be listened on`), { code: "EADDRINUSE" });
+      });
+      put(libc, scanSockets(libc), server, fd);
     }
 
     natives.onOpen = claim;
@@ -205,11 +198,12 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
         natives.onOpen = undefined;
         if (typeof libc !== "object") return;
         const errors: string[] = [];
+        const scan = scanSockets(libc); // Stays right for each server whose descriptor has not been replaced yet.
         for (const server of servers.filter(({ key }) => inherited.has(key))) {
           const socket = sockets.get(server.key);
           sockets.delete(server.key);
           try {
-            if (socket !== undefined) put(libc, server, socket);
+            if (socket !== undefined) put(libc, scan, server, socket);
             else if (predecessor === "gone") listenAnew(libc, server).catch((error) => warn(describeError(error)));
           } catch (error) {
             errors.push(describeError(error));

@@ -9,6 +9,7 @@ import { explainMissing } from "./missing.ts";
 import { countNew, type Counts, countSince, type Group, place, positionsAfter } from "./reuseport_groups.ts";
 import { leaveGroups } from "./reuseport_leave.ts";
 import type { SharedPorts } from "./shared_ports.ts";
+import { createWarnOnce } from "./warn_once.ts";
 
 /** What the handover needs. */
 export interface ReuseportOptions {
@@ -30,16 +31,11 @@ export interface ReuseportOptions {
  */
 export function createReuseport({ program, descriptors, libc: load, isBound, shared }: ReuseportOptions): Handover {
   const { clock, warn } = program;
-  let isWarned = false;
+  const warnOnce = createWarnOnce(warn);
   /** Has this process native servers? Known from its first reload on. */
   let hasServers = false;
   /** The positions of our sockets in each group, in the order in which they were opened. */
   const positions = new Map<string, number[]>();
-
-  function warnOnce(message: string): void {
-    if (!isWarned) warn(message);
-    isWarned = true;
-  }
 
   function findGroups(libc: Libc, listeners: readonly OwnListener[]): Group[] {
     const counts = countListeners(libc);

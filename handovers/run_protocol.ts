@@ -1,5 +1,6 @@
 /** The protocol between a program and `reload-self run`: files in a folder that belongs to one instance of the program. */
 import { describeError } from "../core/describe_error.ts";
+import type { Files } from "../core/files.ts";
 import type { ServiceAdapter, Supervisor } from "../core/service_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import { ask, confirm } from "../reload/confirm.ts";
@@ -28,6 +29,11 @@ export function parseInCharge(text: string): InCharge | undefined {
   return match === null ? undefined : { pid: Number(match[1]), guard: Number(match[2]) };
 }
 
+/** Whether a process below a guard is in charge. */
+function isFollowed(files: Pick<Files, "read">, { folder }: Supervisor, guard: number): boolean {
+  return parseInCharge(files.read(`${folder}/${IN_CHARGE}`) ?? "")?.guard === guard;
+}
+
 /** How `reload-self run` follows this process. */
 export interface Supervision {
   readonly supervisor: Supervisor;
@@ -52,8 +58,7 @@ export function findSupervision(adapter: ServiceAdapter): Supervision | undefine
     if (guard === undefined || !isGuard(guard)) return undefined;
     const isFirst = files.create(`${supervisor.folder}/${CLAIM}${guard}`);
     if (guard === parent) return { supervisor, guard };
-    const isTaken = parseInCharge(files.read(`${supervisor.folder}/${IN_CHARGE}`) ?? "")?.guard === guard;
-    return isFirst && !isTaken ? { supervisor, guard } : undefined;
+    return isFirst && !isFollowed(files, supervisor, guard) ? { supervisor, guard } : undefined;
   } catch (error) {
     return { supervisor, guard: parent, problem: describeError(error) };
   }
@@ -70,11 +75,6 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: Supervis
     problem = `it does not learn that process ${pid} is in charge: ${why}`;
     warn(`\`reload-self run\` cannot reload this program: ${problem}`);
   }
-  /** Whether the guard's own child is in charge by now: it may have reported since this process asked. */
-  function isFollowed(): boolean {
-    if (adapter.parent() === supervision.guard) return false;
-    return parseInCharge(adapter.files().read(path) ?? "")?.guard === supervision.guard;
-  }
   function report(): void {
     if (isReported) return;
     isReported = true;
@@ -85,7 +85,11 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: Supervis
     }
   }
   if (supervision.problem !== undefined) fail(supervision.problem);
-  else if (!hasPredecessor && !isFollowed()) report();
+  else if (
+    !hasPredecessor &&
+    // The guard's own child may have reported since this process asked.
+    (adapter.parent() === supervision.guard || !isFollowed(adapter.files(), supervision.supervisor, supervision.guard))
+  ) report();
 
   return {
     name: "reload-self run",

@@ -6,6 +6,7 @@ import type { AdoptedServer } from "../core/native.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions } from "../core/token.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../program/parts.ts";
 import type { Handover } from "../reload/handover.ts";
@@ -111,16 +112,16 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     }),
   };
 
-  token.signal.addEventListener("abort", () => {
+  whenCancelled(token, ({ kind }) => {
     // A successor accepts the connections that wait in a socket. Without one this process does, before the kernel resets them.
-    const isReplaced = token.signal.reason.kind === "reload";
+    const isReplaced = kind === "reload";
     const closed = (drains.size === 0 || isReplaced ? Promise.resolve() : pause(clock, LAST_ACCEPTS_MS)).then(() => {
       listeningSockets.close();
       for (const { listener } of atPaths.values()) listener.close();
     });
-    for (const server of program.natives.servers) {
-      token.track(drainNative(server, isReplaced), { name: server.key });
-    }
+    const { natives } = program;
+    natives.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
+    natives.servers.forEach(natives.onOpen);
     for (const { name, drain } of drains.values()) {
       const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
         if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });

@@ -1,5 +1,6 @@
 import { describeError } from "../core/describe_error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { lastLines, parseOrigin, type Status, statusFile } from "./status.ts";
@@ -57,8 +58,8 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     removeFilesOf(pid);
     if (failed !== undefined) removeFilesOf(failed);
   });
-  token.signal.addEventListener("abort", () => {
-    if (token.signal.reason.kind === "shutdown") update({ state: "shutting down" });
+  whenCancelled(token, ({ kind }) => {
+    if (kind === "shutdown") update({ state: "shutting down" });
   });
 
   function oldSide(reload: Reload): OldSide {

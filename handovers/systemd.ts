@@ -2,6 +2,7 @@
 import { describeError } from "../core/describe_error.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import { ask, confirm } from "../reload/confirm.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
@@ -49,9 +50,8 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
     });
   }
 
-  token.signal.addEventListener("abort", () => {
+  whenCancelled(token, (reason) => {
     stopWatchdog();
-    const { reason } = token.signal;
     if (reason.kind !== "shutdown") return;
     const why = reason.signal === undefined ? "" : ` (${reason.signal})`;
     token.track(notify("STOPPING=1", `STATUS=Shutting down${why}`), { name: "the report to systemd" });

@@ -1,6 +1,7 @@
 /** Servers that listen without `token.bind()`: a new process cannot take them over, and they keep the old one from ending. */
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { OwnSocket } from "../core/socket_adapter.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 
@@ -43,7 +44,7 @@ export function createUnbound(options: UnboundOptions): Handover {
   const { program: { token, warn }, listening, isBound, handsOver, areNamed, awaitsState, every } = options;
   const unbound = () => listening()?.filter((socket) => !isBound(socket)) ?? [];
 
-  token.signal.addEventListener("abort", () => {
+  whenCancelled(token, () => {
     token.drained().then(() => {
       let stop: (() => void) | undefined = undefined;
       stop = every?.(CLOSE_MS, () => {

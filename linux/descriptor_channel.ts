@@ -5,7 +5,7 @@
  * message says so on another channel, and the message is there by then.
  */
 import type { Libc } from "../core/socket_adapter.ts";
-import { AF_UNIX, F_SETFD, FD_CLOEXEC, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from "./constants.ts";
+import { F_SETFD, FD_CLOEXEC } from "./constants.ts";
 import { headerLength, messageHeader, readControl, rightsFor } from "./control_messages.ts";
 import { socketInode } from "./proc_files.ts";
 
@@ -42,13 +42,6 @@ const POLL_GONE = 8 | 16 | 32;
 const DATA_BYTES = 8;
 /** Room for more descriptors than the kernel lets anybody send. */
 const CONTROL_BYTES = 1040;
-
-/** A pair of connected sockets; a new process inherits neither of them by itself. `undefined` where none can be made. */
-export function createPair(libc: Libc): [ours: number, theirs: number] | undefined {
-  const fds = new Int32Array(2);
-  const type = SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  return libc.socketpair(AF_UNIX, type, 0, new Uint8Array(fds.buffer)) === 0 ? [fds[0] as number, fds[1] as number] : undefined;
-}
 
 /** Whether nobody has the other end; poll(2). */
 function isGone(libc: Libc, socket: number): boolean {

@@ -1,21 +1,12 @@
 /** The listening TCP sockets of this process, and how many there are in all. */
 import type { Libc } from "../core/socket_adapter.ts";
 import { addressKey, readSocketAddress } from "./addresses.ts";
-import {
-  AF_INET,
-  AF_INET6,
-  AF_UNIX,
-  IPPROTO_TCP,
-  SO_ACCEPTCONN,
-  SO_REUSEPORT,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from "./constants.ts";
+import { AF_INET, AF_INET6, IPPROTO_TCP, SO_ACCEPTCONN, SO_REUSEPORT, SOCK_CLOEXEC, SOL_SOCKET } from "./constants.ts";
+import { listenForNobody } from "./listening.ts";
 import { listListeners } from "./netlink.ts";
 import { possibleDescriptors, readProc } from "./proc_files.ts";
-import { hasAllListeners, parseEndpoint } from "./proc.ts";
+import { hasAllListeners, LISTENING, parseEndpoint } from "./proc.ts";
+import { getAddress, getOption } from "./socket_options.ts";
 
 /** A listening TCP socket of this process. */
 export interface OwnListener {
@@ -31,29 +22,14 @@ export interface OwnListener {
 const TCP_INFO = 11;
 /** The number of 32 bits in struct tcp_info that holds tcpi_unacked. */
 const TCPI_UNACKED = 6;
-/** The state of a listening socket in /proc/net/tcp. */
-const LISTENING = "0A";
-
-// Used again for each call: there are as many calls as descriptors.
-const value = new Int32Array(1);
-const valueBytes = new Uint8Array(value.buffer);
-const length = new Uint32Array(1);
-const lengthBytes = new Uint8Array(length.buffer);
-
-function option(libc: Libc, fd: number, name: number): number | undefined {
-  length[0] = 4;
-  return libc.getsockopt(fd, SOL_SOCKET, name, valueBytes, lengthBytes) === 0 ? value[0] : undefined;
-}
-
 /** The listening TCP sockets of this process, whichever thread or library opened them. */
 export function ownListeners(libc: Libc, descriptors: readonly number[] = possibleDescriptors(libc)): OwnListener[] {
   const found: OwnListener[] = [];
   for (const fd of descriptors) {
-    if (option(libc, fd, SO_ACCEPTCONN) !== 1) continue;
-    const address = new Uint8Array(128);
-    const length = new Uint8Array(new Uint32Array([address.length]).buffer);
-    const named = libc.getsockname(fd, address, length) === 0 ? readSocketAddress(address) : undefined;
-    if (named !== undefined) found.push({ fd, ...named, reusePort: option(libc, fd, SO_REUSEPORT) === 1 });
+    if (getOption(libc, fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1) continue;
+    const address = getAddress(libc, "getsockname", fd);
+    const named = address && readSocketAddress(address);
+    if (named !== undefined) found.push({ fd, ...named, reusePort: getOption(libc, fd, SOL_SOCKET, SO_REUSEPORT) === 1 });
   }
   return found;
 }
@@ -89,12 +65,9 @@ export function hasWaiting(libc: Libc, fd: number): boolean {
  * server closes it.
  */
 export function takeAway(libc: Libc, fd: number): boolean {
-  const dummy = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (dummy < 0) return false;
-  // The kernel names it (unix(7), autobind). It listens, so that accept(2) finds no connection rather than an error.
-  const family = new Uint8Array(new Uint16Array([AF_UNIX]).buffer);
-  const isDone = libc.bind(dummy, family, family.length) === 0 && libc.listen(dummy, 0) === 0 &&
-    libc.dup3(dummy, fd, SOCK_CLOEXEC) === fd;
+  const dummy = listenForNobody(libc);
+  if (dummy === undefined) return false;
+  const isDone = libc.dup3(dummy, fd, SOCK_CLOEXEC) === fd;
   libc.close(dummy);
   return isDone;
 }

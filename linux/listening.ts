@@ -1,86 +1,16 @@
-/** Listening sockets that are made without a runtime. */
+/** Unix sockets that are made without a runtime. */
 import type { Libc } from "../core/socket_adapter.ts";
-import {
-  AF_INET6,
-  AF_UNIX,
-  SO_REUSEADDR,
-  SO_REUSEPORT,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from "./constants.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "./constants.ts";
 
-const IPPROTO_IPV6 = 41;
-const IPV6_V6ONLY = 26;
-/** The length of a queue, as node:net has it. */
-const BACKLOG = 511;
-
-/** What a socket has to be made with so that it listens where another one does. */
-export interface SocketPlace {
-  /** The bytes of its struct sockaddr. */
-  readonly address: readonly number[];
-  readonly ipv6Only: boolean;
-  readonly reusePort: boolean;
-}
-
-function getOption(libc: Libc, fd: number, level: number, name: number): number | undefined {
-  const value = new Int32Array(1);
-  const length = new Uint8Array(new Uint32Array([4]).buffer);
-  return libc.getsockopt(fd, level, name, new Uint8Array(value.buffer), length) === 0 ? value[0] : undefined;
-}
-
-function setOption(libc: Libc, fd: number, level: number, name: number, value: number): void {
-  libc.setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer), 4);
-}
-
-/** Where a socket listens. */
-export function placeOf(libc: Libc, fd: number): SocketPlace | undefined {
-  const address = new Uint8Array(128);
-  const length = new Uint32Array([address.length]);
-  if (libc.getsockname(fd, address, new Uint8Array(length.buffer)) !== 0) return undefined;
-  return {
-    address: [...address.subarray(0, length[0])],
-    ipv6Only: getOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY) === 1,
-    reusePort: getOption(libc, fd, SOL_SOCKET, SO_REUSEPORT) === 1,
-  };
-}
-
-/** A place that came in a message; `undefined` for anything else. */
-export function parsePlace(value: unknown): SocketPlace | undefined {
-  const { address, ipv6Only, reusePort } = (value ?? {}) as Partial<SocketPlace>;
-  const isBytes = Array.isArray(address) && address.length >= 2 && address.length <= 128 &&
-    address.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256);
-  return isBytes ? { address, ipv6Only: ipv6Only === true, reusePort: reusePort === true } : undefined;
-}
-
-/** Makes a socket that is bound to the same place. Returns the descriptor; `undefined` where that is not possible, or not yet. */
-function bindAt(libc: Libc, { address, ipv6Only, reusePort }: SocketPlace, type: number): number | undefined {
-  const bytes = new Uint8Array(address);
-  const family = new DataView(bytes.buffer).getUint16(0, true);
-  if (family === AF_UNIX) return undefined;
-  const fd = libc.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+/** A socket that listens, and to which nobody can connect: to be put below a server. `undefined` where none can be made. */
+export function listenForNobody(libc: Libc): number | undefined {
+  const fd = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return undefined;
-  if (type === SOCK_STREAM) setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1); // Datagram sockets share their port with it.
-  if (reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, ipv6Only ? 1 : 0);
-  if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
+  // The kernel names it (unix(7), autobind). It listens, so that accept(2) finds no connection rather than an error.
+  const family = new Uint8Array(new Uint16Array([AF_UNIX]).buffer);
+  if (libc.bind(fd, family, family.length) === 0 && libc.listen(fd, 0) === 0) return fd;
   libc.close(fd);
   return undefined;
-}
-
-/** Listens on TCP at the same place; the result is as that of `bindAt`. */
-export function listenAt(libc: Libc, place: SocketPlace): number | undefined {
-  const fd = bindAt(libc, place, SOCK_STREAM);
-  if (fd === undefined || libc.listen(fd, BACKLOG) === 0) return fd;
-  libc.close(fd);
-  return undefined;
-}
-
-/** Makes a datagram socket at the same place; the result is as that of `bindAt`. */
-export function receiveAt(libc: Libc, place: SocketPlace): number | undefined {
-  return bindAt(libc, place, SOCK_DGRAM);
 }
 
 /** Whether a process accepts connections on a unix socket. */

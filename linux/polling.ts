@@ -6,30 +6,23 @@
  * delivered afterwards, and closing the socket works at any time.
  */
 import type { Libc } from "../core/socket_adapter.ts";
-import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from "./constants.ts";
+import { EPOLL_CTL_ADD } from "./constants.ts";
 import { socketInode } from "./proc_files.ts";
 import type { SocketScan } from "./socket_scan.ts";
-import { epollEvent, findRegistration, type Refusal } from "./transplant.ts";
+import { findRegistration, type Refusal, unregister, type Unregistered } from "./transplant.ts";
 
 /** A socket that is not polled for now. */
-export interface Unpolled {
+export interface Unpolled extends Unregistered {
   readonly fd: number;
   readonly inode: number;
-  readonly epoll: number;
-  readonly event: Uint8Array;
 }
 
 /** Ends the registration of a descriptor. What comes waits in the socket. */
 export function stopPolling(libc: Libc, scan: Pick<SocketScan, "registrations">, fd: number): Unpolled | Refusal {
   const registration = findRegistration(libc, scan, fd);
   if (typeof registration === "string") return registration;
-  const { epolls, events, data, inode } = registration;
-  const event = epollEvent(libc, events, data);
-  const left = epolls.filter((epoll) => libc.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, event) === 0);
-  const [epoll] = left;
-  if (epoll !== undefined && left.length === 1) return { fd, inode, epoll, event };
-  for (const epoll of left) libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event);
-  return `descriptor ${fd} is registered in ${left.length} epoll instances`;
+  const ended = unregister(libc, registration, fd);
+  return typeof ended === "string" ? ended : { fd, inode: registration.inode, ...ended };
 }
 
 /** Polls the descriptor again, unless the runtime has closed it meanwhile. */

@@ -1,5 +1,8 @@
 /** Formats of /proc. */
 
+/** The state of a listening socket in /proc/net/tcp. */
+export const LISTENING = "0A";
+
 /** The address and the port of a socket in /proc/net/tcp: numbers of 32 bits in the byte order of the machine; proc_net(5). */
 export function parseEndpoint(field: string): { bytes: Uint8Array; port: number } {
   const [words = "", port = ""] = field.split(":");
@@ -13,6 +16,11 @@ export function parseEndpoint(field: string): { bytes: Uint8Array; port: number 
  */
 export function hasAllListeners(part: string): boolean {
   return /^ *\d+: [0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4} (?!0A)/m.test(part);
+}
+
+/** The inode of the socket that a descriptor leads to, from its link in /proc/self/fd; `undefined` for another file; proc_pid_fd(5). */
+export function parseSocketInode(link: string | undefined): string | undefined {
+  return /^socket:\[(\d+)\]$/.exec(link ?? "")?.[1];
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Reading /proc through the C library: a runtime may forbid it to its own functions, and Deno does unless everything is allowed. */
 import type { Libc } from "../core/socket_adapter.ts";
 import { SOCK_CLOEXEC } from "./constants.ts";
+import { parseSocketInode } from "./proc.ts";
 
 /** The bytes that are read at once where the rest of a long table is not wanted. */
 const BLOCK_BYTES = 2 ** 12;
@@ -46,6 +47,6 @@ export function readDescriptor(libc: Libc, fd: number): string | undefined {
 
 /** The inode of an open socket; `undefined` for another file. */
 export function socketInode(libc: Libc, fd: number): number | undefined {
-  const inode = /^socket:\[(\d+)\]$/.exec(readDescriptor(libc, fd) ?? "")?.[1];
+  const inode = parseSocketInode(readDescriptor(libc, fd));
   return inode === undefined ? undefined : Number(inode);
 }

@@ -4,6 +4,7 @@ import { type Endpoint, readEndpoint, readPort } from "./addresses.ts";
 import { F_GETFD, SO_ACCEPTCONN, SO_TYPE, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
 import { possibleDescriptors, readDescriptor, readProc } from "./proc_files.ts";
 import { createRegistrations, type Registration } from "./registrations.ts";
+import { getAddress, getOption } from "./socket_options.ts";
 
 /** A socket of this process, whichever thread or library opened it. */
 export interface OpenSocket {
@@ -31,37 +32,19 @@ export interface SocketScan {
 /** A long list comes in few pieces: the kernel writes that of an instance at once, whatever its length. */
 const FDINFO_BYTES = 2 ** 18;
 
-// Used again for each call: there are several calls for each descriptor.
-const value = new Int32Array(1);
-const valueBytes = new Uint8Array(value.buffer);
-const length = new Uint32Array(1);
-const lengthBytes = new Uint8Array(length.buffer);
-const address = new Uint8Array(128);
-
-function option(libc: Libc, fd: number, name: number): number | undefined {
-  length[0] = 4;
-  return libc.getsockopt(fd, SOL_SOCKET, name, valueBytes, lengthBytes) === 0 ? value[0] : undefined;
-}
-
-/** A struct sockaddr, as long as the kernel wrote it. */
-function sockaddr(libc: Libc, call: "getsockname" | "getpeername", fd: number): Uint8Array | undefined {
-  length[0] = address.length;
-  return libc[call](fd, address, lengthBytes) === 0 ? address.slice(0, length[0]) : undefined;
-}
-
 function kindOf(libc: Libc, fd: number, isConnected: boolean): OpenSocket["kind"] {
-  const type = option(libc, fd, SO_TYPE);
+  const type = getOption(libc, fd, SOL_SOCKET, SO_TYPE);
   if (type === SOCK_DGRAM) return "datagram";
   if (type !== SOCK_STREAM) return "other";
   if (isConnected) return "connection";
-  return option(libc, fd, SO_ACCEPTCONN) === 1 ? "listener" : "other";
+  return getOption(libc, fd, SOL_SOCKET, SO_ACCEPTCONN) === 1 ? "listener" : "other";
 }
 
 /** The socket below a descriptor, if it is one. */
 export function readSocket(libc: Libc, fd: number): OpenSocket | undefined {
-  const local = sockaddr(libc, "getsockname", fd);
+  const local = getAddress(libc, "getsockname", fd);
   if (local === undefined) return undefined;
-  const peer = sockaddr(libc, "getpeername", fd);
+  const peer = getAddress(libc, "getpeername", fd);
   return {
     fd,
     kind: kindOf(libc, fd, peer !== undefined),

@@ -8,7 +8,6 @@
  */
 import type { Libc } from "../core/socket_adapter.ts";
 import {
-  AF_UNIX,
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
   F_DUPFD_CLOEXEC,
@@ -16,11 +15,12 @@ import {
   F_SETFL,
   O_NONBLOCK,
   SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
   SOCK_STREAM,
 } from "./constants.ts";
+import { listenForNobody } from "./listening.ts";
 import { socketInode } from "./proc_files.ts";
 import type { Registration } from "./registrations.ts";
+import { createPair } from "./socket_pair.ts";
 import type { SocketScan } from "./socket_scan.ts";
 
 /** The part of a scan that says how descriptors are polled. */
@@ -41,6 +41,29 @@ export function epollEvent({ epollEventBytes }: Pick<Libc, "epollEventBytes">, e
   view.setUint32(0, events, true);
   view.setBigUint64(epollEventBytes - 8, data, true);
   return bytes;
+}
+
+/** A registration that was ended: what makes it again. */
+export interface Unregistered {
+  readonly epoll: number;
+  readonly event: Uint8Array;
+}
+
+/**
+ * Ends a registration, if one epoll instance has it. Of two descriptors of one instance the second finds nothing any more: two that succeed
+ * are two instances.
+ */
+export function unregister(
+  libc: Libc,
+  { epolls, events, data }: Registration,
+  fd: number,
+): Unregistered | Refusal {
+  const event = epollEvent(libc, events, data);
+  const left = epolls.filter((epoll) => libc.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, event) === 0);
+  const [epoll] = left;
+  if (epoll !== undefined && left.length === 1) return { epoll, event };
+  for (const each of left) libc.epoll_ctl(each, EPOLL_CTL_ADD, fd, event);
+  return `descriptor ${fd} is registered in ${left.length} epoll instances`;
 }
 
 /** How a descriptor is polled, if that is certain: one registration, of the file that it has now. */
@@ -73,25 +96,19 @@ export function replaceFile(libc: Libc, scan: Polled, fd: number, by: number): R
 }
 
 function exchange(libc: Libc, registration: Registration, fd: number, by: number, original: number): Refusal | undefined {
-  const { epolls } = registration;
-  const event = epollEvent(libc, registration.events, registration.data);
-  const add = (epoll: number) => libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) === 0;
   if (!copyNonBlocking(libc, fd, by)) return `the flags of descriptor ${by} cannot be set`;
   // Before dup3: the old file may live on elsewhere, and a registration that outlives its descriptor reports events for ever (epoll(7),
-  // questions and answers, 6). Of two descriptors of one instance the second finds nothing any more: two that succeed are two instances.
-  const left = epolls.filter((epoll) => libc.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, event) === 0);
-  const [epoll] = left;
-  if (epoll === undefined || left.length > 1) {
-    for (const each of left) add(each);
-    return `descriptor ${fd} is registered in ${left.length} epoll instances`;
-  }
+  // questions and answers, 6).
+  const ended = unregister(libc, registration, fd);
+  if (typeof ended === "string") return ended;
+  const add = () => libc.epoll_ctl(ended.epoll, EPOLL_CTL_ADD, fd, ended.event) === 0;
   if (libc.dup3(by, fd, SOCK_CLOEXEC) !== fd) {
-    add(epoll);
+    add();
     return `descriptor ${fd} cannot be replaced`;
   }
-  if (add(epoll)) return undefined;
+  if (add()) return undefined;
   libc.dup3(original, fd, SOCK_CLOEXEC);
-  add(epoll);
+  add();
   return `the kernel does not let the new file of descriptor ${fd} be polled`; // The limit of watches, no memory: epoll_ctl(2).
 }
 
@@ -139,13 +156,11 @@ export interface TakenListener {
  * `server.addr`. Both remove the path of a unix socket that they have bound, when the server stops, whoever listens there by then.
  */
 export function takeListener(libc: Libc, scan: Polled, fd: number): TakenListener | Refusal {
-  const dummy = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  // The kernel names it (unix(7), autobind). It listens, so that accept(2) finds no connection rather than an error.
-  const family = new Uint8Array(new Uint16Array([AF_UNIX]).buffer);
-  const listens = dummy >= 0 && libc.bind(dummy, family, family.length) === 0 && libc.listen(dummy, 0) === 0;
-  const taken = listens ? take(libc, scan, fd, dummy) : "no socket can be made";
-  const substitute = dummy >= 0 ? socketInode(libc, dummy) : undefined;
-  if (dummy >= 0) libc.close(dummy);
+  const dummy = listenForNobody(libc);
+  if (dummy === undefined) return "no socket can be made";
+  const taken = take(libc, scan, fd, dummy);
+  const substitute = socketInode(libc, dummy);
+  libc.close(dummy);
   return typeof taken === "string" ? taken : { fd, real: taken, substitute: substitute ?? 0 };
 }
 
@@ -168,10 +183,9 @@ export function giveBack(libc: Libc, scan: Polled, { fd, real, substitute }: Tak
  * @returns The descriptor of the connection.
  */
 export function takeConnection(libc: Libc, scan: Polled, fd: number): number | Refusal {
-  const ends = new Int32Array(2);
-  const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  if (libc.socketpair(AF_UNIX, type, 0, new Uint8Array(ends.buffer)) !== 0) return "no socket can be made";
-  const [dummy, far] = ends as unknown as [number, number];
+  const pair = createPair(libc, SOCK_STREAM);
+  if (pair === undefined) return "no socket can be made";
+  const [dummy, far] = pair;
   libc.close(far);
   const taken = take(libc, scan, fd, dummy);
   libc.close(dummy);

@@ -1,6 +1,7 @@
 /** Trying the replacement of a polled file on sockets and an epoll instance of our own: what the machine allows is known before a reload. */
 import type { Libc } from "../core/socket_adapter.ts";
-import { AF_UNIX, EPOLL_CTL_ADD, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "./constants.ts";
+import { EPOLL_CTL_ADD, SOCK_CLOEXEC, SOCK_STREAM } from "./constants.ts";
+import { createPair } from "./socket_pair.ts";
 import { scanSockets } from "./socket_scan.ts";
 import { duplicate, epollEvent, type Refusal, replaceFile } from "./transplant.ts";
 
@@ -13,9 +14,8 @@ export function canTransplant(libc: Libc): Refusal | undefined {
   const opened: number[] = [];
   const open = (fd: number) => (opened.push(fd), fd);
   function pair(): [number, number] {
-    const fds = new Int32Array(2).fill(-1);
-    libc.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, new Uint8Array(fds.buffer));
-    return [open(fds[0] as number), open(fds[1] as number)];
+    const [a, b] = createPair(libc, SOCK_STREAM) ?? [-1, -1];
+    return [open(a), open(b)];
   }
   try {
     const [[old, oldFar], [fresh, freshFar]] = [pair(), pair()];

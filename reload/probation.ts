@@ -1,12 +1,11 @@
 /** The time in which a new process that is in charge must prove itself. */
 import type { Clock } from "../core/adapter.ts";
+import { atMost, STOPPED_MS } from "../core/pause.ts";
 
 /** Milliseconds between two questions to the new process. */
 const INTERVAL_MS = 100;
 /** How long it may leave one unanswered. A server may compute for a second or two at its first requests; one that is in a loop never answers. */
 const SILENCE_MS = 5_000;
-/** A timer that is later than this belongs to a process that was stopped: SIGSTOP, a container that was frozen, a machine that slept. */
-const STOPPED_MS = 500;
 /** How long a process goes on after a stop before it lets go: what its clients have sent meanwhile is still unread. */
 const AFTER_STOP_MS = 300;
 /** A process that is late all the time is busy, not stopped. */
@@ -35,9 +34,7 @@ export async function passProbation({ clock, time, ask, ended }: ProbationOption
   /** Waits, and returns how much of the time counts. */
   async function wait(milliseconds: number, until: Promise<void> = isEnded): Promise<number> {
     const begun = clock.now();
-    let stop = () => {};
-    await Promise.race([new Promise<void>((resolve) => stop = clock.timer(milliseconds, resolve)), until, isEnded]);
-    stop();
+    await atMost(clock, milliseconds, Promise.race([until, isEnded]));
     const lasted = clock.now() - begun;
     if (lasted - milliseconds > STOPPED_MS) stops++;
     return Math.min(lasted, milliseconds);

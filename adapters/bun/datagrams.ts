@@ -2,6 +2,7 @@
 import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
 import type { ServeFunction } from "../../core/native.ts";
 import type { DescriptorSocket } from "../descriptor_datagrams.ts";
+import { isMemberByCode, joinAgain } from "../join_again.ts";
 import { override } from "./native.ts";
 
 /** The options of Bun.udpSocket that are looked at. */
@@ -17,25 +18,7 @@ interface UdpSocket {
   readonly port: number;
   readonly hostname: string;
   readonly closed: boolean;
-  addMembership(...args: unknown[]): unknown;
-  addSourceSpecificMembership(...args: unknown[]): unknown;
   close(): void;
-}
-
-/** Joining a group of which the predecessor's socket is a member is no error: it is the application's first time. */
-function joinAgain(socket: UdpSocket): void {
-  for (const name of ["addMembership", "addSourceSpecificMembership"] as const) {
-    const join = socket[name].bind(socket);
-    const value = (...args: unknown[]) => {
-      try {
-        return join(...args);
-      } catch (error) {
-        if ((error as { code?: unknown } | null)?.code === "EADDRINUSE") return true;
-        throw error;
-      }
-    };
-    Object.defineProperty(socket, name, { configurable: true, value });
-  }
 }
 
 function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): Promise<UdpSocket> {
@@ -52,7 +35,7 @@ function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): P
   async function settle(opening: Promise<UdpSocket>): Promise<UdpSocket> {
     try {
       socket = await opening;
-      if (fd !== undefined) joinAgain(socket);
+      if (fd !== undefined) joinAgain(socket, isMemberByCode, true);
       opened.resolve(socket);
       return socket;
     } catch (error) {

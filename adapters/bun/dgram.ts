@@ -2,7 +2,8 @@
 import type { Socket } from "node:dgram";
 import type { DatagramAdapter } from "../../core/datagrams.ts";
 import { descriptorDatagrams } from "../descriptor_datagrams.ts";
-import { createBindable, handleOf, isMemberByCode, joinAgain } from "../node/datagrams.ts";
+import { isMemberByCode, joinAgain } from "../join_again.ts";
+import { createBindable, handleOf } from "../node/datagrams.ts";
 import { bunLibc } from "./libc.ts";
 
 /** How datagram sockets pass on Bun. */

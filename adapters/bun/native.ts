@@ -1,7 +1,8 @@
 /** Servers of Bun.serve whose sockets are handed over. */
-import { isServedAt } from "../../linux/listening.ts";
 import type { NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
+import { isServedAt } from "../../linux/listening.ts";
+import { networkPlace } from "../private_place.ts";
 import { bunLibc } from "./libc.ts";
 
 /** A WebSocket of Bun's. */
@@ -31,8 +32,6 @@ interface Server {
   stop(closeActive?: boolean): Promise<void>;
 }
 
-/** Only this machine reaches a server that waits for its socket, at a port that nobody is told. */
-const PRIVATE = "127.0.0.1";
 /** RFC 6455, section 7.4.1: the endpoint is going away. */
 const GOING_AWAY = 1001;
 
@@ -83,13 +82,7 @@ function open(
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
   const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const where = path !== undefined
-    ? { unix: placement.made }
-    : placement.inherited !== undefined
-    ? { port: 0, hostname: PRIVATE, reusePort: false }
-    : reusePort
-    ? { reusePort }
-    : {};
+  const where = path !== undefined ? { unix: placement.made } : networkPlace(placement, reusePort);
   const sockets = new Set<Socket>();
   /** What the application wants the server to do. */
   let current: Options = options;

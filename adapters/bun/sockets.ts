@@ -2,7 +2,7 @@
 import type { Server } from "node:net";
 import type { HeldSocket, Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/constants.ts";
+import { duplicate } from "../../linux/transplant.ts";
 import { bunLibc } from "./libc.ts";
 import { addressOf, startListening } from "../node/sockets.ts";
 
@@ -84,10 +84,6 @@ function shareConnections(server: BindableServer, front: Server & { _connections
 function holdDescriptor(fd: number | undefined): HeldSocket | undefined {
   const libc = bunLibc();
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
-  const held = libc.socket(AF_UNIX, SOCK_STREAM, 0); // Reserves a free descriptor.
-  if (held < 0) return undefined;
-  const release = () => void libc.close(held);
-  if (libc.dup3(fd, held, SOCK_CLOEXEC) === held) return { source: { fd: held }, release };
-  release();
-  return undefined;
+  const held = duplicate(libc, fd);
+  return held < 0 ? undefined : { source: { fd: held }, release: () => void libc.close(held) };
 }

@@ -2,6 +2,7 @@
 import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
 import type { ServeFunction } from "../../core/native.ts";
 import type { DescriptorSocket } from "../descriptor_datagrams.ts";
+import { isMemberByCode } from "../join_again.ts";
 import type { Aside } from "../node/datagrams.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
@@ -83,7 +84,7 @@ function open(listenDatagram: ServeFunction, host: DatagramHost, options: Option
           return await join(...args);
         } catch (error) {
           // The predecessor's socket is a member already. What has to be returned knows the socket by its number: another one joins there.
-          if (aside === undefined || (error as { code?: unknown }).code !== "EADDRINUSE") throw error;
+          if (aside === undefined || !isMemberByCode(error)) throw error;
           return await aside(() => join(...args));
         }
       });

@@ -3,7 +3,8 @@ import type { Socket } from "node:dgram";
 import type { DatagramAdapter } from "../../core/datagrams.ts";
 import type { Libc } from "../../core/socket_adapter.ts";
 import { descriptorDatagrams, type DescriptorSearch } from "../descriptor_datagrams.ts";
-import { createBindable, handleOf, joinAgain } from "../node/datagrams.ts";
+import { joinAgain } from "../join_again.ts";
+import { createBindable, handleOf } from "../node/datagrams.ts";
 
 /** What is below a socket of node:dgram; ext/node/polyfills/internal_binding/udp_wrap.ts. */
 interface DenoHandle {

@@ -1,7 +1,8 @@
 /** Servers of Deno.serve whose sockets are handed over. */
-import { isServedAt } from "../../linux/listening.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
+import { isServedAt } from "../../linux/listening.ts";
+import { networkPlace } from "../private_place.ts";
 import { denoLibc } from "./libc.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
@@ -26,9 +27,6 @@ interface Server {
   shutdown(): Promise<void>;
 }
 
-/** Only this machine reaches a server that waits for its socket, at a port that nobody is told. */
-const PRIVATE = "127.0.0.1";
-
 /** What Deno prints where the application has no `onListen`. */
 function announce({ path, hostname, port }: Address, isTls: boolean): void {
   const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
@@ -42,13 +40,7 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
   const { inherited, made } = placement;
-  const where = path !== undefined
-    ? { path: made }
-    : inherited !== undefined
-    ? { port: 0, hostname: PRIVATE, reusePort: false }
-    : reusePort
-    ? { reusePort }
-    : {};
+  const where = path !== undefined ? { path: made } : networkPlace(placement, reusePort);
   const reported = (own: Address): Address => inherited?.reported ?? (path === undefined ? { ...own } : { ...own, path });
   const cutter = new AbortController();
   const server: Server = serve({

@@ -2,6 +2,7 @@
 import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import { F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from "../../linux/constants.ts";
 import { openFirst } from "../libc.ts";
 import { listenDirectly } from "../node/sockets.ts";
 
@@ -37,14 +38,6 @@ export async function listenOnDeno(
     },
   };
 }
-
-const F_GETFL = 3;
-const F_SETFL = 4;
-const O_NONBLOCK = 0o4000;
-
-const F_GETFD = 1;
-const F_SETFD = 2;
-const FD_CLOEXEC = 1;
 
 /** Adds flags to those of a descriptor; fcntl(2). */
 function addFlags(deno: DenoNamespace, fds: readonly number[], get: number, set: number, added: number): void {

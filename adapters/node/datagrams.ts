@@ -2,6 +2,7 @@
 import type { Socket } from "node:dgram";
 import type { BindableDatagrams, DatagramAdapter, DatagramSocket, SharedSocket } from "../../core/datagrams.ts";
 import type { InheritedAddress } from "../../core/native.ts";
+import { isMemberByCode, joinAgain } from "../join_again.ts";
 
 /** The state of a socket, which all three keep under a symbol. `_handle` and its like are deprecated: DEP0112. */
 interface State {
@@ -114,35 +115,6 @@ export function createBindable(
       if (handleOf(socket) !== undefined) socket.close();
     },
   };
-}
-
-type Join = (...args: string[]) => unknown;
-
-/**
- * Joining a group of which the predecessor's socket is a member is no error: it is the application's first time.
- *
- * @param isMember Whether an attempt failed for that reason.
- */
-export function joinAgain(
-  socket: Socket,
-  isMember: (error: unknown, method: string, args: readonly string[]) => boolean,
-): void {
-  const members = socket as unknown as Record<string, Join>;
-  for (const method of ["addMembership", "addSourceSpecificMembership"]) {
-    const join = members[method] as Join;
-    members[method] = function (this: unknown, ...args) {
-      try {
-        return join.apply(this, args);
-      } catch (error) {
-        if (!isMember(error, method, args)) throw error;
-      }
-    };
-  }
-}
-
-/** Whether the kernel says that a socket is a member already; ip(7). */
-export function isMemberByCode(error: unknown): boolean {
-  return (error as { code?: unknown } | null)?.code === "EADDRINUSE";
 }
 
 /** What is below a socket of Node's. */

@@ -41,26 +41,23 @@ for (const runtime of oneOfEachKind) {
   for (const kind of runtime.servers) {
     const name = `${runtime.name}, ${kind}`;
 
-    test(`${name}: a new version that dies 0.7 s after it took over is rolled back`, async (t) => {
-      const server = await startServer(t, runtime, { kind });
-      server.program.behave("die 700");
-      server.program.signal(server.first);
-      const { error, wasInCharge } = await server.program.report("reload-fail");
-      assert.equal(error.code, "exit");
-      assert.equal(wasInCharge, true);
-      await unharmed(t, server);
-    });
-
-    test(`${name}: a new version that computes for ever after it took over is killed and rolled back`, async (t) => {
-      const server = await startServer(t, runtime, { kind });
-      server.program.behave("spin 400");
-      server.program.signal(server.first);
-      const { error, wasInCharge } = await server.program.report("reload-fail");
-      assert.equal(error.code, "silent");
-      assert.equal(wasInCharge, true);
-      assert.ok(!isAlive(error.pid));
-      await unharmed(t, server);
-    });
+    for (
+      const [what, behaviour, code] of [
+        ["dies 0.7 s after it took over is rolled back", "die 700", "exit"],
+        ["computes for ever after it took over is killed and rolled back", "spin 400", "silent"],
+      ] as const
+    ) {
+      test(`${name}: a new version that ${what}`, async (t) => {
+        const server = await startServer(t, runtime, { kind });
+        server.program.behave(behaviour);
+        server.program.signal(server.first);
+        const { error, wasInCharge } = await server.program.report("reload-fail");
+        assert.equal(error.code, code);
+        assert.equal(wasInCharge, true);
+        assert.ok(!isAlive(error.pid));
+        await unharmed(t, server);
+      });
+    }
 
     test(`${name}: the old process is stopped on probation: what was sent meanwhile is answered`, async (t) => {
       const server = await startServer(t, runtime, { kind });

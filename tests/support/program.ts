@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { cleanUp, type TestScope } from "./clean_up.ts";
-import { allPids, hasVariable, killAtEnd } from "./proc.ts";
+import { allPids, hasVariable, isAlive, killAtEnd } from "./proc.ts";
 import type { Runtime } from "./runtimes.ts";
 import { until } from "./wait.ts";
 
@@ -164,4 +164,14 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
 /** The first number on the next line that matches: most programs write their pid there. */
 export async function pidOnLine(program: Program, match: RegExp): Promise<number> {
   return Number(/\d+/.exec(await program.line(match))?.[0]);
+}
+
+/** Replaces the generation that is in charge, and returns the first report of the next one. */
+export async function reload(program: Program, old: Report): Promise<Report> {
+  const from = program.reports.length;
+  program.signal(old);
+  const next = await program.report("serving", { generation: old.generation + 1 }, from);
+  await program.report("reload-end", { pid: next.pid }, from);
+  await until(`${old.pid} to be gone`, () => !isAlive(old.pid));
+  return next;
 }

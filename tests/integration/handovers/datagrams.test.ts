@@ -5,8 +5,7 @@ import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import { test } from "node:test";
 import { cleanUp, type TestScope } from "../../support/clean_up.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../support/program.ts";
+import { fixture, type Program, reload, startProgram, temporaryFolder } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -37,16 +36,6 @@ function start(
         return { generation, number };
       }),
   };
-}
-
-/** Replaces the generation that is in charge. */
-async function reload(program: Program, old: Report): Promise<Report> {
-  const from = program.reports.length;
-  program.signal(old);
-  const next = await program.report("serving", { generation: old.generation + 1 }, from);
-  await program.report("reload-end", { pid: next.pid }, from);
-  await until(`${old.pid} to be gone`, () => !isAlive(old.pid));
-  return next;
 }
 
 async function openClient(t: TestScope, host = "127.0.0.1"): Promise<Socket> {

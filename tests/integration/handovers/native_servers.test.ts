@@ -9,8 +9,7 @@ import { test } from "node:test";
 import { openConnection, type Target } from "../../load/http1.ts";
 import { cleanUp, type TestScope } from "../../support/clean_up.ts";
 import { freePort } from "../../support/port.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../support/program.ts";
+import { fixture, type Program, reload, startProgram, temporaryFolder } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -46,15 +45,6 @@ function strayRegistrations(pid: number): string[] {
 }
 
 const count = (pid: number) => readdirSync(`/proc/${pid}/fd`).length;
-
-async function reload(program: Program, old: Report): Promise<Report> {
-  const from = program.reports.length;
-  program.signal(old);
-  const next = await program.report("serving", { generation: old.generation + 1 }, from);
-  await program.report("reload-end", { pid: next.pid }, from);
-  await until(`${old.pid} to be gone`, () => !isAlive(old.pid));
-  return next;
-}
 
 /** Starts the fixture; on Deno without --unstable-net. */
 function start(t: TestScope, runtime: Runtime, env: Record<string, string> = {}): Program {
