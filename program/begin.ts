@@ -86,6 +86,10 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     onCancel(reason) {
       wrapped.areClosing = true;
       program?.onCancel();
+      // What a program has opened is drained by the part of this library that may still be loaded.
+      if (program === undefined && loading !== undefined) {
+        token.track(loading.catch(() => {}), { name: "a start that was not over" });
+      }
       emit({ type: "cancel", reason });
       if (wrapped.exist) finishRequests(reason);
     },
@@ -179,6 +183,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     return loading;
   }
 
+  natives.onOpen = () => void load(); // Also where the token is cancelled already: it has to be drained.
   // A successor is waited for. A program that is cancelled at once needs nothing more.
   if (beginning.predecessor !== undefined) load();
   else queueMicrotask(() => token.isCancelled || load());

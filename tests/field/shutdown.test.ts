@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { startServer } from "../load/rows.ts";
-import { temporaryFolder } from "../support/program.ts";
+import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -48,4 +48,15 @@ for (const runtime of oneOfEachKind) {
     assert.deepEqual(readdirSync(dirname(pidFile)), ["server.pid"]);
     assert.equal(readFileSync(pidFile, "utf8"), `${next.pid}\n`);
   });
+}
+
+// A signal may come while the part of the library that drains is still loaded.
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
+  for (const when of ["before it listens", "at once", "while it is loaded"]) {
+    test(`${runtime.name}: a native server that is cancelled ${when} is drained, and the process ends`, async (t) => {
+      const program = startProgram(t, runtime, { script: fixture("early_cancel.ts"), env: { WHEN: when } });
+      await program.line(/^drained$/);
+      await until("the process to end by itself", () => program.process.exitCode === 0);
+    });
+  }
 }
