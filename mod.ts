@@ -43,7 +43,6 @@ export type {
   DatagramHost,
   DatagramSocket,
   NativeDatagrams,
-  SharedSocket,
 } from "./core/datagrams.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
@@ -62,6 +61,7 @@ export type {
 } from "./core/native.ts";
 export type { FileAccess, Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
+export type { SharedSocket } from "./core/shared_socket.ts";
 export type {
   ConnectionAdapter,
   HeldSocket,

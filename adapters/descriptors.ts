@@ -42,11 +42,12 @@ function createChannel(libc: Libc, socket: number, onClose: () => void): Descrip
       received.delete(number);
       return fds;
     },
+    discard: (fds) => fds.forEach(libc.close),
     close() {
       if (!isOpen) return;
       receive();
       isOpen = false;
-      for (const fds of received.values()) for (const fd of fds) libc.close(fd);
+      for (const fds of received.values()) fds.forEach(libc.close);
       libc.close(socket);
       onClose();
     },

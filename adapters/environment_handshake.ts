@@ -58,12 +58,12 @@ export function supervision({ folder, instances }: Supervisor): Record<string, s
 }
 
 /** The variable for a successor that gets sockets which it has to know when it opens its own. */
-export function nativeVariable(native: string): Record<string, string> {
+export function nativeVariable(native: string | undefined): Record<string, string | undefined> {
   return { [NATIVE_VARIABLE]: native };
 }
 
-/** The variables for a successor to which they come as descriptors. */
-export function descriptorVariables(descriptors: string, native: string): Record<string, string> {
+/** The variables for a successor that gets descriptors, perhaps of such sockets. */
+export function descriptorVariables(descriptors: string, native: string | undefined): Record<string, string | undefined> {
   return { [DESCRIPTORS_VARIABLE]: descriptors, ...nativeVariable(native) };
 }
 

@@ -9,7 +9,7 @@ import type { BindableServer } from "../core/token.ts";
 import { type HttpSocket, isIdle, type Response } from "../drain/keep_alive.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Handover, OldSide, Reload } from "../reload/handover.ts";
-import { createConnectionSender, isGone } from "./connection_sender.ts";
+import { createConnectionSender, departing, isGone } from "./connection_sender.ts";
 import { receiveConnections } from "./connection_receiver.ts";
 
 /** How long to wait for connections to become idle. Those that are busy for longer are drained. */
@@ -75,7 +75,7 @@ function sendIdle(
   reload: Reload,
 ): OldSide {
   const { link, signal } = reload;
-  const sender = createConnectionSender(adapter, clock, reload);
+  const sender = createConnectionSender(adapter.window, clock, reload);
   const released = new Set<HttpSocket>();
   /** The answers after which a connection is idle. */
   const awaited = new WeakSet<object>();
@@ -107,8 +107,8 @@ function sendIdle(
     socket.setTimeout(0); // The server would close it, and the new process has it perhaps.
     released.add(socket);
     sender.add({
+      ...departing(adapter, socket),
       group: key,
-      socket,
       unread: new Uint8Array(),
       giveBack() {
         if (server.keepAliveTimeout) socket.setTimeout(server.keepAliveTimeout);

@@ -10,7 +10,7 @@ import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { LiveGroup } from "../program/live.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Handover, OldSide, Reload } from "../reload/handover.ts";
-import { createConnectionSender, isGone } from "./connection_sender.ts";
+import { createConnectionSender, departing, isGone } from "./connection_sender.ts";
 import { concat } from "./connection_message.ts";
 import { createLiveArrivals } from "./live_arrivals.ts";
 
@@ -40,7 +40,7 @@ function sendConnections(
   reload: Reload,
 ): OldSide {
   const { link, signal } = reload;
-  const sender = createConnectionSender(adapter, clock, reload);
+  const sender = createConnectionSender(adapter.window, clock, reload);
   /** Those that the application, or what it has written, does not let go of yet. */
   const waiting = new Map<LiveSocket, LiveGroup>();
   let isLast = false;
@@ -56,8 +56,8 @@ function sendConnections(
     adapter.stop(socket); // Reading from the buffer starts the reading below it.
     socket.on("error", ignore);
     sender.add({
+      ...departing(adapter, socket),
       group: group.name,
-      socket,
       session,
       unread,
       giveBack() {

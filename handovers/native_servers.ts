@@ -90,6 +90,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
         libc = loaded;
         found = findAll(libc);
       },
+      sendsDescriptors: () => found.length > 0,
       native: () =>
         found.map(({ server: { key, reported }, file }): OfferedAddress => ({
           kind: "server",

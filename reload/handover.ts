@@ -49,10 +49,9 @@ export interface OldSide {
   beforeStart?(): void;
   /** Will this handover send listening sockets? Asked after `beforeStart`. */
   sendsSockets?(): boolean;
-  /**
-   * What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. Where there is one,
-   * descriptors can be sent if the C library can be called.
-   */
+  /** Will this handover send descriptors, where that is possible? Asked after `beforeStart`. */
+  sendsDescriptors?(): boolean;
+  /** What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. */
   native?(): readonly object[];
   /** The new process was started and loads its program meanwhile. */
   started?(): void | Promise<void>;

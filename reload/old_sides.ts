@@ -15,7 +15,7 @@ export interface OldSides {
   /** Lets every handover that was asked to prepare undo what it did, the last one first. */
   rollBack(reason: ReloadError): Promise<void>;
   /** What the handovers want of the start. */
-  sends(): Pick<StartRequest, "sendsSockets" | "native">;
+  sends(): Pick<StartRequest, "sendsSockets" | "sendsDescriptors" | "native">;
   /** What the handovers know about the reason of a failure, to be appended to its message. */
   explain(code: ReloadErrorCode): string;
 }
@@ -80,6 +80,7 @@ export function createOldSides(
       const native = sides.flatMap(({ side }) => side.native?.() ?? []);
       return {
         sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
+        sendsDescriptors: sides.some(({ side }) => side.sendsDescriptors?.()),
         native: native.length > 0 ? JSON.stringify(native) : undefined,
       };
     },

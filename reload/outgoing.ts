@@ -14,7 +14,7 @@ export interface OutgoingOptions {
   adapter: Adapter;
   handovers: readonly Handover[];
   /** What to start, without the fields that only the reload itself knows. */
-  request: Omit<StartRequest, "signal" | "sendsSockets" | "native">;
+  request: Omit<StartRequest, "signal" | "sendsSockets" | "sendsDescriptors" | "native">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
   /** Milliseconds for which a new process that is in charge may still fail. Called before it is told to take charge. */

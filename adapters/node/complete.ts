@@ -120,7 +120,7 @@ export function completeNodeAdapter(
       const what = request.command === undefined ? same : asCommandLine(request.command);
       const history = { started, loaded: snapshot.loaded, current: process.env };
       const sockets = activation.inherit();
-      const opened = request.native === undefined ? undefined : libc?.();
+      const opened = request.sendsDescriptors ? libc?.() : undefined;
       const offered = typeof opened === "object" ? offerDescriptors(opened) : undefined;
       return await startSuccessor({
         pid: process.pid,
@@ -128,7 +128,7 @@ export function completeNodeAdapter(
         spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
         descriptors: offered?.channel,
         variables: offered !== undefined
-          ? descriptorVariables(offered.describe(lastNumber(sockets)), request.native as string)
+          ? descriptorVariables(offered.describe(lastNumber(sockets)), request.native)
           : libc === undefined && request.native !== undefined
           ? nativeVariable(request.native) // Node's sockets come over the channel.
           : undefined,
