@@ -52,6 +52,7 @@ export type {
   AdoptedServer,
   InheritedAddress,
   NativeAddress,
+  NativeConnections,
   NativeHost,
   NativeServe,
   Placement,

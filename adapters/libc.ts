@@ -17,6 +17,7 @@ export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEven
   readlink: ["buffer", "buffer", "usize"],
   // The third argument is variadic. Linux passes such a one in a register like any other, on x86-64 and on arm64.
   fcntl: ["i32", "i32", "i32"],
+  ioctl: ["i32", "usize", "buffer"],
   getpeername: ["i32", "buffer", "buffer"],
   socketpair: ["i32", "i32", "i32", "buffer"],
   sendmsg: ["i32", "buffer", "i32"],

@@ -1,4 +1,5 @@
 /** Servers of a runtime's own: Deno.serve, Bun.serve. */
+import type { SocketAddress } from "./socket_adapter.ts";
 import type { FetchHandler } from "./token.ts";
 
 /** Where a server is asked for. */
@@ -28,6 +29,29 @@ export interface Placement {
   readonly made: string | undefined;
 }
 
+/** The connections of a server, which another process can serve. */
+export interface NativeConnections {
+  /** From now on requests are followed as closely as a move needs, or no longer. */
+  watch(isWatching: boolean): void;
+  /**
+   * Closes those that wait for a request, without a word to their clients: who has a copy of the descriptor has the connection. Only where the
+   * runtime knows them. Not in a handler of requests: an answer may be in a buffer.
+   */
+  closeIdle?(): void;
+  /**
+   * The ports of the clients whose connections are in use, or cannot move, as far as the handlers know it; `undefined` where they do not.
+   * Those of the requests since the call before are among them.
+   */
+  busy?(): ReadonlySet<number> | undefined;
+  /**
+   * A connection goes on below one that this process has made.
+   *
+   * @param own The address by which the server knows that one.
+   * @param client The address of the client.
+   */
+  goOn?(own: SocketAddress, client: SocketAddress): void;
+}
+
 /** A server that was opened. */
 export interface AdoptedServer {
   /** As in its placement. */
@@ -38,6 +62,8 @@ export interface AdoptedServer {
   readonly own: number | string;
   /** The address that it reports. */
   readonly reported: Readonly<Record<string, unknown>>;
+  /** Its connections; `undefined` where they cannot move: TLS, unix sockets. */
+  readonly connections: NativeConnections | undefined;
   /** From now on its responses carry `Connection: close`, or no longer. */
   setClosing(isClosing: boolean): void;
   /**
@@ -56,8 +82,14 @@ export interface NativeHost {
   place(asked: NativeAddress): Placement;
   /** Takes in a server that was opened. Puts the socket of a first generation at its path. */
   add(server: AdoptedServer): void;
-  /** As {@linkcode Token.fetch}. */
-  wrap<H extends FetchHandler>(handler: H): H;
+  /**
+   * As {@linkcode Token.fetch}.
+   *
+   * @param isClosing Whether its responses carry `Connection: close`.
+   */
+  wrap<H extends FetchHandler>(handler: H, isClosing: () => boolean): H;
+  /** The requests that wrapped handlers are answering: what the runtime has given the handlers besides the request. */
+  running(): Iterable<unknown>;
   /** Resolves when the requests of all wrapped handlers have ended, after the token was cancelled. */
   answered(): Promise<unknown>;
 }

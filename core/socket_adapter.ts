@@ -89,6 +89,8 @@ export interface Libc {
   readlink(path: Uint8Array, buffer: Uint8Array, size: number): number;
   /** fcntl(2), with a number as the argument. */
   fcntl(fd: number, command: number, argument: number): number;
+  /** ioctl(2), with a buffer as the argument. */
+  ioctl(fd: number, request: number, argument: Uint8Array): number;
   /** getpeername(2) */
   getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
   /** socketpair(2) */
@@ -109,6 +111,24 @@ export interface Libc {
   readonly epollEventBytes: 12 | 16;
   /** The address of a buffer in memory, which is valid as long as the buffer exists. */
   addressOf(buffer: Uint8Array): bigint;
+}
+
+/** One descriptor in an epoll instance. */
+export interface Registration {
+  /** The descriptors of the instance. Deno's has two: mio duplicates it. */
+  readonly epolls: readonly number[];
+  /** The events that are waited for, and how; epoll_ctl(2). */
+  readonly events: number;
+  /** What the runtime gets with an event: its own number, or an address in its memory. */
+  readonly data: bigint;
+  /** The inode of the file that is polled. The descriptor may belong to another one by now. */
+  readonly inode: number;
+}
+
+/** How the descriptors of this process are polled, as far as they have not been replaced since. */
+export interface Polled {
+  /** How a descriptor is polled. */
+  registrations(fd: number): readonly Registration[];
 }
 
 /** Open connections, which another process can take over. */

@@ -19,7 +19,7 @@ import { createWarnOnce } from "./warn_once.ts";
 import { whenFree } from "./when_free.ts";
 
 /** A server, and its socket. */
-interface Found {
+export interface FoundServer {
   readonly server: AdoptedServer;
   readonly file: ListeningFile;
 }
@@ -29,6 +29,8 @@ export interface NativeHandover {
   readonly handover: Handover;
   /** Whether an adopted server listens on this port, or on a unix socket of this name. */
   has(where: number | string): boolean;
+  /** The sockets of the adopted servers. */
+  findAll(libc: Libc, scan: SocketScan): readonly FoundServer[];
 }
 
 /** The handover of the adopted servers. */
@@ -59,8 +61,8 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
     return file;
   }
 
-  function findAll(libc: Libc): Found[] {
-    const files = listeningFiles(libc, scanSockets(libc)).filter(({ polled }) => polled.length > 0);
+  function findAll(libc: Libc, scan: SocketScan): FoundServer[] {
+    const files = listeningFiles(libc, scan).filter(({ polled }) => polled.length > 0);
     return servers.flatMap((server) => {
       const file = find(libc, files, server);
       return file === undefined ? [] : [{ server, file }];
@@ -69,13 +71,13 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
 
   function oldSide({ link }: Reload): OldSide {
     let libc: Libc | undefined;
-    let found: readonly Found[] = [];
+    let found: readonly FoundServer[] = [];
     /** The keys of those that the new process has. */
     const claimed = new Set<string>();
     const taken: TakenListener[] = [];
     const ours = () => found.filter(({ server }) => claimed.has(server.key));
 
-    function send({ server, file }: Found): Promise<void> {
+    function send({ server, file }: FoundServer): Promise<void> {
       const number = link.descriptors?.send([file.polled[0] as number]);
       if (number === undefined) throw new Error(`the socket of ${server.key} cannot be sent: are there descriptors left?`);
       return link.send({ socket: server.key, number });
@@ -88,7 +90,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
           "sockets of native servers are handed over on Linux only: a reload may lose connections";
         if (typeof loaded === "string") return warnOnce(loaded);
         libc = loaded;
-        found = findAll(libc);
+        found = findAll(libc, scanSockets(libc));
       },
       sendsDescriptors: () => found.length > 0,
       native: () =>
@@ -107,7 +109,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
         for (const one of found) await send(one);
       },
       commit() {
-        for (const { server } of ours()) server.setClosing(true);
+        for (const { server } of ours()) if (server.connections === undefined) server.setClosing(true);
       },
       async handedOver() {
         if (libc === undefined || claimed.size === 0) return;
@@ -217,6 +219,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
   }
 
   return {
+    findAll,
     handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
     has: (where) =>
       servers.some(({ own, path, reported }) =>

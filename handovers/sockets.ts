@@ -14,6 +14,7 @@ import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket }
 import { createDatagrams } from "./datagrams.ts";
 import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
+import { createNativeConnections } from "./native_connections.ts";
 import { createNativeHandover } from "./native_servers.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
@@ -169,6 +170,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     handovers: [
       settling,
       listeningSockets.handover,
+      createNativeConnections(adapter, program, nativeServers),
       nativeServers.handover,
       unixSockets.handover,
       reuseport,

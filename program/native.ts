@@ -50,7 +50,7 @@ function keyOf(asked: NativeAddress): string {
 export function createNativeServers(
   { canReload, nativeDatagrams, nativeServe, nativeOffer, pid, runtime }: BasicAdapter,
   files: () => Pick<Files, "kind" | "remove" | "rename">,
-  host: Pick<NativeHost, "wrap" | "answered">,
+  host: Pick<NativeHost, "wrap" | "running" | "answered">,
   datagramHost: DatagramHost,
 ): NativeServers {
   const servers: AdoptedServer[] = [];

@@ -16,6 +16,7 @@ interface Options {
   readonly port?: unknown;
   readonly hostname?: unknown;
   readonly unix?: unknown;
+  readonly tls?: unknown;
   readonly fetch?: FetchHandler;
   readonly routes?: Readonly<Record<string, unknown>>;
   readonly websocket?: Readonly<Record<string, unknown>> & { readonly open?: Listener; readonly close?: Listener };
@@ -30,33 +31,60 @@ interface Server {
   readonly pendingWebSockets: number;
   reload(options: object): Server;
   stop(closeActive?: boolean): Promise<void>;
+  /** Since Bun 1.4, and not documented. */
+  closeIdleConnections?(): void;
 }
 
 /** RFC 6455, section 7.4.1: the endpoint is going away. */
 const GOING_AWAY = 1001;
+/** The longest body that is read although the application leaves it, in bytes. */
+const REST_BYTES = 2 ** 20;
 
 /** The same options, some of them replaced. An application may pass an object of a class, such as Hono's. */
 export function override(options: object, overrides: object): object {
   return Object.assign(Object.create(options), overrides);
 }
 
-/** A route whose responses carry `Connection: close`. What is neither a function nor a response, such as a page, stays as it is. */
-function closingRoute(route: unknown, host: NativeHost): unknown {
-  if (typeof route === "function") return host.wrap(route as FetchHandler);
-  if (route instanceof Response) return host.wrap(() => route.clone());
+/** What is made of the handlers, and of the responses that are routes. */
+interface Wrapper {
+  wrap(handler: FetchHandler): FetchHandler;
+  still?(response: Response): FetchHandler;
+}
+
+/** A route that is wrapped. What is neither a function nor a response, such as a page, stays as it is. */
+function wrappedRoute(route: unknown, wrapper: Wrapper): unknown {
+  if (typeof route === "function") return wrapper.wrap(route as FetchHandler);
+  if (route instanceof Response) return wrapper.still?.(route) ?? route;
   if (typeof route !== "object" || route === null || Object.getPrototypeOf(route) !== Object.prototype) return route;
   const methods = Object.entries(route);
   if (!methods.every(([name]) => /^[A-Z]+$/.test(name))) return route;
-  return Object.fromEntries(methods.map(([name, handler]) => [name, closingRoute(handler, host)]));
+  return Object.fromEntries(methods.map(([name, handler]) => [name, wrappedRoute(handler, wrapper)]));
 }
 
-function closingHandlers({ fetch, routes }: Options, host: NativeHost): Options {
+function wrappedHandlers({ fetch, routes }: Options, wrapper: Wrapper): Options {
   return {
-    ...(typeof fetch === "function" && { fetch: host.wrap(fetch) }),
+    ...(typeof fetch === "function" && { fetch: wrapper.wrap(fetch) }),
     ...(routes &&
-      { routes: Object.fromEntries(Object.entries(routes).map(([path, route]) => [path, closingRoute(route, host)])) }),
+      { routes: Object.fromEntries(Object.entries(routes).map(([path, route]) => [path, wrappedRoute(route, wrapper)])) }),
   };
 }
+
+/** The answer, when the body of the request has come: Bun 1.4 takes a connection for idle whose answer was sent before that. */
+async function afterBody(answer: ReturnType<FetchHandler>, request: Request): Promise<Response | undefined | void> {
+  const response = await answer;
+  const isUnread = !request.bodyUsed && Number(request.headers.get("content-length") ?? REST_BYTES) < REST_BYTES;
+  if (isUnread) await request.arrayBuffer().catch(() => {});
+  return response;
+}
+
+/** While connections move. */
+const readingBodies: Wrapper = {
+  wrap: (handler) =>
+    function (this: unknown, request: Request, ...more: unknown[]) {
+      const answer = handler.call(this, request, ...more);
+      return request.body === null ? answer : afterBody(answer, request);
+    },
+};
 
 /** Knows the WebSockets of a server, to close them. */
 function following(websocket: Options["websocket"], sockets: Set<Socket>): Options["websocket"] {
@@ -86,10 +114,12 @@ function open(
   const sockets = new Set<Socket>();
   /** What the application wants the server to do. */
   let current: Options = options;
-  let isClosing = false;
+  let wrapper: Wrapper | undefined;
+  const wrap = (handler: FetchHandler) => host.wrap(handler, () => wrapper === closing);
+  const closing: Wrapper = { wrap, still: (response) => wrap(() => response.clone()) };
   const configure = (options: Options) => {
     const websocket = following(options.websocket, sockets);
-    return override(options, { ...(websocket && { websocket }), ...(isClosing && closingHandlers(options, host)) });
+    return override(options, { ...(websocket && { websocket }), ...(wrapper && wrappedHandlers(options, wrapper)) });
   };
   const server: Server = serve.call(bun, override(configure(options), where));
   const own = placement.made ?? server.port ?? 0;
@@ -109,16 +139,27 @@ function open(
     define("url", new URL(String(reported.url)));
   }
 
+  /** Static routes cannot be wrapped before, and nothing else costs anything before. */
+  function setWrapper(next: Wrapper | undefined): void {
+    if (wrapper === next) return;
+    wrapper = next;
+    reload(configure(current));
+  }
+
+  const { closeIdleConnections } = server;
+  const isPlain = path === undefined && !options.tls && closeIdleConnections !== undefined;
   host.add({
     key: placement.key,
     path,
     own,
     reported,
-    setClosing(closing) {
-      if (isClosing === closing) return;
-      isClosing = closing;
-      reload(configure(current)); // Static routes cannot be wrapped before, and nothing else costs anything before.
-    },
+    connections: isPlain
+      ? {
+        watch: (isWatching) => setWrapper(isWatching ? readingBodies : undefined),
+        closeIdle: () => closeIdleConnections.call(server),
+      }
+      : undefined,
+    setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),
     async finish(idle) {
       for (const socket of [...sockets]) socket.close(GOING_AWAY, "the server is being replaced");
       await idle;

@@ -4,6 +4,7 @@ import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
 import { networkPlace } from "../private_place.ts";
 import { denoLibc } from "./libc.ts";
+import { followConnections } from "./native_connections.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** The address of a server, as Deno has it. */
@@ -42,7 +43,10 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
   const { inherited, made } = placement;
   const where = path !== undefined ? { path: made } : networkPlace(placement, reusePort);
   const reported = (own: Address): Address => inherited?.reported ?? (path === undefined ? { ...own } : { ...own, path });
+  let isClosing = false;
   const cutter = new AbortController();
+  const isPlain = path === undefined && options.cert === undefined;
+  const followed = isPlain ? followConnections(host.running) : undefined;
   const server: Server = serve({
     ...options,
     ...where,
@@ -52,7 +56,7 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
       if (options.onListen === undefined) announce(address, options.cert !== undefined);
       else options.onListen(address);
     },
-  }, host.wrap(handler));
+  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing));
   const own = made ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
@@ -65,7 +69,8 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     path,
     own,
     reported: address,
-    setClosing() {}, // The wrapped handlers do.
+    connections: followed?.connections,
+    setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).
       await Promise.all([host.answered(), idle]);

@@ -155,6 +155,7 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
     },
     getpeername: (fd) => table.get(fd)?.listening === false ? 0 : -1,
     setsockopt: unused,
+    ioctl: unused,
     connect: unused,
     write: unused,
     sendmsg: unused,
