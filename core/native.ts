@@ -44,6 +44,11 @@ export interface NativeConnections {
    */
   busy?(): ReadonlySet<number> | undefined;
   /**
+   * Answers the requests for a path that nobody else knows, until the function that it returns is called. What that path serves besides does
+   * not matter.
+   */
+  enter(path: string, handler: FetchHandler): () => void;
+  /**
    * A connection goes on below one that this process has made.
    *
    * @param own The address by which the server knows that one.
@@ -86,10 +91,11 @@ export interface NativeHost {
    * As {@linkcode Token.fetch}.
    *
    * @param isClosing Whether its responses carry `Connection: close`.
+   * @param onUpgrade Called for each response that makes a connection one of another protocol.
    */
-  wrap<H extends FetchHandler>(handler: H, isClosing: () => boolean): H;
-  /** The requests that wrapped handlers are answering: what the runtime has given the handlers besides the request. */
-  running(): Iterable<unknown>;
+  wrap<H extends FetchHandler>(handler: H, isClosing: () => boolean, onUpgrade?: () => void): H;
+  /** What wrapped handlers are answering: the request, and what the runtime has given them besides. */
+  running(): Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
   /** Resolves when the requests of all wrapped handlers have ended, after the token was cancelled. */
   answered(): Promise<unknown>;
 }

@@ -14,8 +14,9 @@ export interface WrappedHandlers {
    * Wraps a handler. Before the process drains, this costs a call, and for each answer that is not there at once a promise.
    *
    * @param isClosing Whether its responses carry `Connection: close`. Default: `areClosing`.
+   * @param onUpgrade Called for each response that makes a connection one of another protocol.
    */
-  wrap<H extends FetchHandler>(handler: H, isClosing?: () => boolean): H;
+  wrap<H extends FetchHandler>(handler: H, isClosing?: () => boolean, onUpgrade?: () => void): H;
   /** As {@linkcode Requests.running}: no request whose answer was there at once and is no stream. */
   running: Requests["running"];
   /** As {@linkcode Requests.finish}. */
@@ -30,6 +31,7 @@ interface Call {
   /** What the runtime has given it besides. */
   readonly more: unknown;
   readonly isClosing: () => boolean;
+  readonly onUpgrade: (() => void) | undefined;
 }
 
 /** Whether a request has a body that nobody has begun to read. */
@@ -110,10 +112,11 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
   const { server: findServer, hasStream = () => false } = runtime;
 
   /** What the runtime is to send. */
-  function finished<T extends Answer>(response: T, { request, more, isClosing }: Call, entry?: Entry): T {
+  function finished<T extends Answer>(response: T, { request, more, isClosing, onUpgrade }: Call, entry?: Entry): T {
     let sent = response;
+    if (sent instanceof Response && sent.status === 101) onUpgrade?.();
     if (sent instanceof Response && hasStream(sent) && sent.body?.locked === false) {
-      sent = new Response(cuttable(sent.body, entry ?? { more, cut() {} }, requests), sent) as T & Response;
+      sent = new Response(cuttable(sent.body, entry ?? { request, more, cut() {} }, requests), sent) as T & Response;
     } else if (entry !== undefined) requests.end(entry);
     return isClosing() ? closing(sent, request) : sent;
   }
@@ -121,6 +124,7 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
   function follow(answer: PromiseLike<Answer>, call: Call): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const entry: Entry = {
+        request: call.request,
         more: call.more,
         cut() {
           requests.end(entry);
@@ -141,7 +145,7 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
   const self: WrappedHandlers = {
     exist: false,
     areClosing: false,
-    wrap<H extends FetchHandler>(handler: H, isClosing = () => self.areClosing): H {
+    wrap<H extends FetchHandler>(handler: H, isClosing = () => self.areClosing, onUpgrade?: () => void): H {
       /** The second argument of the last call: the same for all requests of a server that is looked at. */
       let seen: unknown;
       function wrapped(this: unknown, request: unknown, more: unknown) {
@@ -152,9 +156,11 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
         }
         const answer = handler.call(this, request, more);
         if (answer instanceof Response) {
-          return isClosing() || hasStream(answer) ? finished(answer, { request, more, isClosing }) : answer;
+          return isClosing() || answer.status === 101 || hasStream(answer)
+            ? finished(answer, { request, more, isClosing, onUpgrade })
+            : answer;
         }
-        return answer !== undefined && "then" in answer ? follow(answer, { request, more, isClosing }) : answer;
+        return answer !== undefined && "then" in answer ? follow(answer, { request, more, isClosing, onUpgrade }) : answer;
       }
       // Deno does not create the arguments that a handler does not take.
       return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;

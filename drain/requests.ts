@@ -3,6 +3,7 @@ import type { Clock, NativeServerView } from "../core/adapter.ts";
 
 /** A request that is being answered. */
 export interface Entry {
+  readonly request?: unknown;
   /** What the runtime has given the handler besides the request. */
   readonly more?: unknown;
   /** Ends it: it is not answered, or not to the end. */

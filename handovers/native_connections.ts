@@ -13,9 +13,8 @@ import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { receiveConnections } from "./connection_receiver.ts";
 import { createConnectionSender } from "./connection_sender.ts";
-import { createNativeArrivals, type NativeArrivals } from "./native_arrivals.ts";
+import type { NativeArrivals } from "./native_arrivals.ts";
 import type { NativeHandover } from "./native_servers.ts";
-import { createWarnOnce } from "./warn_once.ts";
 
 /** How long to wait for connections to become idle. Those that are busy for longer are drained. */
 const MOVE_TIMEOUT_MS = 1_000;
@@ -36,22 +35,13 @@ export function createNativeConnections(
   adapter: Pick<SocketAdapter, "libc">,
   program: ProgramContext,
   { findAll }: Pick<NativeHandover, "findAll">,
+  arrivals: (libc: Libc) => NativeArrivals,
 ): Handover {
-  const { clock, emit, natives, token, warn } = program;
-  let arrivals: NativeArrivals | undefined;
+  const { clock, emit, natives, token } = program;
 
   function open(): Libc | undefined {
     const libc = adapter.libc?.();
     return typeof libc === "object" ? libc : undefined;
-  }
-
-  function arrivalsOf(libc: Libc): NativeArrivals {
-    return arrivals ??= createNativeArrivals({
-      clock,
-      libc,
-      findAll: (scan) => findAll(libc, scan),
-      warn: createWarnOnce(warn),
-    });
   }
 
   /** The servers whose connections can move. Those of two servers at one port cannot be told apart. */
@@ -101,7 +91,7 @@ export function createNativeConnections(
               shared: { fd },
               unread: new Uint8Array(),
               close: () => libc.close(fd),
-              giveBack: () => arrivalsOf(libc).add(one.server, fd),
+              giveBack: () => arrivals(libc).add(one.server, fd),
             });
           }
         }
@@ -113,8 +103,9 @@ export function createNativeConnections(
     }
 
     return {
-      prepare() {
+      async prepare() {
         libc = open();
+        if (libc !== undefined) await arrivals(libc).settled();
         movable = libc === undefined ? [] : findMovable(libc);
       },
       sendsDescriptors: () => movable.length > 0,
@@ -149,7 +140,7 @@ export function createNativeConnections(
         const libc = open();
         const server = natives.servers.find((server) => server.key === key);
         if (libc === undefined || server?.connections === undefined) return false;
-        arrivalsOf(libc).add(server, fd);
+        arrivals(libc).add(server, fd);
         return true;
       },
     });

@@ -31,14 +31,26 @@ export interface NativeHandover {
   has(where: number | string): boolean;
   /** The sockets of the adopted servers. */
   findAll(libc: Libc, scan: SocketScan): readonly FoundServer[];
+  /** The key of the server that has accepted a connection, where connections move; during a reload. */
+  serverOf(scan: SocketScan, fd: number): string | undefined;
 }
 
-/** The handover of the adopted servers. */
-export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "files">, program: ProgramContext): NativeHandover {
+/**
+ * The handover of the adopted servers.
+ *
+ * @param settled Resolves when all servers have their own sockets.
+ */
+export function createNativeHandover(
+  adapter: Pick<SocketAdapter, "libc" | "files">,
+  program: ProgramContext,
+  settled: () => Promise<void>,
+): NativeHandover {
   const { clock, natives, token, warn } = program;
   const { servers } = natives;
   /** The sockets of servers that did not open them themselves. */
   const inodes = new Map<AdoptedServer, number>();
+  /** The servers whose connections move, by their ports, as the last reload has found them. */
+  const ports = new Map<number, AdoptedServer>();
   const warnOnce = createWarnOnce(warn);
 
   /** The socket of a server; `undefined` where the application has stopped it, or it cannot be told from others. */
@@ -84,13 +96,18 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
     }
 
     return {
-      prepare() {
+      async prepare() {
         if (servers.length === 0) return;
+        await settled();
         const loaded = adapter.libc?.() ??
           "sockets of native servers are handed over on Linux only: a reload may lose connections";
         if (typeof loaded === "string") return warnOnce(loaded);
         libc = loaded;
         found = findAll(libc, scanSockets(libc));
+        ports.clear();
+        for (const { server, file: { socket: { localPort } } } of found) {
+          if (localPort !== undefined && server.connections !== undefined) ports.set(localPort, server);
+        }
       },
       sendsDescriptors: () => found.length > 0,
       native: () =>
@@ -220,6 +237,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
 
   return {
     findAll,
+    serverOf: (scan, fd) => ports.get(scan.sockets.get(fd)?.localPort ?? 0)?.key,
     handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
     has: (where) =>
       servers.some(({ own, path, reported }) =>

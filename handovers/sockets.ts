@@ -15,7 +15,7 @@ import { createDatagrams } from "./datagrams.ts";
 import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
 import { createNativeConnections } from "./native_connections.ts";
-import { createNativeHandover } from "./native_servers.ts";
+import type { NativeSockets } from "./native_sockets.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
 import { createUnbound } from "./unbound.ts";
@@ -32,6 +32,7 @@ export interface Sockets extends Pick<ProgramParts, "handovers" | "members" | "l
 
 /** What the sockets need of the other parts of the program. */
 export interface OtherParts {
+  readonly natives: NativeSockets;
   /** The other instances, where they share their ports. */
   readonly shared: SharedPorts | undefined;
   /** As {@linkcode ServiceAdapter.every}, where there is one. */
@@ -57,7 +58,7 @@ export function withoutSockets(runtime: string): Sockets {
 
 /** The part of a program that has sockets. */
 export function createSockets(adapter: SocketAdapter, program: ProgramContext, others: OtherParts): Sockets {
-  const { shared, every, awaitsState } = others;
+  const { natives, shared, every, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
@@ -67,7 +68,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
 
   const listeningSockets = createListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
-  const nativeServers = createNativeHandover(adapter, program);
+  const { servers: nativeServers } = natives;
   const datagrams = createDatagrams(adapter.datagrams, program);
   // Where all known servers are bound there is nothing to steer.
   const isSteering = () =>
@@ -120,9 +121,9 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
       listeningSockets.close();
       for (const { listener } of atPaths.values()) listener.close();
     });
-    const { natives } = program;
-    natives.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
-    natives.servers.forEach(natives.onOpen);
+    const { natives: opened } = program;
+    opened.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
+    opened.servers.forEach(opened.onOpen);
     for (const { name, drain } of drains.values()) {
       const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
         if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
@@ -170,7 +171,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     handovers: [
       settling,
       listeningSockets.handover,
-      createNativeConnections(adapter, program, nativeServers),
+      createNativeConnections(adapter, program, nativeServers, natives.arrivals),
       nativeServers.handover,
       unixSockets.handover,
       reuseport,

@@ -1,14 +1,12 @@
 /** Taking connections of HTTP/1 that wait for a request out of a server: their clients notice nothing. */
 import type { Libc, Polled } from "../core/socket_adapter.ts";
 import { F_GETFD } from "./constants.ts";
-import { messageHeader } from "./control_messages.ts";
+import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "./control_messages.ts";
 import { setReading } from "./reading.ts";
 import { readDescriptor } from "./proc_files.ts";
 import { readTcp, type TcpState } from "./tcp.ts";
 import { duplicate, takeConnection } from "./transplant.ts";
 
-const MSG_PEEK = 2;
-const MSG_DONTWAIT = 0x40;
 /** RFC 9110, section 9.1: the methods, which proxies and browsers write in capitals. */
 const METHOD = /^[A-Z]{3,7} [/*h]/;
 const peeked = new Uint8Array(9);
@@ -18,7 +16,7 @@ const LOOKS = 3;
 
 /** Whether what waits in a connection begins as a request does. */
 function isRequest(libc: Libc, fd: number): boolean {
-  const message = messageHeader(libc, peeked, new Uint8Array(0));
+  const message = messageHeader(libc, peeked, new Uint8Array(8));
   const count = libc.recvmsg(fd, message.bytes, MSG_PEEK | MSG_DONTWAIT);
   return METHOD.test(String.fromCharCode(...peeked.subarray(0, Math.max(0, count))));
 }

@@ -76,7 +76,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   const datagrams = createDatagramSockets(adapter);
   const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
     wrap: wrapped.wrap,
-    running: () => [...wrapped.running()].map(({ more }) => more),
+    running: wrapped.running,
     answered() {
       finishRequests(token.signal.reason);
       return answered.promise;

@@ -115,11 +115,18 @@ function open(
   /** What the application wants the server to do. */
   let current: Options = options;
   let wrapper: Wrapper | undefined;
+  const entries: Record<string, FetchHandler> = {};
   const wrap = (handler: FetchHandler) => host.wrap(handler, () => wrapper === closing);
   const closing: Wrapper = { wrap, still: (response) => wrap(() => response.clone()) };
   const configure = (options: Options) => {
     const websocket = following(options.websocket, sockets);
-    return override(options, { ...(websocket && { websocket }), ...(wrapper && wrappedHandlers(options, wrapper)) });
+    const handlers = wrapper && wrappedHandlers(options, wrapper);
+    const isEntered = Object.keys(entries).length > 0;
+    return override(options, {
+      ...(websocket && { websocket }),
+      ...handlers,
+      ...(isEntered && { routes: { ...(handlers ?? options).routes, ...entries } }),
+    });
   };
   const server: Server = serve.call(bun, override(configure(options), where));
   const own = placement.made ?? server.port ?? 0;
@@ -157,6 +164,14 @@ function open(
       ? {
         watch: (isWatching) => setWrapper(isWatching ? readingBodies : undefined),
         closeIdle: () => closeIdleConnections.call(server),
+        enter(path, handler) {
+          entries[path] = handler;
+          reload(configure(current));
+          return () => {
+            delete entries[path];
+            reload(configure(current));
+          };
+        },
       }
       : undefined,
     setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),

@@ -36,7 +36,13 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   console.error(`Listening on ${path ?? url(host)}${path === undefined && isAll ? ` (${url("localhost")})` : ""}`);
 }
 
-function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler, reusePort: boolean): Server {
+function open(
+  serve: ServeFunction,
+  host: NativeHost,
+  options: Options,
+  handler: FetchHandler,
+  { deno, reusePort }: { readonly deno: DenoNamespace; readonly reusePort: boolean },
+): Server {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
@@ -46,7 +52,7 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
   let isClosing = false;
   const cutter = new AbortController();
   const isPlain = path === undefined && options.cert === undefined;
-  const followed = isPlain ? followConnections(host.running) : undefined;
+  const followed = isPlain ? followConnections(deno, host.running) : undefined;
   const server: Server = serve({
     ...options,
     ...where,
@@ -56,7 +62,7 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
       if (options.onListen === undefined) announce(address, options.cert !== undefined);
       else options.onListen(address);
     },
-  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing));
+  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing, followed?.onUpgrade));
   const own = made ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
@@ -115,7 +121,7 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () =>
         : [first, second ?? first?.handler];
       // Deno says what is wrong, and does by itself what is no address of a network: vsock.
       if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
-      return open(serve, host, options, handler, isShared || deno.build.os !== "linux" || !mayCall());
+      return open(serve, host, options, handler, { deno, reusePort: isShared || deno.build.os !== "linux" || !mayCall() });
     },
   };
 }

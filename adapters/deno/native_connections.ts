@@ -1,5 +1,6 @@
 /** The connections of Deno.serve, which another process can serve. */
 import type { NativeConnections } from "../../core/native.ts";
+import type { DenoNamespace } from "./namespace.ts";
 import type { FetchHandler } from "../../core/token.ts";
 
 /** What Deno gives a handler besides the request. */
@@ -53,6 +54,28 @@ export interface Followed {
   readonly connections: NativeConnections;
   /** A handler that tells what has to be known. */
   follow(handler: FetchHandler): FetchHandler;
+  /** A response has made a WebSocket of a connection. */
+  onUpgrade(): void;
+}
+
+type Running = () => Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
+
+/** Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who the client is. */
+type Hear = (request: unknown) => (() => void) | undefined;
+const listeners = new Set<Hear>();
+
+/** @param hear Returns what is called when the WebSocket exists. */
+function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
+  const isFirst = listeners.size === 0;
+  listeners.add(hear);
+  if (!isFirst) return;
+  const { upgradeWebSocket } = deno;
+  deno.upgradeWebSocket = (request, ...rest) => {
+    const made = [...listeners].map((hear) => hear(request));
+    const upgrade = upgradeWebSocket.call(deno, request, ...rest);
+    for (const one of made) one?.();
+    return upgrade;
+  };
 }
 
 /**
@@ -60,13 +83,23 @@ export interface Followed {
  *
  * @param running As in `NativeHost`.
  */
-export function followConnections(running: () => Iterable<unknown>): Followed {
+export function followConnections(deno: DenoNamespace, running: Running): Followed {
+  /** The ports of clients that have WebSockets. */
+  const webSockets = new Set<number>();
+  /** The calls of Deno.upgradeWebSocket for requests of this server, less the WebSockets that came of it. */
+  let expected = 0;
+  /** The request whose handler was called last, and may not have returned yet. */
+  let lastRequest: unknown;
+  let lastInfo: Info | undefined;
+  /** Whether there is a WebSocket of an unknown client. Then no connection of the server moves. */
+  let hasUnknown = false;
   /** The ports of clients that speak HTTP/2 without TLS: their connections are never at rest. */
   const http2 = new Set<number>();
   /** The ports of clients whose requests came since the last look. */
   const recent = new Set<number>();
   /** The clients of connections that have moved, by the addresses that Deno takes for theirs. */
   const clients = new Map<string, Address>();
+  const entries = new Map<string, FetchHandler>();
   let isWatching = false;
   let seen = 0;
 
@@ -77,22 +110,43 @@ export function followConnections(running: () => Iterable<unknown>): Followed {
     if (!request.headers.has("host")) http2.add(port);
   }
 
+  hearOfUpgrades(deno, (request) => {
+    const info = request === lastRequest ? lastInfo : [...running()].find((call) => call.request === request)?.more;
+    if (info === undefined) return undefined;
+    const { port } = clientOf(info as Info, clients);
+    return () => {
+      webSockets.add(port);
+      expected++;
+    };
+  });
+
   return {
+    onUpgrade() {
+      if (expected-- > 0) return;
+      expected = 0;
+      hasUnknown = true;
+    },
     connections: {
       watch(on) {
         isWatching = on;
         recent.clear();
       },
       busy() {
-        const ports = new Set([...http2, ...recent]);
+        const ports = new Set([...http2, ...webSockets, ...recent]);
         recent.clear();
-        for (const info of running()) {
-          if (info === undefined) return undefined; // The handler takes no arguments.
-          ports.add(clientOf(info as Info, clients).port);
+        if (hasUnknown) return undefined;
+        for (const { more } of running()) {
+          if (more === undefined) return undefined; // The handler takes no arguments.
+          ports.add(clientOf(more as Info, clients).port);
         }
         return ports;
       },
+      enter(path, handler) {
+        entries.set(path, handler);
+        return () => entries.delete(path);
+      },
       goOn(own, { address, port }) {
+        if (webSockets.has(own.port)) webSockets.add(port);
         clients.set(keyOf(own.address, own.port), { transport: "tcp", hostname: address, port });
       },
     },
@@ -100,6 +154,10 @@ export function followConnections(running: () => Iterable<unknown>): Followed {
       function followed(this: unknown, request: Request, info: Info) {
         if (isWatching || seen < FIRST || seen % SAMPLE === 0) { if (info !== undefined) look(request, info); }
         seen++;
+        lastRequest = request;
+        lastInfo = info;
+        const entry = entries.size > 0 ? entries.get(new URL(request.url).pathname) : undefined;
+        if (entry !== undefined) return entry(request, info);
         return handler.call(this, request, clients.size > 0 ? new MovedInfo(info, clients) : info);
       }
       return Object.defineProperty(followed, "length", { value: handler.length }) as unknown as FetchHandler;

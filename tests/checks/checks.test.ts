@@ -66,7 +66,8 @@ const layers: Record<string, readonly string[]> = {
   program: ["core", "reload", "drain"],
   handovers: ["core", "reload", "program", "drain", "linux", "windows"],
   adapters: ["core", "reload", "linux", "windows"],
-  ".": ["core", "reload", "program", "drain", "handovers", "adapters"],
+  web_sockets: ["core", "drain", "linux", "adapters"],
+  ".": ["core", "reload", "program", "drain", "handovers", "adapters", "web_sockets"],
   cli: [".", "core", "linux", "windows", "handovers", "adapters"],
 };
 
