@@ -66,6 +66,8 @@ export type { SharedSocket } from "./core/shared_socket.ts";
 export type {
   ConnectionAdapter,
   HeldSocket,
+  Http1View,
+  IdleTaker,
   Libc,
   Listener,
   ListenSource,

@@ -42,12 +42,14 @@ function createChannel(libc: Libc, socket: number, onClose: () => void): Descrip
       received.delete(number);
       return fds;
     },
-    discard: (fds) => fds.forEach(libc.close),
+    discard(fds) {
+      for (const fd of fds) libc.close(fd);
+    },
     close() {
       if (!isOpen) return;
       receive();
       isOpen = false;
-      for (const fds of received.values()) fds.forEach(libc.close);
+      for (const fds of received.values()) for (const fd of fds) libc.close(fd);
       libc.close(socket);
       onClose();
     },

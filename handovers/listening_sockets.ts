@@ -1,6 +1,6 @@
 import { describeError } from "../core/describe_error.ts";
 import { pause } from "../core/pause.ts";
-import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import type { HeldSocket, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
@@ -75,18 +75,30 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       return await answer.promise;
     }
 
-    /** Gives the new process a socket before it may accept from it: should this process be killed, the socket stays open. */
-    function lend(key: string): void {
+    /**
+     * Gives the new process a socket before it may accept from it: should this process be killed, the socket stays open.
+     *
+     * @param takesDescriptors Whether the new process can receive descriptors: one of a version up to 0.6 does not.
+     */
+    function lend(key: string, holdsHandles: boolean, takesDescriptors: boolean): void {
       const { listener, fd } = servers.get(key) as BoundServer;
-      if (fd === undefined && listener?.inert !== undefined) link.send({ key, hold: true }, listener.inert).catch(() => {});
+      if (fd !== undefined || listener === undefined) return;
+      const own = takesDescriptors ? listener.descriptor?.() : undefined;
+      const number = own === undefined ? undefined : link.descriptors?.send([own]);
+      if (number !== undefined) {
+        held.add(key);
+        link.send({ key, hold: true, number }).catch(() => {});
+      } else if (holdsHandles && listener.inert !== undefined) {
+        link.send({ key, hold: true }, listener.inert).catch(() => {});
+      }
     }
 
     async function handOver(key: string): Promise<void> {
       const server = servers.get(key) as BoundServer;
       const { listener, fd } = server;
       if (fd !== undefined || link.sendsHandles) {
-        const socket = listener?.inert ?? listener?.handle;
-        const back = await ask({ key }, fd === undefined && !held.has(key) ? socket : undefined);
+        const isSent = fd === undefined && !held.has(key);
+        const back = await ask({ key }, isSent ? listener?.inert ?? await listener?.handle : undefined);
         server.hold(adapter.held?.(back));
         if (signal.aborted) server.release(); // The answer came when all was rolled back.
       } else {
@@ -99,15 +111,16 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
 
     return {
       sendsSockets: () => [...servers.values()].some(({ fd, isFree }) => fd === undefined && !isFree),
+      sendsDescriptors: () => open().some(([, { fd, listener }]) => fd === undefined && listener?.descriptor !== undefined),
       async offer() {
         const sockets = open().map(([key, { address }]) => ({ key, address }));
         const keys = new Set(sockets.map(({ key }) => key));
         link.onData((data, handle) => {
-          const { claim, holds, done, error, read } = data;
+          const { claim, holds, takes, done, error, read } = data;
           if (read === true) hasRead.resolve();
           if (typeof claim === "string" && keys.has(claim)) {
             claimed.add(claim);
-            if (holds === true && link.sendsHandles) lend(claim);
+            lend(claim, holds === true && link.sendsHandles, takes === true);
           }
           if (typeof holds === "string" && claimed.has(holds)) held.add(holds);
           if (done === true && error === undefined) answer.resolve(handle);
@@ -149,7 +162,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
   function newSide({ link, offered: allOffered }: Arrival): NewSide {
     const complete = Promise.withResolvers<void>();
     claim = (key) => {
-      link.send({ claim: key, holds: adapter.held !== undefined }).catch(() => {});
+      link.send({ claim: key, holds: adapter.held !== undefined, takes: link.descriptors !== undefined }).catch(() => {});
       if ([...offered.keys()].every((key) => servers.has(key))) clock.timer(0, complete.resolve);
     };
 
@@ -161,7 +174,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         // The predecessor gets one back before this process accepts: what that has accepted would be lost with it, should the commit fail.
         const held = adapter.held?.(handle);
         if (held !== undefined) server.hold(held);
-        if (server.heldHandle !== undefined && (held !== undefined || handle === undefined)) {
+        // Whoever has lent a descriptor keeps its own.
+        if (server.isHeld && (held !== undefined || handle === undefined)) {
           kept.add(server);
           return await link.send({ done: true }, server.heldHandle);
         }
@@ -173,8 +187,14 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
     }
 
+    /** Keeps a socket that came as a descriptor. */
+    function receive(number: unknown): HeldSocket | undefined {
+      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
+      return fd === undefined ? undefined : { source: { received: fd }, release: () => link.descriptors?.discard([fd]) };
+    }
+
     link.onData((data, handle) => {
-      const { sockets, key, isFree, hold } = data;
+      const { sockets, key, isFree, hold, number } = data;
       if (Array.isArray(sockets)) {
         offered = new Map(sockets.map((socket) => [String(socket?.key), parseAddress(socket?.address)]));
         known.resolve();
@@ -182,7 +202,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       const server = servers.get(String(key));
       if (server === undefined || server.listener !== undefined) return;
       if (hold !== true) return void take(String(key), server, isFree === true, handle);
-      server.hold(adapter.held?.(handle));
+      server.hold(receive(number) ?? adapter.held?.(handle));
       if (server.isHeld) link.send({ holds: key }).catch(() => {});
     });
 

@@ -153,7 +153,11 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
     const { name, path, port: _, moveIdle = true, ...given } = options;
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
-    drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers), moveIdle });
+    drains.set(server, {
+      name: describe(options),
+      drain: createDrain(server, clock, adapter.cutsAnswers, adapter.http1),
+      moveIdle,
+    });
     try {
       if (path === undefined) return await listeningSockets.bind(server, { name, options: { ...rest, port } });
       if (listeningSockets.isActivated(path)) return await listeningSockets.bind(server, { name, options: { ...rest, path } });

@@ -1,7 +1,8 @@
 /** Socket addresses as the C library has them. */
 
-import type { SocketAddress } from "../core/socket_adapter.ts";
+import type { Libc, SocketAddress } from "../core/socket_adapter.ts";
 import { AF_INET, AF_INET6, AF_UNIX } from "./constants.ts";
+import { getAddress } from "./socket_options.ts";
 
 /** Names an address: the same for all sockets that share it. */
 export function addressKey(address: Uint8Array, port: number): string {
@@ -73,4 +74,10 @@ export function formatIPv6(address: Uint8Array): string {
   if (address.every((byte) => byte === 0)) return "::";
   const view = new DataView(address.buffer, address.byteOffset);
   return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");
+}
+
+/** Where a socket is, in the form of node:net. */
+export function addressOfSocket(libc: Libc, fd: number): SocketAddress | string | undefined {
+  const address = getAddress(libc, "getsockname", fd);
+  return address && (toSocketAddress(address) ?? readEndpoint(address)?.name);
 }

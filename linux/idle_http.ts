@@ -37,7 +37,7 @@ function isAtRest(libc: Libc, fd: number, before: TcpState, now: TcpState): bool
  */
 export function takeClosed(libc: Libc, fds: readonly number[], closeIdle: () => void): number[] {
   const copies = fds.map((fd) => ({ fd, copy: duplicate(libc, fd) }));
-  const isComplete = copies.every(({ copy }) => copy >= 0);
+  const isComplete = copies.length > 0 && copies.every(({ copy }) => copy >= 0);
   if (isComplete) closeIdle(); // Where the descriptors do not suffice for all, none moves: one without a copy would be closed.
   const isClosed = ({ fd, copy }: { fd: number; copy: number }) =>
     libc.fcntl(fd, F_GETFD, 0) < 0 || readDescriptor(libc, fd) !== readDescriptor(libc, copy);

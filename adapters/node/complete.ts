@@ -43,6 +43,7 @@ export interface NodeSockets {
   libc?: SocketAdapter["libc"];
   datagrams?: SocketAdapter["datagrams"];
   connections?: SocketAdapter["connections"];
+  http1?: SocketAdapter["http1"];
 }
 
 async function listenOnWindows(server: BindableServer, source: ListenSource): Promise<Listener> {
@@ -73,7 +74,7 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 /** Completes the adapter. */
 export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
-  { listen, libc, datagrams, connections }: NodeSockets = {
+  { listen, libc, datagrams, connections, http1 }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
     datagrams: nodeDatagrams(process.platform === "win32"),
     connections: nodeConnections(WINDOW, markIdleOnNode),
@@ -153,6 +154,7 @@ export function completeNodeAdapter(
       held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
       datagrams,
+      http1,
       connections: process.platform === "win32" ? undefined : connections,
       descriptors,
       listening() {
