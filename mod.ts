@@ -46,7 +46,14 @@ export type {
 } from "./core/datagrams.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
-export type { BasicServiceAdapter, ErrorOutput, ReleaseLink, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
+export type {
+  BasicServiceAdapter,
+  CheckOrder,
+  ErrorOutput,
+  ReleaseLink,
+  ServiceAdapter,
+  Supervisor,
+} from "./core/service_adapter.ts";
 export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./core/live.ts";
 export type {
   AdoptedServer,

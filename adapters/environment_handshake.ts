@@ -1,5 +1,5 @@
 import { PROTOCOL } from "../reload/messages.ts";
-import type { Supervisor } from "../core/service_adapter.ts";
+import type { CheckOrder, Supervisor } from "../core/service_adapter.ts";
 import { ELECTION } from "./deno/threads.ts";
 
 /** The variable of a successor: the version of the protocol, and the generation. */
@@ -17,10 +17,14 @@ const DESCRIPTORS_VARIABLE = "RELOAD_SELF_DESCRIPTORS";
 /** The variable with the addresses of the native servers and datagram sockets that a successor gets. */
 const NATIVE_VARIABLE = "RELOAD_SELF_NATIVE";
 
-/** The variables of `reload-self run`: the folder of the instance, how many instances there are, and the guard of this process. */
+/**
+ * The variables of `reload-self run`: the folder of the instance, how many instances there are, the guard of this process, and the check of
+ * new versions: milliseconds, and an address.
+ */
 const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
 const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
 const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
+const CHECK_VARIABLE = "RELOAD_SELF_RUN_CHECK";
 
 const OURS = [
   VARIABLE,
@@ -31,6 +35,7 @@ const OURS = [
   FOLDER_VARIABLE,
   INSTANCES_VARIABLE,
   GUARD_VARIABLE,
+  CHECK_VARIABLE,
 ];
 /** Node's: the channel of a process to its parent, and what `node --watch` wants to hear on it. */
 const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "WATCH_REPORT_DEPENDENCIES"];
@@ -53,8 +58,17 @@ export function handshake(generation: number, parent: number | undefined): Recor
 }
 
 /** The variables for a process that `reload-self run` follows. */
-export function supervision({ folder, instances }: Supervisor): Record<string, string> {
-  return { [FOLDER_VARIABLE]: folder, [INSTANCES_VARIABLE]: String(instances) };
+export function supervision({ folder, instances, check }: Supervisor): Record<string, string> {
+  return {
+    [FOLDER_VARIABLE]: folder,
+    [INSTANCES_VARIABLE]: String(instances),
+    ...(check && { [CHECK_VARIABLE]: `${check.timeout} ${check.url}` }),
+  };
+}
+
+function parseCheck(value: string): CheckOrder | undefined {
+  const [, timeout, url] = /^(\d{1,9}) (https?:.+)$/.exec(value) ?? [];
+  return url === undefined ? undefined : { timeout: Number(timeout), url };
 }
 
 /** The variable for a successor that gets sockets which it has to know when it opens its own. */
@@ -116,6 +130,7 @@ export function takeHandshake(env: Variables, family: Family): Handshake {
       folder,
       instances: Number(taken[INSTANCES_VARIABLE] ?? 1),
       guard: Number.isSafeInteger(guard) && guard > 0 ? guard : undefined,
+      check: parseCheck(taken[CHECK_VARIABLE] ?? ""),
     },
   };
 }

@@ -2,6 +2,8 @@
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/describe_error.ts";
+import { isWebAddress } from "../core/options.ts";
+import type { CheckOrder } from "../core/service_adapter.ts";
 import { Failure } from "./failure.ts";
 import { VERSION } from "./version.ts";
 
@@ -22,6 +24,11 @@ interface Command {
   run(positionals: string[], values: Values): Promise<void>;
 }
 
+const CHECK: Record<string, Option> = {
+  check: { type: "string", value: "<address>", help: "a new version has to answer there with 2xx or 3xx, or it is taken back" },
+  "check-timeout": { type: "string", value: "<seconds>", help: "how long that may take. Default: 5" },
+};
+
 const HELP: Option = { type: "boolean", short: "h", help: "show this" };
 
 const commands: Record<string, Command> = {
@@ -37,6 +44,7 @@ const commands: Record<string, Command> = {
       },
       "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
+      ...CHECK,
     },
     async run(positionals, values) {
       const { checkCommand, run } = await import("./run.ts");
@@ -44,13 +52,14 @@ const commands: Record<string, Command> = {
       if (positionals.length === 0) throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
+      const check = checkOf(values);
       const instances = wholeNumber("instances", values.instances ?? "1", 1, 1_000);
       checkCommand(positionals);
       const why = makeWayForReaper();
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, log }));
+      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, check, log }));
     },
   },
   serve: {
@@ -61,8 +70,11 @@ const commands: Record<string, Command> = {
       host: { type: "string", value: "<address>", help: "the address. Default: the variable HOST, or 0.0.0.0" },
       unix: { type: "string", value: "<path>", help: "a unix socket, instead of a port" },
       "pid-file": { type: "string", value: "<path>", help: "keep the pid of the process in charge there" },
+      ...CHECK,
     },
-    async run(positionals, { port, host, unix, "pid-file": pidFile }) {
+    async run(positionals, values) {
+      const { port, host, unix, "pid-file": pidFile } = values;
+      const check = checkOf(values);
       const [module, ...more] = positionals;
       if (module === undefined || more.length > 0) throw new Failure(2, "serve: give it one module, such as main.ts");
       if (port !== undefined && unix !== undefined) throw new Failure(2, "serve: give it a port or a unix socket, not both");
@@ -71,7 +83,10 @@ const commands: Record<string, Command> = {
         ...(typeof port === "string" && { port: wholeNumber("port", port, 0, 65_535) }),
         ...(typeof host === "string" && { host }),
         ...(typeof unix === "string" && { unix }),
-        ...(typeof pidFile === "string" && { listen: { pidFile } }),
+        listen: {
+          ...(typeof pidFile === "string" && { pidFile }),
+          ...(check && { check: check.url, checkTimeout: check.timeout }),
+        },
       });
     },
   },
@@ -142,6 +157,16 @@ function seconds(name: string, value: string | boolean): number {
   const number = Number(value);
   if (!(number > 0 && number < 1e6)) throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
   return number * 1000;
+}
+
+function checkOf({ check, "check-timeout": timeout }: Values): CheckOrder | undefined {
+  if (check !== undefined && !isWebAddress(check)) {
+    throw new Failure(2, `--check must be an address such as http://127.0.0.1:8000/health, not ${check}`);
+  }
+  if (check === undefined && timeout !== undefined) {
+    throw new Failure(2, "--check-timeout belongs to --check, which is not there");
+  }
+  return check === undefined ? undefined : { url: check, timeout: Math.round(seconds("check-timeout", timeout ?? "5")) };
 }
 
 function oneTarget(command: string, positionals: string[]): string {

@@ -4,6 +4,7 @@ import { constants as os, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
+import type { CheckOrder } from "../core/service_adapter.ts";
 import { acceptSockets } from "../adapters/tools/machine.ts";
 import { SOCKET } from "../handovers/instance_messages.ts";
 import { Failure } from "./failure.ts";
@@ -19,6 +20,8 @@ export interface RunOptions {
   maxCrashes: number;
   /** The number of processes of each generation. */
   instances: number;
+  /** How new versions are judged. */
+  check: CheckOrder | undefined;
   /** Writes a line for people. */
   log(line: string): void;
 }
@@ -121,7 +124,7 @@ async function keepRunning(
   const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
   for (let crashes = 0;;) {
     const begun = performance.now();
-    const ended = instance.start(command, options.instances);
+    const ended = instance.start(command, options);
     const code = await Promise.race([ended, stopped.then(() => inTime(instance, ended, options))]);
     if (stop.aborted || code === 0) {
       await inTime(instance, instance.gone(), options);

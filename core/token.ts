@@ -3,11 +3,11 @@ import type { Live, LiveHandlers } from "./live.ts";
 
 /** Why a process that has been replaced was cancelled. */
 export interface ReloadReason {
-  /** The process has a successor, which is in charge. */
+  /** The process has a successor, which is in charge. After a failed check that is its predecessor. */
   readonly kind: "reload";
-  /** The process id of the successor. */
+  /** The process id of the process in charge. */
   readonly pid: number;
-  /** The generation of the successor. */
+  /** The generation of the process in charge. */
   readonly generation: number;
 }
 

@@ -107,7 +107,7 @@ export function createBoundServer(
       return listener !== undefined && !listener.isOpen;
     },
     get isHeld() {
-      return held !== undefined;
+      return held !== undefined || isPaused;
     },
     get heldHandle() {
       return held !== undefined && "handle" in held.source ? held.source.handle : undefined;

@@ -1,5 +1,6 @@
 import { describeError } from "../core/describe_error.ts";
-import { pause } from "../core/pause.ts";
+import { ReloadError } from "../core/error.ts";
+import { atMost, pause } from "../core/pause.ts";
 import type { HeldSocket, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../program/parts.ts";
@@ -7,6 +8,9 @@ import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/hand
 import type { HandoverData } from "../reload/messages.ts";
 import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
 import { explainMissing } from "./missing.ts";
+
+/** How long a new process that has failed its check may take to give a socket back. */
+const BACK_TIMEOUT_MS = 1_000;
 
 /** The handover, and the way to bind a server. */
 export interface ListeningSockets {
@@ -109,6 +113,18 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
     }
 
+    /** Gets back a socket that only the new process has, which has failed its check and still accepts. */
+    async function takeBack(key: string): Promise<void> {
+      const server = servers.get(key) as BoundServer;
+      if (server.isHeld || server.fd !== undefined) return;
+      let isLate = false;
+      const given = ask({ key, back: true }).then((socket) => isLate || socket === undefined ? undefined : server.open(socket));
+      await atMost(clock, BACK_TIMEOUT_MS, given.catch(() => {})); // It is gone: its sockets are closed.
+      isLate = true;
+      if (server.isOpen) suspended.delete(key);
+      else link.send({ key, close: true }).catch(() => {});
+    }
+
     return {
       sendsSockets: () => [...servers.values()].some(({ fd, isFree }) => fd === undefined && !isFree),
       sendsDescriptors: () => open().some(([, { fd, listener }]) => fd === undefined && listener?.descriptor !== undefined),
@@ -146,7 +162,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         for (const server of servers.values()) server.release();
         close();
       },
-      async rollback() {
+      async rollback(reason) {
+        if (reason instanceof ReloadError && reason.code === "check") { for (const key of [...suspended]) await takeBack(key); }
         const keys = [...suspended];
         const results = await Promise.allSettled(keys.map((key) => servers.get(key)?.resume()));
         for (const server of servers.values()) server.release();
@@ -193,13 +210,23 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       return fd === undefined ? undefined : { source: { received: fd }, release: () => link.descriptors?.discard([fd]) };
     }
 
+    /** Gives a socket back to the predecessor, or makes room for it. */
+    async function giveBack(server: BoundServer): Promise<void> {
+      const { listener } = server;
+      if (!link.sendsHandles) server.close();
+      await link.send({ done: true }, link.sendsHandles ? listener?.inert ?? listener?.handle : undefined);
+      server.close();
+    }
+
     link.onData((data, handle) => {
-      const { sockets, key, isFree, hold, number } = data;
+      const { sockets, key, isFree, hold, number, back, close } = data;
       if (Array.isArray(sockets)) {
         offered = new Map(sockets.map((socket) => [String(socket?.key), parseAddress(socket?.address)]));
         known.resolve();
       }
       const server = servers.get(String(key));
+      if (server !== undefined && back === true) return giveBack(server);
+      if (close === true) return server?.close(); // What was given back has not come: Deno 2.9 may lose it, see denoCarries.
       if (server === undefined || server.listener !== undefined) return;
       if (hold !== true) return void take(String(key), server, isFree === true, handle);
       server.hold(receive(number) ?? adapter.held?.(handle));
@@ -225,6 +252,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
           (isGone ? server.resume() : server.open()).catch((error) => server.server.emit("error", error));
         }
       },
+      revoke: close,
     };
   }
 

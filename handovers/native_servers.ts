@@ -232,6 +232,16 @@ export function createNativeHandover(
         for (const fd of sockets.values()) libc.close(fd); // Of servers that this version does not have any more.
         if (errors.length > 0) throw new Error(errors.join(", "));
       },
+      revoke() {
+        if (typeof libc !== "object") return;
+        const scan = scanSockets(libc);
+        for (const { file: { polled } } of findAll(libc, scan).filter(({ server: { key } }) => inherited.has(key))) {
+          for (const fd of polled) {
+            const listener = takeListener(libc, scan, fd);
+            if (typeof listener === "object") libc.close(listener.real);
+          }
+        }
+      },
     };
   }
 

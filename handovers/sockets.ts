@@ -112,6 +112,13 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
       commit: () => void (wrapped.areClosing = true),
       rollback: () => void (wrapped.areClosing = token.isCancelled),
     }),
+    newSide: () => ({
+      // Sockets of its own have connections that wait, and the application closes its servers when the token is cancelled.
+      revoke() {
+        wrapped.areClosing = true;
+        return pause(clock, wrapped.exist ? settle : LAST_ACCEPTS_MS);
+      },
+    }),
   };
 
   whenCancelled(token, ({ kind }) => {

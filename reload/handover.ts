@@ -63,7 +63,7 @@ export interface OldSide {
   commit?(): void | Promise<void>;
   /** The new process is in charge, and on probation. */
   handedOver?(): void | Promise<void>;
-  /** All handovers have handed over, and the probation begins. Not waited for. */
+  /** All handovers have handed over, the new process has passed its check, and the probation begins. Not waited for. */
   onProbation?(): void;
   /**
    * The probation is over, and the new process is about to be on its own. What takes time and can still be undone is done here: should the
@@ -78,8 +78,13 @@ export interface OldSide {
    * @param shutdown Fires when this process is told to shut down meanwhile.
    */
   retire?(shutdown: AbortSignal): void | Promise<void>;
-  /** Instead of `retire`: the reload failed. Undoes the steps that were taken; also called when `prepare` itself threw. */
+  /**
+   * Instead of `retire`: the reload failed. Undoes the steps that were taken; also called when `prepare` itself threw. The new process has
+   * ended, unless it has failed its check: then it lives on, to finish what it has begun.
+   */
   rollback?(reason: Error): void | Promise<void>;
+  /** After `rollback`, for a new process that has failed its check: it has ended. */
+  ended?(): void | Promise<void>;
   /** A clause for the message of a failed reload: what this handover knows about the reason. */
   explain?(code: ReloadErrorCode): string | undefined;
 }
@@ -101,6 +106,8 @@ export interface NewSide {
   readonly complete?: Promise<unknown>;
   /** This process is in charge. */
   takeOver?(predecessor: Departure): void;
+  /** This process has failed its check, and the old one is in charge again: it stops accepting. The token is cancelled next. */
+  revoke?(): void | Promise<void>;
   /** The reload is over: the old process has retired as agreed, or has died, perhaps after it had handed over. */
   over?(predecessor: Departure): void;
 }
