@@ -56,6 +56,7 @@ export type {
 } from "./core/service_adapter.ts";
 export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./core/live.ts";
 export type {
+  ActivatedAddress,
   AdoptedServer,
   InheritedAddress,
   NativeAddress,

@@ -4,18 +4,21 @@ import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/describe_error.ts";
 import { isWebAddress } from "../core/options.ts";
 import type { CheckOrder } from "../core/service_adapter.ts";
+import type { SocketRequest } from "../adapters/tools/machine.ts";
 import { Failure } from "./failure.ts";
 import { VERSION } from "./version.ts";
 
 interface Option {
   type: "string" | "boolean";
   short?: string;
+  /** Whether it may be repeated. */
+  multiple?: boolean;
   /** The placeholder of its value in the help. */
   value?: string;
   help: string;
 }
 
-type Values = Record<string, string | boolean | undefined>;
+type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
 
 interface Command {
   usage: string;
@@ -42,6 +45,12 @@ const commands: Record<string, Command> = {
         value: "<number>",
         help: "processes that share the port, replaced all or none. Default: 1",
       },
+      socket: {
+        type: "string",
+        multiple: true,
+        value: "<[host:]port>",
+        help: "listen here above the program, so that clients wait while it is started again. May be repeated",
+      },
       "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
       ...CHECK,
@@ -53,13 +62,14 @@ const commands: Record<string, Command> = {
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
       const check = checkOf(values);
+      const sockets = list(values.socket).map(socketOf);
       const instances = wholeNumber("instances", values.instances ?? "1", 1, 1_000);
       checkCommand(positionals);
       const why = makeWayForReaper();
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, check, log }));
+      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, sockets, check, log }));
     },
   },
   serve: {
@@ -145,7 +155,7 @@ function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream:
   return styleText(color, text, { stream });
 }
 
-function wholeNumber(name: string, value: string | boolean, least: number, most: number): number {
+function wholeNumber(name: string, value: Values[string], least: number, most: number): number {
   const number = Number(value);
   if (!/^\d+$/.test(String(value)) || number < least || number > most) {
     throw new Failure(2, `--${name} must be a whole number from ${least} to ${most}, not ${value}`);
@@ -153,7 +163,7 @@ function wholeNumber(name: string, value: string | boolean, least: number, most:
   return number;
 }
 
-function seconds(name: string, value: string | boolean): number {
+function seconds(name: string, value: Values[string]): number {
   const number = Number(value);
   if (!(number > 0 && number < 1e6)) throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
   return number * 1000;
@@ -167,6 +177,16 @@ function checkOf({ check, "check-timeout": timeout }: Values): CheckOrder | unde
     throw new Failure(2, "--check-timeout belongs to --check, which is not there");
   }
   return check === undefined ? undefined : { url: check, timeout: Math.round(seconds("check-timeout", timeout ?? "5")) };
+}
+
+function list(value: Values[string]): string[] {
+  return [value ?? []].flat().map(String);
+}
+
+function socketOf(text: string): SocketRequest {
+  const [, host, port = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? [];
+  if (port === "") throw new Failure(2, `--socket must be a port, or a host, a colon and a port, not ${text}`);
+  return { host: host?.replace(/^\[(.*)\]$/, "$1"), port: wholeNumber("socket", port, 1, 65_535) };
 }
 
 function oneTarget(command: string, positionals: string[]): string {

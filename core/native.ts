@@ -19,12 +19,24 @@ export interface InheritedAddress {
   readonly place?: unknown;
 }
 
+/** A socket that this process was started with, for a server; sd_listen_fds(3). */
+export interface ActivatedAddress {
+  /** Its descriptor. */
+  readonly fd: number;
+  /** The address on which it listens. */
+  readonly hostname: string;
+  /** The port on which it listens. */
+  readonly port: number;
+}
+
 /** Where a server is opened. */
 export interface Placement {
   /** Names the server in every generation. */
   readonly key: string;
   /** Where the predecessor has its socket: then the server is opened at a private address. */
   readonly inherited: InheritedAddress | undefined;
+  /** The socket that this process was started with at the address: then the server is opened at a private address as well. */
+  readonly activated?: ActivatedAddress | undefined;
   /** The name under which a unix socket is made. It is renamed to its path, or was made for the inherited one to take its place. */
   readonly made: string | undefined;
 }
@@ -69,6 +81,8 @@ export interface AdoptedServer {
   readonly reported: Readonly<Record<string, unknown>>;
   /** Its connections; `undefined` where they cannot move: TLS, unix sockets. */
   readonly connections: NativeConnections | undefined;
+  /** The descriptor of the socket that this process was started with at its address. */
+  readonly activated?: number | undefined;
   /** From now on its responses carry `Connection: close`, or no longer. */
   setClosing(isClosing: boolean): void;
   /**
@@ -133,6 +147,8 @@ export interface NativeServe {
   is(serve: unknown): boolean;
   /** Whether a process accepts connections on a unix socket; `undefined` where that cannot be known. */
   isServed(path: string): boolean | undefined;
+  /** A socket that this process was started with at an address, and that no server has yet. Only where it can be put below a server. */
+  activated?(asked: NativeAddress): ActivatedAddress | undefined;
   /** Returns a function of the same type. What it opens is known to the host. */
   adopt(serve: ServeFunction, host: NativeHost): ServeFunction;
   /** Serves an app, with the adopted function that `adopt` turns this runtime's into. Returns the port. */

@@ -3,6 +3,7 @@ import { ReloadError } from "../core/error.ts";
 import { atMost, pause } from "../core/pause.ts";
 import type { HeldSocket, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
+import { isSameHost } from "../linux/addresses.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import type { HandoverData } from "../reload/messages.ts";
@@ -57,7 +58,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     return free.find(({ address }) =>
       typeof address === "string"
         ? address === path
-        : address !== undefined && address.port === port && (host === undefined || host === address.address)
+        : address !== undefined && address.port === port && isSameHost(host as string | undefined, address.address)
     )?.fd;
   }
 

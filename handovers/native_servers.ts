@@ -10,7 +10,8 @@ import { listenAt, parsePlace, placeOf } from "../linux/places.ts";
 import { type ListeningFile, listeningFiles } from "../linux/opened_listeners.ts";
 import { socketInode } from "../linux/proc_files.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
-import { giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
+import { duplicate, giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
@@ -80,6 +81,45 @@ export function createNativeHandover(
       return file === undefined ? [] : [{ server, file }];
     });
   }
+
+  /** Puts a socket below a server, which accepts from it at once. The descriptor is closed. */
+  function put(libc: Libc, scan: SocketScan, server: AdoptedServer, fd: number): void {
+    const file = find(libc, listeningFiles(libc, scan), server);
+    const inode = socketInode(libc, fd);
+    const refusals = file === undefined ? ["its own socket is not found"] : [
+      ...file.polled.map((own) => replaceFile(libc, scan, own, fd)),
+      ...file.unpolled.map((own) => replaceUnpolled(libc, scan, own, file.inode, fd)),
+    ];
+    libc.close(fd);
+    if (inode !== undefined) inodes.set(server, inode);
+    const [why] = refusals.filter((refusal) => refusal !== undefined);
+    if (why !== undefined) throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
+    if (typeof server.own === "string") adapter.files().remove(server.own);
+  }
+
+  /** Puts the socket below a server that this process was started with. The descriptor stays: a new process may need it. */
+  function putActivated(libc: Libc, server: AdoptedServer): void {
+    put(libc, scanSockets(libc), server, duplicate(libc, server.activated as number));
+  }
+
+  /** Gives a server of the first generation the socket that the process was started with. */
+  function activate(server: AdoptedServer): void {
+    if (server.activated === undefined || natives.inherited.has(server.key)) return;
+    const libc = adapter.libc?.();
+    try {
+      if (typeof libc === "object") putActivated(libc, server);
+    } catch (error) {
+      warn(describeError(error));
+    }
+  }
+  servers.forEach(activate);
+  natives.onOpen = activate;
+  whenCancelled(token, ({ kind }) => {
+    if (kind !== "shutdown") return;
+    const libc = adapter.libc?.();
+    // Whoever connects is refused, unless another process has the socket.
+    for (const { activated } of servers) if (activated !== undefined && typeof libc === "object") libc.close(activated);
+  });
 
   function oldSide({ link }: Reload): OldSide {
     let libc: Libc | undefined;
@@ -175,26 +215,12 @@ export function createNativeHandover(
       if ([...inherited.keys()].every((key) => claimed.has(key))) clock.timer(0, complete.resolve);
     }
 
-    /** Puts a socket below a server, which accepts from it at once. The descriptor is closed. */
-    function put(libc: Libc, scan: SocketScan, server: AdoptedServer, fd: number): void {
-      const file = find(libc, listeningFiles(libc, scan), server);
-      const inode = socketInode(libc, fd);
-      const refusals = file === undefined ? ["its own socket is not found"] : [
-        ...file.polled.map((own) => replaceFile(libc, scan, own, fd)),
-        ...file.unpolled.map((own) => replaceUnpolled(libc, scan, own, file.inode, fd)),
-      ];
-      libc.close(fd);
-      if (inode !== undefined) inodes.set(server, inode);
-      const [why] = refusals.filter((refusal) => refusal !== undefined);
-      if (why !== undefined) throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
-      if (typeof server.own === "string") adapter.files().remove(server.own);
-    }
-
     /** The predecessor died before it had sent its socket. */
     async function listenAnew(libc: Libc, server: AdoptedServer): Promise<void> {
       const { path, own } = server;
       const place = parsePlace(inherited.get(server.key)?.place);
       if (path !== undefined) return adapter.files().rename(String(own), path);
+      if (server.activated !== undefined) return putActivated(libc, server);
       const fd = await whenFree(clock, () => {
         const fd = place && listenAt(libc, place);
         if (fd !== undefined) return fd;
@@ -203,7 +229,10 @@ export function createNativeHandover(
       put(libc, scanSockets(libc), server, fd);
     }
 
-    natives.onOpen = claim;
+    natives.onOpen = (server) => {
+      activate(server);
+      claim();
+    };
     link.onData(({ socket, number }) => {
       const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
       if (fd === undefined || typeof socket !== "string") return;
@@ -215,7 +244,7 @@ export function createNativeHandover(
     return {
       complete: offered.then(() => inherited.size > 0 ? complete.promise : undefined),
       takeOver(predecessor) {
-        natives.onOpen = undefined;
+        natives.onOpen = activate;
         if (typeof libc !== "object") return;
         const errors: string[] = [];
         const scan = scanSockets(libc); // Stays right for each server whose descriptor has not been replaced yet.

@@ -36,6 +36,17 @@ function shortIPv6(address: Uint8Array): string {
   return new URL(`http://[${formatIPv6(address)}]`).hostname.slice(1, -1);
 }
 
+const ANY = ["0.0.0.0", "::", "[::]"];
+const LOOPBACK = ["127.0.0.1", "::1", "[::1]", "localhost"];
+
+/**
+ * Whether a server that asks for a host may have a socket that a process was started with. Both listen on all addresses, or on the same one:
+ * where one socket listens on all addresses of IPv6, none else can have the port.
+ */
+export function isSameHost(asked: string | undefined, has: string): boolean {
+  return asked === undefined || asked === has || [ANY, LOOPBACK].some((names) => names.includes(asked) && names.includes(has));
+}
+
 /** One end of a socket. */
 export interface Endpoint {
   /** The same for all sockets with this end. */

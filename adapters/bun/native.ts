@@ -1,7 +1,8 @@
 /** Servers of Bun.serve whose sockets are handed over. */
-import type { NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
+import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
+import { createNativeActivation } from "../native_activation.ts";
 import { networkPlace } from "../private_place.ts";
 import { bunLibc } from "./libc.ts";
 
@@ -101,6 +102,17 @@ function following(websocket: Options["websocket"], sockets: Set<Socket>): Optio
   }) as Options["websocket"];
 }
 
+/** What a server reports that has a socket which this process was started with. */
+function reportedAt(
+  { hostname: own, port }: ActivatedAddress,
+  { hostname = own }: Options,
+  { url }: Server,
+): Record<string, unknown> {
+  const name = String(hostname);
+  const host = ["0.0.0.0", "::"].includes(name) ? "localhost" : name.includes(":") ? `[${name}]` : name;
+  return { hostname, port, url: `${url.protocol}//${host}:${port}/` };
+}
+
 function open(
   serve: ServeFunction,
   host: NativeHost,
@@ -139,8 +151,10 @@ function open(
     return server;
   });
   const url = path === undefined ? server.url.href : `unix://${path}`;
-  const reported = placement.inherited?.reported ?? { hostname: server.hostname, port: server.port, url };
-  if (placement.inherited !== undefined || path !== undefined) {
+  const { inherited, activated } = placement;
+  const reported = inherited?.reported ??
+    (activated === undefined ? { hostname: server.hostname, port: server.port, url } : reportedAt(activated, options, server));
+  if (inherited !== undefined || activated !== undefined || path !== undefined) {
     // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0 when the socket was taken away.
     for (const name of ["hostname", "port"]) if (reported[name] !== undefined) define(name, reported[name]);
     define("url", new URL(String(reported.url)));
@@ -174,6 +188,7 @@ function open(
         },
       }
       : undefined,
+    activated: activated?.fd,
     setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),
     async finish(idle) {
       for (const socket of [...sockets]) socket.close(GOING_AWAY, "the server is being replaced");
@@ -193,8 +208,16 @@ function open(
  * Bun.serve, which the token can adopt.
  *
  * @param reusePort Whether several processes have sockets at an address: instances, and generations where no socket can be handed over.
+ * @param activated How many sockets this process was started with.
  */
-export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): NativeServe {
+export function bunServe(
+  bun: { readonly serve: unknown },
+  reusePort: boolean,
+  activated: number,
+  variable: (name: string) => string | undefined,
+): NativeServe {
+  // As Bun 1.4 has it.
+  const defaultPort = () => variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
   return {
     name: "Bun.serve",
     is: (serve) => serve === bun.serve,
@@ -202,6 +225,7 @@ export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): 
       const libc = bunLibc();
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
     },
+    activated: createNativeActivation(activated, bunLibc, defaultPort),
     open: (adopt, app, where) =>
       adopt(bun.serve as ServeFunction)({
         ...app,

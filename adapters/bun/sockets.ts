@@ -1,8 +1,8 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import { descriptorOf, type HeldSocket, type Listener, type ListenSource } from "../../core/socket_adapter.ts";
+import { descriptorOf, type Listener, type ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
-import { duplicate } from "../../linux/transplant.ts";
+import { holdDescriptor } from "../libc.ts";
 import { bunLibc } from "./libc.ts";
 import { addressOf, startListening } from "../node/sockets.ts";
 
@@ -52,7 +52,8 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   server.emit("listening");
   return {
     handle: front,
-    hold: () => Promise.resolve(holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
+    hold: () =>
+      Promise.resolve(holdDescriptor(bunLibc(), (front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
     get isOpen() {
       return front.listening;
     },
@@ -85,12 +86,4 @@ function shareConnections(server: BindableServer, front: Server & { _connections
       writable: true,
     },
   });
-}
-
-/** A second descriptor of a socket, which stays open when the first one is closed. */
-function holdDescriptor(fd: number | undefined): HeldSocket | undefined {
-  const libc = bunLibc();
-  if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
-  const held = duplicate(libc, fd);
-  return held < 0 ? undefined : { source: { fd: held }, release: () => void libc.close(held) };
 }

@@ -2,6 +2,7 @@
 import type { NativeHost, NativeServe, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
+import { createNativeActivation } from "../native_activation.ts";
 import { networkPlace } from "../private_place.ts";
 import { denoLibc } from "./libc.ts";
 import { followConnections } from "./native_connections.ts";
@@ -28,6 +29,8 @@ interface Server {
   shutdown(): Promise<void>;
 }
 
+const DEFAULT_PORT = 8000;
+
 /** What Deno prints where the application has no `onListen`. */
 function announce({ path, hostname, port }: Address, isTls: boolean): void {
   const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
@@ -46,9 +49,16 @@ function open(
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const { inherited, made } = placement;
+  const { inherited, activated, made } = placement;
   const where = path !== undefined ? { path: made } : networkPlace(placement, reusePort);
-  const reported = (own: Address): Address => inherited?.reported ?? (path === undefined ? { ...own } : { ...own, path });
+  const reported = (own: Address): Address => {
+    if (inherited !== undefined) return inherited.reported;
+    return {
+      ...own,
+      ...(path !== undefined && { path }),
+      ...(activated && { hostname: activated.hostname, port: activated.port }),
+    };
+  };
   let isClosing = false;
   const cutter = new AbortController();
   const isPlain = path === undefined && options.cert === undefined;
@@ -66,7 +76,7 @@ function open(
   const own = made ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
-  if (inherited !== undefined || path !== undefined) {
+  if (inherited !== undefined || activated !== undefined || path !== undefined) {
     Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
   }
 
@@ -76,6 +86,7 @@ function open(
     own,
     reported: address,
     connections: followed?.connections,
+    activated: activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).
@@ -94,8 +105,9 @@ function open(
  * Deno.serve, which the token can adopt.
  *
  * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes --unstable-net.
+ * @param activated How many sockets this process was started with.
  */
-export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () => boolean): NativeServe {
+export function denoServe(deno: DenoNamespace, isShared: boolean, activated: number, mayCall: () => boolean): NativeServe {
   return {
     name: "Deno.serve",
     is: (serve) => serve === deno.serve,
@@ -103,6 +115,7 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () =>
       const libc = denoLibc(deno, mayCall());
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
     },
+    activated: createNativeActivation(activated, () => denoLibc(deno, mayCall()), () => DEFAULT_PORT),
     open(adopt, { fetch, tls, error, routes, websocket }, where) {
       for (const [name, value] of Object.entries({ routes, websocket })) {
         if (value !== undefined) throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports`);

@@ -135,9 +135,11 @@ test("start-up loads no module of a runtime, and nothing that only a reload need
   const late = [...seen].filter((file) => /^(handovers|reload|linux|windows)\//.test(file)).sort();
   assert.deepEqual(late, [
     "handovers/pid_file.ts",
+    "linux/addresses.ts",
     "linux/constants.ts",
     "linux/listening.ts",
     "linux/proc.ts",
+    "linux/socket_options.ts",
     "reload/mailbox.ts",
     "reload/messages.ts",
   ]);
