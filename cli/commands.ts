@@ -2,23 +2,20 @@
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/describe_error.ts";
-import { isWebAddress } from "../core/options.ts";
-import type { CheckOrder } from "../core/service_adapter.ts";
-import type { SocketRequest } from "../adapters/tools/machine.ts";
 import { Failure } from "./failure.ts";
+import {
+  CHECK,
+  checkOf,
+  type Option,
+  seconds,
+  socketsOf,
+  TRIGGERS,
+  triggersOf,
+  usage,
+  type Values,
+  wholeNumber,
+} from "./options.ts";
 import { VERSION } from "./version.ts";
-
-interface Option {
-  type: "string" | "boolean";
-  short?: string;
-  /** Whether it may be repeated. */
-  multiple?: boolean;
-  /** The placeholder of its value in the help. */
-  value?: string;
-  help: string;
-}
-
-type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
 
 interface Command {
   usage: string;
@@ -26,11 +23,6 @@ interface Command {
   options: Record<string, Option>;
   run(positionals: string[], values: Values): Promise<void>;
 }
-
-const CHECK: Record<string, Option> = {
-  check: { type: "string", value: "<address>", help: "a new version has to answer there with 2xx or 3xx, or it is taken back" },
-  "check-timeout": { type: "string", value: "<seconds>", help: "how long that may take. Default: 5" },
-};
 
 const HELP: Option = { type: "boolean", short: "h", help: "show this" };
 
@@ -54,6 +46,7 @@ const commands: Record<string, Command> = {
       "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
       ...CHECK,
+      ...TRIGGERS,
     },
     async run(positionals, values) {
       const { checkCommand, run } = await import("./run.ts");
@@ -62,14 +55,16 @@ const commands: Record<string, Command> = {
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
       const check = checkOf(values);
-      const sockets = list(values.socket).map(socketOf);
+      const sockets = socketsOf(values);
+      const flags = triggersOf(values);
+      const triggers = flags && usage((await import("./triggers.ts")).prepareTriggers, flags);
       const instances = wholeNumber("instances", values.instances ?? "1", 1, 1_000);
       checkCommand(positionals);
       const why = makeWayForReaper();
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, sockets, check, log }));
+      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }));
     },
   },
   serve: {
@@ -81,6 +76,7 @@ const commands: Record<string, Command> = {
       unix: { type: "string", value: "<path>", help: "a unix socket, instead of a port" },
       "pid-file": { type: "string", value: "<path>", help: "keep the pid of the process in charge there" },
       ...CHECK,
+      ...TRIGGERS,
     },
     async run(positionals, values) {
       const { port, host, unix, "pid-file": pidFile } = values;
@@ -88,6 +84,8 @@ const commands: Record<string, Command> = {
       const [module, ...more] = positionals;
       if (module === undefined || more.length > 0) throw new Failure(2, "serve: give it one module, such as main.ts");
       if (port !== undefined && unix !== undefined) throw new Failure(2, "serve: give it a port or a unix socket, not both");
+      const triggers = triggersOf(values);
+      const begin = triggers && (await import("./serve_triggers.ts")).prepareServed(triggers);
       const { serveModule } = await import("./serve.ts");
       await serveModule(module, {
         ...(typeof port === "string" && { port: wholeNumber("port", port, 0, 65_535) }),
@@ -97,7 +95,7 @@ const commands: Record<string, Command> = {
           ...(typeof pidFile === "string" && { pidFile }),
           ...(check && { check: check.url, checkTimeout: check.timeout }),
         },
-      });
+      }, begin);
     },
   },
   reload: {
@@ -153,40 +151,6 @@ function log(line: string): void {
 /** Colours only where the stream is a terminal that shows them. */
 function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return styleText(color, text, { stream });
-}
-
-function wholeNumber(name: string, value: Values[string], least: number, most: number): number {
-  const number = Number(value);
-  if (!/^\d+$/.test(String(value)) || number < least || number > most) {
-    throw new Failure(2, `--${name} must be a whole number from ${least} to ${most}, not ${value}`);
-  }
-  return number;
-}
-
-function seconds(name: string, value: Values[string]): number {
-  const number = Number(value);
-  if (!(number > 0 && number < 1e6)) throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
-  return number * 1000;
-}
-
-function checkOf({ check, "check-timeout": timeout }: Values): CheckOrder | undefined {
-  if (check !== undefined && !isWebAddress(check)) {
-    throw new Failure(2, `--check must be an address such as http://127.0.0.1:8000/health, not ${check}`);
-  }
-  if (check === undefined && timeout !== undefined) {
-    throw new Failure(2, "--check-timeout belongs to --check, which is not there");
-  }
-  return check === undefined ? undefined : { url: check, timeout: Math.round(seconds("check-timeout", timeout ?? "5")) };
-}
-
-function list(value: Values[string]): string[] {
-  return [value ?? []].flat().map(String);
-}
-
-function socketOf(text: string): SocketRequest {
-  const [, host, port = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? [];
-  if (port === "") throw new Failure(2, `--socket must be a port, or a host, a colon and a port, not ${text}`);
-  return { host: host?.replace(/^\[(.*)\]$/, "$1"), port: wholeNumber("socket", port, 1, 65_535) };
 }
 
 function oneTarget(command: string, positionals: string[]): string {

@@ -11,6 +11,7 @@ import { describeError } from "../core/describe_error.ts";
 import { Failure } from "./failure.ts";
 import { createInstance, type Instance, kill } from "./instance.ts";
 import { publishParent } from "./parent_status.ts";
+import type { BeginTriggers } from "./triggers.ts";
 import { createCoordinator } from "./coordinator.ts";
 
 /** The options of `reload-self run`. */
@@ -23,6 +24,8 @@ export interface RunOptions {
   instances: number;
   /** Where this process listens above the program. */
   sockets: readonly SocketRequest[];
+  /** Reloads the program whenever there is a reason to, until that ends. */
+  triggers: BeginTriggers | undefined;
   /** How new versions are judged. */
   check: CheckOrder | undefined;
   /** Writes a line for people. */
@@ -101,6 +104,9 @@ export async function run(command: readonly string[], options: RunOptions): Prom
   // From then on whoever connects is refused as soon as the program does not listen any more.
   stopped.then(() => sockets.flat().forEach((socket) => socket.close()));
 
+  const endTriggers = options.triggers?.(() => instances.flatMap((instance) => instance.inCharge()?.pid ?? []), log);
+  stop.signal.addEventListener("abort", () => endTriggers?.());
+
   try {
     // When one instance gives up, all do: the operator's supervisor decides what to do.
     const codes = await Promise.all(instances.map(async (instance, i) => {
@@ -121,6 +127,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     }));
     return codes.find((code) => code !== 0) ?? 0;
   } finally {
+    endTriggers?.();
     unfollow();
     for (const server of servers) server.close();
     parent.remove();

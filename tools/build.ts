@@ -11,17 +11,19 @@ import { fileURLToPath } from "node:url";
 import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const entries = { mod: "mod.ts", serve: "serve.ts", ws: "ws.ts", cli: "cli/main.ts" };
+const entries = { mod: "mod.ts", serve: "serve.ts", triggers: "triggers.ts", ws: "ws.ts", cli: "cli/main.ts" };
 /** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
 const later = {
   commands: "cli/commands.ts",
+  cli_triggers: "cli/triggers.ts",
+  serve_triggers: "cli/serve_triggers.ts",
   reloading: "handovers/assemble.ts",
   node: "adapters/node/complete.ts",
   bun: "adapters/bun/complete.ts",
   deno: "adapters/deno/complete.ts",
 };
 /** The folders of the library; the entry points are beside them. */
-const folders = ["adapters", "cli", "core", "drain", "handovers", "linux", "program", "reload", "web_sockets", "windows"];
+const folders = ["adapters", "cli", "core", "drain", "handovers", "linux", "program", "reload", "triggers", "web_sockets", "windows"];
 const documents = [
   "README.md",
   "README.zh.md",
@@ -71,7 +73,7 @@ export async function build(folder: string): Promise<string> {
     format: "esm",
     platform: "neutral",
     target: "es2023",
-    external: ["node:*", "srvx/node"],
+    external: ["node:*", "croner", "srvx/node"],
     minify: false, // An uncaught error shows its line, and the names of the functions that led to it.
     sourcemap: true,
     sourcesContent: true,
@@ -89,7 +91,7 @@ export async function build(folder: string): Promise<string> {
   const declarations = ["--noEmit", "false", "--emitDeclarationOnly", "--rootDir", root, "--outDir", join(folder, "types")];
   execFileSync(process.execPath, [tsc, "-p", join(root, "tools/types.json"), ...declarations], { stdio: "inherit" });
   for (const name of documents) cpSync(join(root, name), join(folder, name), { recursive: true });
-  for (const name of [...folders, "mod.ts", "serve.ts", "ws.ts"]) {
+  for (const name of [...folders, "mod.ts", "serve.ts", "triggers.ts", "ws.ts"]) {
     cpSync(join(root, name), join(folder, "src", name), { recursive: true });
   }
   const { npm, jsr } = createManifests();
@@ -126,7 +128,7 @@ function createManifests() {
     version,
     license,
     exports: Object.fromEntries(keys.map(({ key, name }) => [key, `./${name}.js`])),
-    imports: { "srvx/node": imports["srvx/node"] },
+    imports: { croner: imports.croner, "srvx/node": imports["srvx/node"] },
     compilerOptions,
     publish: { include: [...files, "src", ...documents, "deno.json"] },
   };

@@ -31,20 +31,21 @@ const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !n
 
 const checks: [name: string, file: string, args: string[]][] = [
   ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
-  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "serve.ts", "ws.ts", "cli/main.ts", ...examples]],
+  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "serve.ts", "triggers.ts", "ws.ts", "cli/main.ts", ...examples]],
   ["deno check of the examples in doc comments", pinned.deno, [
     "check",
     "--quiet",
     "--doc",
     "mod.ts",
     "serve.ts",
+    "triggers.ts",
     "ws.ts",
     "core/error.ts",
     "core/token.ts",
   ]],
   ["deno lint", pinned.deno, ["lint", "--quiet"]],
   ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
-  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "serve.ts", "ws.ts", "cli/main.ts"]],
+  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "serve.ts", "triggers.ts", "ws.ts", "cli/main.ts"]],
   ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
@@ -62,13 +63,14 @@ const layers: Record<string, readonly string[]> = {
   linux: ["core"],
   windows: ["core"],
   drain: ["core"],
+  triggers: ["core"],
   reload: ["core"],
   program: ["core", "reload", "drain"],
   handovers: ["core", "reload", "program", "drain", "linux", "windows"],
   adapters: ["core", "reload", "linux", "windows"],
   web_sockets: ["core", "drain", "linux", "adapters"],
-  ".": ["core", "reload", "program", "drain", "handovers", "adapters", "web_sockets"],
-  cli: [".", "core", "linux", "windows", "handovers", "adapters"],
+  ".": ["core", "reload", "program", "drain", "triggers", "handovers", "adapters", "web_sockets"],
+  cli: [".", "core", "linux", "windows", "triggers", "handovers", "adapters"],
 };
 
 /** The imports of a file: from where, and whether they are only of types. */
