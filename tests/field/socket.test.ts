@@ -87,6 +87,27 @@ for (const { runtime, kind } of kinds) {
     await assert.rejects(fetch(`http://127.0.0.1:${port}/`), "nothing keeps the socket");
   });
 
+  test(`${runtime.name}, ${kind}: the old process is killed while the new one starts: that one has the socket at once`, async (t) => {
+    const { program, first, port } = await start(t, runtime, { kind });
+    program.behave("manual");
+    program.signal(program.process.pid as number);
+    const second = await program.report("waiting");
+    const load = startLoad("new", { port }, CLIENTS);
+    cleanUp(t, () => load.stop());
+    await until("the clients to be answered", () => load.tally.ok > 20);
+    program.signal(first, "SIGKILL");
+    await program.report("in-charge", { pid: second.pid, predecessor: "gone" });
+    const { ok } = load.tally;
+    await until("the new process to answer", () => load.tally.generations.has(1) && load.tally.ok > ok + 20);
+    assert.ok(!load.tally.failures.has("ECONNREFUSED"), describeTally(load.tally));
+    program.behave("run");
+    program.signal(program.process.pid as number);
+    await program.report("in-charge", { generation: 2 });
+    await until("the next process to answer", () => load.tally.generations.has(2));
+    const tally = await load.stop();
+    assert.ok(failureCount(tally) <= CLIENTS, describeTally(tally));
+  });
+
   test(`${runtime.name}, ${kind}: a version that fails its check, below a socket that outlives it`, async (t) => {
     const port = await freePort();
     const wrap = [
