@@ -66,7 +66,8 @@ for (const runtime of runtimes) {
     program.signal(first);
     const { moved, left } = await program.report("connections-move");
     assert.deepEqual({ moved, left }, { moved: 4, left: 0 });
-    assert.equal(await ask(0), "4");
+    // On Bun they are taken in a few at a time, and each is served at once.
+    await until("all to be counted", async () => await ask(0) === "4");
     const more = await openConnection(target);
     await until("a connection too many to be closed", () => more.isClosed);
     connections.pop()?.close();
