@@ -1,13 +1,14 @@
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
 import { atMost, pause } from "../core/pause.ts";
-import type { HeldSocket, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
+import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import { isSameHost } from "../linux/addresses.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import type { HandoverData } from "../reload/messages.ts";
+import { findActivated } from "./activated.ts";
 import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
+import { receiveHeld } from "./receive_held.ts";
 import { explainMissing } from "./missing.ts";
 
 /** How long a new process that has failed its check may take to give a socket back. */
@@ -48,18 +49,6 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
 
   function close(): void {
     for (const server of servers.values()) server.close();
-  }
-
-  /** The socket that systemd made for a request, if there is one left. */
-  function activatedFor({ name, options: { host, port, path } }: BoundRequest): number | undefined {
-    const used = new Set([...servers.values()].map(({ fd }) => fd));
-    const free = adapter.activated.filter(({ fd }) => !used.has(fd));
-    if (name !== undefined) return free.find((socket) => socket.name === name)?.fd;
-    return free.find(({ address }) =>
-      typeof address === "string"
-        ? address === path
-        : address !== undefined && address.port === port && isSameHost(host as string | undefined, address.address)
-    )?.fd;
   }
 
   function oldSide({ link, signal }: Reload): OldSide {
@@ -205,12 +194,6 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
     }
 
-    /** Keeps a socket that came as a descriptor. */
-    function receive(number: unknown): HeldSocket | undefined {
-      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
-      return fd === undefined ? undefined : { source: { received: fd }, release: () => link.descriptors?.discard([fd]) };
-    }
-
     /** Gives a socket back to the predecessor, or makes room for it. */
     async function giveBack(server: BoundServer): Promise<void> {
       const { listener } = server;
@@ -230,7 +213,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       if (close === true) return server?.close(); // What was given back has not come: Deno 2.9 may lose it, see denoCarries.
       if (server === undefined || server.listener !== undefined) return;
       if (hold !== true) return void take(String(key), server, isFree === true, handle);
-      server.hold(receive(number) ?? adapter.held?.(handle));
+      server.hold(receiveHeld(link, number) ?? adapter.held?.(handle));
       if (server.isHeld) link.send({ holds: key }).catch(() => {});
     });
 
@@ -272,7 +255,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       const key = keyOf(request, servers);
       const present = servers.get(key);
       if (present !== undefined && !present.isFree) throw new TypeError(`bind: this process listens on ${key} already`);
-      const fd = activatedFor(request);
+      const used = new Set([...servers.values()].map(({ fd }) => fd));
+      const fd = findActivated(adapter.activated.filter(({ fd }) => !used.has(fd)), request);
       const bound = createBoundServer(adapter, clock, server, request, fd, offered.get(key));
       if (offered.has(key)) return wait(key, bound);
       if (request.name !== undefined && fd === undefined && request.options.port === undefined) {

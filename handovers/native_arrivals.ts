@@ -14,7 +14,7 @@ import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/
 import { getAddress } from "../linux/socket_options.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { putBelow } from "../linux/transplant.ts";
-import type { FoundServer } from "./native_servers.ts";
+import type { FoundServer } from "./native_listeners.ts";
 
 /** How many are made at once: for so long no other client is accepted. */
 const MOST = 250;

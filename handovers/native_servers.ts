@@ -7,23 +7,16 @@ import type { AdoptedServer } from "../core/native.ts";
 import { pause } from "../core/pause.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import { listenAt, parsePlace, placeOf } from "../linux/places.ts";
-import { type ListeningFile, listeningFiles } from "../linux/opened_listeners.ts";
-import { socketInode } from "../linux/proc_files.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
-import { duplicate, giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
+import { duplicate, giveBack, takeListener, type TakenListener } from "../linux/transplant.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
+import { createNativeListeners, type FoundServer } from "./native_listeners.ts";
 import { createWarnOnce } from "./warn_once.ts";
 import { whenFree } from "./when_free.ts";
-
-/** A server, and its socket. */
-export interface FoundServer {
-  readonly server: AdoptedServer;
-  readonly file: ListeningFile;
-}
 
 /** The handover, and what other handovers have to know. */
 export interface NativeHandover {
@@ -48,54 +41,10 @@ export function createNativeHandover(
 ): NativeHandover {
   const { clock, natives, token, warn } = program;
   const { servers } = natives;
-  /** The sockets of servers that did not open them themselves. */
-  const inodes = new Map<AdoptedServer, number>();
   /** The servers whose connections move, by their ports, as the last reload has found them. */
   const ports = new Map<number, AdoptedServer>();
   const warnOnce = createWarnOnce(warn);
-
-  /** The socket of a server; `undefined` where the application has stopped it, or it cannot be told from others. */
-  function find(libc: Libc, files: readonly ListeningFile[], server: AdoptedServer): ListeningFile | undefined {
-    const inode = inodes.get(server);
-    const [file, ...others] = files.filter((file) => {
-      if (inode !== undefined) return file.inode === inode;
-      const { localPort } = file.socket;
-      return typeof server.own === "number" ? localPort === server.own : file.socket.local()?.name === server.own;
-    });
-    if (others.length > 0) {
-      warnOnce(
-        `which socket is that of ${server.key} cannot be told: ${
-          others.length + 1
-        } have its port. A reload may lose connections`,
-      );
-      return undefined;
-    }
-    if (file !== undefined) inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
-    return file;
-  }
-
-  function findAll(libc: Libc, scan: SocketScan): FoundServer[] {
-    const files = listeningFiles(libc, scan).filter(({ polled }) => polled.length > 0);
-    return servers.flatMap((server) => {
-      const file = find(libc, files, server);
-      return file === undefined ? [] : [{ server, file }];
-    });
-  }
-
-  /** Puts a socket below a server, which accepts from it at once. The descriptor is closed. */
-  function put(libc: Libc, scan: SocketScan, server: AdoptedServer, fd: number): void {
-    const file = find(libc, listeningFiles(libc, scan), server);
-    const inode = socketInode(libc, fd);
-    const refusals = file === undefined ? ["its own socket is not found"] : [
-      ...file.polled.map((own) => replaceFile(libc, scan, own, fd)),
-      ...file.unpolled.map((own) => replaceUnpolled(libc, scan, own, file.inode, fd)),
-    ];
-    libc.close(fd);
-    if (inode !== undefined) inodes.set(server, inode);
-    const [why] = refusals.filter((refusal) => refusal !== undefined);
-    if (why !== undefined) throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
-    if (typeof server.own === "string") adapter.files().remove(server.own);
-  }
+  const { findAll, put } = createNativeListeners(servers, adapter.files, warnOnce);
 
   /** Puts the socket below a server that this process was started with. The descriptor stays: a new process may need it. */
   function putActivated(libc: Libc, server: AdoptedServer): void {

@@ -23,7 +23,19 @@ const later = {
   deno: "adapters/deno/complete.ts",
 };
 /** The folders of the library; the entry points are beside them. */
-const folders = ["adapters", "cli", "core", "drain", "handovers", "linux", "program", "reload", "triggers", "web_sockets", "windows"];
+const folders = [
+  "adapters",
+  "cli",
+  "core",
+  "drain",
+  "handovers",
+  "linux",
+  "program",
+  "reload",
+  "triggers",
+  "web_sockets",
+  "windows",
+];
 const documents = [
   "README.md",
   "README.zh.md",
