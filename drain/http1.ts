@@ -2,6 +2,7 @@
  * Finishing the connections of one server without losing a request: RFC 9112, section 9.6.
  */
 import type { Clock } from "../core/adapter.ts";
+import { earlyEvents } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
 import type { BindableServer } from "../core/token.ts";
 import { type HttpSocket, isIdle } from "./keep_alive.ts";
@@ -82,22 +83,30 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   /** Names a connection: TLS has a second socket for it. */
   const peer = ({ remoteAddress, remotePort }: Connection) => remotePort && `${remoteAddress} ${remotePort}`;
 
+  const follow: Record<string, (first: Connection & Session) => void> = {
+    connection(connection) {
+      if (connections.has(connection) || connection.destroyed) return;
+      const name = isTls && peer(connection);
+      if (name) {
+        handshaking.set(name, connection);
+        connection.once("close", () => handshaking.delete(name));
+      }
+      add(connection, !isHttp);
+    },
+    secureConnection(connection) {
+      if (connection.destroyed) return;
+      const raw = handshaking.get(peer(connection) || "");
+      if (raw !== undefined) connections.delete(raw);
+      add(connection, !isHttp);
+    },
+    session: (session) => session.destroyed || sessions.add(session),
+  };
   // In front of the application's: the listeners that it removes from a live connection are its own.
-  server.prependListener("connection", (connection: Connection) => {
-    if (connections.has(connection)) return;
-    const name = isTls && peer(connection);
-    if (name) {
-      handshaking.set(name, connection);
-      connection.once("close", () => handshaking.delete(name));
-    }
-    add(connection, !isHttp);
-  });
-  server.on("secureConnection", (connection: Connection) => {
-    const raw = handshaking.get(peer(connection) || "");
-    if (raw !== undefined) connections.delete(raw);
-    add(connection, !isHttp);
-  });
-  server.on("session", (session: Session) => sessions.add(session));
+  for (const event in follow) {
+    if (event === "connection") server.prependListener(event, follow[event] as () => void);
+    else server.on(event, follow[event] as () => void);
+  }
+  for (const [event, first] of earlyEvents(server)) follow[event]?.(first as Connection & Session);
   // Only where the application has such a listener: a single listener of ours would change the behaviour of the server.
   const leave = (_: unknown, connection: object) => void upgraded.add(connection);
   for (const event of ["upgrade", "connect"]) if (server.listenerCount(event) > 0) server.prependListener(event, leave);

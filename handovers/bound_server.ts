@@ -1,4 +1,5 @@
 import type { Clock } from "../core/adapter.ts";
+import { isGivenUp } from "../core/marks.ts";
 import type { HeldSocket, Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { whenFree } from "./when_free.ts";
@@ -102,7 +103,7 @@ export function createBoundServer(
       return listener?.isOpen === true;
     },
     get isFree() {
-      return listener !== undefined && !listener.isOpen;
+      return isGivenUp(server) || (listener !== undefined && !listener.isOpen);
     },
     get isHeld() {
       return held !== undefined;

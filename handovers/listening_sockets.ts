@@ -150,7 +150,9 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     const complete = Promise.withResolvers<void>();
     claim = (key) => {
       link.send({ claim: key, holds: adapter.held !== undefined }).catch(() => {});
-      if ([...offered.keys()].every((key) => servers.has(key))) clock.timer(0, complete.resolve);
+      const isComplete = () => [...offered.keys()].every((key) => servers.get(key)?.isFree === false);
+      // The application may close it in the same turn: it only wanted to know whether the port is free.
+      if (isComplete()) clock.timer(0, () => isComplete() && complete.resolve());
     };
 
     /** The servers that accept as soon as this process is in charge. */

@@ -4,7 +4,7 @@ import type { HeldSocket, Listener, ListenSource } from "../../core/socket_adapt
 import type { BindableServer } from "../../core/token.ts";
 import { duplicate } from "../../linux/transplant.ts";
 import { bunLibc } from "./libc.ts";
-import { addressOf, startListening } from "../node/sockets.ts";
+import { addressOf, quietly, startListening } from "../node/sockets.ts";
 
 /** The members that Bun's http.Server hides under symbols: the options that it was made with. */
 function secrets(server: object): { tls?: unknown; options?: object } {
@@ -42,7 +42,9 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   const address = server.address;
   server.address = () => front.listening ? front.address() : null;
   shareConnections(server, front!);
+  const tellAgain = quietly(server as unknown as Server);
   server.emit("listening");
+  tellAgain();
   return {
     handle: front!,
     hold: () => Promise.resolve(holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),

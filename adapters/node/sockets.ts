@@ -1,6 +1,7 @@
 /** Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
 import type { Server } from "node:net";
 import type { HeldSocket, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
+import { forgetOpened, isAnnounced, isOpened, originalOf } from "../../core/marks.ts";
 import type { BindableServer } from "../../core/token.ts";
 
 function isAddress(value: unknown): value is SocketAddress {
@@ -35,14 +36,27 @@ export function addressOf(server: BindableServer): SocketAddress | undefined {
  * @param begun Called when `listen` has returned, before any listener of the application's.
  */
 export function startListening(server: Server, what: object, begun: () => void = () => {}): Promise<void> {
-  return new Promise((resolve, reject) => {
+  const tellAgain = quietly(server);
+  return new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(what, () => {
+    originalOf(server.listen).call(server, what, () => {
       server.off("error", reject);
       resolve();
+      tellAgain();
     });
     begun();
-  });
+  }).finally(tellAgain);
+}
+
+/** Puts the application's listeners aside where it knows already that a server listens. Returns what puts them back. */
+export function quietly(server: Pick<Server, "rawListeners" | "off" | "on">): () => void {
+  if (!isAnnounced(server)) return () => {};
+  delete (server as { listening?: unknown }).listening; // See adapters/auto/servers.ts.
+  const listeners = server.rawListeners("listening") as (() => void)[];
+  for (const listener of listeners) server.off("listening", listener);
+  return () => {
+    for (const listener of listeners.splice(0)) server.on("listening", listener);
+  };
 }
 
 /**
@@ -57,7 +71,8 @@ export async function listenDirectly(server: BindableServer, source: ListenSourc
   let isClosed = false;
   const net = await import("node:net");
   const what = "handle" in source ? source.handle as Server : "fd" in source ? { fd: source.fd } : source.options;
-  await startListening(own, what, begun);
+  if (isOpened(own)) forgetOpened(own);
+  else await startListening(own, what, begun);
   return {
     handle: own,
     get inert() {
