@@ -64,6 +64,11 @@ export function isAnnounced(server: object): boolean {
   return (server as Marked)[ANNOUNCED] === true;
 }
 
+/** Whether a preload has handed a server to the library: its application knows nothing of the token. */
+export function isUnaware(server: object): boolean {
+  return ANNOUNCED in server;
+}
+
 /** Notes whether the application has closed a server that waits. */
 export function markGivenUp(server: object, isGivenUp: boolean): void {
   Object.defineProperty(server, GIVEN_UP, { value: isGivenUp, configurable: true });

@@ -2,9 +2,10 @@
  * Finishing the connections of one server without losing a request: RFC 9112, section 9.6.
  */
 import type { Clock } from "../core/adapter.ts";
-import { earlyEvents } from "../core/marks.ts";
+import { earlyEvents, isUnaware } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
 import type { BindableServer } from "../core/token.ts";
+import { followWebSocket, type RawSocket, sendGoingAway } from "./raw_web_sockets.ts";
 import { type HttpSocket, isIdle } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
@@ -64,6 +65,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   const connections = new Map<Connection, State>();
   const sessions = createSessions(clock, cutsAnswers, () => draining && check());
   const upgraded = new WeakSet<object>();
+  const rawWebSockets = new Set<RawSocket>();
   const handshaking = new Map<string, Connection>();
   const isHttp2 = "updateSettings" in server;
   const isHttp = isHttp2 || "keepAliveTimeout" in server;
@@ -108,7 +110,10 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   }
   for (const [event, first] of earlyEvents(server)) follow[event]?.(first as Connection & Session);
   // Only where the application has such a listener: a single listener of ours would change the behaviour of the server.
-  const leave = (_: unknown, connection: object) => void upgraded.add(connection);
+  const leave = (request: { headers?: { upgrade?: string } }, connection: Connection & RawSocket) => {
+    upgraded.add(connection);
+    if (/^websocket$/i.test(request.headers?.upgrade ?? "") && isUnaware(server)) followWebSocket(connection, rawWebSockets);
+  };
   for (const event of ["upgrade", "connect"]) if (server.listenerCount(event) > 0) server.prependListener(event, leave);
   server.on("newListener", (event: string, listener: unknown) => {
     if ((event === "upgrade" || event === "connect") && listener !== leave && server.listenerCount(event) === 0) {
@@ -191,6 +196,7 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
       let looked = begun;
 
       if (isHttp) askAllToClose();
+      for (const socket of rawWebSockets) sendGoingAway(socket);
       for (const [connection, state] of connections) {
         // An idle connection counts as idle from now on; one without any request since it was made.
         if (connection.bytesRead !== state.base) state.since = begun;

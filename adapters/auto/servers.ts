@@ -87,8 +87,10 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
       server.off("error", onError);
     };
     signal?.addEventListener("abort", () => server.close(), { once: true });
-    host.begin().bind(server, options).then(() => {
+    const token = host.begin();
+    token.bind(server, options).then(() => {
       end();
+      closeInAnyState(server, () => token.isCancelled);
       markAnnounced(server, true);
       if (isAnnounced) return;
       // The predecessor's socket comes when this process is in charge. A server that starts another one first must not wait for that.

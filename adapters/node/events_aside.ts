@@ -28,7 +28,7 @@ export interface EventAside {
   /** Has the program's listeners. */
   readonly emitter: EventEmitter;
   /** Whether the call of a method is not the program's. Called by the method. */
-  isExempt?(): boolean;
+  isExempt?(method: string): boolean;
   /** Whether the program emits the event here, instead of at the process. */
   readonly emitsHere: boolean;
 }
@@ -72,7 +72,7 @@ function replaceMethods(process: NodeProcess): Map<unknown, EventAside> {
     const method = methods[name] as Method;
     replace(name, (event, ...rest) => {
       const aside = events.get(event);
-      if (aside === undefined || (name === "emit" && !aside.emitsHere) || aside.isExempt?.()) {
+      if (aside === undefined || (name === "emit" && !aside.emitsHere) || aside.isExempt?.(name)) {
         return method.call(process, event, ...rest);
       }
       const { emitter } = aside;

@@ -15,14 +15,18 @@ const RUNTIME = /^(node:|ext:\w+\/)internal\/child_process/;
 type Method = (event: unknown, ...rest: unknown[]) => unknown;
 type Stacks = { prepareStackTrace?: unknown; stackTraceLimit: number };
 
+/** How far down the runtime's own code may be that emits an event: source-map-support and others put functions of theirs around `emit`. */
+const EMITTERS = 10;
+
 /** Whether a member of `process` is used by the runtime's own code. Called by the member. */
-function isRuntime(): boolean {
+function isRuntime(name = ""): boolean {
   const stacks = Error as unknown as Stacks;
   const { prepareStackTrace, stackTraceLimit } = stacks;
   try {
-    stacks.stackTraceLimit = 3; // This function, the member, and its caller.
-    stacks.prepareStackTrace = (_: unknown, frames: { getFileName(): string | null }[]) => frames[2]?.getFileName() ?? "";
-    return RUNTIME.test(String(new Error().stack));
+    stacks.stackTraceLimit = name === "emit" ? EMITTERS : 3; // This function, the member, and its caller.
+    stacks.prepareStackTrace = (_: unknown, frames: { getFileName(): string | null }[]) =>
+      frames.slice(2).map((frame) => frame.getFileName() ?? "");
+    return (new Error().stack as unknown as string[]).some((file) => RUNTIME.test(file));
   } finally {
     stacks.stackTraceLimit = stackTraceLimit;
     stacks.prepareStackTrace = prepareStackTrace;

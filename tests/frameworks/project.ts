@@ -16,7 +16,14 @@ export interface Project {
 
 const folder = dirname(fileURLToPath(import.meta.url));
 
-/** Installs the packages, unless they are there, and the library. */
+/** The programs that are built before they are started: the folder, the command, and what shows that it was done. */
+const BUILDS: readonly (readonly [folder: string, command: string, args: readonly string[], done: string])[] = [
+  ["next_app", "next", ["build"], ".next/BUILD_ID"],
+  ["nitro_app", "nitropack", ["build"], ".output/server/index.mjs"],
+  ["router_app", "react-router", ["build"], "build/server/index.js"],
+];
+
+/** Installs the packages and builds what has to be built, unless that was done, and installs the library. */
 export async function prepare(): Promise<Project> {
   const temporary = mkdtempSync(join(tmpdir(), "reload-self-frameworks-"));
   process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
@@ -27,6 +34,12 @@ export async function prepare(): Promise<Project> {
   if (!existsSync(mark) || readFileSync(mark, "utf8") !== lock) {
     execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: folder, env, stdio: ["ignore", "ignore", "inherit"] });
     writeFileSync(mark, lock);
+  }
+  for (const [name, command, args, done] of BUILDS) {
+    const cwd = join(folder, name);
+    if (existsSync(join(cwd, done))) continue;
+    const quiet = { ...env, NEXT_TELEMETRY_DISABLED: "1", CI: "1" };
+    execFileSync(join(folder, "node_modules/.bin", command), args, { cwd, env: quiet, stdio: ["ignore", "ignore", "inherit"] });
   }
   const target = join(folder, "node_modules/@js0/reload-self");
   rmSync(target, { recursive: true, force: true });
