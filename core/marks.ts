@@ -9,6 +9,8 @@ const ORIGINAL: unique symbol = Symbol.for("@js0/reload-self original");
 const OPENED: unique symbol = Symbol.for("@js0/reload-self opened");
 /** On a server whose application was told that it listens: it hears of it only once. */
 const ANNOUNCED: unique symbol = Symbol.for("@js0/reload-self announced");
+/** On a server that the library opens at this moment: what it calls may be replaced once more. */
+const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
 /** On a server that the application has closed while it waited for the predecessor's socket. */
 const GIVEN_UP: unique symbol = Symbol.for("@js0/reload-self given up");
 
@@ -18,6 +20,7 @@ export type ServerEvent = readonly [event: string, first: object];
 interface Marked {
   [ORIGINAL]?: unknown;
   [OPENED]?: ServerEvent[] | undefined;
+  [OPENING]?: boolean;
   [ANNOUNCED]?: boolean;
   [GIVEN_UP]?: boolean;
 }
@@ -52,6 +55,26 @@ export function earlyEvents(server: object): readonly ServerEvent[] {
 /** The library has taken over a server: when it listens again, it opens it itself. */
 export function forgetOpened(server: object): void {
   delete (server as Marked)[OPENED];
+}
+
+/** Calls a method of a server as if no preload had replaced it, or one that it calls. */
+export function callOriginal<S extends object, A extends unknown[]>(
+  server: S,
+  method: (...args: A) => unknown,
+  ...args: A
+): void {
+  const marked = server as Marked;
+  Object.defineProperty(marked, OPENING, { value: true, configurable: true });
+  try {
+    originalOf(method).apply(server, args);
+  } finally {
+    delete marked[OPENING];
+  }
+}
+
+/** Whether the library opens a server at this moment. */
+export function isOpening(server: object): boolean {
+  return (server as Marked)[OPENING] === true;
 }
 
 /** Notes whether the application was told that a server listens. */

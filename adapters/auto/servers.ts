@@ -5,7 +5,7 @@
 import type { Server } from "node:net";
 import type { AutoHost } from "../../core/auto.ts";
 import { describeError } from "../../core/describe_error.ts";
-import { isOpened, markAnnounced, markGivenUp, markOpened, originalOf, replacing } from "../../core/marks.ts";
+import { isOpened, isOpening, markAnnounced, markGivenUp, markOpened, originalOf, replacing } from "../../core/marks.ts";
 import type { BindOptions } from "../../core/token.ts";
 import { type ListenRequest, readListenArguments } from "./listen_arguments.ts";
 
@@ -20,7 +20,7 @@ export interface ServerPrototype {
 export interface ServerPatch {
   readonly pid: number;
   /** Whether servers of this process are left alone, such as those of node:cluster. */
-  isExempt(server: Server): boolean;
+  isExempt(): boolean;
   /** Whether a server that the program has opened can be handed over as it is. */
   readonly takesOpened: boolean;
 }
@@ -32,9 +32,10 @@ const CONNECTIONS = ["connection", "secureConnection", "session"];
 export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: ServerPatch): void {
   const original = originalOf(prototype.listen);
   prototype.listen = replacing(original, function listen(this: Server, ...args: unknown[]): unknown {
+    if (isOpening(this)) return original.apply(this, args);
     const request = readListenArguments(args, patch.pid);
     const { options } = request;
-    if (options === undefined || patch.isExempt(this)) return original.apply(this, args);
+    if (options === undefined || patch.isExempt()) return original.apply(this, args);
     markAnnounced(this, false);
     markGivenUp(this, false);
     if (originalOf(this.close) !== this.close) this.close = originalOf(this.close);

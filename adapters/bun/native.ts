@@ -1,4 +1,5 @@
 /** Servers of Bun.serve whose sockets are handed over. */
+import { originalOf } from "../../core/marks.ts";
 import type { NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
@@ -141,7 +142,7 @@ function open(
 export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): NativeServe {
   return {
     name: "Bun.serve",
-    is: (serve) => serve === bun.serve,
+    is: (serve) => originalOf(serve) === originalOf(bun.serve),
     isServed(path) {
       const libc = bunLibc();
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
@@ -151,6 +152,6 @@ export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): 
         ...app,
         ...("path" in where ? { unix: where.path } : { port: where.port, hostname: where.host }),
       }).port,
-    adopt: (serve, host) => (options: Options) => open(serve, host, options, { bun, reusePort }),
+    adopt: (serve, host) => (options: Options) => open(originalOf(serve), host, options, { bun, reusePort }),
   };
 }

@@ -1,7 +1,7 @@
 /** Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
 import type { Server } from "node:net";
 import type { HeldSocket, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
-import { forgetOpened, isAnnounced, isOpened, originalOf } from "../../core/marks.ts";
+import { callOriginal, forgetOpened, isAnnounced, isOpened } from "../../core/marks.ts";
 import type { BindableServer } from "../../core/token.ts";
 
 function isAddress(value: unknown): value is SocketAddress {
@@ -39,7 +39,7 @@ export function startListening(server: Server, what: object, begun: () => void =
   const tellAgain = quietly(server);
   return new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    originalOf(server.listen).call(server, what, () => {
+    callOriginal<Server, unknown[]>(server, server.listen as (...args: unknown[]) => unknown, what, () => {
       server.off("error", reject);
       resolve();
       tellAgain();

@@ -22,7 +22,7 @@ interface App {
   readonly runtime: Runtime;
   readonly command: readonly string[];
   readonly path?: string;
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
 const nodes = runtimes.filter(({ kind }) => kind === "node");
@@ -49,6 +49,42 @@ function nodeApps(runtime: Runtime): App[] {
     node("react-router-serve", "node_modules/@react-router/serve/bin.js", "router_app/build/server/index.js"),
   ];
 }
+
+function bunApps(runtime: Runtime): App[] {
+  const bun = (name: string, script: string): App => ({
+    name,
+    runtime,
+    command: [runtime.executable, "--preload", "@js0/reload-self/auto", script],
+  });
+  return [
+    bun("Bun.serve", "apps/bun_serve.mjs"),
+    { ...bun("Bun.serve, a route", "apps/bun_serve.mjs"), path: "/route" },
+    { ...bun("Bun.serve, a static route", "apps/bun_serve.mjs"), path: "/static" },
+    bun("Hono, as the default export", "apps/hono_export.mjs"),
+    bun("Elysia", "apps/elysia.mjs"),
+    bun("node:http", "apps/node_http.mjs"),
+    bun("Express", "apps/express.mjs"),
+    bun("Fastify", "apps/fastify.mjs"),
+    bun("Nest on Express", "apps/nest_express.mjs"),
+  ];
+}
+
+function denoApps(runtime: Runtime): App[] {
+  const deno = (name: string, script: string): App => ({
+    name,
+    runtime,
+    command: [runtime.executable, "run", "-A", "--quiet", "--preload", "./node_modules/@js0/reload-self/auto.js", script],
+    env: { DENO_NO_PACKAGE_JSON: undefined },
+  });
+  return [
+    deno("Deno.serve", "apps/deno_serve.mjs"),
+    deno("Hono on Deno.serve", "apps/hono_deno.mjs"),
+    deno("node:http", "apps/node_http.mjs"),
+    deno("Express", "apps/express.mjs"),
+  ];
+}
+
+const apps: Record<Runtime["kind"], (runtime: Runtime) => App[]> = { node: nodeApps, bun: bunApps, deno: denoApps };
 
 async function reloadsUnderLoad(t: TestContext, { runtime, command, path, env }: App): Promise<void> {
   const port = await freePort();
@@ -82,7 +118,7 @@ async function listens(program: Program, port: number): Promise<void> {
     .catch((error) => assert.fail(`${error.message}\n${program.lines.join("\n")}`));
 }
 
-for (const app of nodes.flatMap(nodeApps)) {
+for (const app of runtimes.flatMap((runtime) => apps[runtime.kind](runtime))) {
   test(`${app.runtime.name}: ${app.name}: ${RELOADS} reloads under load`, (t) => reloadsUnderLoad(t, app));
 }
 
@@ -127,7 +163,11 @@ for (const runtime of nodes) {
       env: { PORT: String(port), RELOAD_SELF_SETTLE: "300ms", RELOAD_SELF_DRAIN_TIMEOUT: "60s" },
     });
     await listens(program, port);
-    const client = io(`http://127.0.0.1:${port}`, { transports: ["websocket"], reconnectionDelay: 10, reconnectionDelayMax: 50 });
+    const client = io(`http://127.0.0.1:${port}`, {
+      transports: ["websocket"],
+      reconnectionDelay: 10,
+      reconnectionDelayMax: 50,
+    });
     cleanUp(t, () => client.close());
     const hellos: number[] = [];
     client.on("hello", (pid: number) => hellos.push(pid));
