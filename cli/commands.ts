@@ -2,6 +2,7 @@
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/describe_error.ts";
+import { AUTO_OPTIONS, prepareAuto } from "./auto.ts";
 import { Failure } from "./failure.ts";
 import { VERSION } from "./version.ts";
 
@@ -37,6 +38,7 @@ const commands: Record<string, Command> = {
       },
       "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
+      ...AUTO_OPTIONS,
     },
     async run(positionals, values) {
       const { checkCommand, run } = await import("./run.ts");
@@ -50,7 +52,7 @@ const commands: Record<string, Command> = {
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, log }));
+      process.exit(await run(prepareAuto(positionals, values, log), { stopTimeout, maxCrashes, instances, log }));
     },
   },
   serve: {

@@ -9,6 +9,8 @@ const ORIGINAL: unique symbol = Symbol.for("@js0/reload-self original");
 const OPENED: unique symbol = Symbol.for("@js0/reload-self opened");
 /** On a server whose application was told that it listens: it hears of it only once. */
 const ANNOUNCED: unique symbol = Symbol.for("@js0/reload-self announced");
+/** On the global object of a process whose servers are its own: the command line. */
+const LEFT_ALONE: unique symbol = Symbol.for("@js0/reload-self left alone");
 /** On a server that the library opens at this moment: what it calls may be replaced once more. */
 const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
 /** On a server that the application has closed while it waited for the predecessor's socket. */
@@ -33,6 +35,16 @@ export function replacing<F extends object>(original: unknown, replacement: F): 
 /** The function that a preload has replaced, or the function itself. */
 export function originalOf<F>(method: F): F {
   return ((method as Marked | undefined)?.[ORIGINAL] as F | undefined) ?? method;
+}
+
+/** A preload replaces nothing in this process. */
+export function leaveProcessAlone(): void {
+  Object.defineProperty(globalThis, LEFT_ALONE, { value: true, configurable: true });
+}
+
+/** Whether a preload has to leave this process alone. */
+export function isLeftAlone(): boolean {
+  return LEFT_ALONE in globalThis;
 }
 
 /** Notes that a server listens already, and what happens to it until the library knows it. */

@@ -16,10 +16,15 @@ export function onFirstServer(emitter: object, found: (prototype: ServerPrototyp
     get: () => undefined,
     set(this: object, value: unknown) {
       Object.defineProperty(this, OF_SERVERS, { value, configurable: true, enumerable: true, writable: true });
-      let prototype: object | null = this;
-      while (prototype !== null && !Object.hasOwn(prototype, "listen")) prototype = Reflect.getPrototypeOf(prototype);
-      const { listen } = (prototype ?? {}) as Partial<ServerPrototype>;
-      if (typeof listen === "function" && originalOf(listen) === listen) found(prototype as ServerPrototype);
+      const prototype = ownerOf(this, "listen") as ServerPrototype | undefined;
+      if (typeof prototype?.listen === "function" && originalOf(prototype.listen) === prototype.listen) found(prototype);
     },
   });
+}
+
+/** The object that has a member itself, on the way up from another. */
+function ownerOf(object: object, name: string): object | undefined {
+  if (Object.hasOwn(object, name)) return object;
+  const above = Reflect.getPrototypeOf(object);
+  return above === null ? undefined : ownerOf(above, name);
 }

@@ -1,6 +1,7 @@
 /** The preload on Node, and the part of it that Bun and Deno have in common with it. */
 import { Socket } from "node:dgram";
 import { EventEmitter } from "node:events";
+import { isLeftAlone } from "../../core/marks.ts";
 import type { AutoHost } from "../../core/auto.ts";
 import type { NodeProcess } from "../node/channel.ts";
 import { patchDatagrams } from "./datagrams.ts";
@@ -10,7 +11,7 @@ import { putSignalsAside, type SignalsAside } from "./signals.ts";
 
 /** Replaces what opens servers on Node. */
 export function installNode(process: NodeProcess, host: AutoHost): void {
-  const isExempt = () => isCluster(process, host);
+  const isExempt = () => isLeftAlone() || isCluster(process, host);
   // http, https, http2 and tls have its method.
   patchServers(process.getBuiltinModule("node:net").Server.prototype, host, { pid: process.pid, takesOpened: true, isExempt });
   patchDatagrams(Socket.prototype, host, isExempt);
@@ -18,7 +19,7 @@ export function installNode(process: NodeProcess, host: AutoHost): void {
 
 /** Replaces what opens servers of node's kind on Bun and Deno, whose modules are loaded when the program uses them. */
 export function installLate(pid: number, host: AutoHost): void {
-  const isExempt = () => isCluster((globalThis as unknown as { process: NodeProcess }).process, host);
+  const isExempt = () => isLeftAlone() || isCluster((globalThis as unknown as { process: NodeProcess }).process, host);
   onFirstServer(EventEmitter.prototype, (prototype) => patchServers(prototype, host, { pid, takesOpened: false, isExempt }));
   patchDatagrams(Socket.prototype, host, isExempt);
 }

@@ -68,7 +68,7 @@ const layers: Record<string, readonly string[]> = {
   adapters: ["core", "reload", "linux", "windows"],
   auto: ["core", "adapters"],
   ".": ["auto", "core", "reload", "program", "drain", "handovers", "adapters"],
-  cli: [".", "core", "linux", "windows", "handovers", "adapters"],
+  cli: [".", "auto", "core", "linux", "windows", "handovers", "adapters"],
 };
 
 /** The imports of a file: from where, and whether they are only of types. */

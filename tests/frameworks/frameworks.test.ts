@@ -1,29 +1,17 @@
 /** Unmodified programs from npm below the preload: three reloads under load, no error, and all that a user expects of the processes. */
 import assert from "node:assert/strict";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import { io } from "socket.io-client";
-import { openConnection } from "../load/http1.ts";
 import { cleanUp } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { type Program, startProgram } from "../support/program.ts";
+import { startProgram } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
-import { startClients } from "./load.ts";
 import { prepare, type Project } from "./project.ts";
+import { type App, listens, RELOADS, reloadsUnderLoad } from "./reloads.ts";
 
-const RELOADS = 3;
-const CLIENTS = 6;
 const project: Project = await prepare();
-
-/** What is started. */
-interface App {
-  readonly name: string;
-  readonly runtime: Runtime;
-  readonly command: readonly string[];
-  readonly path?: string;
-  readonly env?: Readonly<Record<string, string | undefined>>;
-}
 
 const nodes = runtimes.filter(({ kind }) => kind === "node");
 
@@ -86,40 +74,8 @@ function denoApps(runtime: Runtime): App[] {
 
 const apps: Record<Runtime["kind"], (runtime: Runtime) => App[]> = { node: nodeApps, bun: bunApps, deno: denoApps };
 
-async function reloadsUnderLoad(t: TestContext, { runtime, command, path, env }: App): Promise<void> {
-  const port = await freePort();
-  const program = startProgram(t, runtime, {
-    command,
-    cwd: project.folder,
-    env: { PORT: String(port), RELOAD_SELF_SETTLE: "300ms", RELOAD_SELF_LOG: "info", ...env },
-  });
-  await listens(program, port);
-  const clients = startClients(port, CLIENTS, path);
-  cleanUp(t, () => clients.stop());
-  const answering = async (known: number[]) =>
-    await until("another process to answer", () => [...clients.answers.keys()].find((pid) => !known.includes(pid)));
-  const pids = [await answering([])];
-  for (let i = 0; i < RELOADS; i++) {
-    const current = pids.at(-1) as number;
-    program.signal(current);
-    pids.push(await answering(pids).catch((error) => assert.fail(`${error.message}\n${program.lines.join("\n")}`)));
-    await until("the old process to be gone", () => !isAlive(current));
-  }
-  await clients.stop();
-  assert.deepEqual(Object.fromEntries(clients.errors), {}, program.lines.join("\n"));
-  const count = [...clients.answers.values()].reduce((sum, number) => sum + number, 0);
-  t.diagnostic(`${count} answers of ${clients.answers.size} processes`);
-  program.signal(pids.at(-1) as number, "SIGTERM");
-  await until("all processes to be gone", () => program.pids().length === 0);
-}
-
-async function listens(program: Program, port: number): Promise<void> {
-  await until("the server", () => openConnection({ port }).then((connection) => (connection.close(), true), () => false))
-    .catch((error) => assert.fail(`${error.message}\n${program.lines.join("\n")}`));
-}
-
 for (const app of runtimes.flatMap((runtime) => apps[runtime.kind](runtime))) {
-  test(`${app.runtime.name}: ${app.name}: ${RELOADS} reloads under load`, (t) => reloadsUnderLoad(t, app));
+  test(`${app.runtime.name}: ${app.name}: ${RELOADS} reloads under load`, (t) => reloadsUnderLoad(t, project.folder, app));
 }
 
 for (const runtime of nodes) {

@@ -1,6 +1,6 @@
 /** The project of the unmodified programs: their packages by the lock file, and this library as it is published. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,6 +10,8 @@ import { pack, pathWith } from "../support/package.ts";
 /** Where the programs are. */
 export interface Project {
   readonly folder: string;
+  /** A copy elsewhere of what needs none of the packages: npm would find this repository's own `node` first. */
+  readonly apart: string;
   /** An environment whose PATH has the runtimes. */
   readonly env: NodeJS.ProcessEnv;
 }
@@ -45,5 +47,7 @@ export async function prepare(): Promise<Project> {
   rmSync(target, { recursive: true, force: true });
   mkdirSync(target, { recursive: true });
   execFileSync("tar", ["-xzf", await pack(temporary, env), "-C", target, "--strip-components=1"]);
-  return { folder, env };
+  for (const name of ["apps", "run_app"]) cpSync(join(folder, name), join(temporary, name), { recursive: true });
+  symlinkSync(join(folder, "node_modules"), join(temporary, "node_modules"));
+  return { folder, env, apart: temporary };
 }
