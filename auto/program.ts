@@ -116,9 +116,7 @@ export function createAutoProgram(
 }
 
 function explainOthers(signal: string, count: number): string {
-  const what = count === 1 ? "handler" : "handlers";
-  return `${signal} reloads this program: its own ${count} ${what} of ${signal} ${
-    count === 1 ? "is" : "are"
-  } not called for it. ` +
+  const what = count === 1 ? "handler" : `${count} handlers`;
+  return `${signal} reloads this program: its own ${what} of ${signal} ${count === 1 ? "is" : "are"} not called for it. ` +
     "Nest's `enableShutdownHooks()` and close-with-grace would close the server";
 }

@@ -13,6 +13,8 @@ const ANNOUNCED: unique symbol = Symbol.for("@js0/reload-self announced");
 const LEFT_ALONE: unique symbol = Symbol.for("@js0/reload-self left alone");
 /** On a server that the library opens at this moment: what it calls may be replaced once more. */
 const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
+/** On a server that says that it listens, and waits for the predecessor's socket: whether the member is its own otherwise, too. */
+const WAITING: unique symbol = Symbol.for("@js0/reload-self waiting");
 /** On a server that the application has closed while it waited for the predecessor's socket. */
 const GIVEN_UP: unique symbol = Symbol.for("@js0/reload-self given up");
 
@@ -24,6 +26,8 @@ interface Marked {
   [OPENED]?: ServerEvent[] | undefined;
   [OPENING]?: boolean;
   [ANNOUNCED]?: boolean;
+  [WAITING]?: boolean;
+  listening?: boolean;
   [GIVEN_UP]?: boolean;
 }
 
@@ -97,6 +101,28 @@ export function markAnnounced(server: object, isAnnounced: boolean): void {
 /** Whether the application was told that a server listens. */
 export function isAnnounced(server: object): boolean {
   return (server as Marked)[ANNOUNCED] === true;
+}
+
+/** A server says that it listens before it does: frameworks look. */
+export function beginWaiting(server: object): void {
+  const marked = server as Marked;
+  const hasOwn = Object.hasOwn(marked, "listening");
+  Object.defineProperty(marked, WAITING, { value: hasOwn, configurable: true });
+  if (hasOwn) marked.listening = true;
+  else Object.defineProperty(marked, "listening", { value: true, configurable: true });
+}
+
+/** It listens now, or is closed. */
+export function endWaiting(server: object): void {
+  const marked = server as Marked;
+  if (marked[WAITING] === false) delete marked.listening;
+  else if (marked[WAITING] === true) marked.listening = false;
+  delete marked[WAITING];
+}
+
+/** Whether it waits. */
+export function isWaiting(server: object): boolean {
+  return (server as Marked)[WAITING] !== undefined;
 }
 
 /** Whether a preload has handed a server to the library: its application knows nothing of the token. */

@@ -224,7 +224,9 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       await known.promise;
       const key = keyOf(request, servers);
       const present = servers.get(key);
-      if (present !== undefined && !present.isFree) throw new TypeError(`bind: this process listens on ${key} already`);
+      if (present !== undefined && !present.isFree) {
+        throw Object.assign(new TypeError(`bind: this process listens on ${key} already`), { code: "EADDRINUSE" });
+      }
       const fd = activatedFor(request);
       const bound = createBoundServer(adapter, clock, server, request, fd, offered.get(key));
       if (offered.has(key)) return wait(key, bound);

@@ -42,6 +42,7 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
     let isClosed = false;
     socket.once("close", () => void (isClosed = true));
     socket.prependOnceListener("listening", () => {
+      host.begin();
       setTimeout(() => {
         if (isClosed || !isOpened(socket)) return;
         handOver(socket, options).catch((error) => {

@@ -115,10 +115,11 @@ export function denoRuntime(deno: DenoNamespace) {
     return {
       count: (signal) => (own.get(signal)?.size ?? 0) + (ofProcess?.count(signal) ?? 0),
       giveBack(signal) {
-        ofProcess?.giveBack(signal);
-        for (const listener of own.get(signal) ?? []) originalOf(add)(signal, listener);
-        given.set(signal, own.get(signal) ?? new Set());
+        const listeners = own.get(signal) ?? new Set();
         own.delete(signal);
+        given.set(signal, listeners);
+        for (const listener of listeners) originalOf(add)(signal, listener);
+        ofProcess?.giveBack(signal); // It comes to the same functions.
       },
     };
   }

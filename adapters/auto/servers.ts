@@ -5,7 +5,18 @@
 import type { Server } from "node:net";
 import type { AutoHost } from "../../core/auto.ts";
 import { describeError } from "../../core/describe_error.ts";
-import { isOpened, isOpening, markAnnounced, markGivenUp, markOpened, originalOf, replacing } from "../../core/marks.ts";
+import {
+  beginWaiting,
+  endWaiting,
+  isOpened,
+  isOpening,
+  isWaiting,
+  markAnnounced,
+  markGivenUp,
+  markOpened,
+  originalOf,
+  replacing,
+} from "../../core/marks.ts";
 import type { BindOptions } from "../../core/token.ts";
 import { type ListenRequest, readListenArguments } from "./listen_arguments.ts";
 
@@ -31,11 +42,14 @@ const CONNECTIONS = ["connection", "secureConnection", "session"];
 /** Replaces `listen`. */
 export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: ServerPatch): void {
   const original = originalOf(prototype.listen);
+  /** What ends the notes on servers that were opened. */
+  const ends = new WeakMap<Server, () => void>();
   prototype.listen = replacing(original, function listen(this: Server, ...args: unknown[]): unknown {
     if (isOpening(this)) return original.apply(this, args);
     const request = readListenArguments(args, patch.pid);
     const { options } = request;
     if (options === undefined || patch.isExempt()) return original.apply(this, args);
+    ends.get(this)?.();
     markAnnounced(this, false);
     markGivenUp(this, false);
     if (originalOf(this.close) !== this.close) this.close = originalOf(this.close);
@@ -54,15 +68,14 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
       return () => server.off(event, note);
     });
     const end = () => stop.forEach((each) => each());
-    server.once("error", end);
+    ends.set(server, end); // An error has no listener of ours: one alone would keep it from ending the program.
     server.prependOnceListener("listening", () => {
-      server.off("error", end);
       markAnnounced(server, true);
-      // Not for one that only looks whether a port is free.
+      const token = host.begin(); // Before anybody hears that it listens, and sends a signal.
+      closeInAnyState(server, () => token.isCancelled);
+      // Not one that only looks whether a port is free.
       setImmediate(() => {
         if (!server.listening || !isOpened(server)) return end();
-        const token = host.begin();
-        closeInAnyState(server, () => token.isCancelled);
         token.bind(server, options).catch((error) => {
           host.say(`the server at ${describe(options)} is not handed over: ${describeError(error)}`);
         }).finally(end);
@@ -73,34 +86,27 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
 
   function openByToken(server: Server, options: BindOptions, { callback, signal }: ListenRequest): void {
     if (callback !== undefined) server.once("listening", callback);
-    let isAnnounced = false;
     let emitted: unknown;
     let wasHeard = false;
-    const onListening = () => void (isAnnounced = true);
     const onError = (error: unknown) => {
       emitted = error;
       wasHeard = server.rawListeners("error").length > 2; // Besides this one and that of the library, which waits for the server.
     };
-    server.prependOnceListener("listening", onListening);
     server.prependListener("error", onError);
-    const end = () => {
-      server.off("listening", onListening);
-      server.off("error", onError);
-    };
+    markAnnounced(server, true); // By this function, when a unix socket has its name, and before the predecessor's socket has come.
     signal?.addEventListener("abort", () => server.close(), { once: true });
     const token = host.begin();
     token.bind(server, options).then(() => {
-      end();
+      server.off("error", onError);
       closeInAnyState(server, () => token.isCancelled);
-      markAnnounced(server, true);
-      if (isAnnounced) return;
-      // The predecessor's socket comes when this process is in charge. A server that starts another one first must not wait for that.
-      Object.defineProperty(server, "listening", { value: true, configurable: true });
+      // That comes when this process is in charge. A server that starts another one first must not wait for it.
+      if (!server.listening) beginWaiting(server);
+      if (options.path !== undefined) server.address = () => options.path as string;
       server.emit("listening");
     }, (error) => {
-      end();
+      server.off("error", onError);
       if (callback !== undefined) server.off("listening", callback);
-      if (emitted !== error || !wasHeard) process.nextTick(() => server.emit("error", error));
+      if (emitted !== error || !wasHeard) process.nextTick(() => server.emit("error", asOfNode(error, options)));
     });
   }
 }
@@ -112,16 +118,24 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
 function closeInAnyState(server: Server, isCancelled: () => boolean): void {
   const { close } = server;
   server.close = replacing(close, (callback?: (error?: Error) => void) => {
-    const isWaiting = Object.hasOwn(server, "listening");
-    if ((server as { _handle?: unknown })._handle || !(isWaiting || isCancelled())) return close.call(server, callback);
-    delete (server as { listening?: unknown }).listening;
+    const waits = isWaiting(server);
+    if (!waits && !isCancelled()) return close.call(server, callback);
+    endWaiting(server);
     markGivenUp(server, true);
     process.nextTick(() => {
       callback?.();
-      if (isWaiting) server.emit("close");
+      if (waits) server.emit("close");
     });
     return server;
   });
+}
+
+/** The error of an address at which this process waits or listens already, as node:net has it. */
+function asOfNode(error: unknown, options: BindOptions): unknown {
+  if (!(error instanceof TypeError) || (error as { code?: unknown }).code !== "EADDRINUSE") return error;
+  const { host: address, port } = options;
+  const message = `listen EADDRINUSE: address already in use ${describe(options)}`;
+  return Object.assign(new Error(message), { code: "EADDRINUSE", errno: -98, syscall: "listen", address, port });
 }
 
 function describe({ path, host, port }: BindOptions): string {

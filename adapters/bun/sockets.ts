@@ -43,6 +43,7 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   server.address = () => front.listening ? front.address() : null;
   shareConnections(server, front!);
   const tellAgain = quietly(server as unknown as Server);
+  closeInFront(server as unknown as Server, front!);
   server.emit("listening");
   tellAgain();
   return {
@@ -56,6 +57,21 @@ export async function listenInFront(server: BindableServer, source: ListenSource
       server.address = address;
       front.close();
     },
+  };
+}
+
+/** The application can close a server, and look whether it listens. */
+function closeInFront(server: Server, front: Server): void {
+  const { close } = server;
+  const listens = (value: boolean) => Object.defineProperty(server, "listening", { value, configurable: true, writable: true });
+  listens(true);
+  front.once("close", () => listens(false));
+  server.close = function (callback) {
+    if (!front.listening) return close.call(server, callback);
+    if (callback !== undefined) server.once("close", () => callback());
+    listens(false);
+    front.close(() => server.emit("close"));
+    return server;
   };
 }
 

@@ -1,7 +1,7 @@
 /** Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
 import type { Server } from "node:net";
 import type { HeldSocket, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
-import { callOriginal, forgetOpened, isAnnounced, isOpened } from "../../core/marks.ts";
+import { callOriginal, endWaiting, forgetOpened, isAnnounced, isOpened } from "../../core/marks.ts";
 import type { BindableServer } from "../../core/token.ts";
 
 function isAddress(value: unknown): value is SocketAddress {
@@ -51,7 +51,7 @@ export function startListening(server: Server, what: object, begun: () => void =
 /** Puts the application's listeners aside where it knows already that a server listens. Returns what puts them back. */
 export function quietly(server: Pick<Server, "rawListeners" | "off" | "on">): () => void {
   if (!isAnnounced(server)) return () => {};
-  delete (server as { listening?: unknown }).listening; // See adapters/auto/servers.ts.
+  endWaiting(server);
   const listeners = server.rawListeners("listening") as (() => void)[];
   for (const listener of listeners) server.off("listening", listener);
   return () => {
