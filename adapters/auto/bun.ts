@@ -23,6 +23,11 @@ function isPrivate({ port, unix }: Options, pid: number): boolean {
   return typeof unix === "string" && unix !== "" ? isPrivatePath(unix, pid) : port !== undefined && Number(port) === 0;
 }
 
+/** Whether a function is called by a module of node's kind, such as node:net: Bun's are made of its own functions. */
+function isOfNode(): boolean {
+  return /\(node:/.test(new Error().stack?.split("\n")[3] ?? ""); // Below this function and the one that was replaced.
+}
+
 /** Replaces what opens Bun's own servers. */
 export function installBun(bun: BunServers, pid: number, host: AutoHost): void {
   const { serve, listen, udpSocket } = bun;
@@ -33,15 +38,14 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost): void {
     return isOurs ? host.begin().adopt(originalOf(serve))(options, ...rest) : originalOf(serve).call(bun, options, ...rest);
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
-    // node:net opens its servers with it as well.
-    if (!isPrivate(options ?? {}, pid) && !/\(node:/.test(new Error().stack ?? "")) host.say(explainListen(options));
+    if (!isPrivate(options ?? {}, pid) && !isOfNode()) host.say(explainListen(options));
     return originalOf(listen).call(bun, options, ...rest);
   });
   if (udpSocket === undefined) return;
   bun.udpSocket = replacing(
     originalOf(udpSocket),
     (options: Options, ...rest: unknown[]) =>
-      Number(options?.port ?? 0) === 0
+      Number(options?.port ?? 0) === 0 || isOfNode()
         ? originalOf(udpSocket).call(bun, options, ...rest)
         : host.begin().adopt(originalOf(udpSocket))(options, ...rest),
   );
