@@ -27,7 +27,12 @@ function assemble(
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
   const { beforeState, ...sockets } = socketAdapter === undefined
     ? withoutSockets(runtime)
-    : createSockets(socketAdapter, program, { shared: instances, every: serviceAdapter?.every, awaitsState: state.isAwaited });
+    : createSockets(socketAdapter, program, {
+      shared: instances,
+      every: serviceAdapter?.every,
+      holders: serviceAdapter?.holders,
+      awaitsState: state.isAwaited,
+    });
   const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances, pidFile);
   return {
     env: {},
