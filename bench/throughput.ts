@@ -86,7 +86,12 @@ export async function throughput(
         const runtimeFlags = which === 0 || preload === undefined ? runtime.flags : [...runtime.flags, ...preload];
         // A preload leaves servers alone whose port the kernel has chosen.
         const ports = preload === undefined ? undefined : [await freePort()];
-        const { target } = await startServer(t, runtime, { kind, bare, ...(preload && { reusePort: false }), ...(ports && { ports }) }, {
+        const { target } = await startServer(t, runtime, {
+          kind,
+          bare,
+          ...(preload && { reusePort: false }),
+          ...(ports && { ports }),
+        }, {
           runtimeFlags,
         });
         const opened = await openClients(target.port as number);
