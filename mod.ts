@@ -117,8 +117,10 @@ export function listen(options: ListenOptions = {}): Token {
   const adapter = options?.adapter ?? registry.adapter;
   checkListenOptions(options, adapter);
   if (listening !== undefined) {
-    // Below a preload that has begun it the program has got its options too late: see auto.ts.
-    if (!listening.inside.isAuto && Object.keys(options).length > 0 && !sameOptions(options, listening.options)) {
+    const names = Object.keys(options);
+    if (listening.inside.isAuto) {
+      if (names.length > 0) listening.inside.ignored?.(names);
+    } else if (names.length > 0 && !sameOptions(options, listening.options)) {
       throw new TypeError("listen: it was called before with other options; call it once, or without options to get the token");
     }
     return listening.token;

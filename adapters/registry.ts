@@ -11,6 +11,8 @@ const LAYOUT = 3;
 export interface Inside {
   /** Whether a preload has begun the program: then the options are those of the environment. */
   isAuto: boolean;
+  /** Told of options that came too late. */
+  ignored?(names: readonly string[]): void;
   /** A signal does from now on what it does without this library. */
   release(signal: string): void;
   /** Resolves when no reload is under way, and the other processes know of a shutdown. */

@@ -83,6 +83,11 @@ export function createAutoProgram(
     });
     const { inside } = registry.listening as NonNullable<Registry["listening"]>;
     inside.isAuto = true;
+    inside.ignored = (names) =>
+      say(
+        `listen() was called when a server was open already, and auto had begun: its ${names.join(", ")} is not looked at. ` +
+          "Call it before the first server, or set the variables of docs/frameworks.md",
+      );
     leaveWhenDrained(token, adapter, options.drainTimeout, {
       signals: shutdowns,
       giveBack() {

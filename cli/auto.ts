@@ -64,16 +64,19 @@ export function prepareAuto(
     throw new Failure(2, `run: ${describeError(error)}`);
   }
   const url = preload();
+  if (url.protocol !== "file:") return withPreload(command, url.href, log); // Deno has it from JSR. Node and Bun load files only.
   process.env.NODE_OPTIONS = more("NODE_OPTIONS", `--import=${url.href}`);
-  if (url.protocol !== "file:") return command; // Deno from JSR.
   process.env.BUN_OPTIONS = more("BUN_OPTIONS", `--preload=${fileURLToPath(url)}`);
-  return withPreload(command, fileURLToPath(url), log);
+  return basename(command[0] ?? "") === "deno" ? withPreload(command, fileURLToPath(url), log) : command;
 }
 
-function withPreload(command: readonly string[], path: string, log: (line: string) => void): readonly string[] {
+/** The command with the preload in it. */
+function withPreload(command: readonly string[], where: string, log: (line: string) => void): readonly string[] {
   const [file = "", subcommand, ...rest] = command;
-  if (basename(file) !== "deno") return command;
-  if (subcommand === "run") return [file, subcommand, "--preload", path, ...rest];
+  if (basename(file) !== "deno") {
+    throw new Failure(2, "run: --auto has a preload for Node and Bun only where this package is installed from npm");
+  }
+  if (subcommand === "run") return [file, subcommand, "--preload", where, ...rest];
   if (subcommand === "serve") {
     throw new Failure(2, "run: the server of `deno serve` cannot be handed over: use `reload-self serve`");
   }

@@ -76,6 +76,12 @@ for (const runtime of runtimes) {
     await until("all to be gone", () => program.pids().length === 0);
   });
 
+  test(title("options that come too late are no error, and it is said"), async (t) => {
+    const program = start(t, runtime, "late", await freePort());
+    await program.report("serving");
+    await program.line(/listen\(\) was called when a server was open already.* its drainTimeout is not looked at/);
+  });
+
   test(title("the token is there for a program that wants to know"), async (t) => {
     const port = await freePort();
     const program = start(t, runtime, "token", port);
