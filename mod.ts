@@ -128,13 +128,16 @@ export function listen(options: ListenOptions = {}): Token {
   const adapter = options?.adapter ?? registry.adapter;
   checkListenOptions(options, adapter);
   if (listening !== undefined) {
-    if (Object.keys(options).length > 0 && !sameOptions(options, listening.options)) {
+    const names = Object.keys(options);
+    if (listening.inside.isAuto) {
+      if (names.length > 0) listening.inside.ignored?.(names);
+    } else if (names.length > 0 && !sameOptions(options, listening.options)) {
       throw new TypeError("listen: it was called before with other options; call it once, or without options to get the token");
     }
     return listening.token;
   }
   let pidFile: Handover | undefined;
-  const token = beginProgram(adapter, options, {
+  const { token, ...inside } = beginProgram(adapter, options, {
     prepare(beginning) {
       pidFile = createPidFile(adapter.service, beginning);
     },
@@ -146,7 +149,7 @@ export function listen(options: ListenOptions = {}): Token {
       registry.listening = undefined;
     },
   });
-  registry.listening = { token, options };
+  registry.listening = { token, options, inside: { ...inside, isAuto: false } };
   return token;
 }
 

@@ -25,6 +25,7 @@ const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
 const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
 const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
 const CHECK_VARIABLE = "RELOAD_SELF_RUN_CHECK";
+const OF_RUN = [FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE, CHECK_VARIABLE];
 
 const OURS = [
   VARIABLE,
@@ -32,10 +33,7 @@ const OURS = [
   CHANNEL_VARIABLE,
   DESCRIPTORS_VARIABLE,
   NATIVE_VARIABLE,
-  FOLDER_VARIABLE,
-  INSTANCES_VARIABLE,
-  GUARD_VARIABLE,
-  CHECK_VARIABLE,
+  ...OF_RUN,
 ];
 /** Node's: the channel of a process to its parent, and what `node --watch` wants to hear on it. */
 const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "WATCH_REPORT_DEPENDENCIES"];
@@ -109,6 +107,11 @@ export interface Handshake {
   readonly native: string | undefined;
   /** The `reload-self run` that may follow this process. */
   readonly supervisor: Supervisor | undefined;
+  /**
+   * Takes out what is for the first process that listens, whichever that is. npm and the like load this library too where it is preloaded:
+   * they leave it to the program that they start.
+   */
+  takeRest(): void;
 }
 
 /**
@@ -116,11 +119,13 @@ export interface Handshake {
  * because it was started before the library was loaded, has another parent: it is an ordinary first generation.
  */
 export function takeHandshake(env: Variables, family: Family): Handshake {
-  const taken = Object.fromEntries(OURS.map((name) => [name, take(env, name)]));
+  const taken = Object.fromEntries(OURS.map((name) => [name, env.get(name)]));
   const generation = parseGeneration(taken[VARIABLE] ?? "");
   const isOurs = generation !== undefined && isMeant(taken[PARENT_VARIABLE], generation, family);
   const folder = taken[FOLDER_VARIABLE];
   const guard = Number(taken[GUARD_VARIABLE]);
+  const remove = (names: readonly string[]) => names.forEach((name) => taken[name] !== undefined && env.delete(name));
+  remove(isOurs ? OURS : OURS.filter((name) => !OF_RUN.includes(name)));
   return {
     generation: isOurs ? generation : undefined,
     channelPath: isOurs ? taken[CHANNEL_VARIABLE] : undefined,
@@ -132,6 +137,7 @@ export function takeHandshake(env: Variables, family: Family): Handshake {
       guard: Number.isSafeInteger(guard) && guard > 0 ? guard : undefined,
       check: parseCheck(taken[CHECK_VARIABLE] ?? ""),
     },
+    takeRest: () => remove(OF_RUN),
   };
 }
 
@@ -141,12 +147,6 @@ function isMeant(value: string | undefined, generation: number, { parent, isAliv
   // No parent for this generation: the old process has an earlier version of this library, or a `command`.
   if (expected === undefined || of !== generation) return true;
   return expected === parent || isAlive(expected) === false;
-}
-
-function take(env: Variables, name: string): string | undefined {
-  const value = env.get(name);
-  if (value !== undefined) env.delete(name);
-  return value;
 }
 
 /** The generation in a handshake, or `undefined` where the protocol has another version. */

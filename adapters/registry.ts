@@ -7,6 +7,18 @@ import { detectAdapter } from "./detect.ts";
 /** Which members a registry has. Raised when they change. */
 const LAYOUT = 3;
 
+/** What the token does not show of a program. */
+export interface Inside {
+  /** Whether a preload has begun the program: then the options are those of the environment. */
+  isAuto: boolean;
+  /** Told of options that came too late. */
+  ignored?(names: readonly string[]): void;
+  /** A signal does from now on what it does without this library. */
+  release(signal: string): void;
+  /** Resolves when no reload is under way, and the other processes know of a shutdown. */
+  settled(): Promise<unknown>;
+}
+
 /** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */
 export interface Registry {
   readonly layout: number;
@@ -14,6 +26,8 @@ export interface Registry {
   listening?: {
     readonly token: Token;
     readonly options: ListenOptions;
+    /** What a preload needs that has begun the program; see auto.ts. */
+    readonly inside: Inside;
   };
 }
 

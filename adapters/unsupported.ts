@@ -16,6 +16,7 @@ export function createUnsupportedAdapter(runtime: string): StartAdapter {
     reloadSignals: [],
     shutdownSignals: [],
     onSignal: unsupported,
+    isSuccessor: false,
     predecessor: () => undefined,
     exit: unsupported,
   };

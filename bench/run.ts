@@ -1,6 +1,6 @@
 /**
  * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md and its picture, in eight minutes; ONLY=nginx
- * prints those whose names contain a text, and writes nothing. `npm run bench -- load latency startup throughput connections wire parent faults
+ * prints those whose names contain a text, and writes nothing. `npm run bench -- load latency startup auto throughput connections wire parent faults
  * soak` are the others, `npm run bench -- all` is everything, and takes hours. RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the
  * load, the wire and the faults; RELOADS, ROUNDS, SOAK, CONNECTIONS and CLIENTS change how long they are.
  */
@@ -19,6 +19,7 @@ import { moveConnections } from "./connections.ts";
 import { latency, writePrograms } from "./latency.ts";
 import { scoped } from "./scoped.ts";
 import { compressedSize, type Start, startup } from "./startup.ts";
+import { autoStart, preloadOf } from "./auto.ts";
 import { throughput } from "./throughput.ts";
 import { wire } from "./wire.ts";
 
@@ -120,6 +121,28 @@ const parts: Record<string, () => Promise<void>> = {
   },
 
   compare: () => compare(process.env.ONLY ?? ""),
+
+  async auto() {
+    await scoped(async (t) => {
+      const folder = temporaryFolder(t);
+      const project = await unpack(await pack(folder), folder);
+      for (const runtime of runtimes) {
+        for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", runtime.kind] as const) {
+          const { bare, added } = await autoStart(runtime, project, kind, ROUNDS);
+          const start = `start ${bare.toFixed(1)} ms, and ${added.toFixed(1)} ms with auto`;
+          const served = kind === "http" ? "http" : "native";
+          const { kept: { bare: without, library, ratio } } = await throughput(
+            runtime,
+            served,
+            ROUNDS,
+            preloadOf(runtime, project),
+          );
+          const rates = `without ${Math.round(without)}/s, with ${Math.round(library)}/s, ratio ${ratio.toFixed(3)}`;
+          print(added <= 10 && ratio >= 0.98, `${runtime.name} ${served}`.padEnd(16), start, rates);
+        }
+      }
+    });
+  },
 
   async throughput() {
     for (const runtime of runtimes) {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { startServer } from "../tests/load/rows.ts";
 import { cleanUp } from "../tests/support/clean_up.ts";
+import { freePort } from "../tests/support/port.ts";
 import type { Runtime } from "../tests/support/runtimes.ts";
 import { scoped } from "./scoped.ts";
 import { median } from "../tests/support/median.ts";
@@ -100,13 +101,14 @@ export interface Rates {
 }
 
 /**
- * The medians of so many rounds, and of their ratios. Each round has processes of its own: two of the very same program differ by some
+ * The medians of so many rounds, and of their ratios. With `preload`, the arguments for that, the same program is compared with itself. Each round has processes of its own: two of the very same program differ by some
  * per cent, for as long as they live, by how their code came to be compiled and where it lies.
  */
 export async function throughput(
   runtime: Runtime,
   kind: "http" | "adopted" | "native",
   rounds: number,
+  preload: readonly string[] | undefined = undefined,
 ): Promise<{ kept: Rates; fresh: Rates }> {
   const rates = { kept: [[], []] as [number[], number[]], fresh: [[], []] as [number[], number[]] };
   for (let i = 0; i < rounds; i++) {
@@ -115,7 +117,18 @@ export async function throughput(
       const order = i % 2 === 0 ? [0, 1] as const : [1, 0] as const;
       const clients = new Map<0 | 1, Clients>();
       for (const which of order) {
-        const { target } = await startServer(t, runtime, { kind, bare: which === 0 });
+        const bare = which === 0 || preload !== undefined;
+        const runtimeFlags = which === 0 || preload === undefined ? runtime.flags : [...runtime.flags, ...preload];
+        // A preload leaves servers alone whose port the kernel has chosen.
+        const ports = preload === undefined ? undefined : [await freePort()];
+        const { target } = await startServer(t, runtime, {
+          kind,
+          bare,
+          ...(preload && { reusePort: false }),
+          ...(ports && { ports }),
+        }, {
+          runtimeFlags,
+        });
         const opened = await openClients(target.port as number);
         cleanUp(t, opened.close);
         clients.set(which, opened);

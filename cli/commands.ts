@@ -2,6 +2,7 @@
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/describe_error.ts";
+import { AUTO_OPTIONS, prepareAuto } from "./auto.ts";
 import { Failure } from "./failure.ts";
 import {
   CHECK,
@@ -47,6 +48,7 @@ const commands: Record<string, Command> = {
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
       ...CHECK,
       ...TRIGGERS,
+      ...AUTO_OPTIONS,
     },
     async run(positionals, values) {
       const { checkCommand, run } = await import("./run.ts");
@@ -64,7 +66,8 @@ const commands: Record<string, Command> = {
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(positionals, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }));
+      const command = prepareAuto(positionals, values, log);
+      process.exit(await run(command, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }));
     },
   },
   serve: {

@@ -9,8 +9,10 @@
  * @module
  */
 import process from "node:process";
+import { leaveProcessAlone } from "../core/marks.ts";
 import { whyTooOld } from "../adapters/node/version.ts";
 
+leaveProcessAlone(); // The preload may be in the environment of this process as well.
 // Before anything else is loaded: an old Node fails on what the modules import, and shows a stack.
 const problem = whyTooOld(process);
 if (problem === undefined) {

@@ -147,7 +147,7 @@ export interface BasicAdapter extends Clock {
   isHandled?(signal: string): boolean | undefined;
   /** Ends this process as a signal does that nobody handles. Asked where `isHandled` is `false`. */
   raise?(signal: string): void;
-  /** The process that started this one as its successor, if there is one. Called once. */
+  /** The process that started this one as its successor, if there is one: the same at each call. */
   predecessor(): Predecessor | undefined;
   /** Ends this process at once. */
   exit(code: number): void;
@@ -182,6 +182,8 @@ export interface Adapter extends BasicAdapter {
 
 /** The part of an adapter that a start has to wait for. */
 export interface StartAdapter extends BasicAdapter {
+  /** Whether this process was started as a successor. */
+  readonly isSuccessor: boolean;
   /** Loads the rest. */
   complete(): Promise<Adapter>;
 }

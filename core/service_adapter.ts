@@ -74,4 +74,6 @@ export interface ServiceAdapter extends BasicServiceAdapter {
   connect(path: string): Promise<Channel>;
   /** Calls back every so many milliseconds, without keeping the process alive. Returns a function that stops it. */
   every(milliseconds: number, callback: () => void): () => void;
+  /** What keeps this process from ending, where the runtime shows it. */
+  holders?(): readonly string[];
 }

@@ -214,6 +214,8 @@ export interface SocketAdapter {
   descriptors(): number[] | undefined;
   /** The listening sockets of this process; `undefined` where they cannot be listed. */
   listening?(): readonly OwnSocket[] | undefined;
+  /** Takes a listening socket from its server, whoever made it: nothing is accepted there any more. Returns whether that was possible. */
+  stopListening?(socket: OwnSocket): boolean;
   /**
    * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket: Deno.serve, Bun.serve.
    */

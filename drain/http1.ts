@@ -2,9 +2,11 @@
  * Finishing the connections of one server without losing a request: RFC 9112, section 9.6.
  */
 import type { Clock } from "../core/adapter.ts";
+import { earlyEvents, isUnaware } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
 import type { Http1View } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
+import { followWebSocket, type RawSocket, sendGoingAway } from "./raw_web_sockets.ts";
 import { type HttpSocket, nodeHttp1 } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
@@ -68,6 +70,7 @@ export function createDrain(
   const connections = new Map<Connection, State>();
   const sessions = createSessions(clock, cutsAnswers, () => draining && check());
   const upgraded = new WeakSet<object>();
+  const rawWebSockets = new Set<RawSocket>();
   const handshaking = new Map<string, Connection>();
   const isHttp2 = "updateSettings" in server;
   const isHttp = isHttp2 || "keepAliveTimeout" in server;
@@ -88,24 +91,35 @@ export function createDrain(
   /** Names a connection: TLS has a second socket for it. */
   const peer = ({ remoteAddress, remotePort }: Connection) => remotePort && `${remoteAddress} ${remotePort}`;
 
+  const follow: Record<string, (first: Connection & Session) => void> = {
+    connection(connection) {
+      if (connections.has(connection) || connection.destroyed) return;
+      const name = isTls && peer(connection);
+      if (name) {
+        handshaking.set(name, connection);
+        connection.once("close", () => handshaking.delete(name));
+      }
+      add(connection, !isHttp);
+    },
+    secureConnection(connection) {
+      if (connection.destroyed) return;
+      const raw = handshaking.get(peer(connection) || "");
+      if (raw !== undefined) connections.delete(raw);
+      add(connection, !isHttp);
+    },
+    session: (session) => session.destroyed || sessions.add(session),
+  };
   // In front of the application's: the listeners that it removes from a live connection are its own.
-  server.prependListener("connection", (connection: Connection) => {
-    if (connections.has(connection)) return;
-    const name = isTls && peer(connection);
-    if (name) {
-      handshaking.set(name, connection);
-      connection.once("close", () => handshaking.delete(name));
-    }
-    add(connection, !isHttp);
-  });
-  server.on("secureConnection", (connection: Connection) => {
-    const raw = handshaking.get(peer(connection) || "");
-    if (raw !== undefined) connections.delete(raw);
-    add(connection, !isHttp);
-  });
-  server.on("session", (session: Session) => sessions.add(session));
+  for (const event in follow) {
+    if (event === "connection") server.prependListener(event, follow[event] as () => void);
+    else server.on(event, follow[event] as () => void);
+  }
+  for (const [event, first] of earlyEvents(server)) follow[event]?.(first as Connection & Session);
   // Only where the application has such a listener: a single listener of ours would change the behaviour of the server.
-  const leave = (_: unknown, connection: object) => void upgraded.add(connection);
+  const leave = (request: { headers?: { upgrade?: string } }, connection: Connection & RawSocket) => {
+    upgraded.add(connection);
+    if (/^websocket$/i.test(request.headers?.upgrade ?? "") && isUnaware(server)) followWebSocket(connection, rawWebSockets);
+  };
   for (const event of ["upgrade", "connect"]) if (server.listenerCount(event) > 0) server.prependListener(event, leave);
   server.on("newListener", (event: string, listener: unknown) => {
     if ((event === "upgrade" || event === "connect") && listener !== leave && server.listenerCount(event) === 0) {
@@ -192,6 +206,7 @@ export function createDrain(
       let looked = begun;
 
       if (isHttp) askAllToClose();
+      for (const socket of rawWebSockets) sendGoingAway(socket);
       for (const [connection, state] of connections) {
         // An idle connection counts as idle from now on; one without any request since it was made.
         state.mark = view(connection).mark(connection);

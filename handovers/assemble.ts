@@ -33,6 +33,7 @@ function assemble(
       natives,
       shared: instances,
       every: serviceAdapter?.every,
+      holders: serviceAdapter?.holders,
       awaitsState: state.isAwaited,
     });
   const service = serviceAdapter && createService(serviceAdapter, program, supervision, instances, pidFile);

@@ -1,4 +1,5 @@
 import type { Clock } from "../core/adapter.ts";
+import { isGivenUp } from "../core/marks.ts";
 import type { HeldSocket, Listener, ListenSource, SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { whenFree } from "./when_free.ts";
@@ -82,7 +83,7 @@ export function createBoundServer(
   const source = (): ListenSource => held?.source ?? (fd !== undefined ? { fd } : anew());
 
   async function listen(source: ListenSource): Promise<void> {
-    delete (server as { address?: unknown }).address; // See `wait` in listening_sockets.ts.
+    delete (server as { address?: unknown }).address; // See `bind` in listening_sockets.ts.
     if ("received" in source) held = undefined; // Whether or not that works, the descriptor is not ours any more.
     listener = await adapter.listen(server, source);
     address = listener.address;
@@ -104,7 +105,7 @@ export function createBoundServer(
       return listener?.isOpen === true;
     },
     get isFree() {
-      return listener !== undefined && !listener.isOpen;
+      return isGivenUp(server) || (listener !== undefined && !listener.isOpen);
     },
     get isHeld() {
       return held !== undefined || isPaused;

@@ -170,7 +170,9 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     const complete = Promise.withResolvers<void>();
     claim = (key) => {
       link.send({ claim: key, holds: adapter.held !== undefined, takes: link.descriptors !== undefined }).catch(() => {});
-      if ([...offered.keys()].every((key) => servers.has(key))) clock.timer(0, complete.resolve);
+      const isComplete = () => [...offered.keys()].every((key) => servers.get(key)?.isFree === false);
+      // The application may close it in the same turn: it only wanted to know whether the port is free.
+      if (isComplete()) clock.timer(0, () => isComplete() && complete.resolve());
     };
 
     /** The servers that accept as soon as this process is in charge. */
@@ -240,13 +242,6 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     };
   }
 
-  /** Lets a server that waits know its address already: many programs print it at once. */
-  function wait(key: string, server: BoundServer): void {
-    servers.set(key, server);
-    server.server.address = () => server.address ?? null;
-    claim(key);
-  }
-
   return {
     handover: { name: "the bound servers", oldSide, newSide, isListening: () => open().length > 0 },
     async bind(server, request) {
@@ -254,11 +249,17 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       await known.promise;
       const key = keyOf(request, servers);
       const present = servers.get(key);
-      if (present !== undefined && !present.isFree) throw new TypeError(`bind: this process listens on ${key} already`);
+      if (present !== undefined && !present.isFree) {
+        throw Object.assign(new TypeError(`bind: this process listens on ${key} already`), { code: "EADDRINUSE" });
+      }
       const used = new Set([...servers.values()].map(({ fd }) => fd));
       const fd = findActivated(adapter.activated.filter(({ fd }) => !used.has(fd)), request);
       const bound = createBoundServer(adapter, clock, server, request, fd, offered.get(key));
-      if (offered.has(key)) return wait(key, bound);
+      if (offered.has(key)) {
+        servers.set(key, bound);
+        server.address = () => bound.address ?? null; // Many programs print it at once.
+        return claim(key);
+      }
       if (request.name !== undefined && fd === undefined && request.options.port === undefined) {
         throw new TypeError(`bind: no socket of the name ${request.name} was handed to this process, and no port is given`);
       }

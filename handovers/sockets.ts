@@ -37,6 +37,8 @@ export interface OtherParts {
   readonly shared: SharedPorts | undefined;
   /** As {@linkcode ServiceAdapter.every}, where there is one. */
   readonly every: ServiceAdapter["every"] | undefined;
+  /** As {@linkcode ServiceAdapter.holders}, where there is one. */
+  readonly holders: ServiceAdapter["holders"] | undefined;
   /** Whether the application waits for the state of its predecessor. */
   awaitsState(): boolean;
 }
@@ -58,7 +60,7 @@ export function withoutSockets(runtime: string): Sockets {
 
 /** The part of a program that has sockets. */
 export function createSockets(adapter: SocketAdapter, program: ProgramContext, others: OtherParts): Sockets {
-  const { natives, shared, every, awaitsState } = others;
+  const { natives, shared, every, holders, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
@@ -95,6 +97,8 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     areNamed: isSteering,
     awaitsState,
     every,
+    stopListening: adapter.stopListening,
+    holders,
   });
   /** The servers whose idle connections move, by keys that are the same in every generation. */
   function movable(): HttpServer[] {

@@ -1,12 +1,13 @@
 /** Servers that listen without `token.bind()`: a new process cannot take them over, and they keep the old one from ending. */
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { OwnSocket } from "../core/socket_adapter.ts";
-import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import { followEnd, type LingeringOptions } from "./lingering.ts";
+import { createWarnOnce } from "./warn_once.ts";
 
 /** What the handover needs. */
-export interface UnboundOptions {
+export interface UnboundOptions extends Pick<LingeringOptions, "stopListening" | "holders"> {
   program: Pick<ProgramContext, "token" | "warn">;
   /** The listening sockets that this process has made, where they can be listed. */
   listening(): readonly OwnSocket[] | undefined;
@@ -22,8 +23,6 @@ export interface UnboundOptions {
   every: ServiceAdapter["every"] | undefined;
 }
 
-/** How long after its last task a process that is cancelled may take to close its servers, in milliseconds. */
-const CLOSE_MS = 1_000;
 /** How often a new process looks whether it listens, in milliseconds. */
 const CHECK_MS = 20;
 
@@ -42,29 +41,35 @@ function callFor({ address }: OwnSocket): string {
 /** The handover of servers that nobody has bound: it hands nothing over, and says so where it matters. */
 export function createUnbound(options: UnboundOptions): Handover {
   const { program: { token, warn }, listening, isBound, handsOver, areNamed, awaitsState, every } = options;
+  const warnOnce = createWarnOnce(warn);
   const unbound = () => listening()?.filter((socket) => !isBound(socket)) ?? [];
 
-  whenCancelled(token, () => {
-    token.drained().then(() => {
-      let stop: (() => void) | undefined = undefined;
-      stop = every?.(CLOSE_MS, () => {
-        stop?.();
-        const sockets = unbound();
-        if (sockets[0] === undefined) return;
-        warn(
-          `it still listens on ${sockets.map(nameOf).join(", ")}, which keeps it from ending. Write \`await ${
-            callFor(sockets[0])
-          }\` ` +
-            "instead of `server.listen(...)`, or close the server after `await token.cancelled()`",
-        );
-      });
-    });
+  followEnd({
+    program: options.program,
+    unbound,
+    advise: (sockets) =>
+      `it still listens on ${sockets.map(nameOf).join(", ")}, which keeps it from ending. Write \`await ${
+        callFor(sockets[0] as OwnSocket)
+      }\` instead of \`server.listen(...)\`, or close the server after \`await token.cancelled()\``,
+    stopListening: options.stopListening,
+    holders: options.holders,
+    every,
   });
 
   function oldSide({ link }: Reload): OldSide {
     return {
       offer() {
         if (!handsOver() && unbound().length > 0) link.send({ mustListen: true }).catch(() => {});
+      },
+      retire() {
+        const sockets = unbound().filter(({ address }) => typeof address === "string" || !areNamed());
+        if (sockets[0] === undefined) return;
+        warnOnce(
+          `it listens on ${
+            sockets.map(nameOf).join(", ")
+          } by itself: that is not handed over, and clients that wait there may be ` +
+            `lost. Write \`await ${callFor(sockets[0])}\` instead of \`server.listen(...)\``,
+        );
       },
       explain(code) {
         if (code !== "exit" && code !== "refused" && (code !== "timeout" || handsOver())) return undefined;

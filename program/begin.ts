@@ -51,6 +51,15 @@ export interface LoadedProgram extends Pick<Token, "ready" | "bind" | "path"> {
   settled(): Promise<unknown>;
 }
 
+/** A program that has begun. */
+export interface BegunProgram {
+  readonly token: Token;
+  /** As {@linkcode Subscriptions.release}. */
+  release(signal: string): void;
+  /** Resolves when no reload is under way, and the other processes know of a shutdown. */
+  settled(): Promise<unknown>;
+}
+
 /** How a program is completed. */
 export interface ProgramPlan {
   /** What can fail at once. */
@@ -68,7 +77,7 @@ export interface ProgramPlan {
  *
  * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
  */
-export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): Token {
+export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
   const emit = createReporter(adapter.pid, () => token.isCancelled, options);
   const live: LiveGroups = new Map();
   const wrapped = createWrappedHandlers(adapter, adapter.fetch);
@@ -98,6 +107,9 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   let program: LoadedProgram | undefined;
   let loading: Promise<LoadedProgram> | undefined;
   let webSockets: WebSockets | undefined;
+
+  let passedOn: Promise<unknown> | undefined;
+  const settled = () => Promise.all([passedOn, loading]).then(([, program]) => program?.settled()).catch(() => {});
 
   let isFinishing = false;
   function finishRequests({ kind }: CancelReason): void {
@@ -129,11 +141,9 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       else load().then((program) => program.onReloadAsked(cause), () => {}); // The failure is reported by load().
     },
     shutdown(signal) {
-      const passedOn = program?.onShutdownAsked(signal);
+      passedOn = program?.onShutdownAsked(signal);
       cancel({ kind: "shutdown", signal }); // Where there is no program yet.
-      if (!isWatched) {
-        Promise.all([passedOn, loading]).then(([, program]) => program?.settled()).catch(() => {}).then(() => leave(signal));
-      }
+      if (!isWatched) settled().then(() => leave(signal));
     },
   });
   const beginning: Beginning = {
@@ -192,7 +202,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
   }
 
-  return extendToken(token, watched, {
+  const extended = extendToken(token, watched, {
     generation: beginning.predecessor?.generation ?? 0,
     canReload: adapter.canReload,
     ready: () => void load().then((program) => program.ready(), () => {}),
@@ -222,6 +232,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       plan.onDispose?.();
     },
   });
+  return { token: extended, release: signals.release, settled };
 }
 
 function follow(ready: NonNullable<ListenOptions["ready"]>): Beginning["ready"] {

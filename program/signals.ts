@@ -29,6 +29,8 @@ const SAME_SIGNAL_MS = 500;
 export interface Subscriptions {
   /** Ends them. */
   end(): void;
+  /** Ends that of one signal: it does what it does without this library. */
+  release(signal: string): void;
   /** How many other listeners a signal has, as far as that is known. */
   others(signal: string): number;
   /** Does what the signal does without this library: ends the process, unless somebody else handles the signal. */
@@ -47,6 +49,10 @@ export function subscribe(adapter: BasicAdapter, options: ListenOptions, handler
     end() {
       for (const { end } of subscriptions.values()) end();
       subscriptions.clear();
+    },
+    release(signal) {
+      subscriptions.get(signal)?.end();
+      subscriptions.delete(signal);
     },
     others: (signal) => adapter.otherListeners?.(signal) ?? 0,
     raise(signal) {

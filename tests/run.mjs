@@ -28,6 +28,8 @@ const suites = {
   field: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/field/*.test.ts"]],
   package: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/package/*.test.ts"]],
   examples: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/examples/*.test.ts"]],
+  // Each file installs and builds what is not there yet.
+  frameworks: [[...nodeTest("--test-concurrency=1", "--test-timeout=600000"), "tests/frameworks/*.test.ts"]],
   windows: [[...nodeTest("--test-timeout=1200000"), "tests/windows/windows.test.ts"]],
 };
 

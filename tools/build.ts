@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const entries = { mod: "mod.ts", serve: "serve.ts", triggers: "triggers.ts", ws: "ws.ts", cli: "cli/main.ts" };
+const entries = { mod: "mod.ts", auto: "auto.ts", serve: "serve.ts", triggers: "triggers.ts", ws: "ws.ts", cli: "cli/main.ts" };
 /** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
 const later = {
   commands: "cli/commands.ts",
@@ -25,6 +25,7 @@ const later = {
 /** The folders of the library; the entry points are beside them. */
 const folders = [
   "adapters",
+  "auto",
   "cli",
   "core",
   "drain",
@@ -103,7 +104,7 @@ export async function build(folder: string): Promise<string> {
   const declarations = ["--noEmit", "false", "--emitDeclarationOnly", "--rootDir", root, "--outDir", join(folder, "types")];
   execFileSync(process.execPath, [tsc, "-p", join(root, "tools/types.json"), ...declarations], { stdio: "inherit" });
   for (const name of documents) cpSync(join(root, name), join(folder, name), { recursive: true });
-  for (const name of [...folders, "mod.ts", "serve.ts", "triggers.ts", "ws.ts"]) {
+  for (const name of [...folders, ...Object.values(entries).filter((source) => !source.includes("/"))]) {
     cpSync(join(root, name), join(folder, "src", name), { recursive: true });
   }
   const { npm, jsr } = createManifests();

@@ -1,4 +1,5 @@
 /** Sockets of Bun.udpSocket. */
+import { originalOf } from "../../core/marks.ts";
 import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
 import type { ServeFunction } from "../../core/native.ts";
 import type { DescriptorSocket } from "../descriptor_datagrams.ts";
@@ -77,8 +78,8 @@ function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): P
 export function bunDatagrams(bun: { readonly udpSocket?: unknown }): NativeDatagrams {
   return {
     name: "Bun.udpSocket",
-    is: (open) => open !== undefined && open === bun.udpSocket,
+    is: (open) => open !== undefined && originalOf(open) === originalOf(bun.udpSocket),
     adopt: (udpSocket, host) => (options: Options) =>
-      typeof options === "object" && options !== null ? open(udpSocket, host, options) : udpSocket(options),
+      typeof options === "object" && options !== null ? open(originalOf(udpSocket), host, options) : udpSocket(options),
   };
 }

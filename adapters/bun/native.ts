@@ -1,4 +1,5 @@
 /** Servers of Bun.serve whose sockets are handed over. */
+import { originalOf } from "../../core/marks.ts";
 import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
@@ -220,7 +221,7 @@ export function bunServe(
   const defaultPort = () => variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
   return {
     name: "Bun.serve",
-    is: (serve) => serve === bun.serve,
+    is: (serve) => originalOf(serve) === originalOf(bun.serve),
     isServed(path) {
       const libc = bunLibc();
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
@@ -231,6 +232,6 @@ export function bunServe(
         ...app,
         ...("path" in where ? { unix: where.path } : { port: where.port, hostname: where.host }),
       }).port,
-    adopt: (serve, host) => (options: Options) => open(serve, host, options, { bun, reusePort }),
+    adopt: (serve, host) => (options: Options) => open(originalOf(serve), host, options, { bun, reusePort }),
   };
 }

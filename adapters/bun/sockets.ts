@@ -4,7 +4,7 @@ import { descriptorOf, type Listener, type ListenSource } from "../../core/socke
 import type { BindableServer } from "../../core/token.ts";
 import { holdDescriptor } from "../libc.ts";
 import { bunLibc } from "./libc.ts";
-import { addressOf, startListening } from "../node/sockets.ts";
+import { addressOf, quietly, startListening } from "../node/sockets.ts";
 
 /** The members that Bun's http.Server hides under symbols: the options that it was made with, and the server of Bun.serve that it is. */
 export function secrets(server: object): { tls?: unknown; options?: object; "::bunternal::"?: { stop(): unknown } } {
@@ -49,7 +49,10 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   const address = server.address;
   server.address = () => front.listening ? front.address() : null;
   shareConnections(server, front);
+  const tellAgain = quietly(server as unknown as Server);
+  closeInFront(server as unknown as Server, front);
   server.emit("listening");
+  tellAgain();
   return {
     handle: front,
     hold: () =>
@@ -62,6 +65,21 @@ export async function listenInFront(server: BindableServer, source: ListenSource
       server.address = address;
       front.close();
     },
+  };
+}
+
+/** The application can close a server, and look whether it listens. */
+function closeInFront(server: Server, front: Server): void {
+  const { close } = server;
+  const listens = (value: boolean) => Object.defineProperty(server, "listening", { value, configurable: true, writable: true });
+  listens(true);
+  front.once("close", () => listens(false));
+  server.close = function (callback) {
+    if (!front.listening) return close.call(server, callback);
+    if (callback !== undefined) server.once("close", () => callback());
+    listens(false);
+    front.close(() => server.emit("close"));
+    return server;
   };
 }
 

@@ -59,7 +59,9 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const files = denoFiles(deno, permissions.checkPath);
   const service = basicService(deno, permissions, snapshot.loaded, files, onExit);
 
-  function predecessor(): Predecessor | undefined {
+  let found: Predecessor | undefined;
+
+  function findPredecessor(): Predecessor | undefined {
     const { generation, channelPath } = handshake;
     if (generation === undefined) return undefined;
     if (channelPath !== undefined) {
@@ -81,7 +83,11 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     runtime: "Deno",
     pid: deno.pid,
     canReload: isMainThread,
-    predecessor,
+    isSuccessor: handshake.generation !== undefined,
+    predecessor() {
+      handshake.takeRest?.();
+      return found ??= findPredecessor();
+    },
     exit: (code) => deno.exit(code),
     fetch: denoFetch,
     service: isMainThread ? service : undefined,

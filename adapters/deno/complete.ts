@@ -3,7 +3,7 @@ import type { Adapter, StartedProcess, StartRequest } from "../../core/adapter.t
 import { ReloadError } from "../../core/error.ts";
 import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
-import { ownListeners } from "../../linux/listeners.ts";
+import { ownListeners, takeAway } from "../../linux/listeners.ts";
 import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
 import { createActivation, type ProcFiles, readUntil } from "../activation.ts";
 import { FIRST } from "../listen_fds.ts";
@@ -162,6 +162,10 @@ export function completeDenoAdapter(
             address: { address: address.replace(/[[\]]/g, ""), family: address.startsWith("[") ? "IPv6" : "IPv4", port },
           };
         });
+      },
+      stopListening({ fd }) {
+        const libc = hasProc(deno) && permissions.mayCall() ? denoLibc(deno, true) : undefined;
+        return typeof libc === "object" && takeAway(libc, fd);
       },
       datagrams: denoDatagramAdapter(() => denoLibc(deno, permissions.mayCall()), whyNoDatagrams),
       cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.

@@ -1,4 +1,5 @@
 /** Sockets of Deno.listenDatagram. */
+import { originalOf } from "../../core/marks.ts";
 import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
 import type { ServeFunction } from "../../core/native.ts";
 import type { DescriptorSocket } from "../descriptor_datagrams.ts";
@@ -125,9 +126,11 @@ function open(listenDatagram: ServeFunction, host: DatagramHost, options: Option
 export function denoDatagrams(deno: DenoNamespace): NativeDatagrams {
   return {
     name: "Deno.listenDatagram (with --unstable-net)",
-    is: (open) => open !== undefined && open === deno.listenDatagram,
+    is: (open) => open !== undefined && originalOf(open) === originalOf(deno.listenDatagram),
     adopt: (listenDatagram, host) => (options: Options) =>
       // Deno says what is wrong, and opens unix sockets by itself.
-      options?.transport === "udp" ? open(listenDatagram, host, options, deno) : listenDatagram(options),
+      options?.transport === "udp"
+        ? open(originalOf(listenDatagram), host, options, deno)
+        : originalOf(listenDatagram)(options),
   };
 }

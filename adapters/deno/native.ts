@@ -1,4 +1,5 @@
 /** Servers of Deno.serve whose sockets are handed over. */
+import { originalOf } from "../../core/marks.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
@@ -110,7 +111,7 @@ function open(
 export function denoServe(deno: DenoNamespace, isShared: boolean, activated: number, mayCall: () => boolean): NativeServe {
   return {
     name: "Deno.serve",
-    is: (serve) => serve === deno.serve,
+    is: (serve) => originalOf(serve) === originalOf(deno.serve),
     isServed(path) {
       const libc = denoLibc(deno, mayCall());
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
@@ -128,7 +129,8 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, activated: num
       );
       return server.addr.port;
     },
-    adopt: (serve, host) => (first: Options | FetchHandler, second?: Options | FetchHandler) => {
+    adopt: (given, host) => (first: Options | FetchHandler, second?: Options | FetchHandler) => {
+      const serve = originalOf(given);
       const [options, handler] = typeof first === "function"
         ? [(second ?? {}) as Options, first]
         : [first, second ?? first?.handler];

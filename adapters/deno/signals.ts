@@ -1,4 +1,5 @@
 /** Who else handles a signal, on Deno. */
+import { originalOf } from "../../core/marks.ts";
 import type { BasicAdapter } from "../../core/adapter.ts";
 import { attempt } from "../attempt.ts";
 import type { NodeProcess } from "../node/channel.ts";
@@ -36,10 +37,10 @@ export function denoSignals(
 
   return {
     onSignal(signal, handler) {
-      deno.addSignalListener(signal, handler);
+      originalOf(deno.addSignalListener)(signal, handler); // A preload may put the program's aside.
       return () => {
         const before = countSignals();
-        deno.removeSignalListener(signal, handler);
+        originalOf(deno.removeSignalListener)(signal, handler);
         const after = countSignals();
         handled.delete(signal);
         if (before !== undefined && after !== undefined) handled.set(signal, before === after);
@@ -48,7 +49,8 @@ export function denoSignals(
     // Only those of `process.on()`, which servers for Node use.
     otherListeners(signal) {
       if (internals()?.__nodeProcessBootstrapped !== true) return undefined;
-      return (globalThis as unknown as { process: NodeProcess }).process.listenerCount(signal);
+      const { process } = globalThis as unknown as { process: NodeProcess };
+      return (Reflect.getPrototypeOf(process) as NodeProcess).listenerCount.call(process, signal);
     },
     isHandled: (signal) => handled.get(signal),
     ...createRaising(

@@ -1,4 +1,4 @@
-import type { Adapter, StartAdapter } from "../../core/adapter.ts";
+import type { Adapter, Predecessor, StartAdapter } from "../../core/adapter.ts";
 import { attempt } from "../attempt.ts";
 import { clock } from "../clock.ts";
 import { type Handshake, takeHandshake } from "../environment_handshake.ts";
@@ -38,8 +38,15 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
     ? takeHandshake(variables, { parent: process.ppid, isAlive: (pid) => isAlive(process, pid) })
     : {};
   const { generation } = handshake;
+  // A preload may put the program's handlers of signals aside: these stay the ones of the process.
+  const [on, off, listenerCount] = [process.on, process.off, process.listenerCount].map((method) => method.bind(process)) as [
+    typeof process.on,
+    typeof process.off,
+    typeof process.listenerCount,
+  ];
   const snapshot = { cwd: process.cwd(), loaded: { ...env }, cmdline: readProc("cmdline"), environ: readProc("environ") };
 
+  let predecessor: Predecessor | undefined;
   const platform = platformSignals(process.platform);
   const { onExit, raise } = createRaising(
     (handler) => process.on("exit", handler),
@@ -49,7 +56,7 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
   /** How many listeners of a signal are this library's. */
   const own = new Map<string, number>();
   const count = (signal: string, more: number) => own.set(signal, (own.get(signal) ?? 0) + more);
-  const others = (signal: string) => process.listenerCount(signal) - (own.get(signal) ?? 0);
+  const others = (signal: string) => listenerCount(signal) - (own.get(signal) ?? 0);
 
   /** Bun has no title that overwrites it, and takes 2 ms to load node:fs: there it is read later. */
   function readProc(name: string): string | undefined {
@@ -67,17 +74,20 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
       pid: process.pid,
       canReload: isMainThread,
       onSignal(signal, handler) {
-        process.on(signal, handler);
+        on(signal, handler);
         count(signal, 1);
         return () => {
-          process.off(signal, handler);
+          off(signal, handler);
           count(signal, -1);
         };
       },
-      predecessor: () =>
-        generation === undefined
+      isSuccessor: generation !== undefined && process.send !== undefined,
+      predecessor() {
+        handshake.takeRest?.();
+        return predecessor ??= generation === undefined
           ? undefined
-          : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false }),
+          : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false });
+      },
       otherListeners: others,
       isHandled: (signal) => others(signal) > 0,
       raise,

@@ -23,6 +23,8 @@ import { type Environment, parseEnviron } from "../environment.ts";
 import { debuggerPorts, withFreeInspector } from "../inspector.ts";
 import { findReleaseLink } from "../release_link.ts";
 import { ownSockets } from "../own_sockets.ts";
+import { takeAway } from "../../linux/listeners.ts";
+import { closeActiveServer, listActiveServers } from "./own_servers.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "./channel.ts";
@@ -159,10 +161,15 @@ export function completeNodeAdapter(
       descriptors,
       listening() {
         const own = process.platform === "linux" ? descriptors() : undefined;
+        if (own === undefined && adapter.runtime === "Node") return listActiveServers(process);
         // Its debugger keeps no process alive, and no server has its port.
         const ports = debuggerPorts(process.execArgv, snapshot.loaded.BUN_INSPECT).add(process.debugPort);
         const isDebugger = ({ address }: OwnSocket) => typeof address === "object" && ports.has(address.port);
         return own && ownSockets(own, openProc()).filter((socket) => !isDebugger(socket));
+      },
+      stopListening({ fd }) {
+        const opened = process.platform === "linux" ? libc?.() : undefined;
+        return typeof opened === "object" ? takeAway(opened, fd) : closeActiveServer(process, fd);
       },
       libc: process.platform === "linux" ? libc : undefined,
     },

@@ -1,8 +1,9 @@
 /** Sockets of node:dgram, which Node, Bun and Deno all have; and how Node passes them on. */
-import type { Socket } from "node:dgram";
+import type { BindOptions, Socket } from "node:dgram";
 import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../core/datagrams.ts";
 import type { InheritedAddress } from "../../core/native.ts";
 import type { SharedSocket } from "../../core/shared_socket.ts";
+import { callOriginal, forgetOpened, isOpened } from "../../core/marks.ts";
 import { isMemberByCode, joinAgain } from "../join_again.ts";
 
 /** The state of a socket, which all three keep under a symbol. `_handle` and its like are deprecated: DEP0112. */
@@ -81,6 +82,7 @@ export function createBindable(
   { port, host }: { port: number; host: string | undefined },
   openOn: (shared: SharedSocket, aside: Aside) => void,
 ): LaterSocket {
+  const bind = (options: BindOptions) => callOriginal<Socket, [BindOptions]>(socket, socket.bind, options);
   const opened = Promise.withResolvers<void>();
   opened.promise.catch(() => {}); // May reject before anybody waits.
   let hasFailed = false;
@@ -101,13 +103,17 @@ export function createBindable(
       return hasFailed || handleOf(socket) === undefined;
     },
     reported: () => ({ ...socket.address() }),
-    bind: () => settle(bound(socket, () => socket.bind({ port, address: host }))),
+    bind() {
+      if (!isOpened(socket)) return settle(bound(socket, () => bind({ port, address: host })));
+      forgetOpened(socket);
+      return settle(Promise.resolve());
+    },
     later: {
       on(shared, aside = (call) => call()) {
         settle(bound(socket, () => openOn(shared, aside))).catch(() => {}); // `opened` reports it.
       },
       async anew({ reported }) {
-        await boundQuietly(socket, () => socket.bind({ port: Number(reported.port), address: host }));
+        await boundQuietly(socket, () => bind({ port: Number(reported.port), address: host }));
         opened.resolve();
       },
     },

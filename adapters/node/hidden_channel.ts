@@ -3,40 +3,30 @@
  * disconnects, or that takes each message for one of its own, would otherwise do so at a reload.
  */
 import type { Endpoint, NodeProcess } from "./channel.ts";
+import { putAside } from "./events_aside.ts";
 
 /** The members that make the channel. A process without one has none of them. */
 const MEMBERS = ["connected", "channel", "send", "disconnect"] as const;
 /** The events of the channel. */
-const EVENTS: readonly unknown[] = ["message", "disconnect"];
-/** The methods that take the name of an event. */
-const METHODS = [
-  "on",
-  "addListener",
-  "once",
-  "prependListener",
-  "prependOnceListener",
-  "off",
-  "removeListener",
-  "listenerCount",
-  "listeners",
-  "rawListeners",
-  "emit",
-] as const;
-
+const EVENTS = ["message", "disconnect"] as const;
 /** The code of Node and Deno that works on the channel: it still has to find it. Bun's is native, and does not look at these members. */
 const RUNTIME = /^(node:|ext:\w+\/)internal\/child_process/;
 
 type Method = (event: unknown, ...rest: unknown[]) => unknown;
 type Stacks = { prepareStackTrace?: unknown; stackTraceLimit: number };
 
+/** How far down the runtime's own code may be that emits an event: source-map-support and others put functions of theirs around `emit`. */
+const EMITTERS = 10;
+
 /** Whether a member of `process` is used by the runtime's own code. Called by the member. */
-function isRuntime(): boolean {
+function isRuntime(name = ""): boolean {
   const stacks = Error as unknown as Stacks;
   const { prepareStackTrace, stackTraceLimit } = stacks;
   try {
-    stacks.stackTraceLimit = 3; // This function, the member, and its caller.
-    stacks.prepareStackTrace = (_: unknown, frames: { getFileName(): string | null }[]) => frames[2]?.getFileName() ?? "";
-    return RUNTIME.test(String(new Error().stack));
+    stacks.stackTraceLimit = name === "emit" ? EMITTERS : 3; // This function, the member, and its caller.
+    stacks.prepareStackTrace = (_: unknown, frames: { getFileName(): string | null }[]) =>
+      frames.slice(2).map((frame) => frame.getFileName() ?? "");
+    return (new Error().stack as unknown as string[]).some((file) => RUNTIME.test(file));
   } finally {
     stacks.stackTraceLimit = stackTraceLimit;
     stacks.prepareStackTrace = prepareStackTrace;
@@ -46,20 +36,14 @@ function isRuntime(): boolean {
 /** Hides the channel from the program. Returns it. */
 export function hideChannel(process: NodeProcess): Endpoint {
   const members = process as unknown as Record<string, unknown>;
-  const methods = process as unknown as Record<string, Method>;
   const real = Object.fromEntries(MEMBERS.map((name) => [name, members[name]]));
   const native = Object.getOwnPropertyDescriptor(process, "connected")?.get?.bind(process);
   const { send, on } = process as unknown as Record<"send" | "on", Method>;
   const { EventEmitter } = process.getBuiltinModule("node:events");
   /** Has the program's listeners. Only the program itself can emit something here. */
-  const apart = new EventEmitter();
+  const emitter = new EventEmitter();
+  for (const event of EVENTS) putAside(process, event, { emitter, isExempt: isRuntime, emitsHere: true });
 
-  for (const event of EVENTS as readonly string[]) {
-    for (const listener of process.rawListeners(event) as ((...args: unknown[]) => void)[]) {
-      process.removeListener(event, listener);
-      apart.on(event, listener);
-    }
-  }
   for (const name of MEMBERS) {
     let own: unknown;
     Object.defineProperty(process, name, {
@@ -72,26 +56,6 @@ export function hideChannel(process: NodeProcess): Endpoint {
       },
     });
   }
-
-  function replace(name: string, value: Method): void {
-    Object.defineProperty(process, name, { configurable: true, enumerable: false, writable: true, value });
-  }
-  for (const name of METHODS) {
-    const method = methods[name] as Method;
-    const instead = (apart as unknown as Record<string, Method>)[name] as Method;
-    replace(name, (event, ...rest) => {
-      if (!EVENTS.includes(event) || isRuntime()) return method.call(process, event, ...rest);
-      const result = instead.call(apart, event, ...rest);
-      return result === apart ? process : result;
-    });
-  }
-  const removeAll = methods.removeAllListeners as Method;
-  replace("removeAllListeners", (event) => {
-    const all = event === undefined ? process.eventNames() : [event];
-    for (const event of all) if (!EVENTS.includes(event)) removeAll.call(process, event);
-    if (event === undefined || EVENTS.includes(event)) apart.removeAllListeners(event as string | undefined);
-    return process;
-  });
 
   return {
     get connected() {

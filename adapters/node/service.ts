@@ -65,6 +65,7 @@ export function nodeService(
       timer.unref();
       return () => clearInterval(timer);
     },
+    holders: () => process.getActiveResourcesInfo?.() ?? [], // Bun may not have it.
   };
 }
 

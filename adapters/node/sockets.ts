@@ -7,6 +7,7 @@ import {
   type ListenSource,
   type SocketAddress,
 } from "../../core/socket_adapter.ts";
+import { callOriginal, endWaiting, forgetOpened, isAnnounced, isOpened } from "../../core/marks.ts";
 import type { BindableServer } from "../../core/token.ts";
 
 function isAddress(value: unknown): value is SocketAddress {
@@ -41,14 +42,27 @@ export function addressOf(server: BindableServer): SocketAddress | undefined {
  * @param begun Called when `listen` has returned, before any listener of the application's.
  */
 export function startListening(server: Server, what: object, begun: () => void = () => {}): Promise<void> {
-  return new Promise((resolve, reject) => {
+  const tellAgain = quietly(server);
+  return new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(what, () => {
+    callOriginal<Server, unknown[]>(server, server.listen as (...args: unknown[]) => unknown, what, () => {
       server.off("error", reject);
       resolve();
+      tellAgain();
     });
     begun();
-  });
+  }).finally(tellAgain);
+}
+
+/** Puts the application's listeners aside where it knows already that a server listens. Returns what puts them back. */
+export function quietly(server: Pick<Server, "rawListeners" | "off" | "on">): () => void {
+  if (!isAnnounced(server)) return () => {};
+  endWaiting(server);
+  const listeners = server.rawListeners("listening") as (() => void)[];
+  for (const listener of listeners) server.off("listening", listener);
+  return () => {
+    for (const listener of listeners.splice(0)) server.on("listening", listener);
+  };
 }
 
 /**
@@ -67,7 +81,8 @@ export async function listenDirectly(server: BindableServer, source: ListenSourc
     : "options" in source
     ? source.options
     : { fd: descriptorOf(source) };
-  await startListening(own, what, begun);
+  if (isOpened(own)) forgetOpened(own);
+  else await startListening(own, what, begun);
   return {
     handle: own,
     get inert() {

@@ -31,7 +31,17 @@ const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !n
 
 const checks: [name: string, file: string, args: string[]][] = [
   ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
-  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "serve.ts", "triggers.ts", "ws.ts", "cli/main.ts", ...examples]],
+  ["deno check", pinned.deno, [
+    "check",
+    "--quiet",
+    "mod.ts",
+    "auto.ts",
+    "serve.ts",
+    "triggers.ts",
+    "ws.ts",
+    "cli/main.ts",
+    ...examples,
+  ]],
   ["deno check of the examples in doc comments", pinned.deno, [
     "check",
     "--quiet",
@@ -45,7 +55,17 @@ const checks: [name: string, file: string, args: string[]][] = [
   ]],
   ["deno lint", pinned.deno, ["lint", "--quiet"]],
   ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
-  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "serve.ts", "triggers.ts", "ws.ts", "cli/main.ts"]],
+  ["deno doc --lint", pinned.deno, [
+    "doc",
+    "--quiet",
+    "--lint",
+    "mod.ts",
+    "auto.ts",
+    "serve.ts",
+    "triggers.ts",
+    "ws.ts",
+    "cli/main.ts",
+  ]],
   ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
@@ -69,8 +89,9 @@ const layers: Record<string, readonly string[]> = {
   handovers: ["core", "reload", "program", "drain", "linux", "windows"],
   adapters: ["core", "reload", "linux", "windows"],
   web_sockets: ["core", "drain", "linux", "adapters"],
-  ".": ["core", "reload", "program", "drain", "triggers", "handovers", "adapters", "web_sockets"],
-  cli: [".", "core", "linux", "windows", "triggers", "handovers", "adapters"],
+  auto: ["core", "adapters"],
+  ".": ["auto", "core", "reload", "program", "drain", "triggers", "handovers", "adapters", "web_sockets"],
+  cli: [".", "auto", "core", "linux", "windows", "triggers", "handovers", "adapters"],
 };
 
 /** The imports of a file: from where, and whether they are only of types. */
@@ -149,7 +170,7 @@ test("start-up loads no module of a runtime, and nothing that only a reload need
 
 test("tests clean up in one way, which keeps its order and does all of it", () => {
   for (const file of globSync("{tests,bench}/**/*.ts", { cwd: root })) {
-    if (/clean_up(\.test)?\.ts$/.test(file)) continue;
+    if (/clean_up(\.test)?\.ts$|node_modules/.test(file)) continue;
     assert.doesNotMatch(readFileSync(`${root}/${file}`, "utf8"), /\b(?:t|test|context)\.after\(/, file);
   }
 });

@@ -123,4 +123,22 @@ for (const runtime of runtimes) {
     assert.match(line, new RegExp(`not in charge within 2000 ms.*127\\.0\\.0\\.1:${port}.*token\\.bind`));
     assert.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 404);
   });
+
+  // On Deno and Bun connections to such a port are steered, and its socket is taken away at once.
+  if (runtime.kind !== "node") continue;
+  test(`${runtime.name}: a process that was replaced, and still listens, accepts nothing more`, async (t) => {
+    const { program, port, pid } = await start(t, runtime, {
+      kind: "http",
+      watch: true,
+      reusePort: true,
+      options: { settle: 100 },
+    });
+    program.signal(pid);
+    const next = await program.report("serving", { generation: 1 });
+    await program.line(new RegExp(`process ${pid}: it listens on .*:${port} by itself: that is not handed over`));
+    const line = await program.line(/still listens on/);
+    assert.match(line, new RegExp(`process ${pid}: .*accepts nothing there any more: pid ${next.pid} is in charge$`));
+    await until("it to end, as nothing keeps it", () => !isAlive(pid));
+    for (let i = 0; i < 20; i++) assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), "hello");
+  });
 }

@@ -239,7 +239,7 @@ export function createWorld(
     boot(process) {
       if (process.exit !== undefined || process.token !== undefined) return;
       let pidFile: Handover | undefined;
-      const token = beginProgram(process.adapter, {
+      const { token } = beginProgram(process.adapter, {
         ready: "manual",
         readyTimeout: 1000,
         logger: { info() {}, warn() {}, error() {} },

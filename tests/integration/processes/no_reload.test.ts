@@ -44,7 +44,7 @@ async function ended(child: { exitCode: number | null; once(event: "exit", liste
 test("where there is neither Deno, Bun nor Node the token is inert", async () => {
   for (const globals of [{}, { navigator: { userAgent: "Cloudflare-Workers" }, process: { env: {} } }, { Deno: { env: {} } }]) {
     const adapter = detectAdapter(globals);
-    const token = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {
+    const { token } = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {
       async load() {
         const complete = await adapter.complete();
         return (beginning) => completeProgram(complete, beginning, undefined);

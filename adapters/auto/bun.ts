@@ -1,0 +1,58 @@
+/** The preload on Bun: besides the servers of node's kind, Bun's own, and those of `export default { fetch }`, which Bun opens by Bun.serve. */
+import type { AutoHost } from "../../core/auto.ts";
+import { originalOf, replacing } from "../../core/marks.ts";
+import type { ServeFunction } from "../../core/native.ts";
+import { installLate } from "./node.ts";
+import { isPrivatePath } from "./listen_arguments.ts";
+
+/** The part of the global `Bun` that is replaced. */
+export interface BunServers {
+  serve: ServeFunction;
+  listen: ServeFunction;
+  udpSocket?: ServeFunction;
+}
+
+interface Options {
+  readonly port?: unknown;
+  readonly hostname?: unknown;
+  readonly unix?: unknown;
+}
+
+/** Whether a server is the process's own: nobody outside can know its port, or its path. */
+function isPrivate({ port, unix }: Options, pid: number): boolean {
+  return typeof unix === "string" && unix !== "" ? isPrivatePath(unix, pid) : port !== undefined && Number(port) === 0;
+}
+
+/** Whether a function is called by a module of node's kind, such as node:net: Bun's are made of its own functions. */
+function isOfNode(): boolean {
+  return /\(node:/.test(new Error().stack?.split("\n")[3] ?? ""); // Below this function and the one that was replaced.
+}
+
+/** Replaces what opens Bun's own servers. */
+export function installBun(bun: BunServers, pid: number, host: AutoHost): void {
+  const { serve, listen, udpSocket } = bun;
+  installLate(pid, host);
+  bun.serve = replacing(originalOf(serve), (options: Options, ...rest: unknown[]) => {
+    const isOurs = typeof options === "object" && options !== null && !isPrivate(options, pid) &&
+      !("onNodeHTTPRequest" in options); // Bun's own node:http opens its servers with it.
+    return isOurs ? host.begin().adopt(originalOf(serve))(options, ...rest) : originalOf(serve).call(bun, options, ...rest);
+  });
+  bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
+    if (!isPrivate(options ?? {}, pid) && !isOfNode()) host.say(explainListen(options));
+    return originalOf(listen).call(bun, options, ...rest);
+  });
+  if (udpSocket === undefined) return;
+  bun.udpSocket = replacing(
+    originalOf(udpSocket),
+    (options: Options, ...rest: unknown[]) =>
+      Number(options?.port ?? 0) === 0 || isOfNode()
+        ? originalOf(udpSocket).call(bun, options, ...rest)
+        : host.begin().adopt(originalOf(udpSocket))(options, ...rest),
+  );
+}
+
+function explainListen({ hostname, port, unix }: Options): string {
+  const where = unix ?? `${hostname ?? "*"}:${port}`;
+  return `a socket of Bun.listen, at ${where}, cannot be handed over: a reload fails, because no second process can open it. ` +
+    "A server of node:net can be handed over";
+}

@@ -1,0 +1,142 @@
+/** The preload on Deno: Deno's own servers. */
+import type { AutoHost } from "../../core/auto.ts";
+import { attempt } from "../attempt.ts";
+import type { DenoNamespace } from "../deno/namespace.ts";
+import type { NodeProcess } from "../node/channel.ts";
+import { installLate } from "./node.ts";
+import { putSignalsAside, type SignalsAside } from "./signals.ts";
+import { originalOf, replacing } from "../../core/marks.ts";
+import type { ServeFunction } from "../../core/native.ts";
+import { isPrivatePath } from "./listen_arguments.ts";
+
+type Listener = () => void;
+
+/** The part of the global `Deno` that is replaced. */
+export interface DenoServers {
+  addSignalListener(signal: string, listener: Listener): void;
+  removeSignalListener(signal: string, listener: Listener): void;
+  serve: ServeFunction;
+  listen: ServeFunction;
+  listenTls?: ServeFunction;
+  listenDatagram?: ServeFunction;
+}
+
+interface Options {
+  readonly transport?: string;
+  readonly port?: unknown;
+  readonly hostname?: unknown;
+  readonly path?: unknown;
+}
+
+function isPrivate({ port, path }: Options, pid: number): boolean {
+  return typeof path === "string" ? isPrivatePath(path, pid) : port !== undefined && Number(port) === 0;
+}
+
+/** A text, without asking for a permission on the terminal. */
+function read(deno: DenoNamespace, path: string): string | undefined {
+  return attempt(() =>
+    deno.permissions.querySync({ name: "read", path }).state === "granted" ? deno.readTextFileSync(path) : undefined
+  );
+}
+
+/** Replaces what opens servers. */
+export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): void {
+  const { pid } = deno;
+  installLate(pid, host);
+  if (isDenoServe(deno)) {
+    host.say(
+      "`deno serve` opens its server by itself, where it cannot be handed over: use " +
+        "`deno run -A npm:@js0/reload-self/cli serve`, with the same module",
+    );
+  }
+  const { serve, listen, listenTls, listenDatagram } = deno;
+  deno.serve = replacing(originalOf(serve), (first: unknown, second?: unknown) => {
+    const options = (typeof first === "object" && first !== null ? first : second ?? {}) as Options;
+    return isPrivate(options, pid) ? originalOf(serve)(first, second) : host.begin().adopt(originalOf(serve))(first, second);
+  });
+  const warning = (name: string, original: ServeFunction) =>
+    replacing(original, (options: Options, ...rest: unknown[]) => {
+      if (!isPrivate(options ?? {}, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
+        host.say(explainListen(name, options));
+      }
+      return original(options, ...rest);
+    });
+  deno.listen = warning("Deno.listen", originalOf(listen));
+  if (listenTls !== undefined) deno.listenTls = warning("Deno.listenTls", originalOf(listenTls));
+  if (listenDatagram === undefined) return;
+  const openDatagrams = originalOf(listenDatagram);
+  deno.listenDatagram = replacing(
+    openDatagrams,
+    (options: Options) =>
+      options?.transport === "udp" && Number(options.port ?? 0) !== 0
+        ? host.begin().adopt(openDatagrams)(options)
+        : openDatagrams(options),
+  );
+}
+
+/** Whether it is `deno serve`: only the command line says so. */
+function isDenoServe(deno: DenoNamespace): boolean {
+  return read(deno, "/proc/self/cmdline")?.split("\0")[1] === "serve";
+}
+
+function explainListen(name: string, { hostname, port, path }: Options): string {
+  return `a socket of ${name}, at ${
+    path ?? `${hostname ?? "*"}:${port}`
+  }, cannot be handed over: a reload fails, because no second ` +
+    "process can open it. A server of Deno.serve or node:net can be handed over";
+}
+
+const process = () => (globalThis as unknown as { process: NodeProcess }).process;
+/** Whether Node's `process` was loaded; see adapters/deno/signals.ts. */
+const hasProcess = (deno: DenoNamespace) =>
+  attempt(() => (deno[deno.internal] as { __nodeProcessBootstrapped?: boolean }).__nodeProcessBootstrapped) === true;
+
+/** What a program needs of Deno. */
+export function denoRuntime(deno: DenoNamespace) {
+  const own = new Map<string, Set<Listener>>();
+  let ofProcess: SignalsAside | undefined;
+
+  function putAside(signals: readonly string[]): SignalsAside {
+    const servers = deno as unknown as DenoServers;
+    const { addSignalListener: add, removeSignalListener: remove } = servers;
+    for (const signal of signals) own.set(signal, new Set());
+    servers.addSignalListener = replacing(originalOf(add), (signal: string, listener: Listener) => {
+      const listeners = own.get(signal);
+      if (listeners === undefined) originalOf(add)(signal, listener);
+      else listeners.add(listener);
+    });
+    servers.removeSignalListener = replacing(originalOf(remove), (signal: string, listener: Listener) => {
+      if (own.get(signal)?.delete(listener) !== true) originalOf(remove)(signal, listener);
+    });
+    // Its first use takes 20 ms, for which no server has to wait.
+    const ofNode = () => void (ofProcess ??= putSignalsAside(process(), signals));
+    if (hasProcess(deno)) ofNode();
+    else setTimeout(ofNode);
+    return {
+      count: (signal) => (own.get(signal)?.size ?? 0) + (ofProcess?.count(signal) ?? 0),
+      giveBack(signal) {
+        const listeners = own.get(signal) ?? new Set();
+        own.delete(signal);
+        given.set(signal, listeners);
+        for (const listener of listeners) originalOf(add)(signal, listener);
+        ofProcess?.giveBack(signal); // It comes to the same functions.
+      },
+    };
+  }
+  /** Those that were given back. */
+  const given = new Map<string, Set<Listener>>();
+  const countOf = (signal: string) => hasProcess(deno) ? process().listenerCount(signal) : 0;
+  return {
+    variable: (name: string): string | undefined =>
+      deno.permissions.querySync({ name: "env" }).state === "granted" ? deno.env.get(name) : undefined,
+    putAside: putAside as (signals: readonly string[]) => SignalsAside,
+    isHandled: (signal: string): boolean => (given.get(signal)?.size ?? 0) + countOf(signal) > 0,
+    emit(signal: string, number: number): void {
+      for (const listener of given.get(signal) ?? []) listener();
+      if (countOf(signal) > 0) process().emit(signal as NodeJS.Signals, signal as NodeJS.Signals, number);
+    },
+    exit: (): void => (deno.exit as (code?: number) => void)(),
+    holders: (): readonly string[] => [],
+    unref: (milliseconds: number, callback: () => void): void => deno.unrefTimer(setTimeout(callback, milliseconds)),
+  };
+}

@@ -1,0 +1,17 @@
+import "reflect-metadata";
+import { Controller, Get, Module } from "@nestjs/common";
+import { NestFactory } from "@nestjs/core";
+
+class Root {
+  answer() {
+    return `pid ${process.pid}`;
+  }
+}
+Get()(Root.prototype, "answer", Object.getOwnPropertyDescriptor(Root.prototype, "answer"));
+Controller()(Root);
+class App {}
+Module({ controllers: [Root] })(App);
+
+const app = await NestFactory.create(App, { logger: false });
+app.enableShutdownHooks(); // Of all signals, SIGHUP too: with plain listen() each reload would close the server.
+await app.listen(process.env.PORT);

@@ -1,0 +1,1 @@
+export default defineNitroConfig({ preset: "node-server", compatibilityDate: "2025-01-01" });

@@ -1,0 +1,118 @@
+/** Below the preload: what is left alone, and programs that know the library. */
+import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
+import { dirname, join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { cleanUp } from "../../support/clean_up.ts";
+import { freePort } from "../../support/port.ts";
+import { isAlive } from "../../support/proc.ts";
+import { fixture, type Program, startProgram } from "../../support/program.ts";
+import { type Runtime, runtimes } from "../../support/runtimes.ts";
+import { until } from "../../support/wait.ts";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
+const AUTO = join(root, "auto.ts");
+const LIBRARY = join(root, "mod.ts");
+const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
+
+function start(t: TestContext, runtime: Runtime, mode: string, port: number, env: Record<string, string> = {}): Program {
+  return startProgram(t, runtime, {
+    flags: [...runtime.flags, flag[runtime.kind], AUTO],
+    script: fixture("auto_others.mjs"),
+    env: { MODE: mode, PORT: String(port), AUTO, LIBRARY, RELOAD_SELF_SETTLE: "100ms", ...env },
+  });
+}
+
+const textFrom = async (port: number) =>
+  await (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: "close" } })).text();
+const endedBy = (program: Program) => until("the end", () => program.process.signalCode ?? undefined);
+
+for (const runtime of runtimes) {
+  const title = (text: string) => `${runtime.name}: auto: ${text}`;
+
+  test(title("a program without a server has no signal handler, and leaves its environment to its children"), async (t) => {
+    const env = { RELOAD_SELF_RUN: "/nowhere", RELOAD_SELF_INSTANCES: "1", RELOAD_SELF_GUARD: "1" };
+    const program = start(t, runtime, "tool", 0, env);
+    const tool = await program.report("tool");
+    assert.deepEqual(tool.signals, [0, 0, 0]);
+    if (runtime.kind === "node") assert.equal((await program.report("child")).variables, 3);
+    program.signal(tool);
+    assert.equal(await endedBy(program), "SIGHUP");
+  });
+
+  test(title("a server in a worker thread is left alone"), async (t) => {
+    const port = await freePort();
+    const program = start(t, runtime, "thread", port);
+    const { address, pid } = await program.report("thread");
+    assert.equal(address.port, port);
+    program.signal(pid);
+    assert.equal(await endedBy(program), "SIGHUP");
+  });
+
+  if (runtime.kind === "node") {
+    test(title("so are the workers of node:cluster, and that is said"), async (t) => {
+      const port = await freePort();
+      const program = start(t, runtime, "cluster", port);
+      await program.report("worker");
+      assert.match(await textFrom(port), /^pid/);
+      await program.line(/servers of node:cluster are not handed over/);
+      program.signal(program.process.pid as number);
+      assert.equal(await endedBy(program), "SIGHUP");
+    });
+  }
+
+  test(title("a program that calls listen() itself ends itself; what it has not bound is handed over as well"), async (t) => {
+    const [port, port2] = [await freePort(), await freePort()];
+    const program = start(t, runtime, "own", port, { PORT2: String(port2) });
+    const first = await program.report("serving");
+    program.signal(first);
+    const next = await program.report("serving", { generation: 1 });
+    await program.report("own end", { pid: first.pid });
+    await until("the old process to be gone", () => !isAlive(first.pid));
+    for (const at of [port, port2]) assert.equal(await textFrom(at), `pid ${next.pid}`);
+    assert.deepEqual(program.lines, []);
+    program.signal(next, "SIGTERM");
+    await until("all to be gone", () => program.pids().length === 0);
+  });
+
+  test(title("options that come too late are no error, and it is said"), async (t) => {
+    const program = start(t, runtime, "late", await freePort());
+    await program.report("serving");
+    await program.line(/listen\(\) was called when a server was open already.* its drainTimeout is not looked at/);
+  });
+
+  test(title("the token is there for a program that wants to know"), async (t) => {
+    const port = await freePort();
+    const program = start(t, runtime, "token", port);
+    const first = await program.report("serving", { generation: 0, canReload: true });
+    program.signal(first);
+    const next = await program.report("serving", { generation: 1 });
+    await program.report("cancelled", { pid: first.pid, kind: "reload" });
+    await until("the old process to be gone", () => !isAlive(first.pid));
+    assert.equal(await textFrom(port), `pid ${next.pid}`);
+  });
+
+  test(title("no datagram is lost, and none is read twice"), async (t) => {
+    const port = await freePort();
+    const program = start(t, runtime, "datagrams", port);
+    const first = await program.report("serving");
+    const client = createSocket("udp4");
+    cleanUp(t, () => client.close());
+    const answers: string[] = [];
+    client.on("message", (text) => answers.push(String(text)));
+    let sent = 0;
+    const timer = setInterval(() => client.send(String(sent++), port, "127.0.0.1"), 2);
+    cleanUp(t, () => clearInterval(timer));
+    await until("an answer", () => answers.length > 0);
+    program.signal(first);
+    await until("the new process to answer", () => answers.some((text) => !text.startsWith(`pid ${first.pid} `)));
+    await until("the old process to be gone", () => !isAlive(first.pid));
+    clearInterval(timer);
+    await until("all answers", () => answers.length >= sent);
+    assert.deepEqual(
+      answers.map((text) => Number(text.split(" ")[2])).sort((a, b) => a - b),
+      Array.from({ length: sent }, (_, i) => i),
+    );
+  });
+}
