@@ -79,7 +79,7 @@ function closeWhenIdle(clock: Clock, server: HttpServer["server"]): (socket: Liv
 
 function sendIdle(
   adapter: ConnectionAdapter,
-  { clock, emit }: ProgramContext,
+  { clock }: ProgramContext,
   servers: () => readonly HttpServer[],
   reload: Reload,
 ): OldSide {
@@ -91,6 +91,8 @@ function sendIdle(
   /** Takes connections out of servers that are not of node:net, as they were seen a moment ago. */
   let taker: IdleTaker | undefined;
   let isOver = false;
+  /** How many stay here. Known when the others have moved. */
+  let left: number | undefined;
   const connections = () => servers().flatMap(({ connections }) => connections);
 
   /** A client that asks all the time leaves its connection idle only for the moment in which its answer travels. */
@@ -166,9 +168,11 @@ function sendIdle(
       await move(hurry).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
       isOver = true;
       sender.finish();
-      const left = connections().filter(({ destroyed }) => !destroyed).length;
+      left = connections().filter(({ destroyed }) => !destroyed).length;
+    },
+    moved() {
       const { moved, milliseconds } = sender;
-      emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
+      return left === undefined ? undefined : { kind: "idle", moved, left, milliseconds };
     },
     rollback() {
       isOver = true;

@@ -45,7 +45,7 @@ export function createLiveConnections(
 
 function sendConnections(
   adapter: ConnectionAdapter,
-  { clock, emit, live: groups, warn }: ProgramContext,
+  { clock, live: groups, warn }: ProgramContext,
   natives: NativeSockets | undefined,
   reload: Reload,
 ): OldSide {
@@ -198,9 +198,11 @@ function sendConnections(
       await moving;
       sender.finish();
       goOn();
+    },
+    moved() {
       const left = [...groups.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
       const { moved, milliseconds } = sender;
-      if (moved + left > 0) emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
+      return moving === undefined || moved + left === 0 ? undefined : { kind: "live", moved, left, milliseconds };
     },
     rollback() {
       sender.giveBack();

@@ -2,6 +2,7 @@
  * Moves the connections of native servers that wait for their next request. They move when the new process has passed its probation, as those
  * of bound servers do.
  */
+import { isNative } from "../core/native_socket.ts";
 import { pause } from "../core/pause.ts";
 import type { AdoptedServer, NativeConnections } from "../core/native.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
@@ -37,7 +38,7 @@ export function createNativeConnections(
   { findAll }: Pick<NativeHandover, "findAll">,
   arrivals: (libc: Libc) => NativeArrivals,
 ): Handover {
-  const { clock, emit, natives, token } = program;
+  const { clock, live, natives, token } = program;
 
   function open(): Libc | undefined {
     const libc = adapter.libc?.();
@@ -58,6 +59,8 @@ export function createNativeConnections(
     const sender = createConnectionSender(1, clock, reload);
     let libc: Libc | undefined;
     let movable: readonly Movable[] = [];
+    /** How many stay here. Known when the others have moved. */
+    let left: number | undefined;
 
     const connectionsOf = (scan: SocketScan, { port }: Movable) =>
       [...scan.sockets.values()].filter(({ kind, localPort }) => kind === "connection" && localPort === port).map(({ fd }) =>
@@ -80,11 +83,11 @@ export function createNativeConnections(
       for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS;) {
         const looked = clock.now();
         const scan = scanSockets(libc);
-        let left = 0;
+        let busy = 0;
         for (const one of movable) {
           const fds = connectionsOf(scan, one);
           const taken = fds.length === 0 ? [] : await take(libc, scan, one, fds);
-          left += fds.length - taken.length;
+          busy += fds.length - taken.length;
           for (const fd of taken) {
             sender.add({
               group: one.server.key,
@@ -97,7 +100,7 @@ export function createNativeConnections(
         }
         const milliseconds = clock.now() - looked;
         await sender.sendAll();
-        if (left === 0 || reload.signal.aborted || hurry.aborted) return;
+        if (busy === 0 || reload.signal.aborted || hurry.aborted) return;
         await pause(clock, Math.max(RETRY_MS, RETRY_PART * milliseconds));
       }
     }
@@ -119,9 +122,13 @@ export function createNativeConnections(
         sender.finish();
         for (const { server } of movable) server.setClosing(true);
         const scan = scanSockets(libc);
-        const left = movable.reduce((sum, one) => sum + connectionsOf(scan, one).length, 0);
+        const all = movable.reduce((sum, one) => sum + connectionsOf(scan, one).length, 0);
+        const webSockets = [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;
+        left = Math.max(0, all - webSockets);
+      },
+      moved() {
         const { moved, milliseconds } = sender;
-        emit({ type: "connections-move", pid: reload.pid as number, moved, left, milliseconds });
+        return left === undefined || moved + left === 0 ? undefined : { kind: "idle", moved, left, milliseconds };
       },
       rollback() {
         for (const { server, connections } of movable) {

@@ -20,6 +20,17 @@ export interface Link {
 /** How a predecessor left: it handed over as agreed, or it died. */
 export type Departure = "handed over" | "gone";
 
+/** What a handover has done with connections. */
+export interface MovedConnections {
+  /** Those that waited for a request, or those that the application has let go of. */
+  readonly kind: "idle" | "live";
+  readonly moved: number;
+  /** Those that stay in the old process, which drains them. */
+  readonly left: number;
+  /** From the first attempt until the last one was taken. */
+  readonly milliseconds: number;
+}
+
 /** One reload, as a handover in the old process sees it. */
 export interface Reload {
   /** Fires when the reload has failed or was given up: every step must stop. */
@@ -72,6 +83,8 @@ export interface OldSide {
    * @param hurry Fires when this process is told to shut down meanwhile.
    */
   beforeRetire?(hurry: AbortSignal): void | Promise<void>;
+  /** The connections that it has moved, or could have moved. Asked after `beforeRetire`. */
+  moved?(): MovedConnections | undefined;
   /**
    * The probation is over: nothing can be undone any more. Releases what the new process needs for a reload of its own.
    *

@@ -59,8 +59,7 @@ const FINISH_TIMEOUT_MS = 10_000;
  */
 const NEWS_TIMEOUT_MS = 1_000;
 
-/** In `done` and `failed` the outcome is settled, or about to be. */
-type Phase = "starting" | "committing" | "probation" | "done" | "failed";
+type Phase = "starting" | "committing" | "probation" | "done" | "failed"; // In the last two the outcome is settled, or about to be.
 
 /**
  * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, wait until it
@@ -242,6 +241,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     await sides.leave((side) => side.onProbation?.());
     await pass(probation);
     await step(sides.leave((side) => side.beforeRetire?.(hurry.signal)));
+    sides.reportMoved(child?.pid);
     await pass(0);
   }
 
