@@ -14,8 +14,7 @@ import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { receiveConnections } from "./connection_receiver.ts";
 import { createConnectionSender } from "./connection_sender.ts";
-import type { NativeArrivals } from "./native_arrivals.ts";
-import type { NativeHandover } from "./native_servers.ts";
+import type { NativeSockets } from "./native_sockets.ts";
 
 /** How long to wait for connections to become idle. Those that are busy for longer are drained. */
 const MOVE_TIMEOUT_MS = 1_000;
@@ -35,8 +34,7 @@ interface Movable {
 export function createNativeConnections(
   adapter: Pick<SocketAdapter, "libc">,
   program: ProgramContext,
-  { findAll }: Pick<NativeHandover, "findAll">,
-  arrivals: (libc: Libc) => NativeArrivals,
+  { servers: { findAll }, arrivals, emptied }: NativeSockets,
 ): Handover {
   const { clock, live, natives, token } = program;
 
@@ -122,7 +120,12 @@ export function createNativeConnections(
         sender.finish();
         for (const { server } of movable) server.setClosing(true);
         const scan = scanSockets(libc);
-        const all = movable.reduce((sum, one) => sum + connectionsOf(scan, one).length, 0);
+        let all = 0;
+        for (const one of movable) {
+          const { length } = connectionsOf(scan, one);
+          all += length;
+          if (length === 0) emptied.add(one.server);
+        }
         const webSockets = [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;
         left = Math.max(0, all - webSockets);
       },

@@ -1,4 +1,5 @@
 /** What the moves of connections share that know a native server. */
+import type { AdoptedServer } from "../core/native.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { NativeAccess } from "./live_access.ts";
@@ -9,6 +10,8 @@ import { createWarnOnce } from "./warn_once.ts";
 /** The native servers of a program, as its handovers see them. */
 export interface NativeSockets {
   readonly servers: NativeHandover;
+  /** The servers whose connections have all moved to the new process. */
+  readonly emptied: Set<AdoptedServer>;
   /** Those that come from another process. */
   arrivals(libc: Libc): NativeArrivals;
   /** What a move of live connections needs; `undefined` where none can move as a descriptor. */
@@ -23,6 +26,7 @@ export function createNativeSockets(adapter: Pick<SocketAdapter, "libc" | "files
 
   return {
     servers,
+    emptied: new Set(),
     arrivals: (libc) =>
       arrivals ??= createNativeArrivals({
         clock,

@@ -1,6 +1,6 @@
 /** The sockets of a program: their handovers, their draining, and the members of the token. */
 import { ReloadError } from "../core/error.ts";
-import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_KEEP_IDLE_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { AdoptedServer } from "../core/native.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
@@ -63,6 +63,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   const { natives, shared, every, holders, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
+  const keepIdle = options.keepIdle ?? options.settle ?? DEFAULT_KEEP_IDLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   const drains = new Map<BindableServer, { name: string; drain: Drain; moveIdle: boolean }>();
   const atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
@@ -136,9 +137,11 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     opened.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
     opened.servers.forEach(opened.onOpen);
     for (const { name, drain } of drains.values()) {
-      const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
-        if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
-      });
+      const drained = closed.then(() => drain.finish({ settle: isReplaced ? keepIdle : settle, timeout })).then(
+        (connections) => {
+          if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
+        },
+      );
       token.track(drained, { name: `the connections of ${name}` });
     }
   });
@@ -146,7 +149,8 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   /** Finishes what an adopted server has begun, and cuts what is left after the timeout. */
   async function drainNative(server: AdoptedServer, isReplaced: boolean): Promise<void> {
     server.setClosing(true);
-    const idle = pause(clock, isReplaced ? settle : LAST_ACCEPTS_MS);
+    const kept = natives.emptied.has(server) ? Math.min(settle, keepIdle) : keepIdle;
+    const idle = pause(clock, isReplaced ? kept : LAST_ACCEPTS_MS);
     const stop = clock.timer(timeout, () => {
       const connections = server.cut();
       if (connections > 0) emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
@@ -186,7 +190,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     handovers: [
       settling,
       listeningSockets.handover,
-      createNativeConnections(adapter, program, nativeServers, natives.arrivals),
+      createNativeConnections(adapter, program, natives),
       nativeServers.handover,
       unixSockets.handover,
       reuseport,
