@@ -12,7 +12,7 @@ import { receiveHeld } from "./receive_held.ts";
 import { explainMissing } from "./missing.ts";
 
 /** How long a new process that has failed its check may take to give a socket back. */
-const BACK_TIMEOUT_MS = 1_000;
+const BACK_TIMEOUT_MS = 2_000;
 
 /** The handover, and the way to bind a server. */
 export interface ListeningSockets {
@@ -108,7 +108,11 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       const server = servers.get(key) as BoundServer;
       if (server.isHeld || server.fd !== undefined) return;
       let isLate = false;
-      const given = ask({ key, back: true }).then((socket) => isLate || socket === undefined ? undefined : server.open(socket));
+      const given = ask({ key, back: true }).then((socket) => {
+        if (socket === undefined) return;
+        if (!isLate) return server.open(socket);
+        (socket as { close(): void }).close(); // It accepts, and nobody serves.
+      });
       await atMost(clock, BACK_TIMEOUT_MS, given.catch(() => {})); // It is gone: its sockets are closed.
       isLate = true;
       if (server.isOpen) suspended.delete(key);
