@@ -7,12 +7,12 @@ import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import type { HandoverData } from "../reload/messages.ts";
 import { findActivated } from "./activated.ts";
-import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
+import { type BoundRequest, type BoundServer, createBoundServer, isSameAddress, keyOf, parseAddress } from "./bound_server.ts";
 import { receiveHeld } from "./receive_held.ts";
 import { explainMissing } from "./missing.ts";
 
 /** How long a new process that has failed its check may take to give a socket back. */
-const BACK_TIMEOUT_MS = 2_000;
+const BACK_TIMEOUT_MS = 1_000;
 
 /** The handover, and the way to bind a server. */
 export interface ListeningSockets {
@@ -109,14 +109,16 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       if (server.isHeld || server.fd !== undefined) return;
       let isLate = false;
       const given = ask({ key, back: true }).then((socket) => {
-        if (socket === undefined) return;
-        if (!isLate) return server.open(socket);
-        (socket as { close(): void }).close(); // It accepts, and nobody serves.
+        if (!isLate) return socket === undefined ? undefined : server.open(socket);
+        (socket as { close(): void } | undefined)?.close(); // It accepts, and nobody serves.
       });
       await atMost(clock, BACK_TIMEOUT_MS, given.catch(() => {})); // It is gone: its sockets are closed.
       isLate = true;
-      if (server.isOpen) suspended.delete(key);
-      else link.send({ key, close: true }).catch(() => {});
+      if (server.isOpen) return void suspended.delete(key);
+      link.send({ key, close: true }).catch(() => {});
+      // Deno 2.9 may have lost the message with the socket (denoCarries), but not the socket.
+      const lost = adapter.listening?.()?.find(({ address }) => isSameAddress(address, server.address));
+      if (lost !== undefined) server.hold({ source: { fd: lost.fd }, release() {} });
     }
 
     return {
@@ -216,7 +218,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
       const server = servers.get(String(key));
       if (server !== undefined && back === true) return giveBack(server);
-      if (close === true) return server?.close(); // What was given back has not come: Deno 2.9 may lose it, see denoCarries.
+      if (close === true) return server?.close(); // What was given back has not come.
       if (server === undefined || server.listener !== undefined) return;
       if (hold !== true) return void take(String(key), server, isFree === true, handle);
       server.hold(receiveHeld(link, number) ?? adapter.held?.(handle));
