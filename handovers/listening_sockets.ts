@@ -1,18 +1,16 @@
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
-import { atMost, pause } from "../core/pause.ts";
+import { pause } from "../core/pause.ts";
 import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import type { HandoverData } from "../reload/messages.ts";
 import { findActivated } from "./activated.ts";
-import { type BoundRequest, type BoundServer, createBoundServer, isSameAddress, keyOf, parseAddress } from "./bound_server.ts";
+import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
+import { holdLost, openReturned } from "./returned_socket.ts";
 import { receiveHeld } from "./receive_held.ts";
 import { explainMissing } from "./missing.ts";
-
-/** How long a new process that has failed its check may take to give a socket back. */
-const BACK_TIMEOUT_MS = 1_000;
 
 /** The handover, and the way to bind a server. */
 export interface ListeningSockets {
@@ -107,18 +105,9 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     async function takeBack(key: string): Promise<void> {
       const server = servers.get(key) as BoundServer;
       if (server.isHeld || server.fd !== undefined) return;
-      let isLate = false;
-      const given = ask({ key, back: true }).then((socket) => {
-        if (!isLate) return socket === undefined ? undefined : server.open(socket);
-        (socket as { close(): void } | undefined)?.close(); // It accepts, and nobody serves.
-      });
-      await atMost(clock, BACK_TIMEOUT_MS, given.catch(() => {})); // It is gone: its sockets are closed.
-      isLate = true;
-      if (server.isOpen) return void suspended.delete(key);
+      if (await openReturned(server, ask({ key, back: true }), clock)) return void suspended.delete(key);
       link.send({ key, close: true }).catch(() => {});
-      // Deno 2.9 may have lost the message with the socket (denoCarries), but not the socket.
-      const lost = adapter.listening?.()?.find(({ address }) => isSameAddress(address, server.address));
-      if (lost !== undefined) server.hold({ source: { fd: lost.fd }, release() {} });
+      holdLost(adapter, server);
     }
 
     return {
