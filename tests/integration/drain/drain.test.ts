@@ -13,14 +13,17 @@ import { until } from "../../support/wait.ts";
 
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/** Of node's own servers those with TLS: their idle connections do not move. */
+/** Servers with TLS: their idle connections do not move. Those of a runtime's own that share their port do not move, either. */
 const secure = (kind: "http" | "adopted" | "native") =>
-  kind === "http" ? { kind: "https" as const, tls: certificate } : { kind };
+  kind === "http" ? { kind: "https" as const, tls: certificate } : kind === "adopted" ? { kind, tls: certificate } : { kind };
 
 for (const runtime of runtimes) {
   for (const kind of runtime.servers) {
     test(`${runtime.name}: ${kind}: an idle connection has one more request answered, with Connection: close`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { ...secure(kind), options: { settle: 2_000 } });
+      const { program, first, target } = await startServer(t, runtime, {
+        ...secure(kind),
+        options: { settle: 2_000, keepIdle: 6_000 },
+      });
       const connection = await openConnection(target);
       connection.write(GET);
       assert.equal((await connection.answer()).headers.get("connection")?.toLowerCase() ?? "keep-alive", "keep-alive");
