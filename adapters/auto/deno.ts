@@ -74,7 +74,7 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   );
 }
 
-/** Whether it is `deno serve`: only the command line says so. */
+/** Whether it is `deno serve`, which loads no preload, but a module that imports this one. Only the command line says so. */
 function isDenoServe(deno: DenoNamespace): boolean {
   return read(deno, "/proc/self/cmdline")?.split("\0")[1] === "serve";
 }

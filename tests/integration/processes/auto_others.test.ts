@@ -1,13 +1,14 @@
 /** Below the preload: what is left alone, and programs that know the library. */
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
+import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cleanUp } from "../../support/clean_up.ts";
 import { freePort } from "../../support/port.ts";
 import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, startProgram } from "../../support/program.ts";
+import { fixture, type Program, startProgram, temporaryFolder } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -49,6 +50,23 @@ for (const runtime of runtimes) {
     program.signal(pid);
     assert.equal(await endedBy(program), "SIGHUP");
   });
+
+  if (runtime.kind !== "node") {
+    test(title("what cannot be handed over is named when it is opened"), async (t) => {
+      const program = start(t, runtime, "raw", await freePort());
+      await program.report("raw");
+      await program.line(/a socket of (Deno|Bun)\.listen, at 127\.0\.0\.1:\d+, cannot be handed over/);
+    });
+  }
+
+  if (runtime.kind === "deno") {
+    test(title("`deno serve` with a module that imports it: a line names `reload-self serve`"), async (t) => {
+      const module = join(temporaryFolder(t), "app.ts");
+      writeFileSync(module, `import ${JSON.stringify(AUTO)};\nexport default { fetch: () => new Response() };\n`);
+      const program = startProgram(t, runtime, { command: [runtime.executable, "serve", "-A", "--port", "0", module] });
+      await program.line(/`deno serve` opens its server by itself, where it cannot be handed over: use .*cli serve/);
+    });
+  }
 
   if (runtime.kind === "node") {
     test(title("so are the workers of node:cluster, and that is said"), async (t) => {
