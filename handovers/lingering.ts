@@ -38,7 +38,8 @@ export function followEnd(options: LingeringOptions): void {
   whenCancelled(token, async (reason) => {
     await token.drained();
     const isReplaced = reason.kind === "reload";
-    const stop = every?.(CLOSE_MS, () => {
+    let stop: (() => void) | undefined = undefined;
+    stop = every?.(CLOSE_MS, () => {
       stop?.();
       const sockets = unbound();
       if (sockets.length === 0) return;
