@@ -1,6 +1,7 @@
 /** The part of Bun's adapter that a start does not wait for. */
 import type { Adapter } from "../../core/adapter.ts";
 import { attachConsole } from "../../windows/console.ts";
+import { takeAway } from "../../linux/listeners.ts";
 import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";
@@ -19,5 +20,9 @@ export function completeBunAdapter(start: NodeStart): Adapter {
     libc: bunLibc,
     datagrams: bunDatagramAdapter(process.platform === "linux"),
     connections: bunConnections,
+    stopListening({ fd }) {
+      const libc = process.platform === "linux" ? bunLibc() : undefined;
+      return typeof libc === "object" && takeAway(libc, fd);
+    },
   });
 }

@@ -23,7 +23,6 @@ import { type Environment, parseEnviron } from "../environment.ts";
 import { debuggerPorts, withFreeInspector } from "../inspector.ts";
 import { findReleaseLink } from "../release_link.ts";
 import { ownSockets } from "../own_sockets.ts";
-import { takeAway } from "../../linux/listeners.ts";
 import { closeActiveServer, listActiveServers } from "./own_servers.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
@@ -45,6 +44,7 @@ export interface NodeSockets {
   libc?: SocketAdapter["libc"];
   datagrams?: SocketAdapter["datagrams"];
   connections?: SocketAdapter["connections"];
+  stopListening?: SocketAdapter["stopListening"];
 }
 
 async function listenOnWindows(server: BindableServer, source: ListenSource): Promise<Listener> {
@@ -75,10 +75,11 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 /** Completes the adapter. */
 export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
-  { listen, libc, datagrams, connections }: NodeSockets = {
+  { listen, libc, datagrams, connections, stopListening }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
     datagrams: nodeDatagrams(process.platform === "win32"),
     connections: nodeConnections(WINDOW, markIdleOnNode),
+    stopListening: ({ fd }) => closeActiveServer(process, fd),
   },
 ): Adapter {
   const { env } = process;
@@ -165,10 +166,7 @@ export function completeNodeAdapter(
         const isDebugger = ({ address }: OwnSocket) => typeof address === "object" && ports.has(address.port);
         return own && ownSockets(own, openProc()).filter((socket) => !isDebugger(socket));
       },
-      stopListening({ fd }) {
-        const opened = process.platform === "linux" ? libc?.() : undefined;
-        return typeof opened === "object" ? takeAway(opened, fd) : closeActiveServer(process, fd);
-      },
+      stopListening,
       libc: process.platform === "linux" ? libc : undefined,
     },
   };
