@@ -43,16 +43,24 @@ export type {
   DatagramHost,
   DatagramSocket,
   NativeDatagrams,
-  SharedSocket,
 } from "./core/datagrams.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
-export type { BasicServiceAdapter, ErrorOutput, ReleaseLink, ServiceAdapter, Supervisor } from "./core/service_adapter.ts";
+export type {
+  BasicServiceAdapter,
+  CheckOrder,
+  ErrorOutput,
+  ReleaseLink,
+  ServiceAdapter,
+  Supervisor,
+} from "./core/service_adapter.ts";
 export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./core/live.ts";
 export type {
+  ActivatedAddress,
   AdoptedServer,
   InheritedAddress,
   NativeAddress,
+  NativeConnections,
   NativeHost,
   NativeServe,
   Placement,
@@ -62,9 +70,12 @@ export type {
 } from "./core/native.ts";
 export type { FileAccess, Files } from "./core/files.ts";
 export type { ListenOptions } from "./core/options.ts";
+export type { SharedSocket } from "./core/shared_socket.ts";
 export type {
   ConnectionAdapter,
   HeldSocket,
+  Http1View,
+  IdleTaker,
   Libc,
   Listener,
   ListenSource,

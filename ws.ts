@@ -1,25 +1,22 @@
 /**
- * WebSockets of the package [ws](https://github.com/websockets/ws) that go on in the next generation, on Node and Deno.
+ * WebSockets that go on in the next generation: those of `Bun.serve`, of `Deno.upgradeWebSocket`, and of the package
+ * [ws](https://github.com/websockets/ws) on Node and Deno.
  *
- * @example
+ * @example Bun and Deno
  * ```ts
- * import { createServer } from "node:http";
- * import { WebSocket, WebSocketServer } from "ws";
  * import { listen } from "@js0/reload-self";
- * import { liveWebSockets } from "@js0/reload-self/ws";
+ * import { type LiveWebSocket, liveWebSockets } from "@js0/reload-self/ws";
  *
  * const token = listen();
- * const server = createServer();
- * const sockets = new WebSocketServer({ server });
- * const names = new Map<WebSocket, string>();
+ * const names = new Map<LiveWebSocket, string>();
  *
- * liveWebSockets<string, WebSocket>(token, "chat", sockets, {
+ * const chat = liveWebSockets<string>(token, "chat", {
  *   accept(socket, name = "somebody") {
  *     names.set(socket, name);
- *     socket.on("message", (data) => {
- *       for (const other of names.keys()) other.send(`${name}: ${data}`);
+ *     socket.addEventListener("message", (event) => {
+ *       for (const other of names.keys()) other.send(`${name}: ${(event as MessageEvent).data}`);
  *     });
- *     socket.on("close", () => names.delete(socket));
+ *     socket.addEventListener("close", () => names.delete(socket));
  *   },
  *   release(socket) {
  *     const name = names.get(socket);
@@ -27,19 +24,32 @@
  *     return name;
  *   },
  * });
- * await token.bind(server, { port: 0 });
+ * // Bun:  token.adopt(Bun.serve)({ fetch: chat.upgrade, websocket: chat.websocket });
+ * // Deno: token.adopt(Deno.serve)(chat.upgrade);
+ * // ws:   chat.attach(new WebSocketServer({ server }));
  * token.cancel();
  * ```
  *
  * @module
  */
-import { Duplex } from "node:stream";
-import type { LiveSocket, SocketListener } from "./core/live.ts";
+import { detectWebSockets } from "./adapters/detect_web_sockets.ts";
+import type { LiveWebSocket } from "./adapters/live_web_socket.ts";
+import { show } from "./core/check.ts";
+import { ReloadError } from "./core/error.ts";
 import type { Token } from "./core/token.ts";
-import { isBetweenMessages, isMovable, retireSocket, type WsSocket } from "./drain/ws_socket.ts";
+import { serveNative } from "./web_sockets/native.ts";
+import { servePackage, type WebSocketServerLike } from "./web_sockets/ws_package.ts";
+
+export type { LiveWebSocket, WebSocketServerLike };
 
 /** How an application serves WebSockets that move to the next generation. */
-export interface LiveWebSocketHandlers<Session, Socket, Request> {
+export interface LiveWebSocketHandlers<Session, Socket = LiveWebSocket, Request = unknown> {
+  /**
+   * Does each WebSocket move by itself? Then the old process serves it until it moves, and each client waits for milliseconds only. Default:
+   * false. All are released before the state is handed over, and accepted before any is read from: what one client sends to all others reaches
+   * those that arrive last.
+   */
+  readonly independent?: boolean;
   /**
    * Serves a WebSocket, in any generation. After a reload it gets a new object for the same connection.
    *
@@ -56,62 +66,52 @@ export interface LiveWebSocketHandlers<Session, Socket, Request> {
   release(socket: Socket): Session | undefined;
 }
 
-/** A `WebSocketServer` of ws, as far as it is used here. */
-export interface WebSocketServerLike {
-  /** The options that it was made with. */
-  readonly options: object;
-  /** Those that are open. */
-  readonly clients?: Set<unknown>;
-  /** Subscribes to an event. */
-  // The listeners differ from event to event.
+/** The WebSockets of an application, under one name. */
+export interface LiveWebSockets {
+  /**
+   * Completes the handshake of a request to `Bun.serve` or `Deno.serve`, and gives its WebSocket to `accept`. It can be the fetch handler itself.
+   * The server has to be opened by `token.adopt()`.
+   *
+   * @param request The request.
+   * @param more What the runtime gives the handler besides: the server on Bun, the information on Deno.
+   * @param options `protocol`: the subprotocol that was chosen of those that the client offers.
+   * @returns The response. On Bun `undefined`, which its handler has to return, once the handshake is done.
+   * @throws {ReloadError} On Node, which has no such server.
+   */
+  // The handlers of Bun and of Deno have types of their own.
   // deno-lint-ignore no-explicit-any
-  on(event: string, listener: (...args: any[]) => void): unknown;
-  /** Completes the handshake of a connection. */
-  // The types of ws cannot be had here.
+  readonly upgrade: (request: Request, more: any, options?: { protocol?: string }) => any;
+  /** The option `websocket` of `Bun.serve`. */
+  // Its type is that of Bun.
   // deno-lint-ignore no-explicit-any
-  handleUpgrade(request: any, socket: any, head: any, callback: (socket: any) => void): void;
+  readonly websocket: any;
+  /**
+   * Serves those of a `WebSocketServer` of ws, for an HTTP server that is bound by `token.bind()`. Do not listen to its event `connection`.
+   */
+  attach(server: WebSocketServerLike): void;
 }
-
-/** What the next generation must know of a WebSocket, besides what the application says. */
-interface Handshake {
-  protocol?: string;
-  /** The header of the request. */
-  offered: string | undefined;
-  /** The header of the response. */
-  agreed: string | undefined;
-}
-
-/** What is known of a connection. */
-interface Connection<Request> {
-  readonly handshake: Handshake;
-  /** What listened to it before ws did. */
-  readonly before: ReadonlySet<SocketListener>;
-  /** The listeners of ws. */
-  own?: readonly SocketListener[];
-  /** The request of one that is new in this process. */
-  request?: Request;
-  webSocket?: WsSocket;
-}
-
-/** A request with the headers of a handshake. */
-interface HandshakeRequest {
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly socket: LiveSocket;
-}
-
-const EXTENSIONS = "sec-websocket-extensions";
-const GOING_AWAY = 1001;
-const REASON = "the server is being replaced";
 
 /**
- * Serves the WebSockets of a `WebSocketServer` of ws, so that they move to the next generation at a reload: no client has to connect again, and
- * each message arrives once and in order. Those that cannot move are closed with 1001 (going away): all with TLS, those whose compression
- * keeps a context from message to message, and all on Bun, which has another `ws` of its own.
+ * Serves WebSockets so that they move to the next generation at a reload: no client has to connect again, and each message arrives once and in
+ * order. Those of `Bun.serve` and `Deno.serve` move on Linux, on Deno with `--allow-ffi`.
+ *
+ * Closed with 1001 (going away) are those that cannot move: all with TLS, those whose compression keeps a context from message to message,
+ * those that are not between two messages until the probation ends, and those of ws on Bun, which has another `ws` of its own.
  *
  * @param token The token of `listen()`.
  * @param name The same in every generation, as for `token.live()`.
- * @param server A server of ws for an HTTP server that is bound by `token.bind()`. Do not listen to its event `connection`.
+ * @param handlers What the application does with them.
  * @throws {TypeError} When the name is taken or a handler is missing.
+ */
+export function liveWebSockets<Session = unknown, Socket = LiveWebSocket, Request = unknown>(
+  token: Token,
+  name: string,
+  handlers: LiveWebSocketHandlers<Session, Socket, Request>,
+): LiveWebSockets;
+/**
+ * The same for a server of ws, in one call.
+ *
+ * @param server A server of ws, as for {@linkcode LiveWebSockets.attach}.
  */
 // The types of ws cannot be had here: the application names them.
 // deno-lint-ignore no-explicit-any
@@ -120,98 +120,44 @@ export function liveWebSockets<Session = unknown, Socket = any, Request = any>(
   name: string,
   server: WebSocketServerLike,
   handlers: LiveWebSocketHandlers<Session, Socket, Request>,
-): void {
-  const connections = new WeakMap<LiveSocket, Connection<Request>>();
-  const open = new Set<WsSocket>();
-
-  function add(socket: LiveSocket, connection: Connection<Request>, webSocket: WsSocket): void {
-    connection.own = [...listenersOf(socket)].filter((listener) => !connection.before.has(listener));
-    connection.webSocket = webSocket;
-    open.add(webSocket);
-    webSocket.on("close", () => open.delete(webSocket));
+): LiveWebSockets;
+export function liveWebSockets<Session, Socket, Request>(
+  token: Token,
+  name: string,
+  first: WebSocketServerLike | LiveWebSocketHandlers<Session, Socket, Request>,
+  second?: LiveWebSocketHandlers<Session, Socket, Request>,
+): LiveWebSockets {
+  const handlers = second ?? first as LiveWebSocketHandlers<Session, Socket, Request>;
+  for (const method of ["accept", "release"] as const) {
+    if (typeof handlers?.[method] !== "function") {
+      throw new TypeError(`liveWebSockets: ${method} must be a function, not ${show(handlers?.[method])}`);
+    }
   }
+  const checked = {
+    independent: handlers.independent === true,
+    accept: (socket: Socket, session: Session | undefined, request: Request | undefined) =>
+      handlers.accept(socket, session, request),
+    release: (socket: Socket) => handlers.release(socket),
+  };
+  // Those that the runtime serves are a group from the beginning: in a successor they come before the first request.
+  const adapter = second === undefined ? detectWebSockets() : undefined;
+  // deno-lint-ignore no-explicit-any
+  const native = adapter && serveNative<Session>(token, name, adapter, checked as any); // Socket is LiveWebSocket here.
+  const attach = (server: WebSocketServerLike) =>
+    servePackage(token, native === undefined ? name : `${name} (ws)`, server, checked);
 
-  const live = token.live<{ handshake: Handshake; session: Session }, LiveSocket>(name, {
-    accept(socket, moved) {
-      if (moved !== undefined) return handlers.accept(rebuild(socket, moved.handshake) as Socket, moved.session, undefined);
-      const { webSocket, request } = connections.get(socket) as Connection<Request>;
-      handlers.accept(webSocket as Socket, undefined, request);
+  if (second !== undefined) attach(first as WebSocketServerLike);
+  return {
+    upgrade(request: globalThis.Request, more: unknown, { protocol }: { protocol?: string } = {}) {
+      if (native === undefined) {
+        throw new ReloadError(
+          "unsupported",
+          "liveWebSockets: upgrade() is for Bun.serve and Deno.serve; use attach() with a server of ws",
+        );
+      }
+      return native.upgrade(request, more, protocol);
     },
-    release(socket) {
-      const connection = connections.get(socket);
-      const { handshake, webSocket } = connection ?? {};
-      if (handshake === undefined || webSocket === undefined || !isBetweenMessages(webSocket)) return undefined;
-      const session = handlers.release(webSocket as Socket);
-      if (session === undefined) return undefined;
-      letGo(socket, connection as Connection<Request>);
-      return { handshake: { ...handshake, protocol: webSocket.protocol }, session };
-    },
-  });
-
-  /** Makes a WebSocket of a connection whose handshake took place in another process. */
-  function rebuild(socket: LiveSocket, { protocol, offered, agreed }: Handshake): WsSocket {
-    const client = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-    const headers = {
-      upgrade: "websocket",
-      "sec-websocket-version": "13",
-      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", // Any: the response goes nowhere.
-      ...(protocol && { "sec-websocket-protocol": protocol }),
-      ...(offered !== undefined && { [EXTENSIONS]: offered }),
-    };
-    // The application has let this client in already, under this subprotocol.
-    const options = { ...server.options, path: null, verifyClient: null, handleProtocols: () => protocol };
-    const again = Object.create(server, { options: { value: options } }) as WebSocketServerLike;
-    let webSocket: WsSocket | undefined;
-    again.handleUpgrade(
-      { method: "GET", url: "/", headers, socket: client },
-      client,
-      new Uint8Array(),
-      (made) => webSocket = made,
-    );
-    const found = connections.get(client as unknown as LiveSocket);
-    if (webSocket === undefined || found?.handshake.agreed !== agreed) {
-      throw new Error(`this version has agreed on other extensions than ${agreed ?? "none"}`);
-    }
-    const connection: Connection<Request> = { handshake: { offered, agreed }, before: listenersOf(socket) };
-    connections.set(socket, connection);
-    webSocket.setSocket(socket, new Uint8Array(), server.options);
-    add(socket, connection, webSocket);
-    return webSocket;
-  }
-
-  /** Takes a connection from its WebSocket, which counts as closed from now on. */
-  function letGo(socket: LiveSocket, { own, webSocket }: Connection<Request>): void {
-    connections.delete(socket);
-    open.delete(webSocket as WsSocket);
-    server.clients?.delete(webSocket);
-    retireSocket(webSocket as WsSocket);
-    for (const listener of own ?? []) {
-      for (const event of ["data", "end", "close", "error"]) socket.removeListener(event, listener);
-    }
-  }
-
-  server.on("headers", (headers: readonly string[], { headers: { [EXTENSIONS]: offered }, socket }: HandshakeRequest) => {
-    const prefix = `${EXTENSIONS}: `;
-    const agreed = headers.find((header) => header.toLowerCase().startsWith(prefix))?.slice(prefix.length);
-    connections.set(socket, { handshake: { offered, agreed }, before: listenersOf(socket) });
-  });
-  server.on("connection", (webSocket: WsSocket, request: Request) => {
-    const socket = webSocket._socket;
-    const connection = socket && connections.get(socket);
-    if (!connection || !isMovable(webSocket)) {
-      token.webSocket(webSocket);
-      return handlers.accept(webSocket as Socket, undefined, request);
-    }
-    connection.request = request;
-    add(socket, connection, webSocket);
-    live.add(socket);
-  });
-  token.signal.addEventListener("abort", () => {
-    for (const webSocket of open) webSocket.close(GOING_AWAY, REASON);
-  });
-}
-
-/** What listens to a connection. */
-function listenersOf(socket: LiveSocket): Set<SocketListener> {
-  return new Set(socket.eventNames().flatMap((event) => socket.rawListeners(event)));
+    websocket: adapter?.sockets.handlers,
+    attach,
+  };
 }

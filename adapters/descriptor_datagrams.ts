@@ -1,6 +1,7 @@
 /** How datagram sockets pass on Bun and Deno, on Linux: as descriptors, and their reading is suspended in the epoll instance. */
-import type { DatagramAdapter, DatagramSocket, SharedSocket } from "../core/datagrams.ts";
+import type { DatagramAdapter, DatagramSocket } from "../core/datagrams.ts";
 import type { InheritedAddress } from "../core/native.ts";
+import type { SharedSocket } from "../core/shared_socket.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { SOCK_CLOEXEC, SOCK_DGRAM } from "../linux/constants.ts";
 import { parsePlace, placeOf, receiveAt } from "../linux/places.ts";

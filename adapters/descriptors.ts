@@ -42,6 +42,9 @@ function createChannel(libc: Libc, socket: number, onClose: () => void): Descrip
       received.delete(number);
       return fds;
     },
+    discard(fds) {
+      for (const fd of fds) libc.close(fd);
+    },
     close() {
       if (!isOpen) return;
       receive();

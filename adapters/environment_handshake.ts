@@ -1,5 +1,5 @@
 import { PROTOCOL } from "../reload/messages.ts";
-import type { Supervisor } from "../core/service_adapter.ts";
+import type { CheckOrder, Supervisor } from "../core/service_adapter.ts";
 import { ELECTION } from "./deno/threads.ts";
 
 /** The variable of a successor: the version of the protocol, and the generation. */
@@ -17,11 +17,15 @@ const DESCRIPTORS_VARIABLE = "RELOAD_SELF_DESCRIPTORS";
 /** The variable with the addresses of the native servers and datagram sockets that a successor gets. */
 const NATIVE_VARIABLE = "RELOAD_SELF_NATIVE";
 
-/** The variables of `reload-self run`: the folder of the instance, how many instances there are, and the guard of this process. */
+/**
+ * The variables of `reload-self run`: the folder of the instance, how many instances there are, the guard of this process, and the check of
+ * new versions: milliseconds, and an address.
+ */
 const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
 const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
 const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
-const OF_RUN = [FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE];
+const CHECK_VARIABLE = "RELOAD_SELF_RUN_CHECK";
+const OF_RUN = [FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE, CHECK_VARIABLE];
 
 const OURS = [
   VARIABLE,
@@ -52,17 +56,26 @@ export function handshake(generation: number, parent: number | undefined): Recor
 }
 
 /** The variables for a process that `reload-self run` follows. */
-export function supervision({ folder, instances }: Supervisor): Record<string, string> {
-  return { [FOLDER_VARIABLE]: folder, [INSTANCES_VARIABLE]: String(instances) };
+export function supervision({ folder, instances, check }: Supervisor): Record<string, string> {
+  return {
+    [FOLDER_VARIABLE]: folder,
+    [INSTANCES_VARIABLE]: String(instances),
+    ...(check && { [CHECK_VARIABLE]: `${check.timeout} ${check.url}` }),
+  };
+}
+
+function parseCheck(value: string): CheckOrder | undefined {
+  const [, timeout, url] = /^(\d{1,9}) (https?:.+)$/.exec(value) ?? [];
+  return url === undefined ? undefined : { timeout: Number(timeout), url };
 }
 
 /** The variable for a successor that gets sockets which it has to know when it opens its own. */
-export function nativeVariable(native: string): Record<string, string> {
+export function nativeVariable(native: string | undefined): Record<string, string | undefined> {
   return { [NATIVE_VARIABLE]: native };
 }
 
-/** The variables for a successor to which they come as descriptors. */
-export function descriptorVariables(descriptors: string, native: string): Record<string, string> {
+/** The variables for a successor that gets descriptors, perhaps of such sockets. */
+export function descriptorVariables(descriptors: string, native: string | undefined): Record<string, string | undefined> {
   return { [DESCRIPTORS_VARIABLE]: descriptors, ...nativeVariable(native) };
 }
 
@@ -122,6 +135,7 @@ export function takeHandshake(env: Variables, family: Family): Handshake {
       folder,
       instances: Number(taken[INSTANCES_VARIABLE] ?? 1),
       guard: Number.isSafeInteger(guard) && guard > 0 ? guard : undefined,
+      check: parseCheck(taken[CHECK_VARIABLE] ?? ""),
     },
     takeRest: () => remove(OF_RUN),
   };

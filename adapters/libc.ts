@@ -1,4 +1,5 @@
-import type { Libc } from "../core/socket_adapter.ts";
+import type { HeldSocket, Libc } from "../core/socket_adapter.ts";
+import { F_DUPFD_CLOEXEC } from "../linux/constants.ts";
 
 /** The calls, with the types of their parameters in the words of Deno and Bun. All return a C `int`. */
 export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEventBytes">, readonly string[]>> = {
@@ -17,6 +18,7 @@ export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEven
   readlink: ["buffer", "buffer", "usize"],
   // The third argument is variadic. Linux passes such a one in a register like any other, on x86-64 and on arm64.
   fcntl: ["i32", "i32", "i32"],
+  ioctl: ["i32", "usize", "buffer"],
   getpeername: ["i32", "buffer", "buffer"],
   socketpair: ["i32", "i32", "i32", "buffer"],
   sendmsg: ["i32", "buffer", "i32"],
@@ -50,4 +52,11 @@ export function openFirst<T>(open: (name: string) => T): T | undefined {
 /** The warning that a reload may lose connections. */
 export function withoutLibc(why: string, flag: string): string {
   return `the sockets of Deno.serve and Bun.serve cannot be handed over because ${why}: a reload loses connections, or fails${flag}`;
+}
+
+/** Keeps a listening socket by a second descriptor, which stays open when the first one is closed. */
+export function holdDescriptor(libc: Libc | string, fd: number | undefined): HeldSocket | undefined {
+  if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
+  const held = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return held < 0 ? undefined : { source: { fd: held }, release: () => void libc.close(held) };
 }

@@ -1,12 +1,12 @@
 import type { Placement } from "../core/native.ts";
 
 /**
- * Where a native server is opened that asks for a port: instead of an address of the predecessor's at a private port, until it gets that
- * socket. Only this machine reaches it, and nobody is told.
+ * Where a native server is opened that asks for a port: instead of an address of the predecessor's, or of a socket that this process was
+ * started with, at a private port, until it gets that socket. Only this machine reaches it, and nobody is told.
  *
  * @param reusePort Whether several processes have sockets at the address.
  */
-export function networkPlace({ inherited }: Placement, reusePort: boolean): object {
-  if (inherited !== undefined) return { port: 0, hostname: "127.0.0.1", reusePort: false };
+export function networkPlace({ inherited, activated }: Placement, reusePort: boolean): object {
+  if (inherited !== undefined || activated !== undefined) return { port: 0, hostname: "127.0.0.1", reusePort: false };
   return reusePort ? { reusePort } : {};
 }

@@ -42,6 +42,7 @@ const VARIABLES: Readonly<Record<string, (name: string, text: string) => ListenO
   RELOAD_SELF_DRAIN_TIMEOUT: (name, text) => ({ drainTimeout: Math.max(1, parseTime(name, text)) }),
   RELOAD_SELF_READY_TIMEOUT: (name, text) => ({ readyTimeout: Math.max(1, parseTime(name, text)) }),
   RELOAD_SELF_SETTLE: (name, text) => ({ settle: parseTime(name, text) }),
+  RELOAD_SELF_KEEP_IDLE: (name, text) => ({ keepIdle: parseTime(name, text) }),
   RELOAD_SELF_PID_FILE: (_, text) => ({ pidFile: text }),
   RELOAD_SELF_RELOAD_SIGNALS: (name, text) => ({ reloadSignals: parseSignals(name, text) }),
   RELOAD_SELF_SHUTDOWN_SIGNALS: (name, text) => ({ shutdownSignals: parseSignals(name, text) }),

@@ -20,11 +20,31 @@ const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: bench\r\n\r\n";
 /** The end of every answer: what pattern(1, 10) is. */
 const BODY = "1/0:31;1/1";
 
+/** How many clients make a connection for each request. */
+const NEW_CLIENTS = 16;
+
 /** Connections to one server, which ask only when they are told to. */
 interface Clients {
   /** Answers per second within `milliseconds`. */
   measure(milliseconds: number): Promise<number>;
+  /** The same, on a new connection for each. */
+  measureNew(milliseconds: number): Promise<number>;
   close(): void;
+}
+
+/** Asks once, on a connection of its own. */
+function askOnce(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: "127.0.0.1", noDelay: true }, () => socket.write(GET));
+    let answer = "";
+    socket.on("error", reject);
+    socket.setEncoding("latin1").on("data", (data) => {
+      answer += data;
+      if (!answer.endsWith(BODY)) return;
+      socket.destroy();
+      resolve();
+    });
+  });
 }
 
 async function openClients(port: number): Promise<Clients> {
@@ -61,8 +81,23 @@ async function openClients(port: number): Promise<Clients> {
       await idle;
       return answers / (performance.now() - begun) * 1000;
     },
+    async measureNew(milliseconds) {
+      const begun = performance.now();
+      let count = 0;
+      await Promise.all(Array.from({ length: NEW_CLIENTS }, async () => {
+        for (; performance.now() - begun < milliseconds; count++) await askOnce(port);
+      }));
+      return count / (performance.now() - begun) * 1000;
+    },
     close: () => sockets.forEach((socket) => socket.destroy()),
   };
+}
+
+/** Answers per second, without the library and with it. */
+export interface Rates {
+  readonly bare: number;
+  readonly library: number;
+  readonly ratio: number;
 }
 
 /**
@@ -74,8 +109,8 @@ export async function throughput(
   kind: "http" | "adopted" | "native",
   rounds: number,
   preload: readonly string[] | undefined = undefined,
-): Promise<{ bare: number; library: number; ratio: number }> {
-  const rates: [number[], number[]] = [[], []];
+): Promise<{ kept: Rates; fresh: Rates }> {
+  const rates = { kept: [[], []] as [number[], number[]], fresh: [[], []] as [number[], number[]] };
   for (let i = 0; i < rounds; i++) {
     await scoped(async (t) => {
       // Each is the first as often as the other.
@@ -99,14 +134,22 @@ export async function throughput(
         clients.set(which, opened);
         await opened.measure(WARM_UP);
       }
-      const seen: [number[], number[]] = [[], []];
-      for (let j = 0; j < WINDOWS; j++) {
-        for (const which of order) seen[which].push(await (clients.get(which) as Clients).measure(WINDOW));
+      for (const how of ["kept", "fresh"] as const) {
+        const seen: [number[], number[]] = [[], []];
+        for (let j = 0; j < WINDOWS; j++) {
+          for (const which of order) {
+            const { measure, measureNew } = clients.get(which) as Clients;
+            seen[which].push(await (how === "kept" ? measure : measureNew)(WINDOW));
+          }
+        }
+        for (const which of order) rates[how][which].push(median(seen[which]));
       }
-      for (const which of order) rates[which].push(median(seen[which]));
     });
   }
-  const [bare, library] = rates;
+  return { kept: summary(rates.kept), fresh: summary(rates.fresh) };
+}
+
+function summary([bare, library]: [number[], number[]]): Rates {
   const ratio = median(library.map((rate, i) => rate / (bare[i] as number)));
   return { bare: median(bare), library: median(library), ratio };
 }

@@ -4,6 +4,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseTime, readOptions } from "../auto/options.ts";
 import { describeError } from "../core/describe_error.ts";
+import type { Values } from "./options.ts";
 import { Failure } from "./failure.ts";
 
 /** The options of the command that are variables of the environment for the preload. */
@@ -42,7 +43,7 @@ const more = (name: string, option: string) => [process.env[name], option].filte
  */
 export function prepareAuto(
   command: readonly string[],
-  values: Readonly<Record<string, string | boolean | undefined>>,
+  values: Values,
   log: (line: string) => void,
 ): readonly string[] {
   const given = Object.keys(VARIABLES).filter((name) => values[name] !== undefined);

@@ -4,17 +4,19 @@ import { parseArgs, styleText } from "node:util";
 import { describeError } from "../core/describe_error.ts";
 import { AUTO_OPTIONS, prepareAuto } from "./auto.ts";
 import { Failure } from "./failure.ts";
+import {
+  CHECK,
+  checkOf,
+  type Option,
+  seconds,
+  socketsOf,
+  TRIGGERS,
+  triggersOf,
+  usage,
+  type Values,
+  wholeNumber,
+} from "./options.ts";
 import { VERSION } from "./version.ts";
-
-interface Option {
-  type: "string" | "boolean";
-  short?: string;
-  /** The placeholder of its value in the help. */
-  value?: string;
-  help: string;
-}
-
-type Values = Record<string, string | boolean | undefined>;
 
 interface Command {
   usage: string;
@@ -36,8 +38,16 @@ const commands: Record<string, Command> = {
         value: "<number>",
         help: "processes that share the port, replaced all or none. Default: 1",
       },
+      socket: {
+        type: "string",
+        multiple: true,
+        value: "<[host:]port>",
+        help: "listen here above the program, so that clients wait while it is started again. May be repeated",
+      },
       "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
       "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
+      ...CHECK,
+      ...TRIGGERS,
       ...AUTO_OPTIONS,
     },
     async run(positionals, values) {
@@ -46,13 +56,18 @@ const commands: Record<string, Command> = {
       if (positionals.length === 0) throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
+      const check = checkOf(values);
+      const sockets = socketsOf(values);
+      const flags = triggersOf(values);
+      const triggers = flags && usage((await import("./triggers.ts")).prepareTriggers, flags);
       const instances = wholeNumber("instances", values.instances ?? "1", 1, 1_000);
       checkCommand(positionals);
       const why = makeWayForReaper();
       if (why !== undefined) {
         log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
       }
-      process.exit(await run(prepareAuto(positionals, values, log), { stopTimeout, maxCrashes, instances, log }));
+      const command = prepareAuto(positionals, values, log);
+      process.exit(await run(command, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }));
     },
   },
   serve: {
@@ -63,18 +78,27 @@ const commands: Record<string, Command> = {
       host: { type: "string", value: "<address>", help: "the address. Default: the variable HOST, or 0.0.0.0" },
       unix: { type: "string", value: "<path>", help: "a unix socket, instead of a port" },
       "pid-file": { type: "string", value: "<path>", help: "keep the pid of the process in charge there" },
+      ...CHECK,
+      ...TRIGGERS,
     },
-    async run(positionals, { port, host, unix, "pid-file": pidFile }) {
+    async run(positionals, values) {
+      const { port, host, unix, "pid-file": pidFile } = values;
+      const check = checkOf(values);
       const [module, ...more] = positionals;
       if (module === undefined || more.length > 0) throw new Failure(2, "serve: give it one module, such as main.ts");
       if (port !== undefined && unix !== undefined) throw new Failure(2, "serve: give it a port or a unix socket, not both");
+      const triggers = triggersOf(values);
+      const begin = triggers && (await import("./serve_triggers.ts")).prepareServed(triggers);
       const { serveModule } = await import("./serve.ts");
       await serveModule(module, {
         ...(typeof port === "string" && { port: wholeNumber("port", port, 0, 65_535) }),
         ...(typeof host === "string" && { host }),
         ...(typeof unix === "string" && { unix }),
-        ...(typeof pidFile === "string" && { listen: { pidFile } }),
-      });
+        listen: {
+          ...(typeof pidFile === "string" && { pidFile }),
+          ...(check && { check: check.url, checkTimeout: check.timeout }),
+        },
+      }, begin);
     },
   },
   reload: {
@@ -130,20 +154,6 @@ function log(line: string): void {
 /** Colours only where the stream is a terminal that shows them. */
 function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return styleText(color, text, { stream });
-}
-
-function wholeNumber(name: string, value: string | boolean, least: number, most: number): number {
-  const number = Number(value);
-  if (!/^\d+$/.test(String(value)) || number < least || number > most) {
-    throw new Failure(2, `--${name} must be a whole number from ${least} to ${most}, not ${value}`);
-  }
-  return number;
-}
-
-function seconds(name: string, value: string | boolean): number {
-  const number = Number(value);
-  if (!(number > 0 && number < 1e6)) throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
-  return number * 1000;
 }
 
 function oneTarget(command: string, positionals: string[]): string {

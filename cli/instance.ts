@@ -4,10 +4,17 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { constants as os } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import type { Supervisor } from "../core/service_adapter.ts";
 import { startGuarded } from "../adapters/tools/machine.ts";
 import { SOCKET } from "../handovers/instance_messages.ts";
 import { EXIT, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../handovers/run_protocol.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
+
+/** How the first generation is started. */
+export interface StartOptions extends Pick<Supervisor, "instances" | "check"> {
+  /** Descriptors of sockets that it is started with. */
+  readonly sockets: readonly number[];
+}
 
 /** One instance of a program. */
 export interface Instance {
@@ -18,7 +25,7 @@ export interface Instance {
   /** Resolves with the pid of the process in charge when the program has called listen(). */
   whenInCharge(): Promise<number>;
   /** Starts the first generation. Resolves with the exit code of the last one. */
-  start(command: readonly string[], instances: number): Promise<number>;
+  start(command: readonly string[], options: StartOptions): Promise<number>;
   /** Resolves when the program has reported that it runs, with all its sockets. */
   readonly isUp: Promise<void>;
   /** Must be called when the program has reported that. */
@@ -108,10 +115,15 @@ export function createInstance(folder: string): Instance {
     folder,
     inCharge,
     whenInCharge: () => until(() => inCharge()?.pid),
-    start(command, instances) {
+    start(command, { instances, check: order, sockets }) {
       for (const name of readdirSync(folder)) if (name !== SOCKET) remove(name);
       wasInCharge.clear();
-      const child = first = startGuarded(command, { folder, instances }, { [REAPER_VARIABLE]: undefined });
+      const child = first = startGuarded(
+        command,
+        { folder, instances, check: order },
+        { [REAPER_VARIABLE]: undefined },
+        sockets,
+      );
       if (child.pid !== undefined) wasInCharge.add(child.pid);
       child.once("error", check);
       child.once("exit", check);

@@ -4,11 +4,14 @@ import { constants as os, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { acceptSockets } from "../adapters/tools/machine.ts";
+import type { CheckOrder } from "../core/service_adapter.ts";
+import { acceptSockets, type KeptSocket, listenForOthers, type SocketRequest } from "../adapters/tools/machine.ts";
 import { SOCKET } from "../handovers/instance_messages.ts";
+import { describeError } from "../core/describe_error.ts";
 import { Failure } from "./failure.ts";
 import { createInstance, type Instance, kill } from "./instance.ts";
 import { publishParent } from "./parent_status.ts";
+import type { BeginTriggers } from "./triggers.ts";
 import { createCoordinator } from "./coordinator.ts";
 
 /** The options of `reload-self run`. */
@@ -19,6 +22,12 @@ export interface RunOptions {
   maxCrashes: number;
   /** The number of processes of each generation. */
   instances: number;
+  /** Where this process listens above the program. */
+  sockets: readonly SocketRequest[];
+  /** Reloads the program whenever there is a reason to, until that ends. */
+  triggers: BeginTriggers | undefined;
+  /** How new versions are judged. */
+  check: CheckOrder | undefined;
   /** Writes a line for people. */
   log(line: string): void;
 }
@@ -38,6 +47,11 @@ const FORWARDED = ["SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 /** Runs all instances of a program, and all their generations. Resolves with the exit code to end with. */
 export async function run(command: readonly string[], options: RunOptions): Promise<number> {
   const { log } = options;
+  /** The sockets of each instance. */
+  const sockets: KeptSocket[][] = [];
+  for (let i = 0; i < options.instances; i++) {
+    sockets.push(await Promise.all(options.sockets.map((request) => keepSocket(request, options.instances > 1))));
+  }
   const folder = makeFolder();
   const parent = publishParent();
   const stop = new AbortController();
@@ -87,6 +101,11 @@ export async function run(command: readonly string[], options: RunOptions): Prom
       forward(signal);
     });
   }
+  // From then on whoever connects is refused as soon as the program does not listen any more.
+  stopped.then(() => sockets.flat().forEach((socket) => socket.close()));
+
+  const endTriggers = options.triggers?.(() => instances.flatMap((instance) => instance.inCharge()?.pid ?? []), log);
+  stop.signal.addEventListener("abort", () => endTriggers?.());
 
   try {
     // When one instance gives up, all do: the operator's supervisor decides what to do.
@@ -94,7 +113,12 @@ export async function run(command: readonly string[], options: RunOptions): Prom
       // One after the other, so that the order of their sockets is known and a reload can steer them.
       await Promise.race([instances[i - 1]?.isUp, delay(UP_TIMEOUT_MS, undefined, { ref: false }), stopped]);
       if (stop.signal.aborted) return 0;
-      const code = await keepRunning(instance, command, options, stop.signal);
+      const code = await keepRunning(
+        instance,
+        command,
+        { ...options, fds: sockets[i]?.map(({ fd }) => fd) ?? [] },
+        stop.signal,
+      );
       if (code !== 0 && !stop.signal.aborted) {
         stop.abort();
         forward("SIGTERM");
@@ -103,6 +127,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     }));
     return codes.find((code) => code !== 0) ?? 0;
   } finally {
+    endTriggers?.();
     unfollow();
     for (const server of servers) server.close();
     parent.remove();
@@ -114,14 +139,14 @@ export async function run(command: readonly string[], options: RunOptions): Prom
 async function keepRunning(
   instance: Instance,
   command: readonly string[],
-  options: RunOptions,
+  options: RunOptions & { readonly fds: readonly number[] },
   stop: AbortSignal,
 ): Promise<number> {
   const { log, maxCrashes } = options;
   const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
   for (let crashes = 0;;) {
     const begun = performance.now();
-    const ended = instance.start(command, options.instances);
+    const ended = instance.start(command, { ...options, sockets: options.fds });
     const code = await Promise.race([ended, stopped.then(() => inTime(instance, ended, options))]);
     if (stop.aborted || code === 0) {
       await inTime(instance, instance.gone(), options);
@@ -149,6 +174,16 @@ async function inTime(instance: Instance, ended: Promise<number>, { stopTimeout,
   log(`the program has not ended within ${stopTimeout / 1000} s: it is killed`);
   instance.killAll("SIGKILL");
   return 128 + os.signals.SIGKILL;
+}
+
+/** Listens for the program. */
+async function keepSocket(request: SocketRequest, reusePort: boolean): Promise<KeptSocket> {
+  try {
+    return await listenForOthers(request, reusePort);
+  } catch (error) {
+    const { host = "*", port } = request;
+    throw new Failure(2, `--socket ${host}:${port}: nothing can listen there: ${describeError(error)}`);
+  }
 }
 
 /** Throws when there is no such program, which is no crash. */

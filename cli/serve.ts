@@ -4,10 +4,15 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { describeError } from "../core/describe_error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
+import type { Token } from "../core/token.ts";
 import { Failure } from "./failure.ts";
 
-/** Loads a module, serves it, and prints the address. */
-export async function serveModule(module: string, options: ServeOptions): Promise<void> {
+/**
+ * Loads a module, serves it, and prints the address.
+ *
+ * @param begin Called when it is served, to set up what else reloads it.
+ */
+export async function serveModule(module: string, options: ServeOptions, begin?: (token: Token) => void): Promise<void> {
   const url = /^[a-z]{2,}:/i.test(module) ? module : fileOf(module).href;
   const app = findApp(await import(url), module);
   let served: Awaited<ReturnType<typeof serve>>;
@@ -18,6 +23,7 @@ export async function serveModule(module: string, options: ServeOptions): Promis
   }
   const { url: where, token } = served;
   console.log(`Listening on ${where} (pid ${process.pid}${token.generation > 0 ? `, generation ${token.generation}` : ""})`);
+  begin?.(token);
   await token.cancelled();
   await token.drained();
 }

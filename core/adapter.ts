@@ -39,6 +39,8 @@ export interface DescriptorChannel {
   send(fds: readonly number[]): number | undefined;
   /** The descriptors that the other process has sent under a number; `undefined` where they have not come. They belong to the caller. */
   receive(number: number): readonly number[] | undefined;
+  /** Closes descriptors that were received and are not wanted. */
+  discard(fds: readonly number[]): void;
   /** Closes it, and all that waits in it, also on its way to the other process. */
   close(): void;
 }
@@ -89,10 +91,9 @@ export interface StartRequest {
   supervisor?: Supervisor | undefined;
   /** Will listening sockets be sent to it? */
   sendsSockets: boolean;
-  /**
-   * The sockets of this process that the new one has to know when it opens its own, for the `nativeOffer` of its adapter. Where there is
-   * such a text, descriptors are passed to it if the C library can be called.
-   */
+  /** Will descriptors be sent to it, besides the channel? They are where the C library can be called. */
+  sendsDescriptors: boolean;
+  /** The sockets of this process that the new one has to know when it opens its own, for the `nativeOffer` of its adapter. */
   native: string | undefined;
   /** Fires when the new process is not wanted any more. */
   signal: AbortSignal;

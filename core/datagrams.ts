@@ -1,8 +1,6 @@
 /** Datagram sockets: node:dgram, Bun.udpSocket, Deno.listenDatagram. One socket, with one queue, passes from process to process. */
 import type { InheritedAddress, ServeFunction } from "./native.ts";
-
-/** What another process gets to have the same socket: a handle for the channel, or a descriptor. */
-export type SharedSocket = { readonly handle: unknown } | { readonly fd: number };
+import type { SharedSocket } from "./shared_socket.ts";
 
 /** The address of a datagram socket, as the application gives it. What it leaves out is the same in every generation. */
 export interface DatagramAddress {

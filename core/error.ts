@@ -9,6 +9,7 @@
  * - `refused`: the new process reported that it cannot become ready.
  * - `timeout`: the new process was not in charge within `readyTimeout`.
  * - `silent`: the new process was in charge, and gave no sign of life any more: it hangs, or computes without a pause.
+ * - `check`: the new process was in charge, and did not pass its check; `cause` says why.
  * - `protocol`: the new process sent a message that is not understood, or closed the channel.
  * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws it.
  * - `participant`: something that is handed over, such as the state or a socket, could not be.
@@ -22,6 +23,7 @@ export type ReloadErrorCode =
   | "refused"
   | "timeout"
   | "silent"
+  | "check"
   | "protocol"
   | "pid-file"
   | "participant";

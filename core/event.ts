@@ -38,8 +38,19 @@ export type ReloadEvent =
   | { type: "cancel"; reason: CancelReason }
   /** A reload of this program may lose connections, or something else is wrong. The message says what to do. */
   | { type: "warning"; message: string }
-  /** Live connections, or idle ones of HTTP, were moved to the new process; those that could not be are drained here. */
-  | { type: "connections-move"; pid: number; moved: number; left: number; milliseconds: number }
+  /**
+   * Connections were moved to the new process; those that could not be are drained here. Once a reload, if there were any. `idle`: those of
+   * HTTP that waited for a request; `live`: those of `token.live()`, and WebSockets.
+   */
+  | {
+    type: "connections-move";
+    pid: number;
+    moved: number;
+    left: number;
+    idle: { moved: number; left: number };
+    live: { moved: number; left: number };
+    milliseconds: number;
+  }
   /** Connections of a bound server, or requests of the fetch handlers, that had not ended after `drainTimeout` were cut. */
   | { type: "drain-cut"; server: string; connections: number; milliseconds: number }
   /** A tracked task rejected for another reason than being cancelled. `drained()` reports it too. */

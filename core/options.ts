@@ -4,8 +4,12 @@ import type { Logger, ReloadEvent } from "./event.ts";
 
 /** Default of `readyTimeout`, in milliseconds. */
 export const DEFAULT_READY_TIMEOUT_MS = 60_000;
+/** Default of `keepIdle`, in milliseconds. Clients that ask more often lose nothing. */
+export const DEFAULT_KEEP_IDLE_MS = 5_000;
 /** Default of `settle` for a program that listens, in milliseconds. */
 export const DEFAULT_SETTLE_MS = 1_000;
+/** Default of `checkTimeout`, in milliseconds. */
+export const DEFAULT_CHECK_TIMEOUT_MS = 5_000;
 /** Default of `drainTimeout`, in milliseconds. */
 export const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
 
@@ -32,10 +36,24 @@ export interface ListenOptions {
   readyTimeout?: number;
   /**
    * Milliseconds of probation for a new process that is in charge: if it dies, the old process takes charge again. Meanwhile the old process
-   * answers on its connections, and its token is not cancelled. After the cancellation, bound servers keep idle connections open for the
-   * same time, for one more request. Default: 1 000, and 0 for a program that listens nowhere.
+   * answers on its connections, and its token is not cancelled. Default: 1 000, and 0 for a program that listens nowhere.
    */
   settle?: number;
+  /**
+   * Milliseconds for which a replaced process keeps idle connections open that cannot move (those with TLS), for one more request, which it
+   * answers with `Connection: close`: what is on the wire when a connection closes is lost. At a shutdown it is the `settle` time. Default:
+   * 5 000, or `settle` where that is given.
+   */
+  keepIdle?: number;
+  /**
+   * Judges a new version by its answers: called in the new process when it is in charge and alone accepts connections. When it throws, rejects,
+   * or returns `false` or a `Response` with another status than 2xx or 3xx, the old process takes charge again, and the reload has failed.
+   * The new process finishes what it has begun to answer, for ten seconds at most. The signal fires when the time is over. A string is an
+   * address that has to answer with 2xx or 3xx: `"http://127.0.0.1:8000/health"`. The first process is not checked. Default: none.
+   */
+  check?: string | ((signal: AbortSignal) => unknown);
+  /** Milliseconds that `check` may take; the probation lasts for the `settle` time after it. Default: 5 000. */
+  checkTimeout?: number;
   /**
    * Milliseconds from the cancellation until the remaining connections of bound servers, and the remaining requests of `token.fetch()`, are cut.
    * Default: 30 000.
@@ -76,6 +94,9 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
   "ready",
   "readyTimeout",
   "settle",
+  "keepIdle",
+  "check",
+  "checkTimeout",
   "drainTimeout",
   "handOver",
   "pidFile",
@@ -91,8 +112,8 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
 /** Throws a TypeError that names the first option that is wrong. */
 export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter): void {
   checkOptions("listen", options, KNOWN);
-  const { ready, readyTimeout, settle, drainTimeout, handOver, pidFile, status, signal, env, command, logger, onEvent } =
-    options;
+  const { ready, readyTimeout, settle, keepIdle, check, checkTimeout, drainTimeout } = options;
+  const { handOver, pidFile, status, signal, env, command, logger, onEvent } = options;
   const seen = new Set<string>();
   for (const name of ["reloadSignals", "shutdownSignals"] as const) {
     const signals = options[name];
@@ -108,6 +129,11 @@ export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter
   }
   if (readyTimeout !== undefined) checkMilliseconds("listen: readyTimeout", readyTimeout);
   if (settle !== undefined && settle !== 0) checkMilliseconds("listen: settle", settle);
+  if (keepIdle !== undefined && keepIdle !== 0) checkMilliseconds("listen: keepIdle", keepIdle);
+  if (check !== undefined && typeof check !== "function" && !isWebAddress(check)) {
+    fail("check", `a function, or an address such as "http://127.0.0.1:8000/health"`, check);
+  }
+  if (checkTimeout !== undefined) checkMilliseconds("listen: checkTimeout", checkTimeout);
   if (drainTimeout !== undefined) checkMilliseconds("listen: drainTimeout", drainTimeout);
   if (handOver !== undefined && typeof handOver !== "function") fail("handOver", "a function", handOver);
   if (pidFile !== undefined) {
@@ -131,6 +157,11 @@ export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter
     }
   }
   if (onEvent !== undefined && typeof onEvent !== "function") fail("onEvent", "a function", onEvent);
+}
+
+/** Is this an address of HTTP? */
+export function isWebAddress(value: unknown): value is string {
+  return typeof value === "string" && /^https?:$/.test(URL.parse(value)?.protocol ?? "");
 }
 
 /** Are the options of two calls of `listen()` the same? */

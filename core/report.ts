@@ -13,6 +13,7 @@ const STDERR: Logger = {
 const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
   timeout: "It was killed. Make it ready earlier, or raise readyTimeout.",
   silent: "It was killed. Does it compute without a pause?",
+  check: "What it had begun to answer it has finished, for ten seconds at most.",
   protocol: "It was killed. Does it call listen() of @js0/reload-self before it uses process.send()?",
   refused: "It was killed.",
 };

@@ -7,6 +7,14 @@ export interface ErrorOutput {
   read(): string;
 }
 
+/** A check that `reload-self run` asks for. */
+export interface CheckOrder {
+  /** The address that has to answer. */
+  readonly url: string;
+  /** Milliseconds that it may take. */
+  readonly timeout: number;
+}
+
 /** The `reload-self run` that started a process. */
 export interface Supervisor {
   /** The folder of one instance of the program. */
@@ -15,6 +23,8 @@ export interface Supervisor {
   readonly instances: number;
   /** The guard above this process, also where there is another process between them. */
   readonly guard?: number | undefined;
+  /** How new versions are judged. */
+  readonly check?: CheckOrder | undefined;
 }
 
 /** A symbolic link that led to the working directory of this process when it was started. */

@@ -20,7 +20,13 @@ export type ListenSource =
   /** A socket that came over the channel. */
   | { handle: unknown }
   /** A socket that this process was started with. */
-  | { fd: number };
+  | { fd: number }
+  /** A socket that came as a descriptor, which belongs to the server from then on. */
+  | { received: number };
+
+/** The descriptor of a source that is one. */
+export const descriptorOf = (source: { fd: number } | { received: number }): number =>
+  "fd" in source ? source.fd : source.received;
 
 /** A listening socket of this process, whoever made it. */
 export interface OwnSocket {
@@ -40,10 +46,19 @@ export interface HeldSocket {
 
 /** A server that listens. */
 export interface Listener {
-  /** What the channel sends, so that another process listens on the same socket. */
+  /** What the channel sends, so that another process listens on the same socket; perhaps a promise of it. */
   readonly handle: unknown;
   /** Sent instead of `handle`, this gives another process the socket without making it accept. */
   readonly inert?: unknown;
+  /**
+   * The descriptor of the socket, where it can be passed on as such and taken out of the server. Looking for it takes a moment: called once in
+   * a reload.
+   */
+  descriptor?(): number | undefined;
+  /** Stops accepting, without closing the server: what connects waits. Returns whether it did. Where there is a `descriptor`. */
+  pause?(): boolean;
+  /** Accepts again. Throws where that is not possible. */
+  resume?(): void;
   /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `inert`. */
   hold?(): Promise<HeldSocket | undefined>;
   /** Does it still listen? The application may close its server at any time. */
@@ -89,6 +104,8 @@ export interface Libc {
   readlink(path: Uint8Array, buffer: Uint8Array, size: number): number;
   /** fcntl(2), with a number as the argument. */
   fcntl(fd: number, command: number, argument: number): number;
+  /** ioctl(2), with a buffer as the argument. */
+  ioctl(fd: number, request: number, argument: Uint8Array): number;
   /** getpeername(2) */
   getpeername(fd: number, address: Uint8Array, length: Uint8Array): number;
   /** socketpair(2) */
@@ -111,6 +128,24 @@ export interface Libc {
   addressOf(buffer: Uint8Array): bigint;
 }
 
+/** One descriptor in an epoll instance. */
+export interface Registration {
+  /** The descriptors of the instance. Deno's has two: mio duplicates it. */
+  readonly epolls: readonly number[];
+  /** The events that are waited for, and how; epoll_ctl(2). */
+  readonly events: number;
+  /** What the runtime gets with an event: its own number, or an address in its memory. */
+  readonly data: bigint;
+  /** The inode of the file that is polled. The descriptor may belong to another one by now. */
+  readonly inode: number;
+}
+
+/** How the descriptors of this process are polled, as far as they have not been replaced since. */
+export interface Polled {
+  /** How a descriptor is polled. */
+  registrations(fd: number): readonly Registration[];
+}
+
 /** Open connections, which another process can take over. */
 export interface ConnectionAdapter {
   /** How many may be on their way to the other process at once. */
@@ -123,8 +158,46 @@ export interface ConnectionAdapter {
   handle(socket: LiveSocket): unknown;
   /** Makes a connection of what came over the channel. */
   adopt(handle: unknown): Promise<LiveSocket>;
-  /** Lets a server of HTTP/1 serve a connection that waits for its next request, and count it as one that it has accepted. */
-  serveIdle(server: BindableServer, socket: LiveSocket): void;
+  /**
+   * Looks at the connections of this process, where the runtime serves HTTP/1 without sockets of node:net: they have no `handle`.
+   * `undefined` where they cannot be taken out of their servers.
+   */
+  lookForIdle?(): IdleTaker | undefined;
+  /** As `serveIdle`, for a connection that was taken, here or in the predecessor. The descriptor is the server's from then on. */
+  serveIdleDescriptor?(server: BindableServer, fd: number, unlimited: (socket: LiveSocket) => void): void;
+  /**
+   * Lets a server of HTTP/1 serve a connection that waits for its next request, and count it as one that it has accepted.
+   *
+   * @param unlimited Called with the socket where the server does not close it by itself when it is not used.
+   */
+  serveIdle(server: BindableServer, socket: LiveSocket, unlimited: (socket: LiveSocket) => void): void;
+}
+
+/** Takes connections of HTTP/1 out of the servers of a runtime. Knows those that were there when it was made. */
+export interface IdleTaker {
+  /** Lets the server read no more from a connection, where it is found. */
+  stop(socket: LiveSocket): void;
+  /** Lets the server read again. */
+  start(socket: LiveSocket): void;
+  /**
+   * Takes those that are idle, and lets the server read from the others. It closes those that are taken, of which their clients notice nothing.
+   * Not in a handler of requests: the answer may be in a buffer.
+   *
+   * @returns The descriptors of the connections that were taken, which are the caller's.
+   */
+  take(sockets: readonly LiveSocket[]): number[];
+  /** Closes such a descriptor. */
+  close(fd: number): void;
+}
+
+/** What can be seen of a connection of HTTP/1 without listening to its requests. */
+export interface Http1View {
+  /** Whether it waits for its next request, as far as that can be known without changing anything. */
+  isIdle(socket: LiveSocket): boolean;
+  /** A value that changes whenever it is used. */
+  mark(socket: LiveSocket): unknown;
+  /** Ends one that is idle. Returns whether it was. */
+  end(socket: LiveSocket): boolean;
 }
 
 /** What the handovers of sockets need of a runtime. */
@@ -154,6 +227,8 @@ export interface SocketAdapter {
   readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
   /** Datagram sockets. Only where there are such. */
   readonly datagrams?: DatagramAdapter | undefined;
+  /** The view of a connection of HTTP/1 that is not one of node:net below; `undefined` for one that is. */
+  readonly http1?: ((socket: LiveSocket) => Http1View | undefined) | undefined;
   /** Open connections. Only where the channel can carry them. */
   readonly connections?: ConnectionAdapter | undefined;
   /** Does closing a session of node:http2 cut its last answer? */

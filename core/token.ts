@@ -3,11 +3,11 @@ import type { Live, LiveHandlers } from "./live.ts";
 
 /** Why a process that has been replaced was cancelled. */
 export interface ReloadReason {
-  /** The process has a successor, which is in charge. */
+  /** The process has a successor, which is in charge. After a failed check that is its predecessor. */
   readonly kind: "reload";
-  /** The process id of the successor. */
+  /** The process id of the process in charge. */
   readonly pid: number;
-  /** The generation of the successor. */
+  /** The generation of the process in charge. */
   readonly generation: number;
 }
 
@@ -168,7 +168,7 @@ export interface Token extends CancellationToken {
    * Makes a server listen: one of `node:net`, `node:tls`, `node:http`, `node:https`, `node:http2`, or of a framework built on them. Where the
    * predecessor listens on the same address, this process takes over that socket when it is in charge, with the connections that wait in it.
    * When the token is cancelled, the server stops listening and its connections are finished: responses carry `Connection: close`, idle
-   * connections are closed after `settle`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
+   * connections are closed after `keepIdle`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
    * waits for all of it.
    *
    * A socket of `node:dgram` is bound to a port and a host, and passes on too. One process reads from it at a time. It is closed when all

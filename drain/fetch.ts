@@ -8,15 +8,31 @@ import { createRequests, type Entry, type FinishSettings, type Requests } from "
 export interface WrappedHandlers {
   /** Whether the application has any: then this process may have a server of the runtime's own that was not adopted. */
   exist: boolean;
-  /** Whether their responses carry `Connection: close`. */
+  /** Whether their responses carry `Connection: close`, unless a handler has its own answer to that. */
   areClosing: boolean;
-  /** Wraps a handler. Before the process drains, this costs a call, and for each answer that is not there at once a promise. */
-  wrap<H extends FetchHandler>(handler: H): H;
+  /**
+   * Wraps a handler. Before the process drains, this costs a call, and for each answer that is not there at once a promise.
+   *
+   * @param isClosing Whether its responses carry `Connection: close`. Default: `areClosing`.
+   * @param onUpgrade Called for each response that makes a connection one of another protocol.
+   */
+  wrap<H extends FetchHandler>(handler: H, isClosing?: () => boolean, onUpgrade?: () => void): H;
+  /** As {@linkcode Requests.running}: no request whose answer was there at once and is no stream. */
+  running: Requests["running"];
   /** As {@linkcode Requests.finish}. */
   finish(settings: FinishSettings): Promise<number>;
 }
 
 type Answer = Response | undefined | void;
+
+/** One call of a handler. */
+interface Call {
+  readonly request: unknown;
+  /** What the runtime has given it besides. */
+  readonly more: unknown;
+  readonly isClosing: () => boolean;
+  readonly onUpgrade: (() => void) | undefined;
+}
 
 /** Whether a request has a body that nobody has begun to read. */
 function isUnread(request: unknown): boolean {
@@ -96,17 +112,20 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
   const { server: findServer, hasStream = () => false } = runtime;
 
   /** What the runtime is to send. */
-  function finished<T extends Answer>(response: T, request: unknown, entry?: Entry): T {
+  function finished<T extends Answer>(response: T, { request, more, isClosing, onUpgrade }: Call, entry?: Entry): T {
     let sent = response;
+    if (sent instanceof Response && sent.status === 101) onUpgrade?.();
     if (sent instanceof Response && hasStream(sent) && sent.body?.locked === false) {
-      sent = new Response(cuttable(sent.body, entry ?? { cut() {} }, requests), sent) as T & Response;
+      sent = new Response(cuttable(sent.body, entry ?? { request, more, cut() {} }, requests), sent) as T & Response;
     } else if (entry !== undefined) requests.end(entry);
-    return self.areClosing ? closing(sent, request) : sent;
+    return isClosing() ? closing(sent, request) : sent;
   }
 
-  function follow(answer: PromiseLike<Answer>, request: unknown): Promise<Answer> {
+  function follow(answer: PromiseLike<Answer>, call: Call): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const entry: Entry = {
+        request: call.request,
+        more: call.more,
         cut() {
           requests.end(entry);
           resolve(unanswered());
@@ -114,8 +133,7 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
       };
       requests.add(entry);
       answer.then(
-        (response) =>
-          requests.has(entry) ? resolve(finished(response, request, entry)) : response?.body?.cancel().catch(() => {}),
+        (response) => requests.has(entry) ? resolve(finished(response, call, entry)) : response?.body?.cancel().catch(() => {}),
         (error) => {
           requests.end(entry);
           reject(error);
@@ -127,7 +145,7 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
   const self: WrappedHandlers = {
     exist: false,
     areClosing: false,
-    wrap<H extends FetchHandler>(handler: H): H {
+    wrap<H extends FetchHandler>(handler: H, isClosing = () => self.areClosing, onUpgrade?: () => void): H {
       /** The second argument of the last call: the same for all requests of a server that is looked at. */
       let seen: unknown;
       function wrapped(this: unknown, request: unknown, more: unknown) {
@@ -137,12 +155,17 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
           if (server !== undefined) requests.sawServer(server);
         }
         const answer = handler.call(this, request, more);
-        if (answer instanceof Response) return self.areClosing || hasStream(answer) ? finished(answer, request) : answer;
-        return answer !== undefined && "then" in answer ? follow(answer, request) : answer;
+        if (answer instanceof Response) {
+          return isClosing() || answer.status === 101 || hasStream(answer)
+            ? finished(answer, { request, more, isClosing, onUpgrade })
+            : answer;
+        }
+        return answer !== undefined && "then" in answer ? follow(answer, { request, more, isClosing, onUpgrade }) : answer;
       }
       // Deno does not create the arguments that a handler does not take.
       return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;
     },
+    running: requests.running,
     finish: requests.finish,
   };
   return self;

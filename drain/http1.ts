@@ -4,9 +4,10 @@
 import type { Clock } from "../core/adapter.ts";
 import { earlyEvents, isUnaware } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
+import type { Http1View } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import { followWebSocket, type RawSocket, sendGoingAway } from "./raw_web_sockets.ts";
-import { type HttpSocket, isIdle } from "./keep_alive.ts";
+import { type HttpSocket, nodeHttp1 } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
 /** The part of a socket of node:net or node:tls that is used here. */
@@ -14,7 +15,6 @@ interface Connection extends HttpSocket {
   readonly remoteAddress?: string;
   readonly remotePort?: number;
   readonly alpnProtocol?: string | false | null;
-  end(): unknown;
 }
 
 /** A response of node:http. */
@@ -27,12 +27,12 @@ interface Response {
 
 /** What is known of a connection. */
 interface State {
-  /** The bytes received before its first request: those of the TLS handshake. */
-  base: number;
+  /** What marks a connection that has had no request; with TLS there were the bytes of the handshake. */
+  base: unknown;
   /** Is it not HTTP? Then the application has to end it. */
   opaque: boolean;
-  /** The bytes received at the last check, and the time of their last change. */
-  bytes: number;
+  /** What marked it at the last check, and the time of the last change. */
+  mark: unknown;
   since: number;
   /** Did the last check find it idle for long enough? */
   due: boolean;
@@ -61,7 +61,12 @@ const CLOSE_TIMEOUT_MS = 5_000;
 const CHECK_MS = 50;
 
 /** Follows the connections of a server from now on. It costs nothing per request. */
-export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: boolean): Drain {
+export function createDrain(
+  server: BindableServer,
+  clock: Clock,
+  cutsAnswers: boolean,
+  viewOf: (connection: HttpSocket) => Http1View | undefined = () => undefined,
+): Drain {
   const connections = new Map<Connection, State>();
   const sessions = createSessions(clock, cutsAnswers, () => draining && check());
   const upgraded = new WeakSet<object>();
@@ -70,12 +75,13 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
   const isHttp2 = "updateSettings" in server;
   const isHttp = isHttp2 || "keepAliveTimeout" in server;
   const isTls = "setSecureContext" in server;
+  const view = (connection: Connection) => viewOf(connection) ?? nodeHttp1;
   let draining = false;
   let check = () => {};
 
   function add(connection: Connection, opaque: boolean): void {
-    const { bytesRead } = connection;
-    connections.set(connection, { opaque, base: bytesRead, bytes: bytesRead, since: clock.now(), due: false, ending: false });
+    const mark = view(connection).mark(connection);
+    connections.set(connection, { opaque, base: mark, mark, since: clock.now(), due: false, ending: false });
     connection.once("close", () => {
       connections.delete(connection);
       if (draining) check();
@@ -165,18 +171,22 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
     // The connections of HTTP/2 end with their sessions; a server with TLS may have others as well.
     if (isHttp2 && (connection.alpnProtocol === "h2" || connection.alpnProtocol === undefined)) return;
     const now = clock.now();
-    if (!isIdle(connection) || connection.bytesRead !== state.bytes) {
-      state.bytes = connection.bytesRead;
+    const mark = view(connection).mark(connection);
+    if (!view(connection).isIdle(connection) || mark !== state.mark) {
+      state.mark = mark;
       state.since = now;
       state.due = false;
       return;
     }
-    const isFresh = state.bytes === state.base;
+    const isFresh = state.mark === state.base;
     if (now - state.since < (isFresh ? Math.max(FIRST_REQUEST_MS, settle) : settle)) return;
     // A late timer runs before the reads that wait: the next check knows what they brought.
     if (!state.due) return void (state.due = true);
+    if (!view(connection).end(connection)) {
+      state.since = now;
+      return;
+    }
     state.ending = true;
-    connection.end();
     const stop = clock.timer(CLOSE_TIMEOUT_MS, () => connection.destroy());
     connection.once("close", stop);
   }
@@ -199,8 +209,8 @@ export function createDrain(server: BindableServer, clock: Clock, cutsAnswers: b
       for (const socket of rawWebSockets) sendGoingAway(socket);
       for (const [connection, state] of connections) {
         // An idle connection counts as idle from now on; one without any request since it was made.
-        if (connection.bytesRead !== state.base) state.since = begun;
-        state.bytes = connection.bytesRead;
+        state.mark = view(connection).mark(connection);
+        if (state.mark !== state.base) state.since = begun;
       }
 
       check = () => {

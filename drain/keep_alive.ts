@@ -1,5 +1,6 @@
 /** HTTP/1 connections between two requests. */
 import type { LiveSocket } from "../core/live.ts";
+import type { Http1View } from "../core/socket_adapter.ts";
 
 /** A connection of an HTTP/1 server. The members with an underscore and the parser are private ones of Node's, which all three runtimes have. */
 export interface HttpSocket extends LiveSocket {
@@ -26,3 +27,13 @@ export function isIdle({ _httpMessage, parser, readableLength, writableLength }:
   const result = parser.finish();
   return result === undefined || result === 0;
 }
+
+/** Connections as node:net and node:http have them. */
+export const nodeHttp1: Http1View = {
+  isIdle: (socket) => isIdle(socket as HttpSocket),
+  mark: (socket) => (socket as HttpSocket).bytesRead,
+  end(socket) {
+    (socket as LiveSocket & { end(): unknown }).end();
+    return true;
+  },
+};

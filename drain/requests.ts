@@ -3,6 +3,9 @@ import type { Clock, NativeServerView } from "../core/adapter.ts";
 
 /** A request that is being answered. */
 export interface Entry {
+  readonly request?: unknown;
+  /** What the runtime has given the handler besides the request. */
+  readonly more?: unknown;
   /** Ends it: it is not answered, or not to the end. */
   cut(): void;
 }
@@ -22,6 +25,8 @@ export interface Requests {
   add(entry: Entry): void;
   end(entry: Entry): void;
   has(entry: Entry): boolean;
+  /** Those that are being answered. */
+  running(): Iterable<Entry>;
   /** Remembers a server that a request has come from. */
   sawServer(server: NativeServerView): void;
   /**
@@ -51,6 +56,7 @@ export function createRequests(clock: Clock): Requests {
       look?.();
     },
     has: (entry) => running.has(entry),
+    running: () => running,
     sawServer(server) {
       servers.add(server);
       look?.();

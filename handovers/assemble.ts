@@ -6,6 +6,7 @@ import type { Handover } from "../reload/handover.ts";
 import { createInstances } from "./instances.ts";
 import { findSupervision } from "./run_protocol.ts";
 import { createLiveConnections } from "./live_connections.ts";
+import { createNativeSockets } from "./native_sockets.ts";
 import { createService } from "./service.ts";
 import { createSockets, withoutSockets } from "./sockets.ts";
 import { createStateHandover } from "./state.ts";
@@ -22,12 +23,14 @@ function assemble(
 ): ProgramParts {
   const { clock, hasPredecessor, options, runtime } = program;
   const state = createStateHandover(options.handOver, hasPredecessor, clock);
-  const live = createLiveConnections(socketAdapter?.connections, program);
+  const natives = socketAdapter && createNativeSockets(socketAdapter, program);
+  const live = createLiveConnections(socketAdapter?.connections, program, natives);
   const supervision = serviceAdapter && findSupervision(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
-  const { beforeState, ...sockets } = socketAdapter === undefined
+  const { beforeState, ...sockets } = socketAdapter === undefined || natives === undefined
     ? withoutSockets(runtime)
     : createSockets(socketAdapter, program, {
+      natives,
       shared: instances,
       every: serviceAdapter?.every,
       holders: serviceAdapter?.holders,

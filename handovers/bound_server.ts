@@ -77,12 +77,14 @@ export function createBoundServer(
   let address = inherited;
   let listener: Listener | undefined;
   let held: HeldSocket | undefined;
+  let isPaused = false;
 
   const anew = (): ListenSource => ({ options: { ...options, ...(address && { port: address.port }) } });
   const source = (): ListenSource => held?.source ?? (fd !== undefined ? { fd } : anew());
 
   async function listen(source: ListenSource): Promise<void> {
-    delete (server as { address?: unknown }).address; // See `wait` in listening_sockets.ts.
+    delete (server as { address?: unknown }).address; // See `bind` in listening_sockets.ts.
+    if ("received" in source) held = undefined; // Whether or not that works, the descriptor is not ours any more.
     listener = await adapter.listen(server, source);
     address = listener.address;
     held = undefined;
@@ -106,7 +108,7 @@ export function createBoundServer(
       return isGivenUp(server) || (listener !== undefined && !listener.isOpen);
     },
     get isHeld() {
-      return held !== undefined;
+      return held !== undefined || isPaused;
     },
     get heldHandle() {
       return held !== undefined && "handle" in held.source ? held.source.handle : undefined;
@@ -127,6 +129,7 @@ export function createBoundServer(
     openAnew: () => whenFree(clock, () => listen(anew())),
     async suspend() {
       if (listener?.isOpen !== true) return false;
+      if (listener.pause !== undefined && listener.pause()) return isPaused = true;
       held ??= await listener.hold?.();
       // A socket of systemd's cannot be opened again: this process keeps accepting while it may have to take charge again.
       if (fd !== undefined && held === undefined) return false;
@@ -135,6 +138,10 @@ export function createBoundServer(
       return true;
     },
     async resume() {
+      if (isPaused) {
+        isPaused = false;
+        return listener?.resume?.();
+      }
       const wasHeld = held !== undefined;
       await whenFree(clock, () => listen(source()));
       if (wasHeld) fd = undefined; // The descriptor has another number now; no new process may inherit the old one.

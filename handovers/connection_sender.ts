@@ -1,7 +1,8 @@
 /** Sends connections to the new process, each of them once. */
 import type { Clock } from "../core/adapter.ts";
 import type { LiveSocket } from "../core/live.ts";
-import { atMost } from "../core/pause.ts";
+import { atMost, pause } from "../core/pause.ts";
+import type { SharedSocket } from "../core/shared_socket.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { Reload } from "../reload/handover.ts";
 import type { HandoverData } from "../reload/messages.ts";
@@ -10,16 +11,28 @@ import { packSession, toBase64 } from "./connection_message.ts";
 /** How long the new process may take for one connection. It is sent again then: Deno 2.9 may lose one on its way. */
 const TAKE_TIMEOUT_MS = 1_000;
 const MOST_ATTEMPTS = 5;
+/**
+ * How many descriptors may be on their way at once: a process that takes many in one turn has less work with each. The kernel takes about
+ * twice as many before it says that there is no room (SO_SNDBUF).
+ */
+const DESCRIPTOR_WINDOW = 128;
+/** Milliseconds until a descriptor is sent again for which there was no room. */
+const FULL_MS = 5;
 
 /** A connection that nobody in this process uses any more. */
 export interface Departing {
   /** The name of the group that it belongs to, in both processes. */
   readonly group: string;
-  readonly socket: LiveSocket;
+  /** What the new process gets of it. Descriptors can be sent where `takesDescriptors` of the sender says so. */
+  readonly shared: SharedSocket;
   /** What the new process needs to go on. */
   readonly session?: unknown;
   /** The bytes that were read and not consumed. */
   readonly unread: Uint8Array;
+  /** Whether there is nothing to move any more. Asked before it is sent. */
+  isGone?(): boolean;
+  /** Closes it in this process. The connection itself lives on where the new process has it as well. */
+  close(): void;
   /** Goes on with it in this process: the new one did not take it. */
   giveBack(): void;
 }
@@ -30,6 +43,8 @@ export interface ConnectionSender {
   readonly moved: number;
   /** Milliseconds from the first attempt until the last one was taken. */
   readonly milliseconds: number;
+  /** Whether the new process takes descriptors. Known when it has answered `tell`: versions up to 0.6 do not. */
+  readonly takesDescriptors: boolean;
   /** Listens for the answers of the new process. */
   open(): void;
   /** Takes in a connection, to be sent later. */
@@ -56,19 +71,37 @@ export function isGone({ destroyed, readableEnded, writableEnded }: LiveSocket):
   return destroyed || readableEnded || writableEnded;
 }
 
-/** Makes the sender of one reload. */
-export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock, { link, signal }: Reload): ConnectionSender {
+/** What the sender has to know of a socket of node:net. */
+export function departing(
+  adapter: ConnectionAdapter,
+  socket: LiveSocket,
+): Required<Pick<Departing, "shared" | "isGone" | "close">> {
+  return {
+    shared: { handle: adapter.handle(socket) },
+    isGone: () => isGone(socket),
+    close: () => void socket.destroy(),
+  };
+}
+
+/**
+ * Makes the sender of one reload.
+ *
+ * @param window How many handles may be on their way at once.
+ */
+export function createConnectionSender(window: number, clock: Clock, { link, signal }: Reload): ConnectionSender {
   /** Those that the new process has not taken yet, by the numbers they are sent under. */
   const waiting = new Map<number, Departing>();
   /** What an answer ends, by the same numbers. Those of connections that were sent. */
   const answered = new Map<number, () => void>();
   let pong = () => {};
+  let takesDescriptors = false;
   let moved = 0;
   let count = 0;
   let begun: number | undefined;
   let ended = 0;
 
-  function receive({ pong: isPong, taken, refused }: HandoverData): void {
+  function receive({ pong: isPong, takes, taken, refused }: HandoverData): void {
+    if (takes === true) takesDescriptors = true;
     if (isPong === true) pong();
     const id = Number(taken ?? refused);
     const connection = waiting.get(id);
@@ -77,21 +110,47 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     if (taken !== undefined) {
       moved++;
       ended = clock.now();
-      connection.socket.destroy(); // The connection itself lives on: the new process has it as well.
+      connection.close();
     } else connection.giveBack();
     answered.get(id)?.();
     answered.delete(id);
   }
 
-  async function send(id: number, { group, socket, session, unread }: Departing): Promise<void> {
-    const answer = new Promise<void>((resolve) => answered.set(id, resolve));
-    for (let attempt = 1; waiting.has(id); attempt++) {
-      if (isGone(socket)) return void waiting.delete(id);
-      if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
-      const data = { id, group, ...packSession(session), unread: toBase64(unread) };
-      const sent = link.send({ connection: data }, adapter.handle(socket));
-      await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer]));
+  /** Sends a descriptor. Returns its number; `undefined` where there is no room for a long time. */
+  async function sendDescriptor(id: number, fd: number): Promise<number | undefined> {
+    for (const begun = clock.now(); waiting.has(id) && !signal.aborted; await pause(clock, FULL_MS)) {
+      const number = link.descriptors?.send([fd]);
+      if (number !== undefined || clock.now() - begun > TAKE_TIMEOUT_MS) return number;
     }
+    return undefined;
+  }
+
+  async function send(id: number, { group, shared, session, unread, isGone, close }: Departing): Promise<void> {
+    const answer = Promise.withResolvers<void>();
+    for (let attempt = 1; waiting.has(id) && !signal.aborted; attempt++) {
+      if (isGone?.()) {
+        waiting.delete(id);
+        return close();
+      }
+      if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
+      const number = "fd" in shared ? await sendDescriptor(id, shared.fd) : undefined;
+      if ("fd" in shared && number === undefined) continue;
+      const connection = { id, group, ...packSession(session), unread: toBase64(unread), number };
+      answered.set(id, answer.resolve);
+      const sent = link.send({ connection }, "fd" in shared ? undefined : shared.handle);
+      await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer.promise]));
+    }
+  }
+
+  /** Sends those of one kind, so many at a time. */
+  async function sendSome(atOnce: number, isDescriptor: boolean): Promise<void> {
+    const all = waiting.entries();
+    await Promise.all(Array.from({ length: atOnce }, async () => {
+      for (const [id, connection] of all) {
+        if (signal.aborted) return;
+        if ("fd" in connection.shared === isDescriptor) await send(id, connection);
+      }
+    }));
   }
 
   return {
@@ -100,6 +159,9 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     },
     get milliseconds() {
       return moved === 0 ? 0 : ended - (begun ?? 0);
+    },
+    get takesDescriptors() {
+      return takesDescriptors && link.descriptors !== undefined;
     },
     open: () => link.onData(receive),
     add: (connection) => void waiting.set(++count, connection),
@@ -112,13 +174,7 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     },
     async sendAll() {
       begun ??= clock.now();
-      const all = waiting.entries();
-      await Promise.all(Array.from({ length: adapter.window }, async () => {
-        for (const [id, connection] of all) {
-          if (signal.aborted) return;
-          await send(id, connection);
-        }
-      }));
+      await Promise.all([sendSome(window, false), sendSome(DESCRIPTOR_WINDOW, true)]);
     },
     giveBack() {
       for (const connection of waiting.values()) connection.giveBack();
@@ -126,7 +182,7 @@ export function createConnectionSender(adapter: ConnectionAdapter, clock: Clock,
     },
     finish() {
       for (const [id, connection] of waiting) {
-        if (answered.has(id)) connection.socket.destroy();
+        if (answered.has(id)) connection.close();
         else connection.giveBack();
       }
       waiting.clear();

@@ -2,11 +2,12 @@
  * Datagram sockets. All generations have the same socket, with one queue, from which only one process reads: none is lost between two
  * processes, and none is read twice. What comes while neither reads waits in the socket, up to the size of its buffer (SO_RCVBUF).
  */
-import type { DatagramAdapter, DatagramSocket, SharedSocket } from "../core/datagrams.ts";
+import type { DatagramAdapter, DatagramSocket } from "../core/datagrams.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { InheritedAddress } from "../core/native.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
+import type { SharedSocket } from "../core/shared_socket.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
@@ -129,6 +130,7 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
         offered = [];
       },
       sendsSockets: () => offered.length > 0 && adapter?.sendsHandles === true,
+      sendsDescriptors: () => offered.length > 0 && adapter?.sendsHandles !== true,
       native: () =>
         offered.map((socket): OfferedAddress => ({
           kind: "datagrams",

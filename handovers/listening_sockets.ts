@@ -1,12 +1,18 @@
 import { describeError } from "../core/describe_error.ts";
-import { pause } from "../core/pause.ts";
+import { ReloadError } from "../core/error.ts";
+import { atMost, pause } from "../core/pause.ts";
 import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import type { HandoverData } from "../reload/messages.ts";
+import { findActivated } from "./activated.ts";
 import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
+import { receiveHeld } from "./receive_held.ts";
 import { explainMissing } from "./missing.ts";
+
+/** How long a new process that has failed its check may take to give a socket back. */
+const BACK_TIMEOUT_MS = 1_000;
 
 /** The handover, and the way to bind a server. */
 export interface ListeningSockets {
@@ -45,18 +51,6 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     for (const server of servers.values()) server.close();
   }
 
-  /** The socket that systemd made for a request, if there is one left. */
-  function activatedFor({ name, options: { host, port, path } }: BoundRequest): number | undefined {
-    const used = new Set([...servers.values()].map(({ fd }) => fd));
-    const free = adapter.activated.filter(({ fd }) => !used.has(fd));
-    if (name !== undefined) return free.find((socket) => socket.name === name)?.fd;
-    return free.find(({ address }) =>
-      typeof address === "string"
-        ? address === path
-        : address !== undefined && address.port === port && (host === undefined || host === address.address)
-    )?.fd;
-  }
-
   function oldSide({ link, signal }: Reload): OldSide {
     /** The servers that the new process has, by their keys. */
     const claimed = new Set<string>();
@@ -75,18 +69,30 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       return await answer.promise;
     }
 
-    /** Gives the new process a socket before it may accept from it: should this process be killed, the socket stays open. */
-    function lend(key: string): void {
+    /**
+     * Gives the new process a socket before it may accept from it: should this process be killed, the socket stays open.
+     *
+     * @param takesDescriptors Whether the new process can receive descriptors: one of a version up to 0.6 does not.
+     */
+    function lend(key: string, holdsHandles: boolean, takesDescriptors: boolean): void {
       const { listener, fd } = servers.get(key) as BoundServer;
-      if (fd === undefined && listener?.inert !== undefined) link.send({ key, hold: true }, listener.inert).catch(() => {});
+      if (fd !== undefined || listener === undefined) return;
+      const own = takesDescriptors ? listener.descriptor?.() : undefined;
+      const number = own === undefined ? undefined : link.descriptors?.send([own]);
+      if (number !== undefined) {
+        held.add(key);
+        link.send({ key, hold: true, number }).catch(() => {});
+      } else if (holdsHandles && listener.inert !== undefined) {
+        link.send({ key, hold: true }, listener.inert).catch(() => {});
+      }
     }
 
     async function handOver(key: string): Promise<void> {
       const server = servers.get(key) as BoundServer;
       const { listener, fd } = server;
       if (fd !== undefined || link.sendsHandles) {
-        const socket = listener?.inert ?? listener?.handle;
-        const back = await ask({ key }, fd === undefined && !held.has(key) ? socket : undefined);
+        const isSent = fd === undefined && !held.has(key);
+        const back = await ask({ key }, isSent ? listener?.inert ?? await listener?.handle : undefined);
         server.hold(adapter.held?.(back));
         if (signal.aborted) server.release(); // The answer came when all was rolled back.
       } else {
@@ -97,17 +103,30 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
     }
 
+    /** Gets back a socket that only the new process has, which has failed its check and still accepts. */
+    async function takeBack(key: string): Promise<void> {
+      const server = servers.get(key) as BoundServer;
+      if (server.isHeld || server.fd !== undefined) return;
+      let isLate = false;
+      const given = ask({ key, back: true }).then((socket) => isLate || socket === undefined ? undefined : server.open(socket));
+      await atMost(clock, BACK_TIMEOUT_MS, given.catch(() => {})); // It is gone: its sockets are closed.
+      isLate = true;
+      if (server.isOpen) suspended.delete(key);
+      else link.send({ key, close: true }).catch(() => {});
+    }
+
     return {
       sendsSockets: () => [...servers.values()].some(({ fd, isFree }) => fd === undefined && !isFree),
+      sendsDescriptors: () => open().some(([, { fd, listener }]) => fd === undefined && listener?.descriptor !== undefined),
       async offer() {
         const sockets = open().map(([key, { address }]) => ({ key, address }));
         const keys = new Set(sockets.map(({ key }) => key));
         link.onData((data, handle) => {
-          const { claim, holds, done, error, read } = data;
+          const { claim, holds, takes, done, error, read } = data;
           if (read === true) hasRead.resolve();
           if (typeof claim === "string" && keys.has(claim)) {
             claimed.add(claim);
-            if (holds === true && link.sendsHandles) lend(claim);
+            lend(claim, holds === true && link.sendsHandles, takes === true);
           }
           if (typeof holds === "string" && claimed.has(holds)) held.add(holds);
           if (done === true && error === undefined) answer.resolve(handle);
@@ -133,7 +152,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         for (const server of servers.values()) server.release();
         close();
       },
-      async rollback() {
+      async rollback(reason) {
+        if (reason instanceof ReloadError && reason.code === "check") { for (const key of [...suspended]) await takeBack(key); }
         const keys = [...suspended];
         const results = await Promise.allSettled(keys.map((key) => servers.get(key)?.resume()));
         for (const server of servers.values()) server.release();
@@ -149,7 +169,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
   function newSide({ link, offered: allOffered }: Arrival): NewSide {
     const complete = Promise.withResolvers<void>();
     claim = (key) => {
-      link.send({ claim: key, holds: adapter.held !== undefined }).catch(() => {});
+      link.send({ claim: key, holds: adapter.held !== undefined, takes: link.descriptors !== undefined }).catch(() => {});
       const isComplete = () => [...offered.keys()].every((key) => servers.get(key)?.isFree === false);
       // The application may close it in the same turn: it only wanted to know whether the port is free.
       if (isComplete()) clock.timer(0, () => isComplete() && complete.resolve());
@@ -163,7 +183,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         // The predecessor gets one back before this process accepts: what that has accepted would be lost with it, should the commit fail.
         const held = adapter.held?.(handle);
         if (held !== undefined) server.hold(held);
-        if (server.heldHandle !== undefined && (held !== undefined || handle === undefined)) {
+        // Whoever has lent a descriptor keeps its own.
+        if (server.isHeld && (held !== undefined || handle === undefined)) {
           kept.add(server);
           return await link.send({ done: true }, server.heldHandle);
         }
@@ -175,16 +196,26 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
     }
 
+    /** Gives a socket back to the predecessor, or makes room for it. */
+    async function giveBack(server: BoundServer): Promise<void> {
+      const { listener } = server;
+      if (!link.sendsHandles) server.close();
+      await link.send({ done: true }, link.sendsHandles ? listener?.inert ?? listener?.handle : undefined);
+      server.close();
+    }
+
     link.onData((data, handle) => {
-      const { sockets, key, isFree, hold } = data;
+      const { sockets, key, isFree, hold, number, back, close } = data;
       if (Array.isArray(sockets)) {
         offered = new Map(sockets.map((socket) => [String(socket?.key), parseAddress(socket?.address)]));
         known.resolve();
       }
       const server = servers.get(String(key));
+      if (server !== undefined && back === true) return giveBack(server);
+      if (close === true) return server?.close(); // What was given back has not come: Deno 2.9 may lose it, see denoCarries.
       if (server === undefined || server.listener !== undefined) return;
       if (hold !== true) return void take(String(key), server, isFree === true, handle);
-      server.hold(adapter.held?.(handle));
+      server.hold(receiveHeld(link, number) ?? adapter.held?.(handle));
       if (server.isHeld) link.send({ holds: key }).catch(() => {});
     });
 
@@ -207,14 +238,8 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
           (isGone ? server.resume() : server.open()).catch((error) => server.server.emit("error", error));
         }
       },
+      revoke: close,
     };
-  }
-
-  /** Lets a server that waits know its address already: many programs print it at once. */
-  function wait(key: string, server: BoundServer): void {
-    servers.set(key, server);
-    server.server.address = () => server.address ?? null;
-    claim(key);
   }
 
   return {
@@ -227,9 +252,14 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       if (present !== undefined && !present.isFree) {
         throw Object.assign(new TypeError(`bind: this process listens on ${key} already`), { code: "EADDRINUSE" });
       }
-      const fd = activatedFor(request);
+      const used = new Set([...servers.values()].map(({ fd }) => fd));
+      const fd = findActivated(adapter.activated.filter(({ fd }) => !used.has(fd)), request);
       const bound = createBoundServer(adapter, clock, server, request, fd, offered.get(key));
-      if (offered.has(key)) return wait(key, bound);
+      if (offered.has(key)) {
+        servers.set(key, bound);
+        server.address = () => bound.address ?? null; // Many programs print it at once.
+        return claim(key);
+      }
       if (request.name !== undefined && fd === undefined && request.options.port === undefined) {
         throw new TypeError(`bind: no socket of the name ${request.name} was handed to this process, and no port is given`);
       }

@@ -1,6 +1,7 @@
 /** Live connections in the new process. */
 import { describeError } from "../core/describe_error.ts";
 import type { LiveSocket } from "../core/live.ts";
+import { isNative } from "../core/native_socket.ts";
 import { DEFAULT_DRAIN_TIMEOUT_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
@@ -8,6 +9,7 @@ import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, NewSide } from "../reload/handover.ts";
 import { receiveConnections } from "./connection_receiver.ts";
+import type { NativeSockets } from "./native_sockets.ts";
 
 /** Milliseconds between two checks of the connections that are drained. */
 const DRAIN_CHECK_MS = 50;
@@ -27,7 +29,11 @@ export interface LiveArrivals {
  * All connections that the old process released at the commit are accepted at once, before any is read from, unless they are independent: what
  * one client sends to all others reaches those that arrive last.
  */
-export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramContext): LiveArrivals {
+export function createLiveArrivals(
+  adapter: ConnectionAdapter,
+  program: ProgramContext,
+  natives: NativeSockets | undefined,
+): LiveArrivals {
   const { clock, live: groups, token, warn } = program;
   const adopted = new Set<LiveSocket>();
   whenCancelled(token, () => {
@@ -58,39 +64,47 @@ export function createLiveArrivals(adapter: ConnectionAdapter, program: ProgramC
       const all = gathered ?? [];
       gathered = undefined;
       for (const { name, socket, session, isUsed } of all) if (!isUsed) accept(name, socket, session);
-      for (const { socket } of all) adapter.start(socket);
+      for (const { socket } of all) if (!isNative(socket)) adapter.start(socket);
+    }
+
+    function serve(name: string, socket: LiveSocket, session: unknown): boolean {
+      const group = groups.get(name);
+      if (group === undefined) {
+        warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
+        return false;
+      }
+      adopted.add(socket);
+      socket.once("close", () => adopted.delete(socket));
+      if (gathered !== undefined && !group.isIndependent) {
+        gathered.push({ name, socket, session });
+        waitAtMost(NEXT_TIMEOUT_MS);
+      } else {
+        accept(name, socket, session);
+        if (!isNative(socket)) adapter.start(socket);
+      }
+      return true;
     }
 
     receiveConnections(adapter, arrival, {
+      ...(natives && {
+        serveDescriptor(name, fd, session) {
+          const { libc } = natives.access() ?? {};
+          return libc !== undefined && serve(name, natives.arrivals(libc).passing(fd), session);
+        },
+      }),
       announced() {
         const list: Gathered = gathered = [];
         for (const [name, group] of groups) {
           if (group.isIndependent) continue;
           group.divert = (socket, isUsed) => {
             if (isUsed) accept(name, socket, undefined);
-            adapter.stop(socket);
+            if (!isNative(socket)) adapter.stop(socket);
             list.push({ name, socket, isUsed });
           };
         }
       },
       complete: acceptAll,
-      serve(name, socket, session) {
-        const group = groups.get(name);
-        if (group === undefined) {
-          warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
-          return false;
-        }
-        adopted.add(socket);
-        socket.once("close", () => adopted.delete(socket));
-        if (gathered !== undefined && !group.isIndependent) {
-          gathered.push({ name, socket, session });
-          waitAtMost(NEXT_TIMEOUT_MS);
-        } else {
-          accept(name, socket, session);
-          adapter.start(socket);
-        }
-        return true;
-      },
+      serve,
     });
     return {
       takeOver() {

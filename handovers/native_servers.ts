@@ -7,89 +7,98 @@ import type { AdoptedServer } from "../core/native.ts";
 import { pause } from "../core/pause.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import { listenAt, parsePlace, placeOf } from "../linux/places.ts";
-import { type ListeningFile, listeningFiles } from "../linux/opened_listeners.ts";
-import { socketInode } from "../linux/proc_files.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
-import { giveBack, replaceFile, replaceUnpolled, takeListener, type TakenListener } from "../linux/transplant.ts";
+import { duplicate, giveBack, takeListener, type TakenListener } from "../linux/transplant.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../program/native.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
+import { createNativeListeners, type FoundServer } from "./native_listeners.ts";
 import { createWarnOnce } from "./warn_once.ts";
 import { whenFree } from "./when_free.ts";
-
-/** A server, and its socket. */
-interface Found {
-  readonly server: AdoptedServer;
-  readonly file: ListeningFile;
-}
 
 /** The handover, and what other handovers have to know. */
 export interface NativeHandover {
   readonly handover: Handover;
   /** Whether an adopted server listens on this port, or on a unix socket of this name. */
   has(where: number | string): boolean;
+  /** The sockets of the adopted servers. */
+  findAll(libc: Libc, scan: SocketScan): readonly FoundServer[];
+  /** The key of the server that has accepted a connection, where connections move; during a reload. */
+  serverOf(scan: SocketScan, fd: number): string | undefined;
 }
 
-/** The handover of the adopted servers. */
-export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "files">, program: ProgramContext): NativeHandover {
+/**
+ * The handover of the adopted servers.
+ *
+ * @param settled Resolves when all servers have their own sockets.
+ */
+export function createNativeHandover(
+  adapter: Pick<SocketAdapter, "libc" | "files">,
+  program: ProgramContext,
+  settled: () => Promise<void>,
+): NativeHandover {
   const { clock, natives, token, warn } = program;
   const { servers } = natives;
-  /** The sockets of servers that did not open them themselves. */
-  const inodes = new Map<AdoptedServer, number>();
+  /** The servers whose connections move, by their ports, as the last reload has found them. */
+  const ports = new Map<number, AdoptedServer>();
   const warnOnce = createWarnOnce(warn);
+  const { findAll, put } = createNativeListeners(servers, adapter.files, warnOnce);
 
-  /** The socket of a server; `undefined` where the application has stopped it, or it cannot be told from others. */
-  function find(libc: Libc, files: readonly ListeningFile[], server: AdoptedServer): ListeningFile | undefined {
-    const inode = inodes.get(server);
-    const [file, ...others] = files.filter((file) => {
-      if (inode !== undefined) return file.inode === inode;
-      const { localPort } = file.socket;
-      return typeof server.own === "number" ? localPort === server.own : file.socket.local()?.name === server.own;
-    });
-    if (others.length > 0) {
-      warnOnce(
-        `which socket is that of ${server.key} cannot be told: ${
-          others.length + 1
-        } have its port. A reload may lose connections`,
-      );
-      return undefined;
+  /** Puts the socket below a server that this process was started with. The descriptor stays: a new process may need it. */
+  function putActivated(libc: Libc, server: AdoptedServer): void {
+    put(libc, scanSockets(libc), server, duplicate(libc, server.activated as number));
+  }
+
+  /** Gives a server of the first generation the socket that the process was started with. */
+  function activate(server: AdoptedServer): void {
+    if (server.activated === undefined || natives.inherited.has(server.key)) return;
+    const libc = adapter.libc?.();
+    try {
+      if (typeof libc === "object") putActivated(libc, server);
+    } catch (error) {
+      warn(describeError(error));
     }
-    if (file !== undefined) inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
-    return file;
   }
-
-  function findAll(libc: Libc): Found[] {
-    const files = listeningFiles(libc, scanSockets(libc)).filter(({ polled }) => polled.length > 0);
-    return servers.flatMap((server) => {
-      const file = find(libc, files, server);
-      return file === undefined ? [] : [{ server, file }];
-    });
-  }
+  servers.forEach(activate);
+  natives.onOpen = activate;
+  whenCancelled(token, ({ kind }) => {
+    if (kind !== "shutdown") return;
+    const libc = adapter.libc?.();
+    // Whoever connects is refused, unless another process has the socket.
+    for (const { activated } of servers) if (activated !== undefined && typeof libc === "object") libc.close(activated);
+  });
 
   function oldSide({ link }: Reload): OldSide {
     let libc: Libc | undefined;
-    let found: readonly Found[] = [];
+    let found: readonly FoundServer[] = [];
     /** The keys of those that the new process has. */
     const claimed = new Set<string>();
     const taken: TakenListener[] = [];
     const ours = () => found.filter(({ server }) => claimed.has(server.key));
 
-    function send({ server, file }: Found): Promise<void> {
+    function send({ server, file }: FoundServer): Promise<void> {
       const number = link.descriptors?.send([file.polled[0] as number]);
       if (number === undefined) throw new Error(`the socket of ${server.key} cannot be sent: are there descriptors left?`);
       return link.send({ socket: server.key, number });
     }
 
     return {
-      prepare() {
+      async prepare() {
         if (servers.length === 0) return;
+        await settled();
         const loaded = adapter.libc?.() ??
           "sockets of native servers are handed over on Linux only: a reload may lose connections";
         if (typeof loaded === "string") return warnOnce(loaded);
         libc = loaded;
-        found = findAll(libc);
+        found = findAll(libc, scanSockets(libc));
+        ports.clear();
+        for (const { server, file: { socket: { localPort } } } of found) {
+          if (localPort !== undefined && server.connections !== undefined) ports.set(localPort, server);
+        }
       },
+      sendsDescriptors: () => found.length > 0,
       native: () =>
         found.map(({ server: { key, reported }, file }): OfferedAddress => ({
           kind: "server",
@@ -106,7 +115,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
         for (const one of found) await send(one);
       },
       commit() {
-        for (const { server } of ours()) server.setClosing(true);
+        for (const { server } of ours()) if (server.connections === undefined) server.setClosing(true);
       },
       async handedOver() {
         if (libc === undefined || claimed.size === 0) return;
@@ -155,26 +164,12 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
       if ([...inherited.keys()].every((key) => claimed.has(key))) clock.timer(0, complete.resolve);
     }
 
-    /** Puts a socket below a server, which accepts from it at once. The descriptor is closed. */
-    function put(libc: Libc, scan: SocketScan, server: AdoptedServer, fd: number): void {
-      const file = find(libc, listeningFiles(libc, scan), server);
-      const inode = socketInode(libc, fd);
-      const refusals = file === undefined ? ["its own socket is not found"] : [
-        ...file.polled.map((own) => replaceFile(libc, scan, own, fd)),
-        ...file.unpolled.map((own) => replaceUnpolled(libc, scan, own, file.inode, fd)),
-      ];
-      libc.close(fd);
-      if (inode !== undefined) inodes.set(server, inode);
-      const [why] = refusals.filter((refusal) => refusal !== undefined);
-      if (why !== undefined) throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
-      if (typeof server.own === "string") adapter.files().remove(server.own);
-    }
-
     /** The predecessor died before it had sent its socket. */
     async function listenAnew(libc: Libc, server: AdoptedServer): Promise<void> {
       const { path, own } = server;
       const place = parsePlace(inherited.get(server.key)?.place);
       if (path !== undefined) return adapter.files().rename(String(own), path);
+      if (server.activated !== undefined) return putActivated(libc, server);
       const fd = await whenFree(clock, () => {
         const fd = place && listenAt(libc, place);
         if (fd !== undefined) return fd;
@@ -183,7 +178,10 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
       put(libc, scanSockets(libc), server, fd);
     }
 
-    natives.onOpen = claim;
+    natives.onOpen = (server) => {
+      activate(server);
+      claim();
+    };
     link.onData(({ socket, number }) => {
       const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
       if (fd === undefined || typeof socket !== "string") return;
@@ -195,7 +193,7 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
     return {
       complete: offered.then(() => inherited.size > 0 ? complete.promise : undefined),
       takeOver(predecessor) {
-        natives.onOpen = undefined;
+        natives.onOpen = activate;
         if (typeof libc !== "object") return;
         const errors: string[] = [];
         const scan = scanSockets(libc); // Stays right for each server whose descriptor has not been replaced yet.
@@ -212,10 +210,22 @@ export function createNativeHandover(adapter: Pick<SocketAdapter, "libc" | "file
         for (const fd of sockets.values()) libc.close(fd); // Of servers that this version does not have any more.
         if (errors.length > 0) throw new Error(errors.join(", "));
       },
+      revoke() {
+        if (typeof libc !== "object") return;
+        const scan = scanSockets(libc);
+        for (const { file: { polled } } of findAll(libc, scan).filter(({ server: { key } }) => inherited.has(key))) {
+          for (const fd of polled) {
+            const listener = takeListener(libc, scan, fd);
+            if (typeof listener === "object") libc.close(listener.real);
+          }
+        }
+      },
     };
   }
 
   return {
+    findAll,
+    serverOf: (scan, fd) => ports.get(scan.sockets.get(fd)?.localPort ?? 0)?.key,
     handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
     has: (where) =>
       servers.some(({ own, path, reported }) =>

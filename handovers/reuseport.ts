@@ -1,4 +1,5 @@
 import { describeError } from "../core/describe_error.ts";
+import { ReloadError } from "../core/error.ts";
 import { nextCheck } from "../core/pause.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { countListeners, type OwnListener, ownListeners } from "../linux/listeners.ts";
@@ -64,6 +65,11 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     let after: Counts = new Map();
     let stopWatching = () => {};
 
+    /** Lets all sockets have connections again. */
+    function freeGroups(): void {
+      for (const { own } of groups) if (libc !== undefined && own[0] !== undefined) unsteer(libc, own[0].fd);
+    }
+
     /** Tells the new process when it listens on all addresses. */
     function watch(libc: Libc, begun: number): void {
       const counts = countListeners(libc);
@@ -123,10 +129,14 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
         const isLast = groups.some(({ own }) => own[0]?.position === 0);
         if (shared !== undefined) link.send({ isLast }).catch(() => {});
       },
-      rollback() {
+      rollback(reason) {
         stopWatching();
-        for (const { own } of groups) if (libc !== undefined && own[0] !== undefined) unsteer(libc, own[0].fd);
+        // A new process that has failed its check lives on for a moment: no connection is to come to it.
+        const isChecked = reason instanceof ReloadError && reason.code === "check";
+        if (!isChecked || shared !== undefined) return freeGroups();
+        for (const { own, old } of groups) if (libc !== undefined && own[0] !== undefined) steer(libc, own[0].fd, 0, old);
       },
+      ended: freeGroups,
       explain(code) {
         if (code === "timeout" && libc !== undefined) {
           const counts = countListeners(libc);

@@ -1,6 +1,6 @@
 /** The sockets of a program: their handovers, their draining, and the members of the token. */
 import { ReloadError } from "../core/error.ts";
-import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_KEEP_IDLE_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { AdoptedServer } from "../core/native.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
@@ -14,7 +14,8 @@ import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket }
 import { createDatagrams } from "./datagrams.ts";
 import { createIdleConnections, type HttpServer } from "./idle_connections.ts";
 import { createListeningSockets } from "./listening_sockets.ts";
-import { createNativeHandover } from "./native_servers.ts";
+import { createNativeConnections } from "./native_connections.ts";
+import type { NativeSockets } from "./native_sockets.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
 import { createUnbound } from "./unbound.ts";
@@ -31,6 +32,7 @@ export interface Sockets extends Pick<ProgramParts, "handovers" | "members" | "l
 
 /** What the sockets need of the other parts of the program. */
 export interface OtherParts {
+  readonly natives: NativeSockets;
   /** The other instances, where they share their ports. */
   readonly shared: SharedPorts | undefined;
   /** As {@linkcode ServiceAdapter.every}, where there is one. */
@@ -58,9 +60,10 @@ export function withoutSockets(runtime: string): Sockets {
 
 /** The part of a program that has sockets. */
 export function createSockets(adapter: SocketAdapter, program: ProgramContext, others: OtherParts): Sockets {
-  const { shared, every, holders, awaitsState } = others;
+  const { natives, shared, every, holders, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
   const settle = options.settle ?? DEFAULT_SETTLE_MS;
+  const keepIdle = options.keepIdle ?? options.settle ?? DEFAULT_KEEP_IDLE_MS;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   const drains = new Map<BindableServer, { name: string; drain: Drain; moveIdle: boolean }>();
   const atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
@@ -68,7 +71,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
 
   const listeningSockets = createListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
-  const nativeServers = createNativeHandover(adapter, program);
+  const { servers: nativeServers } = natives;
   const datagrams = createDatagrams(adapter.datagrams, program);
   // Where all known servers are bound there is nothing to steer.
   const isSteering = () =>
@@ -114,6 +117,13 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
       commit: () => void (wrapped.areClosing = true),
       rollback: () => void (wrapped.areClosing = token.isCancelled),
     }),
+    newSide: () => ({
+      // Sockets of its own have connections that wait, and the application closes its servers when the token is cancelled.
+      revoke() {
+        wrapped.areClosing = true;
+        return pause(clock, wrapped.exist ? settle : LAST_ACCEPTS_MS);
+      },
+    }),
   };
 
   whenCancelled(token, ({ kind }) => {
@@ -123,13 +133,15 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
       listeningSockets.close();
       for (const { listener } of atPaths.values()) listener.close();
     });
-    const { natives } = program;
-    natives.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
-    natives.servers.forEach(natives.onOpen);
+    const { natives: opened } = program;
+    opened.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
+    opened.servers.forEach(opened.onOpen);
     for (const { name, drain } of drains.values()) {
-      const drained = closed.then(() => drain.finish({ settle, timeout })).then((connections) => {
-        if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
-      });
+      const drained = closed.then(() => drain.finish({ settle: isReplaced ? keepIdle : settle, timeout })).then(
+        (connections) => {
+          if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
+        },
+      );
       token.track(drained, { name: `the connections of ${name}` });
     }
   });
@@ -137,7 +149,8 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   /** Finishes what an adopted server has begun, and cuts what is left after the timeout. */
   async function drainNative(server: AdoptedServer, isReplaced: boolean): Promise<void> {
     server.setClosing(true);
-    const idle = pause(clock, isReplaced ? settle : LAST_ACCEPTS_MS);
+    const kept = natives.emptied.has(server) ? Math.min(settle, keepIdle) : keepIdle;
+    const idle = pause(clock, isReplaced ? kept : LAST_ACCEPTS_MS);
     const stop = clock.timer(timeout, () => {
       const connections = server.cut();
       if (connections > 0) emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
@@ -155,7 +168,11 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
     const { name, path, port: _, moveIdle = true, ...given } = options;
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
-    drains.set(server, { name: describe(options), drain: createDrain(server, clock, adapter.cutsAnswers), moveIdle });
+    drains.set(server, {
+      name: describe(options),
+      drain: createDrain(server, clock, adapter.cutsAnswers, adapter.http1),
+      moveIdle,
+    });
     try {
       if (path === undefined) return await listeningSockets.bind(server, { name, options: { ...rest, port } });
       if (listeningSockets.isActivated(path)) return await listeningSockets.bind(server, { name, options: { ...rest, path } });
@@ -173,6 +190,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     handovers: [
       settling,
       listeningSockets.handover,
+      createNativeConnections(adapter, program, natives),
       nativeServers.handover,
       unixSockets.handover,
       reuseport,

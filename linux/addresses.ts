@@ -1,6 +1,8 @@
 /** Socket addresses as the C library has them. */
 
+import type { Libc, SocketAddress } from "../core/socket_adapter.ts";
 import { AF_INET, AF_INET6, AF_UNIX } from "./constants.ts";
+import { getAddress } from "./socket_options.ts";
 
 /** Names an address: the same for all sockets that share it. */
 export function addressKey(address: Uint8Array, port: number): string {
@@ -16,6 +18,33 @@ export function readSocketAddress(bytes: Uint8Array): { key: string; name: strin
   const address = family === AF_INET ? bytes.slice(4, 8) : bytes.slice(8, 24);
   const name = family === AF_INET ? address.join(".") : `[${formatIPv6(address)}]`;
   return { key: addressKey(address, port), name: `${name}:${port}`, port };
+}
+
+/** A struct sockaddr_in or sockaddr_in6 in the form of node:net; `undefined` for another. */
+export function toSocketAddress(bytes: Uint8Array): SocketAddress | undefined {
+  const end = readSocketAddress(bytes);
+  if (end === undefined) return undefined;
+  const isIPv4 = bytes[0] === AF_INET;
+  const address = isIPv4 ? bytes.slice(4, 8).join(".") : shortIPv6(bytes.slice(8, 24));
+  return { address, family: isIPv4 ? "IPv4" : "IPv6", port: end.port };
+}
+
+/** As RFC 5952 has it; a client of IPv4 at a socket of IPv6 as `::ffff:127.0.0.1`. */
+function shortIPv6(address: Uint8Array): string {
+  const isMapped = address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 255 && address[11] === 255;
+  if (isMapped) return `::ffff:${address.slice(12).join(".")}`;
+  return new URL(`http://[${formatIPv6(address)}]`).hostname.slice(1, -1);
+}
+
+const ANY = ["0.0.0.0", "::", "[::]"];
+const LOOPBACK = ["127.0.0.1", "::1", "[::1]", "localhost"];
+
+/**
+ * Whether a server that asks for a host may have a socket that a process was started with. Both listen on all addresses, or on the same one:
+ * where one socket listens on all addresses of IPv6, none else can have the port.
+ */
+export function isSameHost(asked: string | undefined, has: string): boolean {
+  return asked === undefined || asked === has || [ANY, LOOPBACK].some((names) => names.includes(asked) && names.includes(has));
 }
 
 /** One end of a socket. */
@@ -56,4 +85,10 @@ export function formatIPv6(address: Uint8Array): string {
   if (address.every((byte) => byte === 0)) return "::";
   const view = new DataView(address.buffer, address.byteOffset);
   return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");
+}
+
+/** Where a socket is, in the form of node:net. */
+export function addressOfSocket(libc: Libc, fd: number): SocketAddress | string | undefined {
+  const address = getAddress(libc, "getsockname", fd);
+  return address && (toSocketAddress(address) ?? readEndpoint(address)?.name);
 }

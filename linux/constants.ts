@@ -33,3 +33,5 @@ export const FD_CLOEXEC = 1;
 /** sys/epoll.h */
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+export const EPOLLIN = 1;

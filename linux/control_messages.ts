@@ -2,6 +2,10 @@
 import type { Libc } from "../core/socket_adapter.ts";
 import { SOL_SOCKET } from "./constants.ts";
 
+/** Flags of recvmsg(2). */
+export const MSG_PEEK = 2;
+export const MSG_DONTWAIT = 0x40;
+
 const SCM_RIGHTS = 1;
 const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;

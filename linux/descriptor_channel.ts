@@ -6,7 +6,7 @@
  */
 import type { Libc } from "../core/socket_adapter.ts";
 import { F_SETFD, FD_CLOEXEC } from "./constants.ts";
-import { headerLength, messageHeader, readControl, rightsFor } from "./control_messages.ts";
+import { headerLength, messageHeader, MSG_DONTWAIT, readControl, rightsFor } from "./control_messages.ts";
 import { socketInode } from "./proc_files.ts";
 
 /** The most descriptors in one message. The kernel takes 253: SCM_MAX_FD. */
@@ -33,7 +33,6 @@ export type Received =
   /** What came is not what was sent: above all when this process has no descriptors left. All that came is closed. */
   | { readonly kind: "invalid"; readonly why: string };
 
-const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 /** POLLERR, POLLHUP, POLLNVAL. */

@@ -5,10 +5,9 @@
  * Measured with Bun.udpSocket and node:dgram on Bun 1.4.5, Deno.listenDatagram and node:dgram on Deno 2.9.6: what came meanwhile is
  * delivered afterwards, and closing the socket works at any time.
  */
-import type { Libc } from "../core/socket_adapter.ts";
+import type { Libc, Polled } from "../core/socket_adapter.ts";
 import { EPOLL_CTL_ADD } from "./constants.ts";
 import { socketInode } from "./proc_files.ts";
-import type { SocketScan } from "./socket_scan.ts";
 import { findRegistration, type Refusal, unregister, type Unregistered } from "./transplant.ts";
 
 /** A socket that is not polled for now. */
@@ -18,7 +17,7 @@ export interface Unpolled extends Unregistered {
 }
 
 /** Ends the registration of a descriptor. What comes waits in the socket. */
-export function stopPolling(libc: Libc, scan: Pick<SocketScan, "registrations">, fd: number): Unpolled | Refusal {
+export function stopPolling(libc: Libc, scan: Polled, fd: number): Unpolled | Refusal {
   const registration = findRegistration(libc, scan, fd);
   if (typeof registration === "string") return registration;
   const ended = unregister(libc, registration, fd);

@@ -1,16 +1,5 @@
 /** Which descriptors a runtime polls, and how: proc_pid_fdinfo(5) of its epoll instances. */
-
-/** One descriptor in an epoll instance. */
-export interface Registration {
-  /** The descriptors of the instance. Deno's has two: mio duplicates it. */
-  readonly epolls: readonly number[];
-  /** The events that are waited for, and how; epoll_ctl(2). */
-  readonly events: number;
-  /** What the runtime gets with an event: its own number, or an address in its memory. */
-  readonly data: bigint;
-  /** The inode of the file that is polled. The descriptor may belong to another one by now. */
-  readonly inode: number;
-}
+import type { Registration } from "../core/socket_adapter.ts";
 
 const LINE = /^tfd: *(\d+) events: *([0-9a-f]+) data: *([0-9a-f]+) +pos:-?\d+ ino:([0-9a-f]+) /gm;
 

@@ -1,9 +1,9 @@
 /** All sockets of this process, and how they are polled. */
-import type { Libc } from "../core/socket_adapter.ts";
+import type { Libc, Polled } from "../core/socket_adapter.ts";
 import { type Endpoint, readEndpoint, readPort } from "./addresses.ts";
 import { F_GETFD, SO_ACCEPTCONN, SO_TYPE, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
 import { possibleDescriptors, readDescriptor, readProc } from "./proc_files.ts";
-import { createRegistrations, type Registration } from "./registrations.ts";
+import { createRegistrations } from "./registrations.ts";
 import { getAddress, getOption } from "./socket_options.ts";
 
 /** A socket of this process, whichever thread or library opened it. */
@@ -21,10 +21,8 @@ export interface OpenSocket {
 }
 
 /** What was open at one moment. */
-export interface SocketScan {
+export interface SocketScan extends Polled {
   readonly sockets: ReadonlyMap<number, OpenSocket>;
-  /** How a descriptor is polled. */
-  registrations(fd: number): readonly Registration[];
   /** How many epoll instances there are. Deno's counts twice: it has two descriptors. */
   readonly epolls: number;
 }

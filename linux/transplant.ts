@@ -6,7 +6,7 @@
  * Measured on Linux 6.18, x86-64: Bun 1.4.5 registers level-triggered, Deno 2.9.6 edge-triggered. EPOLL_CTL_ADD reports what is there
  * already to both, so nothing that waits in the new file is overlooked.
  */
-import type { Libc } from "../core/socket_adapter.ts";
+import type { Libc, Polled, Registration } from "../core/socket_adapter.ts";
 import {
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
@@ -19,12 +19,7 @@ import {
 } from "./constants.ts";
 import { listenForNobody } from "./listening.ts";
 import { socketInode } from "./proc_files.ts";
-import type { Registration } from "./registrations.ts";
 import { createPair } from "./socket_pair.ts";
-import type { SocketScan } from "./socket_scan.ts";
-
-/** The part of a scan that says how descriptors are polled. */
-type Polled = Pick<SocketScan, "registrations">;
 
 /** Why a descriptor was not touched, or is again as it was. For a message. */
 export type Refusal = string;
@@ -154,9 +149,15 @@ export interface TakenListener {
  * Takes a listening socket out of its server, which finds one instead to which nobody can connect, and which it may close as its own.
  * What connects meanwhile waits in the socket. Bun 1.4 asks the kernel for `server.port`, which is 0 meanwhile; Deno 2.9 does not for
  * `server.addr`. Both remove the path of a unix socket that they have bound, when the server stops, whoever listens there by then.
+ *
+ * @param dummy What the server finds instead. It is closed.
  */
-export function takeListener(libc: Libc, scan: Polled, fd: number): TakenListener | Refusal {
-  const dummy = listenForNobody(libc);
+export function takeListener(
+  libc: Libc,
+  scan: Polled,
+  fd: number,
+  dummy: number | undefined = listenForNobody(libc),
+): TakenListener | Refusal {
   if (dummy === undefined) return "no socket can be made";
   const taken = take(libc, scan, fd, dummy);
   const substitute = socketInode(libc, dummy);

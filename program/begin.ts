@@ -85,6 +85,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   const datagrams = createDatagramSockets(adapter);
   const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
     wrap: wrapped.wrap,
+    running: wrapped.running,
     answered() {
       finishRequests(token.signal.reason);
       return answered.promise;

@@ -50,7 +50,7 @@ function keyOf(asked: NativeAddress): string {
 export function createNativeServers(
   { canReload, nativeDatagrams, nativeServe, nativeOffer, pid, runtime }: BasicAdapter,
   files: () => Pick<Files, "kind" | "remove" | "rename">,
-  host: Pick<NativeHost, "wrap" | "answered">,
+  host: Pick<NativeHost, "wrap" | "running" | "answered">,
   datagramHost: DatagramHost,
 ): NativeServers {
   const servers: AdoptedServer[] = [];
@@ -80,7 +80,12 @@ export function createNativeServers(
       counts.set(base, count);
       const key = count === 1 ? base : `${base} #${count}`;
       if ("path" in asked && !inherited.has(key)) checkPath(asked.path);
-      return { key, inherited: inherited.get(key), made: "path" in asked ? `${asked.path}.${pid}` : undefined };
+      return {
+        key,
+        inherited: inherited.get(key),
+        activated: nativeServe?.activated?.(asked),
+        made: "path" in asked ? `${asked.path}.${pid}` : undefined,
+      };
     },
     add(server) {
       if (server.path !== undefined && !inherited.has(server.key)) files().rename(String(server.own), server.path);

@@ -7,6 +7,7 @@ import { atMost, pause } from "../core/pause.ts";
 import { arrive, type IncomingReload } from "../reload/incoming.ts";
 import { beginReload, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
 import type { Beginning, LoadedProgram } from "./begin.ts";
+import { createCheck } from "./check.ts";
 import { type Action, type Event, heirOf, initial, next, type State } from "./machine.ts";
 import type { ProgramContext, ProgramParts } from "./parts.ts";
 import { passOn } from "./pass_on.ts";
@@ -89,6 +90,8 @@ export function createProgram(
           adapter.warmUp?.();
           act(dispatch({ type: "settle" }));
         },
+        check: createCheck(adapter, options, parts.supervisor?.check, token.signal),
+        revoke: (by) => cancel({ kind: "reload", ...by }),
         reload: () => onReloadAsked({ by: "predecessor" }),
         shutdown: onShutdownAsked,
         warn,

@@ -1,5 +1,5 @@
 import type { Channel, Clock, DescriptorChannel, StartedProcess } from "../core/adapter.ts";
-import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
+import { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { Link } from "./handover.ts";
 import { createInboxes } from "./inboxes.ts";
 import { createOutbox } from "./outbox.ts";
@@ -8,7 +8,7 @@ import { type FromPredecessor, type FromSuccessor, parseFromSuccessor } from "./
 /** What the old process must know of its dialogue with the new one. */
 export interface DialogueHandlers {
   /** The new process reports a failure, or sends something that is not understood. */
-  fail(code: ReloadErrorCode, what: string): void;
+  fail(code: ReloadErrorCode, what: string, details?: ReloadErrorDetails): void;
   /** The new process is in charge and was asked to shut down. */
   stopping(): void;
   /** Never resolves. Rejects when the reload fails. */
@@ -31,6 +31,8 @@ export interface Dialogue {
   offered(): Promise<void>;
   /** Tells the new process to take charge. Resolves when it has. */
   commit(): Promise<void>;
+  /** Lets the new process check itself. Resolves when it has passed; one that it fails is a failure. `undefined` where it has no check. */
+  check(): Promise<void> | undefined;
   /** Asks the new process for a sign of life. Resolves when it has answered; at once where it is of a version that does not answer. */
   ask(): Promise<void>;
 }
@@ -49,7 +51,9 @@ export function createDialogue(
   const hello = Promise.withResolvers<number>();
   const ready = Promise.withResolvers<void>();
   const tookCharge = Promise.withResolvers<void>();
+  const passed = Promise.withResolvers<void>();
   let expected: Expected = "hello";
+  let hasCheck = false;
   let channel: Channel | undefined;
   let descriptors: DescriptorChannel | undefined;
 
@@ -79,7 +83,12 @@ export function createDialogue(
       case "in-charge":
         if (expected !== "in-charge") break;
         expected = "nothing";
+        hasCheck = message.check === true;
         return tookCharge.resolve();
+      case "checked":
+        if (!hasCheck) break;
+        if (message.error === undefined) return passed.resolve();
+        return fail("check", `did not pass its check: ${message.error}`, { cause: new Error(message.error) });
       case "data":
         if (expected === "hello" || !inboxes.put(message.name, message.data, handle)) break;
         return;
@@ -124,6 +133,7 @@ export function createDialogue(
       await send({ type: "commit" });
       await tookCharge.promise;
     },
+    check: () => hasCheck ? send({ type: "check" }).then(() => passed.promise) : undefined,
     ask: outbox.ask,
   };
 }

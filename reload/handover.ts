@@ -20,6 +20,17 @@ export interface Link {
 /** How a predecessor left: it handed over as agreed, or it died. */
 export type Departure = "handed over" | "gone";
 
+/** What a handover has done with connections. */
+export interface MovedConnections {
+  /** Those that waited for a request, or those that the application has let go of. */
+  readonly kind: "idle" | "live";
+  readonly moved: number;
+  /** Those that stay in the old process, which drains them. */
+  readonly left: number;
+  /** From the first attempt until the last one was taken. */
+  readonly milliseconds: number;
+}
+
 /** One reload, as a handover in the old process sees it. */
 export interface Reload {
   /** Fires when the reload has failed or was given up: every step must stop. */
@@ -49,10 +60,9 @@ export interface OldSide {
   beforeStart?(): void;
   /** Will this handover send listening sockets? Asked after `beforeStart`. */
   sendsSockets?(): boolean;
-  /**
-   * What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. Where there is one,
-   * descriptors can be sent if the C library can be called.
-   */
+  /** Will this handover send descriptors, where that is possible? Asked after `beforeStart`. */
+  sendsDescriptors?(): boolean;
+  /** What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. */
   native?(): readonly object[];
   /** The new process was started and loads its program meanwhile. */
   started?(): void | Promise<void>;
@@ -64,7 +74,7 @@ export interface OldSide {
   commit?(): void | Promise<void>;
   /** The new process is in charge, and on probation. */
   handedOver?(): void | Promise<void>;
-  /** All handovers have handed over, and the probation begins. Not waited for. */
+  /** All handovers have handed over, the new process has passed its check, and the probation begins. Not waited for. */
   onProbation?(): void;
   /**
    * The probation is over, and the new process is about to be on its own. What takes time and can still be undone is done here: should the
@@ -73,14 +83,21 @@ export interface OldSide {
    * @param hurry Fires when this process is told to shut down meanwhile.
    */
   beforeRetire?(hurry: AbortSignal): void | Promise<void>;
+  /** The connections that it has moved, or could have moved. Asked after `beforeRetire`. */
+  moved?(): MovedConnections | undefined;
   /**
    * The probation is over: nothing can be undone any more. Releases what the new process needs for a reload of its own.
    *
    * @param shutdown Fires when this process is told to shut down meanwhile.
    */
   retire?(shutdown: AbortSignal): void | Promise<void>;
-  /** Instead of `retire`: the reload failed. Undoes the steps that were taken; also called when `prepare` itself threw. */
+  /**
+   * Instead of `retire`: the reload failed. Undoes the steps that were taken; also called when `prepare` itself threw. The new process has
+   * ended, unless it has failed its check: then it lives on, to finish what it has begun.
+   */
   rollback?(reason: Error): void | Promise<void>;
+  /** After `rollback`, for a new process that has failed its check: it has ended. */
+  ended?(): void | Promise<void>;
   /** A clause for the message of a failed reload: what this handover knows about the reason. */
   explain?(code: ReloadErrorCode): string | undefined;
 }
@@ -102,6 +119,8 @@ export interface NewSide {
   readonly complete?: Promise<unknown>;
   /** This process is in charge. */
   takeOver?(predecessor: Departure): void;
+  /** This process has failed its check, and the old one is in charge again: it stops accepting. The token is cancelled next. */
+  revoke?(): void | Promise<void>;
   /** The reload is over: the old process has retired as agreed, or has died, perhaps after it had handed over. */
   over?(predecessor: Departure): void;
 }

@@ -11,6 +11,10 @@ const SILENCE_MS = 60_000;
 export interface IncomingHandlers {
   /** This process is in charge. Called once. */
   takeOver(predecessor: Departure): void;
+  /** Whether this process answers as it should: resolves with what is wrong, if something is. `undefined`: there is no check. */
+  readonly check: (() => Promise<string | undefined>) | undefined;
+  /** The predecessor, which this names, has taken charge again, because this process has failed its check. */
+  revoke(predecessor: { pid: number; generation: number }): void;
   /** The reload is over: the predecessor will not take charge again. Called once. */
   over(): void;
   /** The predecessor passes on that it was asked to reload. */
@@ -53,6 +57,7 @@ export function arrive(
   let heardAt: number | undefined;
   let isInCharge = false;
   let isOver = false;
+  let isChecked = false;
 
   /** Where the old process is gone nobody is left to hear it; `onClose` does what has to be done. */
   function send(message: FromSuccessor): void {
@@ -99,6 +104,22 @@ export function arrive(
     handlers.over();
   }
 
+  async function revoke({ pid, generation }: { pid: number; generation: number }): Promise<void> {
+    isOver = true;
+    descriptors?.close();
+    const steps: (void | Promise<void>)[] = [];
+    everyone((side) => void steps.push(side.revoke?.()));
+    await Promise.all(steps);
+    handlers.revoke({ pid, generation });
+  }
+
+  async function check(): Promise<void> {
+    isChecked = true;
+    const error = await handlers.check?.();
+    if (!isOver) return send({ type: "checked", ...(error !== undefined && { error }) });
+    if (error !== undefined) handlers.warn(`this process does not pass its check, and no other can take charge: ${error}`);
+  }
+
   channel.onMessage((raw, handle) => {
     const message = parseFromPredecessor(raw);
     switch (message?.type) {
@@ -114,9 +135,18 @@ export function arrive(
       case "shutdown":
         return handlers.shutdown(message.signal);
       case "commit":
-        send({ type: "in-charge" });
+        send({ type: "in-charge", ...(handlers.check !== undefined && { check: true }) });
         return takeOver("handed over");
+      case "check":
+        return void check();
+      case "revoke":
+        return void revoke(message);
       case "over":
+        if (handlers.check !== undefined && !isChecked) {
+          handlers.warn(
+            "the check was not made: the version of this library in the predecessor does not know it; the next reload makes it",
+          );
+        }
         if (message.reload) handlers.reload();
         return finish("handed over");
     }

@@ -28,7 +28,8 @@ export type FromSuccessor =
   | Data
   | { type: "ready" }
   | { type: "failed"; message: string }
-  | { type: "in-charge" }
+  | { type: "in-charge"; check?: boolean } // It has a check to be asked for.
+  | { type: "checked"; error?: string } // The outcome of its check: what is wrong, if something is.
   | { type: "stopping" }; // It is in charge and was asked to shut down.
 
 /**
@@ -40,6 +41,8 @@ export type FromPredecessor =
   | { type: "offered" } // Everything that the handovers offer has been sent.
   | { type: "commit" }
   | { type: "ask"; number: number } // Is the new process alive?
+  | { type: "check" } // The old process accepts no connections any more: the new one checks itself.
+  | { type: "revoke"; pid: number; generation: number } // The old process, which these name, has taken charge again: the new one finishes, and ends.
   | { type: "over"; reload: boolean }
   | { type: "reload" }
   | { type: "shutdown"; signal: string };
@@ -78,9 +81,12 @@ export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
     case "alive":
       return isCount(record.answer) ? { type: "alive", answer: record.answer } : { type: "alive" };
     case "ready":
-    case "in-charge":
     case "stopping":
       return { type: record.type };
+    case "in-charge":
+      return record.check === true ? { type: "in-charge", check: true } : { type: "in-charge" };
+    case "checked":
+      return typeof record.error === "string" ? { type: "checked", error: record.error } : { type: "checked" };
     case "failed":
       return typeof record.message === "string" ? { type: "failed", message: record.message } : undefined;
     default:
@@ -96,8 +102,13 @@ export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined 
       return parseData(record);
     case "offered":
     case "commit":
+    case "check":
     case "reload":
       return { type: record.type };
+    case "revoke":
+      return isCount(record.pid) && record.pid > 0 && isCount(record.generation)
+        ? { type: "revoke", pid: record.pid, generation: record.generation }
+        : undefined;
     case "ask":
       return isCount(record.number) ? { type: "ask", number: record.number } : undefined;
     case "over":

@@ -2,7 +2,7 @@ import type { StartRequest } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
-import type { Handover, OldSide, Reload } from "./handover.ts";
+import type { Handover, MovedConnections, OldSide, Reload } from "./handover.ts";
 
 /** The handovers of one reload, in the old process. */
 export interface OldSides {
@@ -14,10 +14,21 @@ export interface OldSides {
   leave(take: (side: OldSide) => void | Promise<void>): Promise<void>;
   /** Lets every handover that was asked to prepare undo what it did, the last one first. */
   rollBack(reason: ReloadError): Promise<void>;
+  /** Reports what became of the connections, once for all handovers. */
+  reportMoved(pid: number | undefined): void;
   /** What the handovers want of the start. */
-  sends(): Pick<StartRequest, "sendsSockets" | "native">;
+  sends(): Pick<StartRequest, "sendsSockets" | "sendsDescriptors" | "native">;
   /** What the handovers know about the reason of a failure, to be appended to its message. */
   explain(code: ReloadErrorCode): string;
+}
+
+/** The connections of one kind. */
+function count(all: readonly MovedConnections[], kind: MovedConnections["kind"]): { moved: number; left: number } {
+  const those = all.filter((moved) => moved.kind === kind);
+  return {
+    moved: those.reduce((sum, { moved }) => sum + moved, 0),
+    left: those.reduce((sum, { left }) => sum + left, 0),
+  };
 }
 
 /**
@@ -76,10 +87,19 @@ export function createOldSides(
         }
       }
     },
+    reportMoved(pid) {
+      const all = sides.map(({ side }) => side.moved?.()).filter((moved) => moved !== undefined);
+      if (all.length === 0 || pid === undefined) return;
+      const milliseconds = all.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+      const [idle, live] = [count(all, "idle"), count(all, "live")];
+      const [moved, left] = [idle.moved + live.moved, idle.left + live.left];
+      emit({ type: "connections-move", pid, moved, left, idle, live, milliseconds });
+    },
     sends() {
       const native = sides.flatMap(({ side }) => side.native?.() ?? []);
       return {
         sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
+        sendsDescriptors: sides.some(({ side }) => side.sendsDescriptors?.()),
         native: native.length > 0 ? JSON.stringify(native) : undefined,
       };
     },

@@ -14,7 +14,7 @@ export interface OutgoingOptions {
   adapter: Adapter;
   handovers: readonly Handover[];
   /** What to start, without the fields that only the reload itself knows. */
-  request: Omit<StartRequest, "signal" | "sendsSockets" | "native">;
+  request: Omit<StartRequest, "signal" | "sendsSockets" | "sendsDescriptors" | "native">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
   /** Milliseconds for which a new process that is in charge may still fail. Called before it is told to take charge. */
@@ -51,14 +51,15 @@ export interface OutgoingReload {
 
 /** How long to wait for the kernel to end a process that was killed; it may hang in a dead network file system. */
 const REAP_TIMEOUT_MS = 5_000;
+/** How long a new process that has failed its check may finish what it has begun; its idle connections take the probation besides. */
+const FINISH_TIMEOUT_MS = 10_000;
 /**
  * How long to wait for news of what has already happened. Most exits are noticed first as a closed channel, and only then with their
  * status. And the timers of a process that was frozen fire before it reads what came in the meantime.
  */
 const NEWS_TIMEOUT_MS = 1_000;
 
-/** In `done` and `failed` the outcome is settled, or about to be. */
-type Phase = "starting" | "committing" | "probation" | "done" | "failed";
+type Phase = "starting" | "committing" | "probation" | "done" | "failed"; // In the last two the outcome is settled, or about to be.
 
 /**
  * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, wait until it
@@ -81,10 +82,13 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   let isStopping = false;
   let child: StartedProcess | undefined;
   let reportedPid: number | undefined;
+  /** Milliseconds of probation, once they are known. */
+  let probation = 0;
 
   const dialogue = createDialogue(adapter, handovers.map(({ name }) => name), {
-    fail: (code, what) => fail(error(code, what)),
+    fail: (code, what, details) => fail(error(code, what, details)),
     stopping() {
+      if (phase === "failed") return; // It was told to.
       isStopping = true;
       hurry.abort();
     },
@@ -115,9 +119,11 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   /** The first failure counts. */
   function fail(error: ReloadError): void {
     if (phase === "done" || phase === "failed") return;
+    if (error.code === "check" && hurry.signal.aborted) return; // It is about to end, and answers no more.
     error.message += sides.explain(error.code);
     phase = "failed";
-    child?.kill(); // At once: the application may end this process before any awaited step goes on.
+    // At once: the application may end this process before any awaited step goes on. One that has failed its check finishes before.
+    if (error.code !== "check") child?.kill();
     failure.reject(error);
     failed.abort(error);
   }
@@ -165,7 +171,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   }
 
   /** Resolves when the new process is in charge. */
-  async function putInCharge(): Promise<Heir & { probation: number }> {
+  async function putInCharge(): Promise<Heir> {
     failed.signal.throwIfAborted();
     const started = await start();
     watch(started);
@@ -177,12 +183,12 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     await step(dialogue.ready);
     emit({ type: "successor-ready", pid, generation });
     await everyone("agree", (side) => side.agree?.());
-    const probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
+    probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
     await everyone("commit", (side) => side.commit?.());
     phase = "committing";
     options.onCommit({ pid, send: dialogue.send });
     await step(dialogue.commit());
-    return { pid, send: dialogue.send, probation };
+    return { pid, send: dialogue.send };
   }
 
   async function run(): Promise<Successor> {
@@ -193,13 +199,13 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       else overdue();
     });
     try {
-      const { probation, ...heir } = await putInCharge();
+      const heir = await putInCharge();
       failed.signal.throwIfAborted(); // It may have died in the turn in which it was heard to be in charge.
       stopTimer();
       phase = "probation";
       const milliseconds = inChargeAfter = adapter.now() - begun;
       emit({ type: "successor-in-charge", pid: heir.pid, generation, milliseconds });
-      await prove(probation);
+      await prove();
       phase = "done";
       failure.reject(error("exit", "is gone")); // From now on only for messages that cannot be sent.
       return {
@@ -223,28 +229,45 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   }
 
   /** Rejects when the new process fails while this one can still take charge again. */
-  async function prove(time: number): Promise<void> {
+  async function prove(): Promise<void> {
     const ended = AbortSignal.any([failed.signal, hurry.signal]);
-    async function pass(time: number): Promise<void> {
-      const outcome = await step(passProbation({ clock: adapter, time, ask: dialogue.ask, ended }));
+    async function pass(time: number, until?: Promise<void>): Promise<void> {
+      const outcome = await step(passProbation({ clock: adapter, time, until, ask: dialogue.ask, ended }));
       if (outcome === "silent") throw error("silent", "is in charge, but has not given a sign of life any more");
     }
     await sides.leave((side) => side.handedOver?.());
+    const checked = dialogue.check();
+    if (checked !== undefined) await pass(0, checked); // Before connections move: they cannot be moved back.
     await sides.leave((side) => side.onProbation?.());
-    await pass(time);
+    await pass(probation);
     await step(sides.leave((side) => side.beforeRetire?.(hurry.signal)));
+    sides.reportMoved(child?.pid);
     await pass(0);
   }
 
-  /** Ends the new process, if there is one, then lets every handover undo what it did. */
+  /** Ends the new process, if there is one, and lets every handover undo what it did. */
   async function rollBack(reason: ReloadError): Promise<void> {
-    if (child !== undefined) {
-      child.kill();
-      await atMost(adapter, REAP_TIMEOUT_MS, child.exited);
-      child.descriptors?.close();
-      child.release();
+    if (reason.code !== "check") {
+      await end();
+      return await sides.rollBack(reason);
     }
+    // The new process works: it answers what it has begun to answer, while this one is in charge again. Where a socket comes back that
+    // travels alone, nothing may be on its way before it: the answer to a question, for example.
+    await atMost(adapter, NEWS_TIMEOUT_MS, dialogue.ask().catch(() => {}));
     await sides.rollBack(reason);
+    await dialogue.send({ type: "revoke", pid: adapter.pid, generation: generation - 1 }).catch(() => {}); // It is gone.
+    const isHurried = new Promise<void>((resolve) => hurry.signal.addEventListener("abort", () => resolve()));
+    if (child !== undefined) await atMost(adapter, FINISH_TIMEOUT_MS + probation, Promise.race([child.exited, isHurried]));
+    await end();
+    await sides.leave((side) => side.ended?.());
+  }
+
+  async function end(): Promise<void> {
+    if (child === undefined) return;
+    child.kill();
+    await atMost(adapter, REAP_TIMEOUT_MS, child.exited);
+    child.descriptors?.close();
+    child.release();
   }
 
   return {

@@ -16,6 +16,8 @@ export interface ProbationOptions {
   clock: Clock;
   /** How long it lasts, in milliseconds. */
   time: number;
+  /** It is not over before this. */
+  until?: Promise<unknown>;
   /** Resolves when the new process has answered. */
   ask(): Promise<void>;
   /** Fires when the probation is over early: the reload has failed, or one of the processes shuts down. */
@@ -26,10 +28,14 @@ export interface ProbationOptions {
  * Resolves with `passed` when the time is over and the new process has answered a last question, with `silent` when it does not answer, and
  * with `ended` when the probation is over early. Time for which this process was stopped does not count.
  */
-export async function passProbation({ clock, time, ask, ended }: ProbationOptions): Promise<"passed" | "silent" | "ended"> {
+export async function passProbation(
+  { clock, time, until, ask, ended }: ProbationOptions,
+): Promise<"passed" | "silent" | "ended"> {
   if (ended.aborted) return "ended";
   const isEnded = new Promise<void>((resolve) => ended.addEventListener("abort", () => resolve(), { once: true }));
   let stops = 0;
+  let mayEnd = until === undefined;
+  const permission = until?.then(() => void (mayEnd = true), () => isEnded);
 
   /** Waits, and returns how much of the time counts. */
   async function wait(milliseconds: number, until: Promise<void> = isEnded): Promise<number> {
@@ -50,10 +56,11 @@ export async function passProbation({ clock, time, ask, ended }: ProbationOption
   for (let passed = 0;;) {
     const before = stops;
     if (passed < time) passed += await wait(Math.min(INTERVAL_MS, time - passed));
+    else if (!mayEnd) await wait(INTERVAL_MS, permission);
     const isAnswered = await isAlive();
     if (ended.aborted) return "ended";
     if (!isAnswered) return "silent";
     if (stops > before && stops <= MOST_STOPS) passed = Math.min(passed, time - AFTER_STOP_MS);
-    else if (passed >= time) return "passed";
+    else if (passed >= time && mayEnd) return "passed";
   }
 }

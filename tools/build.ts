@@ -11,17 +11,32 @@ import { fileURLToPath } from "node:url";
 import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const entries = { mod: "mod.ts", auto: "auto.ts", serve: "serve.ts", ws: "ws.ts", cli: "cli/main.ts" };
+const entries = { mod: "mod.ts", auto: "auto.ts", serve: "serve.ts", triggers: "triggers.ts", ws: "ws.ts", cli: "cli/main.ts" };
 /** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
 const later = {
   commands: "cli/commands.ts",
+  cli_triggers: "cli/triggers.ts",
+  serve_triggers: "cli/serve_triggers.ts",
   reloading: "handovers/assemble.ts",
   node: "adapters/node/complete.ts",
   bun: "adapters/bun/complete.ts",
   deno: "adapters/deno/complete.ts",
 };
 /** The folders of the library; the entry points are beside them. */
-const folders = ["adapters", "auto", "cli", "core", "drain", "handovers", "linux", "program", "reload", "windows"];
+const folders = [
+  "adapters",
+  "auto",
+  "cli",
+  "core",
+  "drain",
+  "handovers",
+  "linux",
+  "program",
+  "reload",
+  "triggers",
+  "web_sockets",
+  "windows",
+];
 const documents = [
   "README.md",
   "README.zh.md",
@@ -71,7 +86,7 @@ export async function build(folder: string): Promise<string> {
     format: "esm",
     platform: "neutral",
     target: "es2023",
-    external: ["node:*", "srvx/node"],
+    external: ["node:*", "croner", "srvx/node"],
     minify: false, // An uncaught error shows its line, and the names of the functions that led to it.
     sourcemap: true,
     sourcesContent: true,
@@ -126,7 +141,7 @@ function createManifests() {
     version,
     license,
     exports: Object.fromEntries(keys.map(({ key, name }) => [key, `./${name}.js`])),
-    imports: { "srvx/node": imports["srvx/node"] },
+    imports: { croner: imports.croner, "srvx/node": imports["srvx/node"] },
     compilerOptions,
     publish: { include: [...files, "src", ...documents, "deno.json"] },
   };

@@ -1,4 +1,5 @@
 import type { Adapter, StartAdapter } from "../../core/adapter.ts";
+import { countActivated } from "../listen_fds.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../node/channel.ts";
 import { bunDatagrams } from "./datagrams.ts";
@@ -17,9 +18,11 @@ export interface BunNamespace {
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): StartAdapter {
   const start = startNode(process, "Bun", bun.isMainThread);
   const isShared = (start.handshake.supervisor?.instances ?? 1) > 1;
+  const { snapshot: { loaded }, handshake: { generation } } = start;
+  const activated = process.platform === "linux" ? countActivated(loaded, process.pid, generation !== undefined) : 0;
   return {
     ...start.adapter,
-    nativeServe: bunServe(bun, process.platform !== "linux" || isShared),
+    nativeServe: bunServe(bun, process.platform !== "linux" || isShared, activated, (name) => process.env[name]),
     nativeDatagrams: bunDatagrams(bun),
     fetch: bunFetch,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),

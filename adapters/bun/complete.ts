@@ -7,7 +7,9 @@ import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";
 import { bunDatagramAdapter } from "./dgram.ts";
 import { openKernel } from "./kernel.ts";
+import { bunHttp1 } from "./http1.ts";
 import { bunLibc } from "./libc.ts";
+import { listenOnBun } from "./listening.ts";
 import { listenInFront } from "./sockets.ts";
 
 /** Completes the adapter. */
@@ -16,7 +18,8 @@ export function completeBunAdapter(start: NodeStart): Adapter {
   if (handshake.generation !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
   const read = (name: string) => adapter.canReload ? readOwnProc(process, name) : undefined;
   return completeNodeAdapter({ ...start, snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") } }, {
-    listen: listenInFront,
+    listen: process.platform === "linux" ? listenOnBun : listenInFront,
+    http1: bunHttp1,
     libc: bunLibc,
     datagrams: bunDatagramAdapter(process.platform === "linux"),
     connections: bunConnections,

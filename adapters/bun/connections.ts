@@ -1,7 +1,13 @@
 /** Connections of node:net that another process takes over, on Bun. */
 import type { ConnectionAdapter } from "../../core/socket_adapter.ts";
 import type { LiveSocket } from "../../core/live.ts";
+import type { BindableServer } from "../../core/token.ts";
+import { duplicate } from "../../linux/transplant.ts";
 import { emitCounted } from "../node/connections.ts";
+import { serveOn } from "./arrivals.ts";
+import { lookForIdle } from "./idle_taker.ts";
+import { bunLibc } from "./libc.ts";
+import { listenerOf } from "./listening.ts";
 
 /** How many connections may be on their way at once. */
 const WINDOW = 32;
@@ -33,5 +39,58 @@ export const bunConnections: ConnectionAdapter = {
   },
   handle: (socket) => handleOf(socket) && socket,
   adopt: (handle) => Promise.resolve(handle as LiveSocket),
-  serveIdle: emitCounted, // Bun 1.4 gives the first request of such a connection no other time than those that follow.
+  lookForIdle() {
+    const libc = bunLibc();
+    return typeof libc === "string" ? undefined : lookForIdle(libc);
+  },
+  serveIdleDescriptor: serveSoon,
+  serveIdle(server, socket, unlimited) {
+    const fd = takeOut(server, socket);
+    if (fd !== undefined) return serveSoon(server, fd, unlimited);
+    emitCounted(server, socket); // Bun 1.4 gives the first request of such a connection no other time than those that follow.
+    unlimited(socket);
+  },
 };
+
+/** The descriptor of a socket that came from a process of a version up to 0.6, where the server can serve it as one of its own. */
+function takeOut(server: BindableServer, socket: LiveSocket): number | undefined {
+  const libc = listenerOf(server) === undefined ? undefined : bunLibc();
+  if (typeof libc !== "object") return undefined;
+  const fd = duplicate(libc, (handleOf(socket) as { fd?: number } | undefined)?.fd ?? -1);
+  if (fd < 0) return undefined;
+  socket.destroy(); // Nothing has been read from it.
+  return fd;
+}
+
+/** The descriptors of those that came in a moment ago, by their servers. */
+const arriving = new Map<BindableServer, number[]>();
+
+/** Serves a connection together with those that come in at the same time. */
+function serveSoon(server: BindableServer, fd: number, unlimited: (socket: LiveSocket) => void): void {
+  const others = arriving.get(server);
+  if (others !== undefined) return void others.push(fd);
+  const all = [fd];
+  arriving.set(server, all);
+  serveAll(server, all, unlimited);
+}
+
+async function serveAll(server: BindableServer, all: number[], unlimited: (socket: LiveSocket) => void): Promise<void> {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const fds = all.splice(0);
+    if (fds.length === 0) break;
+    const libc = bunLibc();
+    const listener = listenerOf(server);
+    const left = typeof libc === "string" || listener === undefined ? fds : await serveOn(libc, server, listener, fds);
+    for (const fd of left) unlimited(await serveInFront(server, fd));
+  }
+  arriving.delete(server);
+}
+
+/** Serves a connection as one of node:net, where the server does not listen by itself, or does not accept. */
+async function serveInFront(server: BindableServer, fd: number): Promise<LiveSocket> {
+  const net = await import("node:net");
+  const socket = net.connect({ fd } as object as { port: number }) as unknown as LiveSocket; // It is connected already.
+  emitCounted(server, socket);
+  return socket;
+}

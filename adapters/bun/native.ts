@@ -1,8 +1,9 @@
 /** Servers of Bun.serve whose sockets are handed over. */
 import { originalOf } from "../../core/marks.ts";
-import type { NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
+import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
+import { createNativeActivation } from "../native_activation.ts";
 import { networkPlace } from "../private_place.ts";
 import { bunLibc } from "./libc.ts";
 
@@ -17,6 +18,7 @@ interface Options {
   readonly port?: unknown;
   readonly hostname?: unknown;
   readonly unix?: unknown;
+  readonly tls?: unknown;
   readonly fetch?: FetchHandler;
   readonly routes?: Readonly<Record<string, unknown>>;
   readonly websocket?: Readonly<Record<string, unknown>> & { readonly open?: Listener; readonly close?: Listener };
@@ -31,33 +33,60 @@ interface Server {
   readonly pendingWebSockets: number;
   reload(options: object): Server;
   stop(closeActive?: boolean): Promise<void>;
+  /** Since Bun 1.4, and not documented. */
+  closeIdleConnections?(): void;
 }
 
 /** RFC 6455, section 7.4.1: the endpoint is going away. */
 const GOING_AWAY = 1001;
+/** The longest body that is read although the application leaves it, in bytes. */
+const REST_BYTES = 2 ** 20;
 
 /** The same options, some of them replaced. An application may pass an object of a class, such as Hono's. */
 export function override(options: object, overrides: object): object {
   return Object.assign(Object.create(options), overrides);
 }
 
-/** A route whose responses carry `Connection: close`. What is neither a function nor a response, such as a page, stays as it is. */
-function closingRoute(route: unknown, host: NativeHost): unknown {
-  if (typeof route === "function") return host.wrap(route as FetchHandler);
-  if (route instanceof Response) return host.wrap(() => route.clone());
+/** What is made of the handlers, and of the responses that are routes. */
+interface Wrapper {
+  wrap(handler: FetchHandler): FetchHandler;
+  still?(response: Response): FetchHandler;
+}
+
+/** A route that is wrapped. What is neither a function nor a response, such as a page, stays as it is. */
+function wrappedRoute(route: unknown, wrapper: Wrapper): unknown {
+  if (typeof route === "function") return wrapper.wrap(route as FetchHandler);
+  if (route instanceof Response) return wrapper.still?.(route) ?? route;
   if (typeof route !== "object" || route === null || Object.getPrototypeOf(route) !== Object.prototype) return route;
   const methods = Object.entries(route);
   if (!methods.every(([name]) => /^[A-Z]+$/.test(name))) return route;
-  return Object.fromEntries(methods.map(([name, handler]) => [name, closingRoute(handler, host)]));
+  return Object.fromEntries(methods.map(([name, handler]) => [name, wrappedRoute(handler, wrapper)]));
 }
 
-function closingHandlers({ fetch, routes }: Options, host: NativeHost): Options {
+function wrappedHandlers({ fetch, routes }: Options, wrapper: Wrapper): Options {
   return {
-    ...(typeof fetch === "function" && { fetch: host.wrap(fetch) }),
+    ...(typeof fetch === "function" && { fetch: wrapper.wrap(fetch) }),
     ...(routes &&
-      { routes: Object.fromEntries(Object.entries(routes).map(([path, route]) => [path, closingRoute(route, host)])) }),
+      { routes: Object.fromEntries(Object.entries(routes).map(([path, route]) => [path, wrappedRoute(route, wrapper)])) }),
   };
 }
+
+/** The answer, when the body of the request has come: Bun 1.4 takes a connection for idle whose answer was sent before that. */
+async function afterBody(answer: ReturnType<FetchHandler>, request: Request): Promise<Response | undefined | void> {
+  const response = await answer;
+  const isUnread = !request.bodyUsed && Number(request.headers.get("content-length") ?? REST_BYTES) < REST_BYTES;
+  if (isUnread) await request.arrayBuffer().catch(() => {});
+  return response;
+}
+
+/** While connections move. */
+const readingBodies: Wrapper = {
+  wrap: (handler) =>
+    function (this: unknown, request: Request, ...more: unknown[]) {
+      const answer = handler.call(this, request, ...more);
+      return request.body === null ? answer : afterBody(answer, request);
+    },
+};
 
 /** Knows the WebSockets of a server, to close them. */
 function following(websocket: Options["websocket"], sockets: Set<Socket>): Options["websocket"] {
@@ -74,6 +103,17 @@ function following(websocket: Options["websocket"], sockets: Set<Socket>): Optio
   }) as Options["websocket"];
 }
 
+/** What a server reports that has a socket which this process was started with. */
+function reportedAt(
+  { hostname: own, port }: ActivatedAddress,
+  { hostname = own }: Options,
+  { url }: Server,
+): Record<string, unknown> {
+  const name = String(hostname);
+  const host = ["0.0.0.0", "::"].includes(name) ? "localhost" : name.includes(":") ? `[${name}]` : name;
+  return { hostname, port, url: `${url.protocol}//${host}:${port}/` };
+}
+
 function open(
   serve: ServeFunction,
   host: NativeHost,
@@ -87,10 +127,19 @@ function open(
   const sockets = new Set<Socket>();
   /** What the application wants the server to do. */
   let current: Options = options;
-  let isClosing = false;
+  let wrapper: Wrapper | undefined;
+  const entries: Record<string, FetchHandler> = {};
+  const wrap = (handler: FetchHandler) => host.wrap(handler, () => wrapper === closing);
+  const closing: Wrapper = { wrap, still: (response) => wrap(() => response.clone()) };
   const configure = (options: Options) => {
     const websocket = following(options.websocket, sockets);
-    return override(options, { ...(websocket && { websocket }), ...(isClosing && closingHandlers(options, host)) });
+    const handlers = wrapper && wrappedHandlers(options, wrapper);
+    const isEntered = Object.keys(entries).length > 0;
+    return override(options, {
+      ...(websocket && { websocket }),
+      ...handlers,
+      ...(isEntered && { routes: { ...(handlers ?? options).routes, ...entries } }),
+    });
   };
   const server: Server = serve.call(bun, override(configure(options), where));
   const own = placement.made ?? server.port ?? 0;
@@ -103,23 +152,45 @@ function open(
     return server;
   });
   const url = path === undefined ? server.url.href : `unix://${path}`;
-  const reported = placement.inherited?.reported ?? { hostname: server.hostname, port: server.port, url };
-  if (placement.inherited !== undefined || path !== undefined) {
+  const { inherited, activated } = placement;
+  const reported = inherited?.reported ??
+    (activated === undefined ? { hostname: server.hostname, port: server.port, url } : reportedAt(activated, options, server));
+  if (inherited !== undefined || activated !== undefined || path !== undefined) {
     // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0 when the socket was taken away.
     for (const name of ["hostname", "port"]) if (reported[name] !== undefined) define(name, reported[name]);
     define("url", new URL(String(reported.url)));
   }
 
+  /** Static routes cannot be wrapped before, and nothing else costs anything before. */
+  function setWrapper(next: Wrapper | undefined): void {
+    if (wrapper === next) return;
+    wrapper = next;
+    reload(configure(current));
+  }
+
+  const { closeIdleConnections } = server;
+  const isPlain = path === undefined && !options.tls && closeIdleConnections !== undefined;
   host.add({
     key: placement.key,
     path,
     own,
     reported,
-    setClosing(closing) {
-      if (isClosing === closing) return;
-      isClosing = closing;
-      reload(configure(current)); // Static routes cannot be wrapped before, and nothing else costs anything before.
-    },
+    connections: isPlain
+      ? {
+        watch: (isWatching) => setWrapper(isWatching ? readingBodies : undefined),
+        closeIdle: () => closeIdleConnections.call(server),
+        enter(path, handler) {
+          entries[path] = handler;
+          reload(configure(current));
+          return () => {
+            delete entries[path];
+            reload(configure(current));
+          };
+        },
+      }
+      : undefined,
+    activated: activated?.fd,
+    setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),
     async finish(idle) {
       for (const socket of [...sockets]) socket.close(GOING_AWAY, "the server is being replaced");
       await idle;
@@ -138,8 +209,16 @@ function open(
  * Bun.serve, which the token can adopt.
  *
  * @param reusePort Whether several processes have sockets at an address: instances, and generations where no socket can be handed over.
+ * @param activated How many sockets this process was started with.
  */
-export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): NativeServe {
+export function bunServe(
+  bun: { readonly serve: unknown },
+  reusePort: boolean,
+  activated: number,
+  variable: (name: string) => string | undefined,
+): NativeServe {
+  // As Bun 1.4 has it.
+  const defaultPort = () => variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
   return {
     name: "Bun.serve",
     is: (serve) => originalOf(serve) === originalOf(bun.serve),
@@ -147,6 +226,7 @@ export function bunServe(bun: { readonly serve: unknown }, reusePort: boolean): 
       const libc = bunLibc();
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
     },
+    activated: createNativeActivation(activated, bunLibc, defaultPort),
     open: (adopt, app, where) =>
       adopt(bun.serve as ServeFunction)({
         ...app,

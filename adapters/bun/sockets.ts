@@ -1,32 +1,31 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import type { HeldSocket, Listener, ListenSource } from "../../core/socket_adapter.ts";
+import { descriptorOf, type Listener, type ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
-import { duplicate } from "../../linux/transplant.ts";
+import { holdDescriptor } from "../libc.ts";
 import { bunLibc } from "./libc.ts";
 import { addressOf, quietly, startListening } from "../node/sockets.ts";
 
-/** The members that Bun's http.Server hides under symbols: the options that it was made with. */
-function secrets(server: object): { tls?: unknown; options?: object } {
+/** The members that Bun's http.Server hides under symbols: the options that it was made with, and the server of Bun.serve that it is. */
+export function secrets(server: object): { tls?: unknown; options?: object; "::bunternal::"?: { stop(): unknown } } {
   return Object.fromEntries(
     Object.getOwnPropertySymbols(server).map((symbol) => [symbol.description, (server as Record<symbol, unknown>)[symbol]]),
   );
 }
 
 /**
- * Makes a server listen through a net.Server in front of it: Bun's http.Server accepts neither a handle nor a file descriptor (it listens on a
- * port of its own choice instead), but it serves the connections of its "connection" event.
+ * A net.Server in front of a server, which serves its connections. Bun's http.Server accepts neither a handle nor a file descriptor: it listens
+ * on a port of its own choice instead.
+ *
+ * @param what The options of `listen`, or a server that listens already.
  */
-export async function listenInFront(server: BindableServer, source: ListenSource): Promise<Listener> {
+export async function createFront(server: BindableServer, what: object | Server): Promise<Server> {
   const { allowHalfOpen = true, pauseOnConnect = false } = server as { allowHalfOpen?: boolean; pauseOnConnect?: boolean };
   let target = server;
   const accept = (socket: unknown) => void target.emit("connection", socket);
-  let front: Server;
-  if ("handle" in source) {
-    front = source.handle as Server;
-    Object.assign(front, { allowHalfOpen, pauseOnConnect, noDelay: true });
-    front.on("connection", accept);
-  }
+  const settings = { allowHalfOpen, pauseOnConnect, noDelay: true };
+  const present = "on" in what ? Object.assign(what, settings) : undefined;
+  present?.on("connection", accept);
   const { tls, options } = secrets(server);
   if (tls && "keepAliveTimeout" in server) {
     // Bun does no TLS for such a connection.
@@ -34,21 +33,30 @@ export async function listenInFront(server: BindableServer, source: ListenSource
     target = module.createServer(options ?? {}, (socket) => server.emit("connection", socket));
     target.on("tlsClientError", (error, socket) => server.emit("tlsClientError", error, socket));
   }
-  if (!("handle" in source)) {
-    const net = await import("node:net");
-    front = net.createServer({ allowHalfOpen, pauseOnConnect, noDelay: true }, accept);
-    await startListening(front, "fd" in source ? { fd: source.fd } : source.options);
-  }
+  if (present !== undefined) return present;
+  const net = await import("node:net");
+  const front = net.createServer(settings, accept);
+  await startListening(front, what);
+  return front;
+}
+
+/** Makes a server listen through a net.Server in front of it: where the C library cannot be called. */
+export async function listenInFront(server: BindableServer, source: ListenSource): Promise<Listener> {
+  const front = await createFront(
+    server,
+    "handle" in source ? source.handle as Server : "options" in source ? source.options : { fd: descriptorOf(source) },
+  );
   const address = server.address;
   server.address = () => front.listening ? front.address() : null;
-  shareConnections(server, front!);
+  shareConnections(server, front);
   const tellAgain = quietly(server as unknown as Server);
-  closeInFront(server as unknown as Server, front!);
+  closeInFront(server as unknown as Server, front);
   server.emit("listening");
   tellAgain();
   return {
-    handle: front!,
-    hold: () => Promise.resolve(holdDescriptor((front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
+    handle: front,
+    hold: () =>
+      Promise.resolve(holdDescriptor(bunLibc(), (front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
     get isOpen() {
       return front.listening;
     },
@@ -96,12 +104,4 @@ function shareConnections(server: BindableServer, front: Server & { _connections
       writable: true,
     },
   });
-}
-
-/** A second descriptor of a socket, which stays open when the first one is closed. */
-function holdDescriptor(fd: number | undefined): HeldSocket | undefined {
-  const libc = bunLibc();
-  if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
-  const held = duplicate(libc, fd);
-  return held < 0 ? undefined : { source: { fd: held }, release: () => void libc.close(held) };
 }

@@ -4,6 +4,7 @@ import type { BasicServiceAdapter } from "../../core/service_adapter.ts";
 import { attempt } from "../attempt.ts";
 import { clock } from "../clock.ts";
 import { type Handshake, takeHandshake } from "../environment_handshake.ts";
+import { countActivated } from "../listen_fds.ts";
 import { inheritedChannel, type NodeProcess } from "../node/channel.ts";
 import { platformSignals } from "../signals.ts";
 import type { Snapshot } from "../snapshot.ts";
@@ -72,6 +73,9 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     return inherited && { ...inherited, channel: watchChannel(deno, inherited.channel) };
   }
 
+  const activated = deno.build.os === "linux"
+    ? countActivated(snapshot.loaded, deno.pid, handshake.generation !== undefined)
+    : 0;
   const adapter: DenoStart["adapter"] = {
     ...clock,
     ...platform,
@@ -87,7 +91,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     exit: (code) => deno.exit(code),
     fetch: denoFetch,
     service: isMainThread ? service : undefined,
-    nativeServe: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, permissions.mayCall),
+    nativeServe: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, activated, permissions.mayCall),
     nativeDatagrams: denoDatagrams(deno),
     nativeOffer: handshake.native,
   };

@@ -5,7 +5,8 @@ import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { ownListeners, takeAway } from "../../linux/listeners.ts";
 import { attachConsole, KERNEL, type Kernel } from "../../windows/console.ts";
-import { createActivation, FIRST, type ProcFiles, readUntil } from "../activation.ts";
+import { createActivation, type ProcFiles, readUntil } from "../activation.ts";
+import { FIRST } from "../listen_fds.ts";
 import { attempt } from "../attempt.ts";
 import { inheriting, joinDescriptors, offerDescriptors } from "../descriptors.ts";
 import { descriptorVariables } from "../environment_handshake.ts";
@@ -103,13 +104,13 @@ export function completeDenoAdapter(
     const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
       spawnWithNode(await import("node:child_process"), sockets, denoCarries(isWindows));
     signal.throwIfAborted();
-    const libc = request.native !== undefined && permissions.mayCall() ? denoLibc(deno, true) : undefined;
+    const libc = request.sendsDescriptors && permissions.mayCall() ? denoLibc(deno, true) : undefined;
     const offered = typeof libc === "object" ? offerDescriptors(libc) : undefined;
     const started = await startSuccessor({
       pid: deno.pid,
       spawn: typeof libc === "object" && offered !== undefined ? inheriting(libc, offered.end, spawn) : spawn,
       descriptors: offered?.channel,
-      variables: offered && descriptorVariables(offered.describe(offered.end), request.native as string),
+      variables: offered && descriptorVariables(offered.describe(offered.end), request.native),
       kill(pid, signal) {
         // A process that may run only some executables may not signal process groups; Deno would ask on the terminal.
         if (!permissions.isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");

@@ -3,8 +3,10 @@ import { originalOf } from "../../core/marks.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
 import { isServedAt } from "../../linux/listening.ts";
+import { createNativeActivation } from "../native_activation.ts";
 import { networkPlace } from "../private_place.ts";
 import { denoLibc } from "./libc.ts";
+import { followConnections } from "./native_connections.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** The address of a server, as Deno has it. */
@@ -28,6 +30,8 @@ interface Server {
   shutdown(): Promise<void>;
 }
 
+const DEFAULT_PORT = 8000;
+
 /** What Deno prints where the application has no `onListen`. */
 function announce({ path, hostname, port }: Address, isTls: boolean): void {
   const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
@@ -36,14 +40,30 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   console.error(`Listening on ${path ?? url(host)}${path === undefined && isAll ? ` (${url("localhost")})` : ""}`);
 }
 
-function open(serve: ServeFunction, host: NativeHost, options: Options, handler: FetchHandler, reusePort: boolean): Server {
+function open(
+  serve: ServeFunction,
+  host: NativeHost,
+  options: Options,
+  handler: FetchHandler,
+  { deno, reusePort }: { readonly deno: DenoNamespace; readonly reusePort: boolean },
+): Server {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const { inherited, made } = placement;
+  const { inherited, activated, made } = placement;
   const where = path !== undefined ? { path: made } : networkPlace(placement, reusePort);
-  const reported = (own: Address): Address => inherited?.reported ?? (path === undefined ? { ...own } : { ...own, path });
+  const reported = (own: Address): Address => {
+    if (inherited !== undefined) return inherited.reported;
+    return {
+      ...own,
+      ...(path !== undefined && { path }),
+      ...(activated && { hostname: activated.hostname, port: activated.port }),
+    };
+  };
+  let isClosing = false;
   const cutter = new AbortController();
+  const isPlain = path === undefined && options.cert === undefined;
+  const followed = isPlain ? followConnections(deno, host.running) : undefined;
   const server: Server = serve({
     ...options,
     ...where,
@@ -53,11 +73,11 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
       if (options.onListen === undefined) announce(address, options.cert !== undefined);
       else options.onListen(address);
     },
-  }, host.wrap(handler));
+  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing, followed?.onUpgrade));
   const own = made ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
-  if (inherited !== undefined || path !== undefined) {
+  if (inherited !== undefined || activated !== undefined || path !== undefined) {
     Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
   }
 
@@ -66,7 +86,9 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
     path,
     own,
     reported: address,
-    setClosing() {}, // The wrapped handlers do.
+    connections: followed?.connections,
+    activated: activated?.fd,
+    setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).
       await Promise.all([host.answered(), idle]);
@@ -84,8 +106,9 @@ function open(serve: ServeFunction, host: NativeHost, options: Options, handler:
  * Deno.serve, which the token can adopt.
  *
  * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes --unstable-net.
+ * @param activated How many sockets this process was started with.
  */
-export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () => boolean): NativeServe {
+export function denoServe(deno: DenoNamespace, isShared: boolean, activated: number, mayCall: () => boolean): NativeServe {
   return {
     name: "Deno.serve",
     is: (serve) => originalOf(serve) === originalOf(deno.serve),
@@ -93,6 +116,7 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () =>
       const libc = denoLibc(deno, mayCall());
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
     },
+    activated: createNativeActivation(activated, () => denoLibc(deno, mayCall()), () => DEFAULT_PORT),
     open(adopt, { fetch, tls, error, routes, websocket }, where) {
       for (const [name, value] of Object.entries({ routes, websocket })) {
         if (value !== undefined) throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports`);
@@ -112,7 +136,7 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, mayCall: () =>
         : [first, second ?? first?.handler];
       // Deno says what is wrong, and does by itself what is no address of a network: vsock.
       if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
-      return open(serve, host, options, handler, isShared || deno.build.os !== "linux" || !mayCall());
+      return open(serve, host, options, handler, { deno, reusePort: isShared || deno.build.os !== "linux" || !mayCall() });
     },
   };
 }

@@ -3,7 +3,8 @@ import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from "../../linux/constants.ts";
-import { openFirst } from "../libc.ts";
+import { holdDescriptor, openFirst } from "../libc.ts";
+import { denoLibc } from "./libc.ts";
 import { listenDirectly } from "../node/sockets.ts";
 
 /**
@@ -27,6 +28,8 @@ export async function listenOnDeno(
   return {
     ...listener,
     inert: undefined,
+    // A socket that this process was started with cannot be opened again: it is kept for the time in which another process accepts from it.
+    ...(mayCall && "fd" in source && { hold: () => Promise.resolve(holdDescriptor(denoLibc(deno, true), source.fd)) }),
     get isOpen() {
       return listener.isOpen;
     },

@@ -44,6 +44,7 @@ export interface NodeSockets {
   libc?: SocketAdapter["libc"];
   datagrams?: SocketAdapter["datagrams"];
   connections?: SocketAdapter["connections"];
+  http1?: SocketAdapter["http1"];
   stopListening?: SocketAdapter["stopListening"];
 }
 
@@ -75,7 +76,7 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
 /** Completes the adapter. */
 export function completeNodeAdapter(
   { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
-  { listen, libc, datagrams, connections, stopListening }: NodeSockets = {
+  { listen, libc, datagrams, connections, http1, stopListening }: NodeSockets = {
     listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
     datagrams: nodeDatagrams(process.platform === "win32"),
     connections: nodeConnections(WINDOW, markIdleOnNode),
@@ -123,7 +124,7 @@ export function completeNodeAdapter(
       const what = request.command === undefined ? same : asCommandLine(request.command);
       const history = { started, loaded: snapshot.loaded, current: process.env };
       const sockets = activation.inherit();
-      const opened = request.native === undefined ? undefined : libc?.();
+      const opened = request.sendsDescriptors ? libc?.() : undefined;
       const offered = typeof opened === "object" ? offerDescriptors(opened) : undefined;
       return await startSuccessor({
         pid: process.pid,
@@ -131,7 +132,7 @@ export function completeNodeAdapter(
         spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
         descriptors: offered?.channel,
         variables: offered !== undefined
-          ? descriptorVariables(offered.describe(lastNumber(sockets)), request.native as string)
+          ? descriptorVariables(offered.describe(lastNumber(sockets)), request.native)
           : libc === undefined && request.native !== undefined
           ? nativeVariable(request.native) // Node's sockets come over the channel.
           : undefined,
@@ -156,6 +157,7 @@ export function completeNodeAdapter(
       held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
       cutsAnswers: false,
       datagrams,
+      http1,
       connections: process.platform === "win32" ? undefined : connections,
       descriptors,
       listening() {

@@ -45,7 +45,10 @@ export function markIdleOnNode(_: BindableServer, socket: LiveSocket): void {
 }
 
 /** Reading is stopped below the socket, which notices nothing. */
-export const nodeConnections = (window: number, markIdle: ConnectionAdapter["serveIdle"]): ConnectionAdapter => ({
+export const nodeConnections = (
+  window: number,
+  markIdle: (server: BindableServer, socket: LiveSocket) => void,
+): ConnectionAdapter => ({
   window,
   stop: (socket) => handleOf(socket)?.readStop(),
   start(socket) {
@@ -58,8 +61,9 @@ export const nodeConnections = (window: number, markIdle: ConnectionAdapter["ser
     // The types do not know this option of the constructor.
     return new Socket({ handle, readable: true, writable: true } as object) as unknown as LiveSocket;
   },
-  serveIdle(server, socket) {
+  serveIdle(server, socket, unlimited) {
     emitCounted(server, socket);
     markIdle(server, socket);
+    unlimited(socket);
   },
 });

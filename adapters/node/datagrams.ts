@@ -1,7 +1,8 @@
 /** Sockets of node:dgram, which Node, Bun and Deno all have; and how Node passes them on. */
 import type { BindOptions, Socket } from "node:dgram";
-import type { BindableDatagrams, DatagramAdapter, DatagramSocket, SharedSocket } from "../../core/datagrams.ts";
+import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../core/datagrams.ts";
 import type { InheritedAddress } from "../../core/native.ts";
+import type { SharedSocket } from "../../core/shared_socket.ts";
 import { callOriginal, forgetOpened, isOpened } from "../../core/marks.ts";
 import { isMemberByCode, joinAgain } from "../join_again.ts";
 

@@ -5,7 +5,7 @@ import { DISOWN, guarded, kept, MOST_SOCKETS, statusOf } from "../reparent.ts";
 import type { Channel, DescriptorChannel, ExitStatus, StartedProcess, StartRequest } from "../../core/adapter.ts";
 import { describeError } from "../../core/describe_error.ts";
 import { ReloadError } from "../../core/error.ts";
-import { activationVariables } from "../activation.ts";
+import { activationVariables } from "../listen_fds.ts";
 import { handshake, supervision } from "../environment_handshake.ts";
 import type { CommandLine } from "../command_line.ts";
 import { freeInspectorVariables } from "../inspector.ts";

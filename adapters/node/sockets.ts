@@ -1,6 +1,12 @@
 /** Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
 import type { Server } from "node:net";
-import type { HeldSocket, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
+import {
+  descriptorOf,
+  type HeldSocket,
+  type Listener,
+  type ListenSource,
+  type SocketAddress,
+} from "../../core/socket_adapter.ts";
 import { callOriginal, endWaiting, forgetOpened, isAnnounced, isOpened } from "../../core/marks.ts";
 import type { BindableServer } from "../../core/token.ts";
 
@@ -70,7 +76,11 @@ export async function listenDirectly(server: BindableServer, source: ListenSourc
   if ("handle" in source && isServer(source.handle)) source.handle.on("connection", (socket) => own.emit("connection", socket));
   let isClosed = false;
   const net = await import("node:net");
-  const what = "handle" in source ? source.handle as Server : "fd" in source ? { fd: source.fd } : source.options;
+  const what = "handle" in source
+    ? source.handle as Server
+    : "options" in source
+    ? source.options
+    : { fd: descriptorOf(source) };
   if (isOpened(own)) forgetOpened(own);
   else await startListening(own, what, begun);
   return {

@@ -14,6 +14,7 @@ import { guarded } from "../reparent.ts";
 
 export { parseEnviron } from "../environment.ts";
 export { acceptSockets } from "../node/socket_channel.ts";
+export { type KeptSocket, listenForOthers, type SocketRequest } from "./listen_for_others.ts";
 export { type SmallFile } from "../node/files.ts";
 export { folderCandidates } from "../runtime_dir.ts";
 
@@ -31,16 +32,31 @@ export function readSmallFile(path: string): SmallFile {
   return read(fs, path);
 }
 
-/** Starts a program below a guard, so that `reload-self run` learns how it ends. It leads a process group. */
+const SHELL = "/bin/sh";
+/** Names the program as the owner of the sockets that it is started with: the pid stays the same; sd_listen_fds(3). */
+const WITH_SOCKETS = 'export LISTEN_PID=$$; exec "$0" "$@"';
+
+/**
+ * Starts a program below a guard, so that `reload-self run` learns how it ends. It leads a process group.
+ *
+ * @param sockets Descriptors that it is started with, in systemd's way.
+ */
 export function startGuarded(
-  [file = "", ...args]: readonly string[],
+  command: readonly string[],
   supervisor: Supervisor,
   env: Readonly<Record<string, string | undefined>>,
+  sockets: readonly number[],
 ): ChildProcess {
-  const guard = guarded({ file, args }, "/bin/sh");
+  const [file = "", ...args] = sockets.length === 0 ? command : [SHELL, "-c", WITH_SOCKETS, ...command];
+  const guard = guarded({ file, args }, SHELL);
   return spawn(guard.file, guard.args, {
     detached: true,
-    stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, ...supervision(supervisor), ...env },
+    stdio: ["ignore", "inherit", "inherit", ...sockets],
+    env: {
+      ...process.env,
+      ...supervision(supervisor),
+      ...(sockets.length > 0 && { LISTEN_FDS: String(sockets.length), LISTEN_FDNAMES: undefined }),
+      ...env,
+    },
   });
 }

@@ -31,20 +31,41 @@ const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !n
 
 const checks: [name: string, file: string, args: string[]][] = [
   ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
-  ["deno check", pinned.deno, ["check", "--quiet", "mod.ts", "auto.ts", "serve.ts", "ws.ts", "cli/main.ts", ...examples]],
+  ["deno check", pinned.deno, [
+    "check",
+    "--quiet",
+    "mod.ts",
+    "auto.ts",
+    "serve.ts",
+    "triggers.ts",
+    "ws.ts",
+    "cli/main.ts",
+    ...examples,
+  ]],
   ["deno check of the examples in doc comments", pinned.deno, [
     "check",
     "--quiet",
     "--doc",
     "mod.ts",
     "serve.ts",
+    "triggers.ts",
     "ws.ts",
     "core/error.ts",
     "core/token.ts",
   ]],
   ["deno lint", pinned.deno, ["lint", "--quiet"]],
   ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
-  ["deno doc --lint", pinned.deno, ["doc", "--quiet", "--lint", "mod.ts", "auto.ts", "serve.ts", "ws.ts", "cli/main.ts"]],
+  ["deno doc --lint", pinned.deno, [
+    "doc",
+    "--quiet",
+    "--lint",
+    "mod.ts",
+    "auto.ts",
+    "serve.ts",
+    "triggers.ts",
+    "ws.ts",
+    "cli/main.ts",
+  ]],
   ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
@@ -62,13 +83,15 @@ const layers: Record<string, readonly string[]> = {
   linux: ["core"],
   windows: ["core"],
   drain: ["core"],
+  triggers: ["core"],
   reload: ["core"],
   program: ["core", "reload", "drain"],
   handovers: ["core", "reload", "program", "drain", "linux", "windows"],
   adapters: ["core", "reload", "linux", "windows"],
+  web_sockets: ["core", "drain", "linux", "adapters"],
   auto: ["core", "adapters"],
-  ".": ["auto", "core", "reload", "program", "drain", "handovers", "adapters"],
-  cli: [".", "auto", "core", "linux", "windows", "handovers", "adapters"],
+  ".": ["auto", "core", "reload", "program", "drain", "triggers", "handovers", "adapters", "web_sockets"],
+  cli: [".", "auto", "core", "linux", "windows", "triggers", "handovers", "adapters"],
 };
 
 /** The imports of a file: from where, and whether they are only of types. */
@@ -135,9 +158,11 @@ test("start-up loads no module of a runtime, and nothing that only a reload need
   const late = [...seen].filter((file) => /^(handovers|reload|linux|windows)\//.test(file)).sort();
   assert.deepEqual(late, [
     "handovers/pid_file.ts",
+    "linux/addresses.ts",
     "linux/constants.ts",
     "linux/listening.ts",
     "linux/proc.ts",
+    "linux/socket_options.ts",
     "reload/mailbox.ts",
     "reload/messages.ts",
   ]);

@@ -56,6 +56,7 @@ test("every piece of code fits the types of the library", (t) => {
         paths: {
           "@js0/reload-self": entry("mod"),
           "@js0/reload-self/serve": entry("serve"),
+          "@js0/reload-self/triggers": entry("triggers"),
           "@js0/reload-self/ws": entry("ws"),
         },
       },

@@ -268,9 +268,9 @@ function limitedGroup(t: TestScope, pid: number, bytes: number): string {
 const hasCgroup = existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes");
 const inFlight = () => "inFlight" as const;
 const all = () => "all" as const;
-/** Only Node's can be lent to the new process. The others are opened anew when the old one is gone, and refused until then. */
+/** Only those of Node and Bun can be lent to the new process. The others are opened anew when the old one is gone, and refused until then. */
 const untilOpened = ({ runtime, kind, on }: Subject) =>
-  kind === "http" && (on === "activated" || (runtime.kind === "node" && on === "tcp")) ? "inFlight" as const : "gap" as const;
+  kind === "http" && (on === "activated" || (runtime.kind !== "deno" && on === "tcp")) ? "inFlight" as const : "gap" as const;
 
 /** The old one opens its sockets anew on Deno, and what waits in a unix socket is lost with the process that made it. */
 const untilReopened = ({ runtime, kind, on }: Subject) =>

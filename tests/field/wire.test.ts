@@ -5,16 +5,16 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { describeThinking, failed } from "../load/thinking.ts";
-import { runWire } from "../load/wire.ts";
+import { runWire, wireRowsOf } from "../load/wire.ts";
 import { runtimes } from "../support/runtimes.ts";
 
 const CLIENTS = 40;
 
 // All at once: they wait for their clients most of the time.
 describe("idle connections behind a wire", { concurrency: true }, () => {
-  for (const runtime of runtimes.filter(({ name }) => name !== "node22" && name !== "node24")) {
-    test(`${runtime.name} node:http: two reloads lose no request, and close no connection`, async (t) => {
-      const row = { name: runtime.name, runtime, setup: { kind: "http" } } as const;
+  const rows = wireRowsOf(runtimes.filter(({ name }) => name !== "node22" && name !== "node24"));
+  for (const row of rows.filter(({ setup }) => setup.kind !== "native" && setup.tls === undefined)) {
+    test(`${row.name}: two reloads lose no request, and close no connection`, async (t) => {
       const tally = await runWire(t, row, { clients: CLIENTS, reloads: 2 });
       t.diagnostic(describeThinking(tally));
       assert.equal(failed(tally.failures), 0, describeThinking(tally));

@@ -1,6 +1,7 @@
 /** Datagram sockets of a simulated machine. */
 import { EventEmitter } from "node:events";
-import type { BindableDatagrams, DatagramAdapter, DatagramSocket, SharedSocket } from "../../core/datagrams.ts";
+import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../core/datagrams.ts";
+import type { SharedSocket } from "../../core/shared_socket.ts";
 import type { BindableServer } from "../../core/token.ts";
 
 /** A socket that looks like one of node:dgram. */

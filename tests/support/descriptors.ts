@@ -117,6 +117,7 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
         if (operation === 1 ? at >= 0 : at < 0) return -1; // EEXIST, ENOENT
         const view = new DataView(event.buffer);
         if (operation === 2) instance.polled.splice(at, 1);
+        else if (operation === 3) Object.assign(instance.polled[at] as object, { events: view.getUint32(0, true) });
         else instance.polled.push({ file: polled, fd, events: view.getUint32(0, true), data: view.getBigUint64(4, true) });
         return 0;
       }),
@@ -155,6 +156,7 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
     },
     getpeername: (fd) => table.get(fd)?.listening === false ? 0 : -1,
     setsockopt: unused,
+    ioctl: unused,
     connect: unused,
     write: unused,
     sendmsg: unused,

@@ -82,6 +82,7 @@ export function createKernel(own: number, fresh: number): Kernel {
     },
     readlink: unknown,
     fcntl: unknown,
+    ioctl: unknown,
     getpeername: unknown,
     connect: unknown,
     socketpair: unknown,

@@ -178,10 +178,7 @@ if (deno !== undefined) {
   });
 }
 
-// Bun's node:http cannot share a port.
-const sharing = oneOfEachKind.flatMap((runtime) =>
-  runtime.servers.map((kind) => ({ runtime, kind })).filter(({ kind }) => runtime.kind !== "bun" || kind !== "http")
-);
+const sharing = oneOfEachKind.flatMap((runtime) => runtime.servers.map((kind) => ({ runtime, kind })));
 for (const { runtime, kind } of sharing) {
   const [parent] = oneOfEachKind as [Runtime];
 

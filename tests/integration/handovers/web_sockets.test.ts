@@ -1,6 +1,7 @@
-/** WebSockets of ws that move to the new process. */
+/** WebSockets that move to the new process: those of ws, and those of the runtime's own server. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { test, type TestContext } from "node:test";
 import { WebSocket as WsClient } from "ws";
@@ -50,8 +51,15 @@ async function talk({ socket, name, heard }: Client, isOver: () => boolean): Pro
   return said;
 }
 
-async function begin(t: TestContext, runtime: Runtime, options: object = {}) {
-  const program = startProgram(t, runtime, { script: fixture("chat.ts"), env: { OPTIONS: JSON.stringify(options) } });
+/** Whose WebSockets they are. */
+type Kind = "ws" | "native";
+
+const kindsOf = ({ kind }: Runtime): readonly Kind[] =>
+  kind === "node" ? ["ws"] : kind === "deno" ? ["ws", "native"] : ["native"];
+
+async function begin(t: TestContext, runtime: Runtime, kind: Kind, options: object = {}) {
+  const env = { OPTIONS: JSON.stringify(options), ...(kind === "native" && { NATIVE: "1" }) };
+  const program = startProgram(t, runtime, { script: fixture("chat.ts"), env });
   const { pid, port } = await program.report("serving");
   return { program, pid, port: port as number };
 }
@@ -65,43 +73,107 @@ async function reload(program: Program, pid: number, generation: number, expecte
   return await program.report("serving", { generation });
 }
 
-for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
-  test(`${runtime.name}: a chat of 1,000 goes through five reloads and two crashes: each message once, in order`, async (t) => {
-    const { program, pid: first, port } = await begin(t, runtime);
-    let pid = first;
-    const listeners = await Promise.all(Array.from({ length: 994 }, (_, i) => join(t, port, `listener${i}`)));
-    const speakers = await Promise.all(
-      // ws, and the runtime's own.
-      Array.from({ length: 6 }, (_, i) => join(t, port, `speaker${i}`, i < 3 ? Ws : WebSocket)),
-    );
-    let isOver = false;
-    const talks = speakers.map((speaker) => talk(speaker, () => isOver));
-    for (let generation = 1; generation <= 5; generation++) {
-      if (generation % 2 === 0) {
+for (const runtime of oneOfEachKind) {
+  for (const kind of kindsOf(runtime)) {
+    test(`${runtime.name}, ${kind}: a chat of 1,000 goes through five reloads and two crashes: each message once, in order`, async (t) => {
+      const { program, pid: first, port } = await begin(t, runtime, kind);
+      let pid = first;
+      const listeners = await Promise.all(Array.from({ length: 994 }, (_, i) => join(t, port, `listener${i}`)));
+      const speakers = await Promise.all(
+        // ws, and the runtime's own.
+        Array.from({ length: 6 }, (_, i) => join(t, port, `speaker${i}`, i < 3 ? Ws : WebSocket)),
+      );
+      let isOver = false;
+      const talks = speakers.map((speaker) => talk(speaker, () => isOver));
+      for (let generation = 1; generation <= 5; generation++) {
+        if (generation % 2 === 0) {
+          const before = program.reports.length;
+          program.behave("crash");
+          program.signal(pid);
+          await program.report("reload-fail", {}, before);
+          program.behave("run");
+        }
+        pid = (await reload(program, pid, generation, { moved: 1_000, left: 0 })).pid;
+      }
+      isOver = true;
+      const said = await Promise.all(talks);
+      const total = said.reduce((sum, count) => sum + count, 0);
+      for (const { heard, closed } of listeners) {
+        await until("all messages", () => heard.length >= total);
+        assert.equal(closed, undefined);
+        for (const [i, count] of said.entries()) {
+          const texts = heard.filter(([name]) => name === `speaker${i}`);
+          assert.deepEqual(texts, Array.from({ length: count }, (_, n) => [`speaker${i}`, n + 1, `text-${n}`]));
+        }
+      }
+      assert.equal(program.reports.some(({ type }) => type === "left"), false, "the application heard of no end");
+    });
+
+    test(`${runtime.name}, ${kind}: the WebSockets of all runtimes notice nothing of a reload`, async (t) => {
+      const { program, pid, port } = await begin(t, runtime, kind);
+      const clients = Object.entries({ node: ["-e"], deno: ["eval"], bun: ["-e"] }).map(([kind, flags]) => {
+        const code = `const socket = new WebSocket("ws://127.0.0.1:${port}/${kind}");
+          let n = 0;
+          socket.onopen = () => setInterval(() => socket.send(String(n++)), 10);
+          socket.onmessage = ({ data }) => data.startsWith("${kind} ") && console.log(data);
+          socket.onclose = () => console.log("closed");`;
+        const client = spawn(pinned[kind === "node" ? "node26" : kind as "deno" | "bun"], [...flags, code]);
+        cleanUp(t, () => void client.kill("SIGKILL"));
+        const lines: string[] = [];
+        createInterface(client.stdout).on("line", (line) => lines.push(line));
+        return { kind, lines };
+      });
+      await until("the first messages", () => clients.every(({ lines }) => lines.length > 5));
+      await reload(program, pid, 1, { moved: 3, left: 0 });
+      const before = clients.map(({ lines }) => lines.length);
+      await until("more messages", () => clients.every(({ lines }, i) => lines.length > (before[i] as number) + 5));
+      for (const { kind, lines } of clients) assert.deepEqual(lines, lines.map((_, i) => `${kind} ${i + 1} ${i}`));
+    });
+
+    test(`${runtime.name}, ${kind}: reloads that fail in the middle give it back, and a shutdown closes it`, async (t) => {
+      const { program, pid, port } = await begin(t, runtime, kind);
+      const client = await join(t, port, "client");
+      async function say(text: string): Promise<void> {
+        const { length } = client.heard;
+        client.socket.send(text);
+        await until("the echo", () => client.heard.length > length);
+      }
+      /** Begins a reload that fails at the commit; says something before it does. */
+      async function fail(pid: number, text: string): Promise<void> {
         const before = program.reports.length;
-        program.behave("crash");
+        program.behave("slow");
         program.signal(pid);
+        await program.report("hand-over", {}, before);
+        const said = say(text);
+        const child = program.pids().find((other) => other !== pid);
+        process.kill(child as number, "SIGKILL");
         await program.report("reload-fail", {}, before);
+        await said;
         program.behave("run");
       }
-      pid = (await reload(program, pid, generation, { moved: 1_000, left: 0 })).pid;
-    }
-    isOver = true;
-    const said = await Promise.all(talks);
-    const total = said.reduce((sum, count) => sum + count, 0);
-    for (const { heard, closed } of listeners) {
-      await until("all messages", () => heard.length >= total);
-      assert.equal(closed, undefined);
-      for (const [i, count] of said.entries()) {
-        const texts = heard.filter(([name]) => name === `speaker${i}`);
-        assert.deepEqual(texts, Array.from({ length: count }, (_, n) => [`speaker${i}`, n + 1, `text-${n}`]));
-      }
-    }
-    assert.equal(program.reports.some(({ type }) => type === "left"), false, "the application heard of no end");
-  });
+      await say("one");
+      await fail(pid, "two");
+      await reload(program, pid, 1, { moved: 1, left: 0 });
+      const [next] = program.pids() as [number];
+      await say("three");
+      await fail(next, "four"); // The WebSocket is not one that ws has made here.
+      await say("five");
+      await reload(program, next, 2, { moved: 1, left: 0 });
+      await say("six");
+      assert.deepEqual(
+        client.heard,
+        ["one", "two", "three", "four", "five", "six"].map((text, i) => ["client", i + 1, text]),
+      );
+      program.signal(program.pids()[0] as number, "SIGTERM");
+      await until("the close", () => client.closed === 1001);
+      await until("all to be gone", () => program.pids().length === 0);
+    });
+  }
+}
 
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
   test(`${runtime.name}: the subprotocol, compression, half a message, and the close of a WebSocket that has moved`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime, {
+    const { program, pid, port } = await begin(t, runtime, "ws", {
       perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 0 },
     });
     const plain = await join(t, port, "plain", Ws, ["chat.v2", "chat.v1"]);
@@ -134,29 +206,8 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     await until("the answer to the close", () => plain.closed === 4000);
   });
 
-  test(`${runtime.name}: the WebSockets of all runtimes notice nothing of a reload`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime);
-    const clients = Object.entries({ node: ["-e"], deno: ["eval"], bun: ["-e"] }).map(([kind, flags]) => {
-      const code = `const socket = new WebSocket("ws://127.0.0.1:${port}/${kind}");
-        let n = 0;
-        socket.onopen = () => setInterval(() => socket.send(String(n++)), 10);
-        socket.onmessage = ({ data }) => data.startsWith("${kind} ") && console.log(data);
-        socket.onclose = () => console.log("closed");`;
-      const client = spawn(pinned[kind === "node" ? "node26" : kind as "deno" | "bun"], [...flags, code]);
-      cleanUp(t, () => void client.kill("SIGKILL"));
-      const lines: string[] = [];
-      createInterface(client.stdout).on("line", (line) => lines.push(line));
-      return { kind, lines };
-    });
-    await until("the first messages", () => clients.every(({ lines }) => lines.length > 5));
-    await reload(program, pid, 1, { moved: 3, left: 0 });
-    const before = clients.map(({ lines }) => lines.length);
-    await until("more messages", () => clients.every(({ lines }, i) => lines.length > (before[i] as number) + 5));
-    for (const { kind, lines } of clients) assert.deepEqual(lines, lines.map((_, i) => `${kind} ${i + 1} ${i}`));
-  });
-
   test(`${runtime.name}: a WebSocket whose compression has a context stays, and is closed as going away`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime, { perMessageDeflate: { threshold: 0 } });
+    const { program, pid, port } = await begin(t, runtime, "ws", { perMessageDeflate: { threshold: 0 } });
     const [speaker, listener] = await Promise.all([join(t, port, "speaker"), join(t, port, "listener")]);
     speaker.socket.send("hello");
     await until("the echo", () => speaker.heard.length === 1 && listener.heard.length === 1);
@@ -166,50 +217,112 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     fresh.socket.send("hello");
     await until("the echo", () => fresh.heard.length === 1);
   });
+}
 
-  test(`${runtime.name}: reloads that fail in the middle give it back, and a shutdown closes it`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime);
-    const client = await join(t, port, "client");
-    async function say(text: string): Promise<void> {
-      const { length } = client.heard;
-      client.socket.send(text);
-      await until("the echo", () => client.heard.length > length);
+/** Frames as a client writes them; RFC 6455, section 5.2. The mask is zero. */
+function frame(opcode: number, text: string, { fin = true } = {}): Buffer {
+  const payload = Buffer.from(text);
+  return Buffer.concat([Buffer.from([(fin ? 0x80 : 0) | opcode, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+}
+const TEXT = 1, PING = 9, CONTINUATION = 0;
+/** The code 1001 and the reason, as they are in a frame. */
+const GOING_AWAY = "\x03\xe9the server is being replaced";
+
+/** A client that writes the bytes that it is told to. */
+async function joinRaw(t: TestContext, port: number, name: string) {
+  const socket = connect(port, "127.0.0.1");
+  cleanUp(t, () => socket.destroy());
+  let received = "";
+  let isClosed = false;
+  socket.setEncoding("latin1").on("data", (data) => received += data).on("close", () => isClosed = true).on("error", () => {});
+  socket.write(
+    `GET /${name} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+  );
+  await until("the handshake", () => received.includes("\r\n\r\n"));
+  return {
+    socket,
+    get received() {
+      return received;
+    },
+    get isClosed() {
+      return isClosed;
+    },
+  };
+}
+
+for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
+  test(`${runtime.name}, native: the subprotocol, bytes, pings, half a frame, and the close of a WebSocket that has moved`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, "native");
+    const plain = await join(t, port, "plain", Ws, ["chat.v2"]);
+    assert.equal(plain.socket.protocol, "chat.v2");
+    plain.socket.send(new TextEncoder().encode("bytes"));
+    await until("the echo", () => plain.heard.length === 1);
+    const half = await joinRaw(t, port, "half");
+    const bytes = frame(TEXT, "one-message");
+    half.socket.write(bytes.subarray(0, 9));
+    const pinging = await joinRaw(t, port, "pinging");
+    pinging.socket.write(Buffer.concat([frame(TEXT, "x"), frame(PING, "")]));
+    await until("the pong", () => pinging.received.includes("\x8a\0"));
+    program.signal(pid);
+    await program.report("in-charge", { generation: 1 });
+    half.socket.write(bytes.subarray(9)); // The others have moved by then: only this client hears it.
+    await until("the message", () => half.received.includes("one-message"));
+    const { moved, left } = await program.report("connections-move", { pid });
+    assert.deepEqual({ moved, left }, { moved: 3, left: 0 });
+    await until("the old process to be gone", () => !isAlive(pid));
+    plain.socket.send("after");
+    await until("the echo", () => plain.heard.at(-1)?.[2] === "after");
+    half.socket.write(frame(TEXT, "again"));
+    pinging.socket.write(frame(TEXT, "again"));
+    await until("both", () => plain.heard.filter(([, , text]) => text === "again").length === 2);
+    plain.socket.close(4000, "enough");
+    await program.report("left", { name: "plain", generation: 1 });
+    await until("the answer to the close", () => plain.closed === 4000);
+  });
+
+  test(`${runtime.name}, native: a client in the middle of a message is closed as going away, and hears nothing twice`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, "native");
+    const plain = await join(t, port, "plain");
+    const halves = [
+      { client: await joinRaw(t, port, "frame"), bytes: frame(TEXT, "half").subarray(0, 8) },
+      { client: await joinRaw(t, port, "fragment"), bytes: frame(TEXT, "half", { fin: false }) },
+      {
+        client: await joinRaw(t, port, "fragments"),
+        bytes: Buffer.concat([frame(TEXT, "a", { fin: false }), frame(CONTINUATION, "b")]),
+      },
+    ];
+    for (const { client, bytes } of halves) client.socket.write(bytes);
+    await until("the whole message", () => plain.heard.some(([, , text]) => text === "ab"));
+    await reload(program, pid, 1, { moved: 1, left: 3 });
+    for (const { client } of halves) {
+      await until("a close with 1001", () => client.received.includes(GOING_AWAY) && client.isClosed);
     }
-    /** Begins a reload that fails at the commit; says something before it does. */
-    async function fail(pid: number, text: string): Promise<void> {
-      const before = program.reports.length;
-      program.behave("slow");
-      program.signal(pid);
-      await program.report("hand-over", {}, before);
-      const said = say(text);
-      const child = program.pids().find((other) => other !== pid);
-      process.kill(child as number, "SIGKILL");
-      await program.report("reload-fail", {}, before);
-      await said;
-      program.behave("run");
+    plain.socket.send("after");
+    await until("the echo", () => plain.heard.some(([, , text]) => text === "after"));
+    assert.equal(plain.heard.filter(([, , text]) => text === "ab").length, 1);
+  });
+
+  test(`${runtime.name}, native: WebSockets that move by themselves`, async (t) => {
+    const { program, pid: first, port } = await begin(t, runtime, "native", { independent: true });
+    const clients = await Promise.all(Array.from({ length: 300 }, (_, i) => join(t, port, `client${i}`)));
+    let pid = first;
+    for (let generation = 1; generation <= 2; generation++) {
+      for (const { socket } of clients) socket.send(`in ${generation - 1}`);
+      pid = (await reload(program, pid, generation, { moved: 300, left: 0 })).pid;
     }
-    await say("one");
-    await fail(pid, "two");
-    await reload(program, pid, 1, { moved: 1, left: 0 });
-    const [next] = program.pids() as [number];
-    await say("three");
-    await fail(next, "four"); // The WebSocket is not one that ws has made here.
-    await say("five");
-    await reload(program, next, 2, { moved: 1, left: 0 });
-    await say("six");
-    assert.deepEqual(
-      client.heard,
-      ["one", "two", "three", "four", "five", "six"].map((text, i) => ["client", i + 1, text]),
-    );
-    program.signal(program.pids()[0] as number, "SIGTERM");
-    await until("the close", () => client.closed === 1001);
-    await until("all to be gone", () => program.pids().length === 0);
+    for (const { socket } of clients) socket.send("in 2");
+    for (const { name, heard, closed } of clients) {
+      await until("its own words", () => heard.filter(([by]) => by === name).length === 3);
+      assert.deepEqual(heard.filter(([by]) => by === name).map(([, count]) => count), [1, 2, 3]);
+      assert.equal(closed, undefined);
+    }
   });
 }
 
 for (const runtime of oneOfEachKind.filter(({ kind }) => kind === "bun")) {
-  test(`${runtime.name}: WebSockets do not move: they are closed as going away`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime);
+  test(`${runtime.name}: WebSockets of ws do not move: they are closed as going away`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, "ws");
     const client = await join(t, port, "client");
     client.socket.send("one");
     await until("the echo", () => client.heard.length === 1);

@@ -46,6 +46,7 @@ async function startError(facts: Facts): Promise<Error> {
     generation: 1,
     how: "plain",
     sendsSockets: false,
+    sendsDescriptors: false,
     native: undefined,
     signal: new AbortController().signal,
   }).then(

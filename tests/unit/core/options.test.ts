@@ -25,6 +25,11 @@ const wrong: [options: unknown, named: RegExp][] = [
     { readyTimeout },
     /readyTimeout must be a number of milliseconds/,
   ]),
+  ...["health", "ftp://127.0.0.1/", "/health", "", 8000, null].map((check): [unknown, RegExp] => [
+    { check },
+    /check must be a function, or an address such as/,
+  ]),
+  [{ checkTimeout: 0 }, /checkTimeout must be a number of milliseconds/],
   [{ signal: new AbortController() }, /signal must be an AbortSignal/],
   [{ env: "A=1" }, /env must be an object/],
   [{ env: ["A=1"] }, /env must be an object/],

@@ -141,7 +141,7 @@ function createScene(connections: number) {
       },
     });
     process.accept = (socket) => group.accept(socket as unknown as LiveSocket);
-    return { process, handover: createLiveConnections(adapter, program) };
+    return { process, handover: createLiveConnections(adapter, program, undefined) };
   }
 
   const old = createProcess();

@@ -16,14 +16,18 @@ test("every message arrives as it was sent", () => {
     fc.record({ type: fc.constant("hello" as const), pid: fc.integer({ min: 1, max: 2 ** 31 }), abilities: fc.nat() }),
     fc.record({ type: fc.constant("alive" as const), answer: fc.nat() }),
     fc.record({ type: fc.constant("failed" as const), message: fc.string() }),
-    fc.constantFrom("ready" as const, "in-charge" as const, "alive" as const, "stopping" as const).map((type) => ({ type })),
+    fc.constantFrom("ready" as const, "in-charge" as const, "alive" as const, "stopping" as const, "checked" as const)
+      .map((type) => ({ type })),
+    fc.constant({ type: "in-charge" as const, check: true }),
+    fc.record({ type: fc.constant("checked" as const), error: fc.string() }),
     data,
   );
   fc.assert(fc.property(fromSuccessor, (message) => {
     assert.deepEqual(parseFromSuccessor(overTheChannel(pack(message))), overTheChannel(message));
   }));
   const fromPredecessor = fc.oneof(
-    fc.constantFrom("offered" as const, "commit" as const, "reload" as const).map((type) => ({ type })),
+    fc.constantFrom("offered" as const, "commit" as const, "check" as const, "reload" as const).map((type) => ({ type })),
+    fc.record({ type: fc.constant("revoke" as const), pid: fc.integer({ min: 1, max: 2 ** 31 }), generation: fc.nat() }),
     fc.record({ type: fc.constant("over" as const), reload: fc.boolean() }),
     fc.record({ type: fc.constant("ask" as const), number: fc.nat() }),
     fc.record({ type: fc.constant("shutdown" as const), signal: fc.string() }),
@@ -52,13 +56,19 @@ test("nothing else is understood, and nothing makes the parsers throw", () => {
     "offered",
     "commit",
     "ask",
+    "check",
+    "checked",
+    "revoke",
     "over",
     "shutdown",
     "reload",
   ];
   const nearly = fc.record({
     type: fc.oneof(fc.constantFrom(...types), fc.anything()),
-    pid: fc.anything(),
+    pid: fc.oneof(fc.nat(), fc.anything()),
+    generation: fc.oneof(fc.nat(), fc.anything()),
+    check: fc.anything(),
+    error: fc.anything(),
     name: fc.anything(),
     message: fc.anything(),
     signal: fc.anything(),

@@ -1,0 +1,127 @@
+/** A WebSocket of Bun.serve or Deno.serve that can move to another process. */
+
+/** What a runtime has. */
+export interface RawWebSocket {
+  readonly bufferedAmount: number;
+  readonly protocol: string;
+  /** The object of the runtime. */
+  readonly inner: unknown;
+  send(data: string | ArrayBufferView | ArrayBuffer): void;
+  close(code?: number, reason?: string): void;
+  /** Closes it without a word. */
+  terminate(): void;
+}
+
+/**
+ * A WebSocket, as an application sees it that is to run on all runtimes. It is the same object as long as one process serves the connection.
+ * Events: `message`, with `data` as a string or a Uint8Array, and `close`, with `code` and `reason`.
+ */
+export interface LiveWebSocket extends EventTarget {
+  /** 1 while it is open, 2 or 3 afterwards. */
+  readonly readyState: number;
+  /** The bytes that were sent and have not left this process. */
+  readonly bufferedAmount: number;
+  /** The subprotocol. */
+  readonly protocol: string;
+  /** The object of the runtime: on Bun that with `subscribe` and `publish`. Another one in each generation. */
+  readonly raw: unknown;
+  /** Called for each message. */
+  onmessage: ((event: MessageEvent) => void) | null;
+  /** Called when it is closed. */
+  onclose: ((event: CloseEvent) => void) | null;
+  /** Sends a message. */
+  send(data: string | ArrayBufferView | ArrayBuffer): void;
+  /** Closes it. */
+  close(code?: number, reason?: string): void;
+}
+
+const OPEN = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+
+/** The event `close`; Bun and Deno have it, Node since 23. */
+function closeEvent(code: number, reason: string): CloseEvent {
+  return Object.assign(new Event("close"), { code, reason, wasClean: code !== 1006 }) as unknown as CloseEvent;
+}
+
+/** The side of the library. */
+export interface LiveWebSocketControl {
+  readonly socket: LiveWebSocket;
+  readonly raw: RawWebSocket;
+  /** The runtime has a message. */
+  deliver(data: string | Uint8Array): void;
+  /** The runtime has closed it. */
+  closed(code: number, reason: string): void;
+  /** What was sent before the client could be reached is sent now. */
+  arrived(): void;
+  /** The application hears nothing of it any more. */
+  retire(): void;
+}
+
+/**
+ * Makes one whose client cannot be reached yet: what is sent waits for `arrived`.
+ *
+ * @param onSend Called with each message that is sent.
+ */
+export function createLiveWebSocket(
+  raw: RawWebSocket,
+  onSend: (data: string | ArrayBufferView | ArrayBuffer) => void,
+): LiveWebSocketControl {
+  let readyState = OPEN;
+  let isRetired = false;
+  let waiting: (() => void)[] | undefined = [];
+
+  const later = (action: () => void) => {
+    if (waiting !== undefined) waiting.push(action);
+    else action();
+  };
+
+  const socket = Object.assign(new EventTarget(), {
+    onmessage: null as LiveWebSocket["onmessage"],
+    onclose: null as LiveWebSocket["onclose"],
+    raw: raw.inner,
+    protocol: raw.protocol,
+    send(data: string | ArrayBufferView | ArrayBuffer) {
+      if (readyState !== OPEN) return;
+      later(() => {
+        onSend(data);
+        raw.send(data);
+      });
+    },
+    close(code?: number, reason?: string) {
+      if (readyState !== OPEN) return;
+      readyState = CLOSING;
+      later(() => raw.close(code, reason));
+    },
+  });
+  Object.defineProperties(socket, {
+    readyState: { enumerable: true, get: () => readyState },
+    bufferedAmount: { enumerable: true, get: () => raw.bufferedAmount },
+  });
+
+  function dispatch(event: Event, handler: ((event: never) => void) | null): void {
+    if (isRetired) return;
+    handler?.call(socket, event as never);
+    socket.dispatchEvent(event);
+  }
+
+  return {
+    socket: socket as unknown as LiveWebSocket,
+    raw,
+    deliver: (data) => dispatch(new MessageEvent("message", { data }), socket.onmessage),
+    closed(code, reason) {
+      if (readyState === CLOSED) return;
+      readyState = CLOSED;
+      dispatch(closeEvent(code, reason), socket.onclose);
+    },
+    arrived() {
+      const actions = waiting ?? [];
+      waiting = undefined;
+      for (const action of actions) action();
+    },
+    retire() {
+      isRetired = true;
+      readyState = CLOSED;
+    },
+  };
+}

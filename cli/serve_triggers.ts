@@ -1,0 +1,20 @@
+/** What makes `reload-self serve` reload by itself. */
+import type { Token } from "../core/token.ts";
+import { reloadAbove, reloadEvery, reloadOnChange } from "../triggers.ts";
+import type { Triggers } from "./triggers.ts";
+import { Failure } from "./failure.ts";
+
+const logger = { info: (line: string) => console.error(line) };
+
+/** Returns what sets the triggers up. A successor has them as well: its command line is the same. */
+export function prepareServed({ watch, memory, memoryPause: pause, every }: Triggers): (token: Token) => void {
+  return (token) => {
+    try {
+      if (watch.length > 0) reloadOnChange(token, watch, { logger });
+      if (memory !== undefined) reloadAbove(token, { memory, pause, logger });
+      if (every !== undefined) reloadEvery(token, every, { logger });
+    } catch (error) {
+      throw new Failure(2, (error as Error).message);
+    }
+  };
+}

@@ -1,0 +1,89 @@
+/** Taking connections of HTTP/1 that wait for a request out of a server: their clients notice nothing. */
+import type { Libc, Polled } from "../core/socket_adapter.ts";
+import { F_GETFD } from "./constants.ts";
+import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "./control_messages.ts";
+import { setReading } from "./reading.ts";
+import { readDescriptor } from "./proc_files.ts";
+import { readTcp, type TcpState } from "./tcp.ts";
+import { duplicate, takeConnection } from "./transplant.ts";
+
+/** RFC 9110, section 9.1: the methods, which proxies and browsers write in capitals. */
+const METHOD = /^[A-Z]{3,7} [/*h]/;
+const peeked = new Uint8Array(9);
+
+/** How often a connection is looked at: an answer that is there already is written in the next turn of the event loop. */
+const LOOKS = 3;
+
+/** Whether what waits in a connection begins as a request does. */
+function isRequest(libc: Libc, fd: number): boolean {
+  const message = messageHeader(libc, peeked, new Uint8Array(8));
+  const count = libc.recvmsg(fd, message.bytes, MSG_PEEK | MSG_DONTWAIT);
+  return METHOD.test(String.fromCharCode(...peeked.subarray(0, Math.max(0, count))));
+}
+
+function isAtRest(libc: Libc, fd: number, before: TcpState, now: TcpState): boolean {
+  if (now.read !== before.read || now.written !== before.written || now.unsent > 0) return false;
+  if (now.unread > 0) return isRequest(libc, fd);
+  if (now.written === 0) return now.read === 0;
+  return now.sinceReceived >= now.sinceSent; // The kernel's clock has steps, and a request is often answered within one.
+}
+
+/**
+ * Takes those that a server closes.
+ *
+ * @param fds The descriptors of all its connections, at this moment.
+ * @param closeIdle Closes those that wait for a request. The call closes their descriptors, and does nothing else to the connections.
+ * @returns New descriptors of those.
+ */
+export function takeClosed(libc: Libc, fds: readonly number[], closeIdle: () => void): number[] {
+  const copies = fds.map((fd) => ({ fd, copy: duplicate(libc, fd) }));
+  const isComplete = copies.length > 0 && copies.every(({ copy }) => copy >= 0);
+  if (isComplete) closeIdle(); // Where the descriptors do not suffice for all, none moves: one without a copy would be closed.
+  const isClosed = ({ fd, copy }: { fd: number; copy: number }) =>
+    libc.fcntl(fd, F_GETFD, 0) < 0 || readDescriptor(libc, fd) !== readDescriptor(libc, copy);
+  return copies.flatMap((one) => {
+    if (isComplete && isClosed(one)) return [one.copy];
+    if (one.copy >= 0) libc.close(one.copy);
+    return [];
+  });
+}
+
+/**
+ * Takes those that are at rest, where the runtime does not say which are. It hears nothing of them for a moment. One is at rest when nothing
+ * is read and written in that time, all that was written has left this machine, and nothing has come since, except what begins as a request
+ * does.
+ *
+ * @param look Says which are in use since the call before, as far as the handlers know it.
+ * @param turn Resolves in a later turn of the event loop.
+ * @returns New descriptors of those.
+ */
+export async function takeAtRest(
+  libc: Libc,
+  scan: Polled,
+  fds: readonly number[],
+  look: () => (fd: number) => boolean,
+  turn: () => Promise<void>,
+): Promise<number[]> {
+  look();
+  const stopped = fds.filter((fd) => setReading(libc, scan, fd, false));
+  const taken: number[] = [];
+  try {
+    let waiting = stopped.map((fd) => ({ fd, state: readTcp(libc, fd) }));
+    for (let i = 0; i < LOOKS && waiting.length > 0; i++) {
+      await turn();
+      await turn();
+      const isBusy = look();
+      waiting = waiting.flatMap(({ fd, state }) => {
+        const now = readTcp(libc, fd);
+        if (state === undefined || now === undefined) return [];
+        if (isBusy(fd) || !isAtRest(libc, fd, state, now)) return [{ fd, state: now }];
+        const connection = takeConnection(libc, scan, fd);
+        if (typeof connection === "number") taken.push(connection);
+        return [];
+      });
+    }
+  } finally {
+    for (const fd of stopped) setReading(libc, scan, fd, true);
+  }
+  return taken;
+}

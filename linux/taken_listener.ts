@@ -1,0 +1,57 @@
+/** A listening socket that is taken out of its server for a while, and given back. */
+import type { Libc, Registration } from "../core/socket_adapter.ts";
+import { socketInode } from "./proc_files.ts";
+import { scanSockets } from "./socket_scan.ts";
+import { giveBack, type Refusal, takeListener, type TakenListener } from "./transplant.ts";
+
+/** A server that can be kept from accepting what comes to its socket. */
+export interface Takeable {
+  /** Its descriptor: that of the socket, or, while the socket is taken out, of a substitute from which the server accepts. */
+  readonly fd: number;
+  /** Takes the socket out, unless it is out already. */
+  take(): Refusal | undefined;
+  /** Gives it back when it was called as often as `take`. */
+  giveBack(): Refusal | undefined;
+  /** Closes the socket that was taken out. */
+  close(): void;
+}
+
+/** The socket below a descriptor that a server polls. Its reasons to be out may overlap. */
+export function takeable(libc: Libc, fd: number): Takeable {
+  let taken: TakenListener | undefined;
+  let reasons = 0;
+  let known: Registration | undefined;
+
+  /** How the descriptor is polled, which stays the same whatever is below it. */
+  function registrations(): Registration[] {
+    known ??= scanSockets(libc).registrations(fd).find(({ inode }) => inode === socketInode(libc, fd));
+    const inode = socketInode(libc, fd);
+    return known === undefined || inode === undefined ? [] : [{ ...known, inode }];
+  }
+  const scan = { registrations };
+
+  return {
+    fd,
+    take() {
+      if (taken === undefined) {
+        const result = takeListener(libc, scan, fd);
+        if (typeof result === "string") return result;
+        taken = result;
+      }
+      reasons++;
+      return undefined;
+    },
+    giveBack() {
+      if (taken === undefined || --reasons > 0) return undefined;
+      const listener = taken;
+      taken = undefined;
+      const refusal = giveBack(libc, scan, listener);
+      if (refusal !== undefined) libc.close(listener.real);
+      return refusal;
+    },
+    close() {
+      if (taken !== undefined) libc.close(taken.real);
+      taken = undefined;
+    },
+  };
+}
