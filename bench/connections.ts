@@ -34,13 +34,25 @@ interface Asking {
   answers: number;
 }
 
+/** What is connected: clients of node:net and `token.live()`, or WebSockets of the runtime's own server. */
+export type Kind = "connections" | "WebSockets";
+
+/** A question: a line, or a message in a frame; RFC 6455, section 5.2. */
+const QUESTIONS: Readonly<Record<Kind, string>> = {
+  connections: "question\n",
+  WebSockets: "\x81\x88\0\0\0\0question",
+};
+const HANDSHAKE =
+  "GET / HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /** Asks again and again. */
-function keepAsking(socket: Socket): Asking {
+function keepAsking(socket: Socket, question: string): Asking {
   const asking = { longest: 0, answers: 0 };
   let asked = 0;
   const ask = () => {
     asked = performance.now();
-    socket.write("question\n");
+    socket.write(question, "latin1");
   };
   socket.on("data", () => {
     asking.longest = Math.max(asking.longest, performance.now() - asked);
@@ -62,9 +74,15 @@ function followMemory(pid: number): () => number {
 }
 
 /** Connects so many clients to a server, and reloads it once. */
-export async function moveConnections(t: TestScope, runtime: Runtime, count: number, isIndependent: boolean): Promise<Move> {
+export async function moveConnections(
+  t: TestScope,
+  runtime: Runtime,
+  kind: Kind,
+  count: number,
+  isIndependent: boolean,
+): Promise<Move> {
   const program = startProgram(t, runtime, {
-    script: fixture("live.ts"),
+    script: fixture(kind === "WebSockets" ? "echo_web_sockets.ts" : "live.ts"),
     env: { SETTLE: "1000", ...(isIndependent && { INDEPENDENT: "1" }) },
   });
   const { pid, port } = await program.report("serving");
@@ -76,10 +94,17 @@ export async function moveConnections(t: TestScope, runtime: Runtime, count: num
     for (const socket of some) socket.on("error", () => {}).on("close", () => cut++);
     sockets.push(...some);
     await Promise.all(some.map((socket) => once(socket, "connect")));
+    if (kind === "connections") continue;
+    await Promise.all(some.map((socket) => {
+      socket.write(HANDSHAKE);
+      return once(socket, "data");
+    }));
   }
   const before = memoryOf(pid);
   // They are spread over all: each waits for those that move before it.
-  const asking = sockets.filter((_, i) => i % Math.ceil(count / ASKING) === 0).map(keepAsking);
+  const asking = sockets.filter((_, i) => i % Math.ceil(count / ASKING) === 0).map((socket) =>
+    keepAsking(socket, QUESTIONS[kind])
+  );
   program.signal(pid);
   const next = (await program.report("serving", { generation: 1 })).pid;
   const [old, successor] = [followMemory(pid), followMemory(next)];

@@ -100,14 +100,20 @@ const parts: Record<string, () => Promise<void>> = {
   },
 
   async connections() {
-    for (const [runtime, isIndependent] of runtimes.flatMap((runtime) => [[runtime, false], [runtime, true]] as const)) {
+    const rows = runtimes.flatMap((runtime) =>
+      (["connections", "WebSockets"] as const).flatMap((kind) =>
+        runtime.kind === "node" && kind === "WebSockets" ? [] : [[runtime, kind, false], [runtime, kind, true]] as const
+      )
+    );
+    for (const [runtime, kind, isIndependent] of rows) {
       await scoped(async (t) => {
-        const { moved, left, perSecond, waits, cut, memory } = await moveConnections(t, runtime, CONNECTIONS, isIndependent);
+        const move = await moveConnections(t, runtime, kind, CONNECTIONS, isIndependent);
+        const { moved, left, perSecond, waits, cut, memory } = move;
         const milliseconds = [waits.median, waits.p99, waits.max].map((wait) => wait.toFixed(0)).join(", ");
         print(
           cut + left === 0,
           `${runtime.name}, ${isIndependent ? "each by itself" : "all together"}`.padEnd(24),
-          `${moved} connections moved, ${Math.round(perSecond)} a second, ${left} left, ${cut} cut`,
+          `${moved} ${kind} moved, ${Math.round(perSecond)} a second, ${left} left, ${cut} cut`,
           `longest wait of a client: median, p99, max ${milliseconds} ms`,
           `memory ${[memory.before, memory.old, memory.next].map((bytes) => (bytes / 2 ** 20).toFixed(0)).join(", ")} MiB ` +
             "(old process before, at most; new process at most)",

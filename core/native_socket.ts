@@ -25,7 +25,9 @@ export interface NativeSocket extends LiveSocket {
   /** The key of the server that has it. Set before it is released. */
   server?: string | undefined;
   /** Serves it by a server of this process. Only of one that is between two servers. */
-  goOn?(server: string, entry: Entry): void;
+  goOn?(server: string, entry: Entry): Promise<unknown>;
+  /** Resolves when it is served, or closed. Set by the side of the application. */
+  arrival?: Promise<unknown> | undefined;
   /** Tells those that wait for its end. */
   emitClose(): void;
 }

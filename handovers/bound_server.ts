@@ -28,6 +28,11 @@ export function parseAddress(value: unknown): SocketAddress | undefined {
     : undefined;
 }
 
+/** Whether a socket listens at an address of TCP. */
+export function isSameAddress(one: SocketAddress | string, other: SocketAddress | undefined): boolean {
+  return typeof one === "object" && one.address === other?.address && one.port === other.port;
+}
+
 /** A server of this process, and its socket. */
 export interface BoundServer {
   readonly server: BindableServer;

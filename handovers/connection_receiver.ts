@@ -13,8 +13,9 @@ export interface ConnectionHandlers {
    * The same for a connection that comes as a descriptor, which is the handler's from then on if it knows the group.
    *
    * @param unread What was read and not consumed.
+   * @returns A promise: the old process is told when it resolves. So it does not send more than can be served soon.
    */
-  serveDescriptor?(group: string, fd: number, session: unknown, unread: Uint8Array): boolean;
+  serveDescriptor?(group: string, fd: number, session: unknown, unread: Uint8Array): boolean | Promise<unknown>;
   /** The old process has released its connections: they are about to be sent. */
   announced?(): void;
   /** Those that were announced have been sent. */
@@ -28,6 +29,8 @@ export function receiveConnections(
   handlers: ConnectionHandlers,
 ): void {
   const taken = new Set<number>();
+  /** Those of which the old process is told later. */
+  const later = new Set<number>();
   const reply = (data: HandoverData) => void link.send(data).catch(() => {}); // The old process is gone: it needs no answer.
 
   async function serve(data: Record<string, unknown>, handle: unknown): Promise<boolean> {
@@ -39,13 +42,13 @@ export function receiveConnections(
     return false;
   }
 
-  function serveDescriptor(data: Record<string, unknown>, fds: readonly number[]): boolean {
+  function serveDescriptor(data: Record<string, unknown>, fds: readonly number[]): boolean | Promise<unknown> {
     const [fd, ...others] = fds;
     const unread = fromBase64(data.unread);
-    const isServed = fd !== undefined && others.length === 0 && unread !== undefined &&
-      handlers.serveDescriptor?.(String(data.group), fd, parseSession(data), unread) === true;
-    if (!isServed) link.descriptors?.discard(fds);
-    return isServed;
+    const served = fd !== undefined && others.length === 0 && unread !== undefined &&
+      handlers.serveDescriptor?.(String(data.group), fd, parseSession(data), unread);
+    if (served === false || served === undefined) link.descriptors?.discard(fds);
+    return served ?? false;
   }
 
   async function take(data: Record<string, unknown>, handle: unknown): Promise<void> {
@@ -53,12 +56,15 @@ export function receiveConnections(
     const fds = typeof data.number === "number" ? link.descriptors?.receive(data.number) : undefined;
     if (taken.has(id)) {
       if (fds !== undefined) link.descriptors?.discard(fds); // It was sent again before the answer came.
-      return reply({ taken: id });
+      return later.has(id) ? undefined : reply({ taken: id });
     }
     if (fds === undefined && (handle === undefined || handle === null)) return; // It is sent again.
-    const isServed = fds !== undefined ? serveDescriptor(data, fds) : await serve(data, handle);
-    if (isServed) taken.add(id);
-    reply(isServed ? { taken: id } : { refused: id });
+    const served = fds !== undefined ? serveDescriptor(data, fds) : await serve(data, handle);
+    if (served === false) return reply({ refused: id });
+    taken.add(id);
+    if (served === true) return reply({ taken: id });
+    later.add(id);
+    served.finally(() => later.delete(id)).then(() => reply({ taken: id }));
   }
 
   const takes = () => handlers.serveDescriptor !== undefined && link.descriptors !== undefined;

@@ -1,6 +1,6 @@
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
-import { atMost, pause } from "../core/pause.ts";
+import { pause } from "../core/pause.ts";
 import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../program/parts.ts";
@@ -8,11 +8,9 @@ import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/hand
 import type { HandoverData } from "../reload/messages.ts";
 import { findActivated } from "./activated.ts";
 import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
+import { holdLost, openReturned } from "./returned_socket.ts";
 import { receiveHeld } from "./receive_held.ts";
 import { explainMissing } from "./missing.ts";
-
-/** How long a new process that has failed its check may take to give a socket back. */
-const BACK_TIMEOUT_MS = 1_000;
 
 /** The handover, and the way to bind a server. */
 export interface ListeningSockets {
@@ -107,12 +105,9 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     async function takeBack(key: string): Promise<void> {
       const server = servers.get(key) as BoundServer;
       if (server.isHeld || server.fd !== undefined) return;
-      let isLate = false;
-      const given = ask({ key, back: true }).then((socket) => isLate || socket === undefined ? undefined : server.open(socket));
-      await atMost(clock, BACK_TIMEOUT_MS, given.catch(() => {})); // It is gone: its sockets are closed.
-      isLate = true;
-      if (server.isOpen) suspended.delete(key);
-      else link.send({ key, close: true }).catch(() => {});
+      if (await openReturned(server, ask({ key, back: true }), clock)) return void suspended.delete(key);
+      link.send({ key, close: true }).catch(() => {});
+      holdLost(adapter, server);
     }
 
     return {
@@ -212,7 +207,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       }
       const server = servers.get(String(key));
       if (server !== undefined && back === true) return giveBack(server);
-      if (close === true) return server?.close(); // What was given back has not come: Deno 2.9 may lose it, see denoCarries.
+      if (close === true) return server?.close(); // What was given back has not come.
       if (server === undefined || server.listener !== undefined) return;
       if (hold !== true) return void take(String(key), server, isFree === true, handle);
       server.hold(receiveHeld(link, number) ?? adapter.held?.(handle));

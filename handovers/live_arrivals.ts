@@ -89,7 +89,9 @@ export function createLiveArrivals(
       ...(natives && {
         serveDescriptor(name, fd, session) {
           const { libc } = natives.access() ?? {};
-          return libc !== undefined && serve(name, natives.arrivals(libc).passing(fd), session);
+          if (libc === undefined) return false;
+          const socket = natives.arrivals(libc).passing(fd);
+          return serve(name, socket, session) && (socket.arrival ?? true); // Those that wait for others have none yet.
         },
       }),
       announced() {

@@ -12,7 +12,7 @@ import { toSocketAddress } from "../linux/addresses.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "../linux/control_messages.ts";
 import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/own_connections.ts";
 import { getAddress } from "../linux/socket_options.ts";
-import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
+import { readRegistrations, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { putBelow } from "../linux/transplant.ts";
 import type { FoundServer } from "./native_listeners.ts";
 
@@ -37,7 +37,7 @@ export interface ArrivalOptions {
 /** Connections that are to be served. */
 export interface NativeArrivals {
   /** Serves a connection that waits for a request, together with those that come at the same time. The descriptor is the server's from then on. */
-  add(server: AdoptedServer, fd: number): void;
+  add(server: AdoptedServer, fd: number): Promise<unknown>;
   /** Resolves when none is on its way any more: until then a server may have another socket than its own. */
   settled(): Promise<unknown>;
   /** A connection that the application can go on with. */
@@ -47,6 +47,8 @@ export interface NativeArrivals {
 /** One of them. */
 interface Arriving {
   readonly fd: number;
+  /** It is served, or closed. */
+  readonly done: () => void;
   /** How it begins; `undefined` for one that waits for a request. */
   readonly entry: Entry | undefined;
 }
@@ -64,10 +66,11 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
   const running = new Set<Promise<void>>();
 
   function discard(all: readonly Arriving[]): void {
-    for (const { fd, entry } of all) {
+    for (const { fd, entry, done } of all) {
       if (entry !== undefined) libc.write(fd, GOING_AWAY_FRAME, GOING_AWAY_FRAME.length);
       libc.close(fd);
       entry?.failed();
+      done();
     }
   }
 
@@ -83,8 +86,7 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
   }
 
   /** Has the server accept connections of this process, as many as are needed, or as many as there can be. */
-  async function place(server: AdoptedServer, all: Arriving[]): Promise<Placed[]> {
-    const scan = scanSockets(libc);
+  async function place(server: AdoptedServer, scan: SocketScan, all: Arriving[]): Promise<Placed[]> {
     const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
     if (listener === undefined || others.length > 0) throw new Error("its socket is not found");
     const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
@@ -118,28 +120,31 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
     end?.();
   }
 
-  function putAll(server: AdoptedServer, placed: readonly Placed[]): void {
-    const scan = scanSockets(libc);
-    for (const { fd, entry, own, target } of placed) {
+  function putAll(server: AdoptedServer, { epolls }: SocketScan, placed: readonly Placed[]): void {
+    const polled = readRegistrations(libc, epolls);
+    for (const { fd, entry, own, target, done } of placed) {
       const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
       if (client !== undefined) server.connections?.goOn?.(own.address, client);
-      const refusal = putBelow(libc, scan, target, fd);
+      const refusal = putBelow(libc, polled, target, fd);
       libc.close(own.client);
       if (refusal === undefined) entry?.arrived(target);
       else entry?.failed();
+      done();
     }
   }
 
   /** All that wait are entered before the first of them is read from: what one client sends to all reaches each. */
   async function serveAll(server: AdoptedServer, queue: Arriving[]): Promise<void> {
+    let scan: SocketScan | undefined; // The server has its own socket again when others are placed.
     for (;;) {
       await pause(clock, 0); // For those that come at the same time.
       if (queue.length === 0) break;
+      scan ??= scanSockets(libc);
       const all = queue.splice(0);
       const placed: Placed[] = [];
       try {
         while (all.length > 0) {
-          const some = await place(server, all);
+          const some = await place(server, scan, all);
           placed.push(...some);
           await enter(server, some);
         }
@@ -147,29 +152,36 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
         warn(`${server.key}: ${all.length} connections of the predecessor are closed: ${describeError(error)}`);
         discard(all);
       }
-      putAll(server, placed);
+      putAll(server, scan, placed);
     }
     queues.delete(server);
   }
 
-  function add(server: AdoptedServer, arriving: Arriving): void {
+  function add(server: AdoptedServer, fd: number, entry?: Entry): Promise<void> {
+    const { promise, resolve: done } = Promise.withResolvers<void>();
+    const arriving = { fd, entry, done };
     const queue = queues.get(server);
-    if (queue !== undefined) return void queue.push(arriving);
+    if (queue !== undefined) {
+      queue.push(arriving);
+      return promise;
+    }
     const first = [arriving];
     queues.set(server, first);
     const served = serveAll(server, first).finally(() => running.delete(served));
     running.add(served);
+    return promise;
   }
 
   return {
     settled: () => Promise.all(running),
-    add: (server, fd) => add(server, { fd, entry: undefined }),
+    add,
     passing(fd) {
       return createPassingSocket(fd, (key, entry) => {
         const server = servers().find((server) => server.key === key);
-        if (server?.connections !== undefined) return add(server, { fd, entry });
+        if (server?.connections !== undefined) return add(server, fd, entry);
         warn(`no server of this process listens at ${key}: its WebSockets are closed`);
-        discard([{ fd, entry }]);
+        discard([{ fd, entry, done() {} }]);
+        return Promise.resolve();
       }, () => libc.close(fd));
     },
   };

@@ -150,8 +150,7 @@ export function createNativeConnections(
         const libc = open();
         const server = natives.servers.find((server) => server.key === key);
         if (libc === undefined || server?.connections === undefined) return false;
-        arrivals(libc).add(server, fd);
-        return true;
+        return arrivals(libc).add(server, fd);
       },
     });
     return {};

@@ -23,8 +23,8 @@ export interface OpenSocket {
 /** What was open at one moment. */
 export interface SocketScan extends Polled {
   readonly sockets: ReadonlyMap<number, OpenSocket>;
-  /** How many epoll instances there are. Deno's counts twice: it has two descriptors. */
-  readonly epolls: number;
+  /** The descriptors of epoll instances. Deno's has two. */
+  readonly epolls: readonly number[];
 }
 
 /** A long list comes in few pieces: the kernel writes that of an instance at once, whatever its length. */
@@ -60,15 +60,18 @@ export function readSocket(libc: Libc, fd: number): OpenSocket | undefined {
  */
 export function scanSockets(libc: Libc, descriptors: readonly number[] = possibleDescriptors(libc)): SocketScan {
   const sockets = new Map<number, OpenSocket>();
-  const registrations = createRegistrations();
-  let epolls = 0;
+  const epolls: number[] = [];
   for (const fd of descriptors) {
     const socket = readSocket(libc, fd);
     if (socket !== undefined) sockets.set(fd, socket);
-    else if (libc.fcntl(fd, F_GETFD, 0) >= 0 && readDescriptor(libc, fd) === "anon_inode:[eventpoll]") {
-      epolls++;
-      registrations.add(fd, readProc(libc, `/proc/self/fdinfo/${fd}`, undefined, FDINFO_BYTES));
-    }
+    else if (libc.fcntl(fd, F_GETFD, 0) >= 0 && readDescriptor(libc, fd) === "anon_inode:[eventpoll]") epolls.push(fd);
   }
-  return { sockets, registrations: registrations.of, epolls };
+  return { sockets, ...readRegistrations(libc, epolls), epolls };
+}
+
+/** What epoll instances poll: a microsecond for each descriptor, where the instances are known from a scan. */
+export function readRegistrations(libc: Libc, epolls: readonly number[]): Polled {
+  const registrations = createRegistrations();
+  for (const fd of epolls) registrations.add(fd, readProc(libc, `/proc/self/fdinfo/${fd}`, undefined, FDINFO_BYTES));
+  return { registrations: registrations.of };
 }

@@ -24,7 +24,7 @@ export function canTransplant(libc: Libc): Refusal | undefined {
       return "a socket cannot be polled here";
     }
     const scan = scanSockets(libc, [old, epoll]);
-    if (scan.epolls === 0) return "/proc/self/fd does not show what the descriptors are";
+    if (scan.epolls.length === 0) return "/proc/self/fd does not show what the descriptors are";
     const [found] = scan.registrations(old);
     if (found === undefined) return "/proc/self/fdinfo does not show which files an epoll instance polls";
     if (found.data !== DATA) return "/proc/self/fdinfo shows other data of a registration than those that were given";

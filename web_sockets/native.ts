@@ -68,7 +68,7 @@ export function serveNative<Session>(
   const live = token.live<Moved<Session>, NativeSocket>(name, {
     independent: handlers.independent,
     accept(socket, moved) {
-      if (moved !== undefined) socket.goOn?.(moved.server, entryOf(socket, moved));
+      if (moved !== undefined) socket.arrival = socket.goOn?.(moved.server, entryOf(socket, moved));
     },
     release(socket) {
       const control = controls.get(socket);
