@@ -34,7 +34,7 @@ function install(registry: Registry, listen: (options?: ListenOptions) => Token,
   const { host, begin } = createAutoProgram(registry, listen, runtime);
   if (adapter.isSuccessor) adapter.predecessor(); // Hides the channel to it before the program looks for one of its own.
   if (Deno !== undefined) installDeno(Deno, host);
-  else if (Bun !== undefined) installBun(Bun, adapter.pid, host);
+  else if (Bun !== undefined) installBun(Bun, adapter.pid, host, process?.platform === "linux");
   else if (process !== undefined) installNode(process, host);
   return lazily(begin);
 }

@@ -29,9 +29,9 @@ function isOfNode(): boolean {
 }
 
 /** Replaces what opens Bun's own servers. */
-export function installBun(bun: BunServers, pid: number, host: AutoHost): void {
+export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux: boolean): void {
   const { serve, listen, udpSocket } = bun;
-  installLate(pid, host);
+  installLate(pid, host, isLinux);
   bun.serve = replacing(originalOf(serve), (options: Options, ...rest: unknown[]) => {
     const isOurs = typeof options === "object" && options !== null && !isPrivate(options, pid) &&
       !("onNodeHTTPRequest" in options); // Bun's own node:http opens its servers with it.

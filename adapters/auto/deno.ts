@@ -42,7 +42,7 @@ function read(deno: DenoNamespace, path: string): string | undefined {
 /** Replaces what opens servers. */
 export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): void {
   const { pid } = deno;
-  installLate(pid, host);
+  installLate(pid, host, true);
   if (isDenoServe(deno)) {
     host.say(
       "`deno serve` opens its server by itself, where it cannot be handed over: use " +

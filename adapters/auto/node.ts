@@ -17,10 +17,14 @@ export function installNode(process: NodeProcess, host: AutoHost): void {
   patchDatagrams(Socket.prototype, host, isExempt);
 }
 
-/** Replaces what opens servers of node's kind on Bun and Deno, whose modules are loaded when the program uses them. */
-export function installLate(pid: number, host: AutoHost): void {
+/**
+ * Replaces what opens servers of node's kind on Bun and Deno, whose modules are loaded when the program uses them.
+ *
+ * @param takesOpened Whether a server can be handed over that the program has opened.
+ */
+export function installLate(pid: number, host: AutoHost, takesOpened: boolean): void {
   const isExempt = () => isLeftAlone() || isCluster((globalThis as unknown as { process: NodeProcess }).process, host);
-  onFirstServer(EventEmitter.prototype, (prototype) => patchServers(prototype, host, { pid, takesOpened: false, isExempt }));
+  onFirstServer(EventEmitter.prototype, (prototype) => patchServers(prototype, host, { pid, takesOpened, isExempt }));
   patchDatagrams(Socket.prototype, host, isExempt);
 }
 

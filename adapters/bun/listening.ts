@@ -3,6 +3,7 @@
  * node:http serves 0.6 of its requests. None takes a socket over; but another one can be put below that on which it listens
  * (linux/transplant.ts).
  */
+import { forgetOpened, isOpened } from "../../core/marks.ts";
 import type * as HttpModule from "node:http";
 import type * as NetModule from "node:net";
 import type { Server } from "node:net";
@@ -52,6 +53,10 @@ function canMoveIdle(): boolean {
 /** Makes a server listen. */
 export async function listenOnBun(server: BindableServer, source: ListenSource): Promise<Listener> {
   const own = server as OwnServer;
+  if (isOpened(own)) {
+    forgetOpened(own);
+    return createListener(own, own.address() as Address);
+  }
   if (!isOfNet(own) && !canMoveIdle()) return await listenInFront(server, source);
   if ("options" in source) {
     const { options } = source;
