@@ -23,6 +23,7 @@ const suites = {
     [pinned.bun, "test", "tests/unit/**/*.test.ts"],
   ],
   integration: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
+  auto: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/auto/*.test.ts"]],
   load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
   faults: [[...nodeTest("--test-timeout=600000"), "tests/faults/*.test.ts"]],
   field: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/field/*.test.ts"]],

@@ -4,13 +4,13 @@ import { get } from "node:http";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
-import { freePort } from "../../support/port.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { freePort } from "../support/port.ts";
+import { isAlive } from "../support/proc.ts";
+import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
-const auto = join(dirname(fileURLToPath(import.meta.url)), "../../../auto.ts");
+const auto = join(dirname(fileURLToPath(import.meta.url)), "../auto.ts");
 const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
 
 interface Started {
