@@ -22,6 +22,16 @@ interface Moved<Session> {
   readonly session: Session;
 }
 
+/** A subprotocol: a token of RFC 9110, section 5.6.2. It becomes a header. */
+const PROTOCOL = /^[\w!#$%&'*+.^`|~-]*$/;
+
+/** What came in a message; `undefined` for anything else. */
+function parseMoved<Session>(message: unknown): Moved<Session> | undefined {
+  const { server, protocol, session } = (message ?? {}) as Partial<Moved<Session>>;
+  if (typeof server !== "string" || typeof protocol !== "string" || !PROTOCOL.test(protocol)) return undefined;
+  return session === undefined ? undefined : { server, protocol, session };
+}
+
 /** The WebSockets of a group. */
 export interface NativeGroup {
   /** Completes the handshake of a request, and serves its WebSocket. */
@@ -67,8 +77,11 @@ export function serveNative<Session>(
 
   const live = token.live<Moved<Session>, NativeSocket>(name, {
     independent: handlers.independent,
-    accept(socket, moved) {
-      if (moved !== undefined) socket.arrival = socket.goOn?.(moved.server, entryOf(socket, moved));
+    accept(socket, message) {
+      if (message === undefined) return;
+      const moved = parseMoved<Session>(message);
+      if (moved === undefined) return void socket.destroy();
+      socket.arrival = socket.goOn?.(moved.server, entryOf(socket, moved));
     },
     release(socket) {
       const control = controls.get(socket);
@@ -81,7 +94,7 @@ export function serveNative<Session>(
     },
   });
 
-  /** Serves a WebSocket that the runtime has opened. Returns what is to be told of it. */
+  /** Gives a WebSocket to the application. */
   function begin(
     control: LiveWebSocketControl,
     session: Session | undefined,
