@@ -17,12 +17,16 @@ const suites = {
   check: [[...nodeTest(), "tests/checks/*.test.ts"]],
   unit: [
     [...nodeTest(), "tests/unit/**/*.test.ts"],
-    [pinned.node22, "--disable-warning=ExperimentalWarning", "--test", "tests/unit/**/*.test.ts"],
-    [pinned.node24, "--test", "tests/unit/**/*.test.ts"],
     [pinned.deno, "test", "--quiet", "--allow-all", "--no-check", "--unstable-net", "tests/unit/**/*.test.ts"],
     [pinned.bun, "test", "tests/unit/**/*.test.ts"],
   ],
+  "unit-older": [
+    [pinned.node22, "--disable-warning=ExperimentalWarning", "--test", "tests/unit/**/*.test.ts"],
+    [pinned.node24, "--test", "tests/unit/**/*.test.ts"],
+  ],
   integration: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
+  connections: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/connections/*.test.ts"]],
+  systemd: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/systemd/*.test.ts"]],
   auto: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/auto/*.test.ts"]],
   load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
   faults: [[...nodeTest("--test-timeout=600000"), "tests/faults/*.test.ts"]],

@@ -4,19 +4,19 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test, type TestContext } from "node:test";
-import type { ServerSetup } from "../../fixtures/server.ts";
-import { openConnection } from "../../load/http1.ts";
-import { describeTally, failureCount, startLoad } from "../../load/load.ts";
-import { cleanUp } from "../../support/clean_up.ts";
-import { newerSystemd } from "../../support/newer_systemd.ts";
-import { freePort } from "../../support/port.ts";
-import { fixture } from "../../support/program.ts";
-import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
-import { bootSystemd, type Systemd } from "../../support/systemd.ts";
-import { until } from "../../support/wait.ts";
+import type { ServerSetup } from "../fixtures/server.ts";
+import { openConnection } from "../load/http1.ts";
+import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp } from "../support/clean_up.ts";
+import { newerSystemd } from "../support/newer_systemd.ts";
+import { freePort } from "../support/port.ts";
+import { fixture } from "../support/program.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
+import { bootSystemd, type Systemd } from "../support/systemd.ts";
+import { until } from "../support/wait.ts";
 
-const root = dirname(fileURLToPath(new URL("../../../mod.ts", import.meta.url)));
-/** Where a service finds this repository; see ../../support/systemd.sh. */
+const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
+/** Where a service finds this repository; see ../support/systemd.sh. */
 const MOUNTED = "/opt/reload-self";
 const example = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../../examples/systemd/${name}`, import.meta.url)), "utf8");

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
-import type { TestScope } from "../../support/clean_up.ts";
-import { isAlive, parentOf } from "../../support/proc.ts";
-import { type Program, startProgram, temporaryFolder } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import type { TestScope } from "../support/clean_up.ts";
+import { isAlive, parentOf } from "../support/proc.ts";
+import { type Program, startProgram, temporaryFolder } from "../support/program.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 interface Notified {
   program: Program;

@@ -4,11 +4,11 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { cleanUp } from "../../support/clean_up.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, startProgram, temporaryFolder } from "../../support/program.ts";
-import { oneOfEachKind, type Runtime, runtimes } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { cleanUp } from "../support/clean_up.ts";
+import { isAlive } from "../support/proc.ts";
+import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
+import { oneOfEachKind, type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 const CLIENTS = 20;
 

@@ -4,10 +4,10 @@ import { createSocket, type Socket } from "node:dgram";
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { cleanUp, type TestScope } from "../../support/clean_up.ts";
-import { fixture, type Program, reload, startProgram, temporaryFolder } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
+import { fixture, type Program, reload, startProgram, temporaryFolder } from "../support/program.ts";
+import { type Runtime, runtimes } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 interface Started extends Program {
   /** What was received, and by which generation, in its order. */

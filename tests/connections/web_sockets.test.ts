@@ -5,12 +5,12 @@ import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { test, type TestContext } from "node:test";
 import { WebSocket as WsClient } from "ws";
-import { pinned } from "../../pinned.mjs";
-import { cleanUp } from "../../support/clean_up.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram } from "../../support/program.ts";
-import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { pinned } from "../pinned.mjs";
+import { cleanUp } from "../support/clean_up.ts";
+import { isAlive } from "../support/proc.ts";
+import { fixture, type Program, type Report, startProgram } from "../support/program.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 /** A client of the chat. */
 interface Client {

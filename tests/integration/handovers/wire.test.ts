@@ -4,9 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { describeThinking, failed } from "../load/thinking.ts";
-import { runWire, wireRowsOf } from "../load/wire.ts";
-import { runtimes } from "../support/runtimes.ts";
+import { describeThinking, failed } from "../../load/thinking.ts";
+import { runWire, wireRowsOf } from "../../load/wire.ts";
+import { runtimes } from "../../support/runtimes.ts";
 
 const CLIENTS = 40;
 
