@@ -128,7 +128,7 @@ export const where: string = url;
 
 test("the package has what it needs, and nothing else", async () => {
   const { dependencies, files, exports, bin } = JSON.parse(readFileSync(join(folder, "dist/package.json"), "utf8"));
-  assert.deepEqual(Object.keys(dependencies), ["srvx"]);
+  assert.deepEqual(Object.keys(dependencies), ["croner", "srvx"]);
   const { stdout } = await run("tar", ["-tzf", tarball]);
   const packed = stdout.trim().split("\n").map((name) => name.replace("package/", ""));
   for (const { types, default: file } of Object.values<{ types: string; default: string }>(exports)) {
