@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { connect } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { certificate } from "../fixtures/certificate.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
 import { pidOnLine, type Program, startProgram, temporaryFolder } from "../support/program.ts";
@@ -47,6 +48,36 @@ for (const runtime of oneOfEachKind.filter(({ servers }) => servers.includes("ad
     if (runtime.kind === "bun") assert.equal(await get(port, "/about"), "about\n");
     program.signal(pid, "SIGTERM");
     await until("it to be gone", () => program.pids().length === 0);
+  });
+}
+
+for (const runtime of oneOfEachKind) {
+  test(`${runtime.name}: chat.ts keeps its members across a reload`, async (t) => {
+    const port = await freePort();
+    const flags = runtime.flags.filter((flag) => flag !== "--unstable-net");
+    const program = startProgram(t, runtime, { script: join(folder, "chat.ts"), flags, env: { PORT: String(port) } });
+    await program.line(/^chat at/);
+    const heard: string[] = [];
+    const closed: string[] = [];
+    const members = ["ada", "bob"].map((name) => {
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/${name}`);
+      cleanUp(t, () => socket.close());
+      socket.onmessage = ({ data }) => heard.push(`${name} hears ${data}`);
+      socket.onclose = () => closed.push(name);
+      return socket;
+    });
+    await until("both to be in", () => members.every(({ readyState }) => readyState === WebSocket.OPEN));
+    const say = async (text: string) => {
+      members[0]?.send(text);
+      await until("both to hear it", () => ["ada", "bob"].every((name) => heard.includes(`${name} hears ada: ${text}`)));
+    };
+    await say("before");
+    const [pid] = program.pids() as [number];
+    program.signal(pid);
+    await until("the new process to say that it listens", () => numbersOf(program, /^chat at .* \(pid (\d+)\)/).length === 2);
+    await until("the old process to be gone", () => !isAlive(pid));
+    await say("after");
+    assert.deepEqual([heard.length, closed], [4, []]);
   });
 }
 
