@@ -4,7 +4,7 @@ import { globSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { blocksOf } from "../support/documentation.ts";
-import { provide, root } from "../support/package.ts";
+import { DEPENDENCIES, provide, root } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
 import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts";
@@ -36,7 +36,7 @@ const node = runtimes.findLast(({ kind }) => kind === "node") as Runtime;
 for (const [code, name] of pieces) {
   test(name, { skip: node === undefined && "not asked for" }, async (t) => {
     const folder = temporaryFolder(t);
-    await provide(folder, "express", "fastify", "srvx");
+    await provide(folder, "express", "fastify", ...DEPENDENCIES);
     const isDeclared = (name: string) => new RegExp(`(const|import) (\\{ )?(\\w+, )*${name}\\b`).test(code);
     const missing = Object.keys(given).filter((name) => !isDeclared(name)).map((name) => given[name]);
     let body = code;

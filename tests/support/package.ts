@@ -16,7 +16,10 @@ export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env)
   return join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz")) as string);
 }
 
-/** A project in which a package manager has installed the tarball. Its one dependency comes from here: there may be no network. */
+/** What the package depends on. */
+export const DEPENDENCIES: readonly string[] = ["croner", "srvx"];
+
+/** A project in which a package manager has installed the tarball. Its dependencies come from here: there may be no network. */
 export async function install(
   manager: "npm" | "bun",
   tarball: string,
@@ -24,17 +27,19 @@ export async function install(
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<string> {
   const project = mkdtempSync(join(folder, `${manager}-`));
-  cpSync(join(root, "node_modules/srvx"), join(project, "srvx"), { recursive: true, dereference: true });
-  const { devDependencies: _, peerDependencies: __, ...srvx } = JSON.parse(
-    readFileSync(join(project, "srvx/package.json"), "utf8"),
-  );
-  writeFileSync(join(project, "srvx/package.json"), JSON.stringify(srvx));
+  const files = Object.fromEntries(DEPENDENCIES.map((name) => [name, `file:./${name}`]));
+  for (const name of DEPENDENCIES) {
+    cpSync(join(root, "node_modules", name), join(project, name), { recursive: true, dereference: true });
+    const manifest = join(project, name, "package.json");
+    const { devDependencies: _, peerDependencies: __, ...rest } = JSON.parse(readFileSync(manifest, "utf8"));
+    writeFileSync(manifest, JSON.stringify(rest));
+  }
   writeFileSync(
     join(project, "package.json"),
     JSON.stringify({
       type: "module",
-      dependencies: { "@js0/reload-self": `file:${tarball}`, srvx: "file:./srvx" },
-      overrides: { srvx: "file:./srvx" },
+      dependencies: { "@js0/reload-self": `file:${tarball}`, ...files },
+      overrides: files,
     }),
   );
   const args = manager === "npm" ? ["install", "--offline", "--no-audit", "--no-fund"] : ["install", "--no-progress"];

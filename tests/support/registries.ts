@@ -5,7 +5,7 @@ import { globSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:f
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { root, run } from "./package.ts";
+import { DEPENDENCIES, root, run } from "./package.ts";
 
 /** A registry. */
 export interface Registry {
@@ -55,11 +55,11 @@ export function startJsr(dist: string, version: string): Promise<Registry> {
   });
 }
 
-/** Serves a built package, and the one that it depends on, as npm does. Its tarballs are made in the folder. */
+/** Serves a built package, and those that it depends on, as npm does. Its tarballs are made in the folder. */
 export async function startNpm(dist: string, folder: string): Promise<Registry> {
   const requested = new Set<string>();
   const packages = new Map<string, { manifest: { version: string }; tarball: Buffer }>();
-  for (const [i, source] of [dist, join(root, "node_modules/srvx")].entries()) {
+  for (const [i, source] of [dist, ...DEPENDENCIES.map((name) => join(root, "node_modules", name))].entries()) {
     const target = join(folder, `tarball-${i}`);
     mkdirSync(target);
     await run("npm", ["pack", source, "--ignore-scripts", "--pack-destination", target]);
