@@ -119,6 +119,12 @@ test("every command of the documentation is run by a test", () => {
     ...linesBelow("docs/servers.md", "## A module that only exports fetch"),
     "docker kill --signal HUP my-container", // containers.test.ts, as far as it goes without an engine.
     "npm ci", // .ci/run
+    // tests/frameworks, with other names.
+    "node --import @js0/reload-self/auto server.js",
+    "bun --preload @js0/reload-self/auto server.ts",
+    "deno run -A --preload npm:@js0/reload-self/auto server.ts",
+    "npx reload-self run --auto -- npm start",
+    "reload-self run --socket 8000 -- node server.ts", // socket.test.ts
     "npm run demo",
   ];
   const files = globSync("{README*.md,CONTRIBUTING.md,docs/**/*.md,examples/**/*.md}", { cwd: root });
