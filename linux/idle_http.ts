@@ -12,7 +12,7 @@ const METHOD = /^[A-Z]{3,7} [/*h]/;
 const peeked = new Uint8Array(9);
 
 /** How often a connection is looked at: an answer that is there already is written in the next turn of the event loop. */
-const LOOKS = 3;
+const LOOKS = 5;
 
 /** Whether what waits in a connection begins as a request does. */
 function isRequest(libc: Libc, fd: number): boolean {

@@ -97,6 +97,8 @@ export function followConnections(deno: DenoNamespace, running: Running): Follow
   const http2 = new Set<number>();
   /** The ports of clients whose requests came since the last look. */
   const recent = new Set<number>();
+  /** Those whose requests were being answered at the last look. */
+  const wereRunning = new Set<number>();
   /** The clients of connections that have moved, by the addresses that Deno takes for theirs. */
   const clients = new Map<string, Address>();
   const entries = new Map<string, FetchHandler>();
@@ -132,14 +134,16 @@ export function followConnections(deno: DenoNamespace, running: Running): Follow
         recent.clear();
       },
       busy() {
-        const ports = new Set([...http2, ...webSockets, ...recent]);
+        // The end of an answer is written a moment after its handler, or its stream, has ended.
+        const ports = new Set([...http2, ...webSockets, ...recent, ...wereRunning]);
         recent.clear();
+        wereRunning.clear();
         if (hasUnknown) return undefined;
         for (const { more } of running()) {
           if (more === undefined) return undefined; // The handler takes no arguments.
-          ports.add(clientOf(more as Info, clients).port);
+          wereRunning.add(clientOf(more as Info, clients).port);
         }
-        return ports;
+        return new Set([...ports, ...wereRunning]);
       },
       enter(path, handler) {
         entries.set(path, handler);
