@@ -10,7 +10,7 @@ import { fixture, type Program, type Report, startProgram, temporaryFolder } fro
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const auto = join(dirname(fileURLToPath(import.meta.url)), "../auto.ts");
+const auto = join(dirname(fileURLToPath(import.meta.url)), "../../auto.ts");
 const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
 
 interface Started {

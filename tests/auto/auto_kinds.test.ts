@@ -15,7 +15,7 @@ import { fixture, startProgram } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const auto = join(dirname(fileURLToPath(import.meta.url)), "../auto.ts");
+const auto = join(dirname(fileURLToPath(import.meta.url)), "../../auto.ts");
 const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
 const host = "127.0.0.1";
 const RELOADS = 3;

@@ -19,7 +19,7 @@ const root = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
 /** Where a service finds this repository; see ../support/systemd.sh. */
 const MOUNTED = "/opt/reload-self";
 const example = (name: string) =>
-  readFileSync(fileURLToPath(new URL(`../../../examples/systemd/${name}`, import.meta.url)), "utf8");
+  readFileSync(fileURLToPath(new URL(`../../examples/systemd/${name}`, import.meta.url)), "utf8");
 
 /** A unit of the examples, but with another program. */
 function installUnit(systemd: Systemd, name: string, text: string, runtime: Runtime, setup: ServerSetup): void {
