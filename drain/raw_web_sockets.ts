@@ -1,4 +1,5 @@
 /** WebSockets whose library does not know of the drain: a program below a preload. They are closed on the wire. */
+import { GOING_AWAY_FRAME } from "../core/going_away.ts";
 
 /** The part of a socket of node:net that is used here. */
 export interface RawSocket {
@@ -8,9 +9,6 @@ export interface RawSocket {
   once(event: "close", listener: () => void): unknown;
   write(bytes: Uint8Array): unknown;
 }
-
-/** A close frame with 1001 (going away); RFC 6455, sections 5.2 and 7.4.1. */
-const GOING_AWAY = new Uint8Array([0x88, 2, 1001 >> 8, 1001 & 0xff]);
 
 /** Knows a WebSocket for as long as it is open. */
 export function followWebSocket(socket: RawSocket, open: Set<RawSocket>): void {
@@ -24,5 +22,5 @@ export function followWebSocket(socket: RawSocket, open: Set<RawSocket>): void {
  */
 export function sendGoingAway(socket: RawSocket): void {
   const isPiped = socket.listenerCount("unpipe") > 0;
-  if (!socket.destroyed && socket.writable && !isPiped) socket.write(GOING_AWAY);
+  if (!socket.destroyed && socket.writable && !isPiped) socket.write(GOING_AWAY_FRAME);
 }

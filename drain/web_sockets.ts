@@ -1,8 +1,7 @@
+import { GOING_AWAY, GOING_AWAY_REASON } from "../core/going_away.ts";
 import type { WebSocketLike } from "../core/token.ts";
 
 const CLOSED = 3;
-/** RFC 6455, section 7.4.1: the endpoint is going away. */
-const GOING_AWAY = 1001;
 
 /** The WebSockets of this process. */
 export interface WebSockets {
@@ -18,7 +17,7 @@ export function createWebSockets(signal: AbortSignal): WebSockets {
   function tell(socket: WebSocketLike): void {
     sockets.delete(socket);
     try {
-      socket.close(GOING_AWAY, "the server is being replaced");
+      socket.close(GOING_AWAY, GOING_AWAY_REASON);
     } catch {
       // Closed meanwhile, or never opened.
     }

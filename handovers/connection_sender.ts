@@ -27,8 +27,8 @@ export interface Departing {
   readonly shared: SharedSocket;
   /** What the new process needs to go on. */
   readonly session?: unknown;
-  /** The bytes that were read and not consumed. */
-  readonly unread: Uint8Array;
+  /** The bytes that were read and not consumed, if there are any. */
+  readonly unread?: Uint8Array;
   /** Whether there is nothing to move any more. Asked before it is sent. */
   isGone?(): boolean;
   /** Closes it in this process. The connection itself lives on where the new process has it as well. */
@@ -135,7 +135,7 @@ export function createConnectionSender(window: number, clock: Clock, { link, sig
       if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
       const number = "fd" in shared ? await sendDescriptor(id, shared.fd) : undefined;
       if ("fd" in shared && number === undefined) continue;
-      const connection = { id, group, ...packSession(session), unread: toBase64(unread), number };
+      const connection = { id, group, ...packSession(session), unread: toBase64(unread ?? new Uint8Array()), number };
       answered.set(id, answer.resolve);
       const sent = link.send({ connection }, "fd" in shared ? undefined : shared.handle);
       await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer.promise]));

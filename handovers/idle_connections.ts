@@ -123,7 +123,6 @@ function sendIdle(
       sender.add({
         group: key,
         shared: { fd },
-        unread: new Uint8Array(),
         close: () => taker.close(fd),
         giveBack: () => adapter.serveIdleDescriptor?.(server, fd, closeWhenIdle(clock, server)),
       });
@@ -137,7 +136,6 @@ function sendIdle(
     sender.add({
       ...departing(adapter, socket),
       group: key,
-      unread: new Uint8Array(),
       giveBack() {
         if (server.keepAliveTimeout) socket.setTimeout(server.keepAliveTimeout);
         adapter.start(socket);

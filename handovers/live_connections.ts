@@ -67,7 +67,6 @@ function sendConnections(
       group: group.name,
       shared: { fd },
       session,
-      unread: new Uint8Array(),
       close: () => native.libc.close(fd),
       giveBack: () => group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
     });

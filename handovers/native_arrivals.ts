@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
+import { GOING_AWAY_FRAME } from "../core/going_away.ts";
 import type { AdoptedServer } from "../core/native.ts";
 import { createPassingSocket, type Entry, type NativeSocket } from "../core/native_socket.ts";
 import { atMost, pause } from "../core/pause.ts";
@@ -186,9 +187,6 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
     },
   };
 }
-
-/** RFC 6455, section 7.4.1: the endpoint is going away. */
-const GOING_AWAY_FRAME = new Uint8Array([0x88, 2, 0x03, 0xe9]);
 
 function handshake(target: string, headers: Readonly<Record<string, string>>): Uint8Array {
   const lines = Object.entries({

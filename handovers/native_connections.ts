@@ -4,16 +4,14 @@
  */
 import { isNative } from "../core/native_socket.ts";
 import { pause } from "../core/pause.ts";
-import type { AdoptedServer, NativeConnections } from "../core/native.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
-import { readPort } from "../linux/addresses.ts";
 import { takeAtRest, takeClosed } from "../linux/idle_http.ts";
-import { getAddress } from "../linux/socket_options.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import type { ProgramContext } from "../program/parts.ts";
 import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
 import { receiveConnections } from "./connection_receiver.ts";
 import { createConnectionSender } from "./connection_sender.ts";
+import type { MovableServer } from "./native_servers.ts";
 import type { NativeSockets } from "./native_sockets.ts";
 
 /** How long to wait for connections to become idle. Those that are busy for longer are drained. */
@@ -22,19 +20,11 @@ const MOVE_TIMEOUT_MS = 1_000;
 const RETRY_MS = 10;
 const RETRY_PART = 5;
 
-/** A server whose connections can move. */
-interface Movable {
-  readonly server: AdoptedServer;
-  readonly connections: NativeConnections;
-  /** The port at which they were accepted. */
-  readonly port: number;
-}
-
 /** The handover of these connections. */
 export function createNativeConnections(
   adapter: Pick<SocketAdapter, "libc">,
   program: ProgramContext,
-  { servers: { findAll }, arrivals, emptied }: NativeSockets,
+  { servers, arrivals, emptied }: NativeSockets,
 ): Handover {
   const { clock, live, natives, token } = program;
 
@@ -43,34 +33,28 @@ export function createNativeConnections(
     return typeof libc === "object" ? libc : undefined;
   }
 
-  /** The servers whose connections can move. Those of two servers at one port cannot be told apart. */
-  function findMovable(libc: Libc): Movable[] {
-    if (natives.servers.every(({ connections }) => connections === undefined)) return [];
-    const found = findAll(libc, scanSockets(libc)).flatMap(({ server, file }) => {
-      const port = file.socket.localPort;
-      return port === undefined || server.connections === undefined ? [] : [{ server, connections: server.connections, port }];
-    });
-    return found.filter(({ port }) => found.filter((other) => other.port === port).length === 1);
-  }
-
   function oldSide(reload: Reload): OldSide {
     const sender = createConnectionSender(1, clock, reload);
     let libc: Libc | undefined;
-    let movable: readonly Movable[] = [];
+    let movable: readonly MovableServer[] = [];
     /** How many stay here. Known when the others have moved. */
     let left: number | undefined;
 
-    const connectionsOf = (scan: SocketScan, { port }: Movable) =>
+    const connectionsOf = (scan: SocketScan, { port }: MovableServer) =>
       [...scan.sockets.values()].filter(({ kind, localPort }) => kind === "connection" && localPort === port).map(({ fd }) =>
         fd
       );
 
-    async function take(libc: Libc, scan: SocketScan, { connections }: Movable, fds: readonly number[]): Promise<number[]> {
+    async function take(
+      libc: Libc,
+      scan: SocketScan,
+      { connections }: MovableServer,
+      fds: readonly number[],
+    ): Promise<number[]> {
       if (connections.closeIdle !== undefined) return takeClosed(libc, fds, () => connections.closeIdle?.());
-      const ports = new Map(fds.map((fd) => [fd, readPort(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2))]));
       const look = () => {
         const busy = connections.busy?.();
-        return (fd: number) => busy === undefined || busy.has(ports.get(fd) ?? 0);
+        return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
       };
       return await takeAtRest(libc, scan, fds, look, () => pause(clock, 0));
     }
@@ -90,7 +74,6 @@ export function createNativeConnections(
             sender.add({
               group: one.server.key,
               shared: { fd },
-              unread: new Uint8Array(),
               close: () => libc.close(fd),
               giveBack: () => arrivals(libc).add(one.server, fd),
             });
@@ -104,10 +87,11 @@ export function createNativeConnections(
     }
 
     return {
-      async prepare() {
+      beforeStart() {
         libc = open();
-        if (libc !== undefined) await arrivals(libc).settled();
-        movable = libc === undefined ? [] : findMovable(libc);
+        const all = libc === undefined ? [] : servers.movable();
+        // Those of two servers at one port cannot be told apart.
+        movable = all.filter(({ port }) => all.filter((other) => other.port === port).length === 1);
       },
       sendsDescriptors: () => movable.length > 0,
       offer: sender.open,

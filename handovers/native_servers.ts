@@ -3,7 +3,7 @@
  * file can be put below that (linux/transplant.ts). So all generations have one socket, with one queue of connections.
  */
 import { describeError } from "../core/describe_error.ts";
-import type { AdoptedServer } from "../core/native.ts";
+import type { AdoptedServer, NativeConnections } from "../core/native.ts";
 import { pause } from "../core/pause.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import { listenAt, parsePlace, placeOf } from "../linux/places.ts";
@@ -18,6 +18,14 @@ import { createNativeListeners, type FoundServer } from "./native_listeners.ts";
 import { createWarnOnce } from "./warn_once.ts";
 import { whenFree } from "./when_free.ts";
 
+/** A server whose connections can move. */
+export interface MovableServer {
+  readonly server: AdoptedServer;
+  readonly connections: NativeConnections;
+  /** The port at which they were accepted. */
+  readonly port: number;
+}
+
 /** The handover, and what other handovers have to know. */
 export interface NativeHandover {
   readonly handover: Handover;
@@ -25,6 +33,8 @@ export interface NativeHandover {
   has(where: number | string): boolean;
   /** The sockets of the adopted servers. */
   findAll(libc: Libc, scan: SocketScan): readonly FoundServer[];
+  /** The servers whose connections can move, as this reload has found them when it was prepared. */
+  movable(): readonly MovableServer[];
   /** The key of the server that has accepted a connection, where connections move; during a reload. */
   serverOf(scan: SocketScan, fd: number): string | undefined;
 }
@@ -41,10 +51,17 @@ export function createNativeHandover(
 ): NativeHandover {
   const { clock, natives, token, warn } = program;
   const { servers } = natives;
-  /** The servers whose connections move, by their ports, as the last reload has found them. */
-  const ports = new Map<number, AdoptedServer>();
+  /** The servers as the last reload has found them. */
+  let last: readonly FoundServer[] = [];
   const warnOnce = createWarnOnce(warn);
   const { findAll, put } = createNativeListeners(servers, adapter.files, warnOnce);
+
+  function movable(): MovableServer[] {
+    return last.flatMap(({ server, file: { socket: { localPort: port } } }) => {
+      const { connections } = server;
+      return port === undefined || connections === undefined ? [] : [{ server, connections, port }];
+    });
+  }
 
   /** Puts the socket below a server that this process was started with. The descriptor stays: a new process may need it. */
   function putActivated(libc: Libc, server: AdoptedServer): void {
@@ -92,11 +109,7 @@ export function createNativeHandover(
           "sockets of native servers are handed over on Linux only: a reload may lose connections";
         if (typeof loaded === "string") return warnOnce(loaded);
         libc = loaded;
-        found = findAll(libc, scanSockets(libc));
-        ports.clear();
-        for (const { server, file: { socket: { localPort } } } of found) {
-          if (localPort !== undefined && server.connections !== undefined) ports.set(localPort, server);
-        }
+        found = last = findAll(libc, scanSockets(libc));
       },
       sendsDescriptors: () => found.length > 0,
       native: () =>
@@ -225,7 +238,11 @@ export function createNativeHandover(
 
   return {
     findAll,
-    serverOf: (scan, fd) => ports.get(scan.sockets.get(fd)?.localPort ?? 0)?.key,
+    movable,
+    serverOf(scan, fd) {
+      const port = scan.sockets.get(fd)?.localPort;
+      return movable().findLast((one) => one.port === port)?.server.key;
+    },
     handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
     has: (where) =>
       servers.some(({ own, path, reported }) =>

@@ -5,6 +5,7 @@
 import type { Libc, Polled, SocketAddress } from "../core/socket_adapter.ts";
 import { readPort } from "./addresses.ts";
 import { AF_INET, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "./constants.ts";
+import { listenAt } from "./places.ts";
 import { possibleDescriptors } from "./proc_files.ts";
 import { getAddress } from "./socket_options.ts";
 import { findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
@@ -37,16 +38,6 @@ function unusualHost(): number[] {
   return [127, ...crypto.getRandomValues(new Uint8Array(3)).map((byte) => 1 + byte % 254)];
 }
 
-/** Listens on a port that nobody knows. */
-function listenPrivately(libc: Libc, backlog: number): number | undefined {
-  const fd = libc.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return undefined;
-  const address = loopback(0);
-  if (libc.bind(fd, address, address.length) === 0 && libc.listen(fd, backlog) === 0) return fd;
-  libc.close(fd);
-  return undefined;
-}
-
 function portOf(libc: Libc, call: "getsockname" | "getpeername", fd: number): number | undefined {
   const address = getAddress(libc, call, fd);
   return address && readPort(address);
@@ -60,7 +51,7 @@ function portOf(libc: Libc, call: "getsockname" | "getpeername", fd: number): nu
  * @param count At most so many connections are made: fewer where no more can be had.
  */
 export function connectToOwn(libc: Libc, scan: Polled, listener: number, count: number): OwnConnections | Refusal {
-  const own = listenPrivately(libc, count);
+  const own = listenAt(libc, { address: [...loopback(0)], ipv6Only: false, reusePort: false });
   if (own === undefined) return "no socket can be made";
   const port = portOf(libc, "getsockname", own) ?? 0;
   const registration = findRegistration(libc, scan, listener);

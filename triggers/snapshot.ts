@@ -31,9 +31,8 @@ export async function takeSnapshot(paths: readonly string[]): Promise<Snapshot> 
   async function look(path: string): Promise<void> {
     try {
       await followLinks(path);
-      const { dev, ino, size, mtimeMs } = await stat(path);
-      const isFolder = (await stat(path)).isDirectory();
-      if (!isFolder) return void files.set(path, `${dev} ${ino} ${size} ${mtimeMs}`);
+      const info = await stat(path);
+      if (!info.isDirectory()) return void files.set(path, `${info.dev} ${info.ino} ${info.size} ${info.mtimeMs}`);
       const real = await realpath(path);
       files.set(path, `folder ${real}`);
       folders.add(path);

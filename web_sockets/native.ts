@@ -1,6 +1,7 @@
 /** WebSockets of Bun.serve and Deno.serve that go on in the next generation. */
 import type { WebSocketAdapter } from "../adapters/detect_web_sockets.ts";
 import { createLiveWebSocket, type LiveWebSocket, type LiveWebSocketControl } from "../adapters/live_web_socket.ts";
+import { GOING_AWAY, GOING_AWAY_REASON } from "../core/going_away.ts";
 import { createNativeSocket, type Entry, type NativeSocket, type Served } from "../core/native_socket.ts";
 import type { WebSocketEvents } from "../adapters/native_web_sockets.ts";
 import type { Token } from "../core/token.ts";
@@ -39,8 +40,6 @@ export interface NativeGroup {
 }
 
 const OPEN = 1;
-const GOING_AWAY = 1001;
-const REASON = "the server is being replaced";
 
 type Message = string | ArrayBufferView | ArrayBuffer;
 
@@ -173,7 +172,7 @@ export function serveNative<Session>(
   }
 
   whenCancelled(token, () => {
-    for (const socket of open) socket.close(GOING_AWAY, REASON);
+    for (const socket of open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
   });
   return { upgrade };
 }

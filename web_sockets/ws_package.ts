@@ -1,5 +1,6 @@
 /** WebSockets of the package ws that go on in the next generation. */
 import { Duplex } from "node:stream";
+import { GOING_AWAY, GOING_AWAY_REASON } from "../core/going_away.ts";
 import type { LiveSocket, SocketListener } from "../core/live.ts";
 import type { Token } from "../core/token.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
@@ -56,8 +57,6 @@ interface HandshakeRequest {
 }
 
 const EXTENSIONS = "sec-websocket-extensions";
-const GOING_AWAY = 1001;
-const REASON = "the server is being replaced";
 
 /** Serves the WebSockets of a server of ws. */
 export function servePackage<Session, Socket, Request>(
@@ -153,7 +152,7 @@ export function servePackage<Session, Socket, Request>(
     live.add(socket);
   });
   whenCancelled(token, () => {
-    for (const webSocket of open) webSocket.close(GOING_AWAY, REASON);
+    for (const webSocket of open) webSocket.close(GOING_AWAY, GOING_AWAY_REASON);
   });
 }
 

@@ -1,4 +1,5 @@
 /** Servers of Bun.serve whose sockets are handed over. */
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
 import { originalOf } from "../../core/marks.ts";
 import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
 import type { FetchHandler } from "../../core/token.ts";
@@ -37,8 +38,6 @@ interface Server {
   closeIdleConnections?(): void;
 }
 
-/** RFC 6455, section 7.4.1: the endpoint is going away. */
-const GOING_AWAY = 1001;
 /** The longest body that is read although the application leaves it, in bytes. */
 const REST_BYTES = 2 ** 20;
 
@@ -192,7 +191,7 @@ function open(
     activated: activated?.fd,
     setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),
     async finish(idle) {
-      for (const socket of [...sockets]) socket.close(GOING_AWAY, "the server is being replaced");
+      for (const socket of [...sockets]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
       await idle;
       await server.stop();
     },

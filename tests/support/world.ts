@@ -358,6 +358,12 @@ export function createWorld(
   return world;
 }
 
+/** Delivers all messages, one after the other, and checks what must hold then. */
+export async function deliverAll(world: World): Promise<void> {
+  do await world.settle(); while (world.deliver(0));
+  checkWorld(world);
+}
+
 /** What must hold whenever nothing happens by itself. */
 export function checkWorld({ processes, violations }: World): void {
   if (violations.length > 0) throw violations[0];

@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Clock, DescriptorChannel } from "../../../core/adapter.ts";
+import type { DescriptorChannel } from "../../../core/adapter.ts";
 import type { LiveSocket } from "../../../core/live.ts";
 import { type ConnectionHandlers, receiveConnections } from "../../../handovers/connection_receiver.ts";
 import { createConnectionSender, type Departing } from "../../../handovers/connection_sender.ts";
 import type { Link } from "../../../reload/handover.ts";
 import type { HandoverData } from "../../../reload/messages.ts";
+import { createClock } from "../../support/clock.ts";
 
 const tick = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -27,17 +28,8 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
   const next: Table = new Map();
   const toNew: (() => void)[] = [];
   const toOld: (() => void)[] = [];
-  const timers = new Map<() => void, number>();
   const gone = new AbortController();
-  let now = 0;
-  const clock: Clock = {
-    now: () => now,
-    timer(milliseconds, callback) {
-      timers.set(callback, now + milliseconds);
-      return () => void timers.delete(callback);
-    },
-    hold: () => () => {},
-  };
+  const { clock, advance } = createClock();
   /** The connections whose descriptors are on their way, by number. */
   const travelling = new Map<number, number>();
   let sent = 0;
@@ -94,13 +86,7 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
     sender,
     gone,
     deliver: (to: "old" | "new") => (to === "new" ? toNew : toOld).shift()?.(),
-    advance() {
-      const [first] = [...timers].sort(([, a], [, b]) => a - b);
-      if (first === undefined) return;
-      timers.delete(first[0]);
-      now = Math.max(now, first[1]);
-      first[0]();
-    },
+    advance,
   };
 }
 

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Clock } from "../../../core/adapter.ts";
 import type { LiveSocket } from "../../../core/live.ts";
 import type { ConnectionAdapter } from "../../../core/socket_adapter.ts";
 import { createLiveConnections } from "../../../handovers/live_connections.ts";
@@ -11,6 +10,7 @@ import { addLiveGroup, type LiveGroups } from "../../../program/live.ts";
 import type { ProgramContext } from "../../../program/parts.ts";
 import type { Link } from "../../../reload/handover.ts";
 import type { HandoverData } from "../../../reload/messages.ts";
+import { createClock } from "../../support/clock.ts";
 
 /** A connection in the kernel: what the client has sent and no process has read. */
 interface Kernel {
@@ -72,30 +72,6 @@ interface Process {
 type Answers = Map<Kernel, { text: string; count: number; total: number }[]>;
 
 const tick = () => new Promise<void>((resolve) => setImmediate(resolve));
-
-/** Time that passes when it is told to. */
-function createClock(): { clock: Clock; advance(): void } {
-  const timers = new Map<() => void, number>();
-  let now = 0;
-  const clock: Clock = {
-    now: () => now,
-    timer(milliseconds, callback) {
-      timers.set(callback, now + milliseconds);
-      return () => void timers.delete(callback);
-    },
-    hold: () => () => {},
-  };
-  return {
-    clock,
-    advance() {
-      const [first] = [...timers].sort(([, a], [, b]) => a - b);
-      if (first === undefined) return;
-      timers.delete(first[0]);
-      now = first[1];
-      first[0]();
-    },
-  };
-}
 
 function createScene(connections: number) {
   const answers: Answers = new Map();

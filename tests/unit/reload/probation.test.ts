@@ -5,12 +5,7 @@ import type { ReloadError } from "../../../core/error.ts";
 import type { Handover } from "../../../reload/handover.ts";
 import { pack } from "../../../reload/messages.ts";
 import { passProbation } from "../../../reload/probation.ts";
-import { checkWorld, createWorld, type SimulatedProcess, type World } from "../../support/world.ts";
-
-async function deliverAll(world: World): Promise<void> {
-  do await world.settle(); while (world.deliver(0));
-  checkWorld(world);
-}
+import { createWorld, deliverAll, type SimulatedProcess, type World } from "../../support/world.ts";
 
 /** A reload whose new process is in charge, for 100 ms on probation. */
 async function onProbation(handovers: Handover[] = []) {

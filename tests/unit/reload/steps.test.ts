@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { ReloadError } from "../../../core/error.ts";
 import { pack } from "../../../reload/messages.ts";
 import type { Handover, OldSide } from "../../../reload/handover.ts";
-import { checkWorld, createWorld, expectedTimers, type SimulatedProcess, type World } from "../../support/world.ts";
+import { createWorld, deliverAll, expectedTimers, type SimulatedProcess, type World } from "../../support/world.ts";
 
 /** Boots the newest process, makes it ready, and delivers everything. */
 async function complete(world: World): Promise<SimulatedProcess> {
@@ -13,11 +13,6 @@ async function complete(world: World): Promise<SimulatedProcess> {
   child.token?.ready();
   await deliverAll(world);
   return child;
-}
-
-async function deliverAll(world: World): Promise<void> {
-  do await world.settle(); while (world.deliver(0));
-  checkWorld(world);
 }
 
 /** Delivers messages until something has happened. */
