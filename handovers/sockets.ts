@@ -23,6 +23,8 @@ import { createUnixSockets } from "./unix_sockets.ts";
 
 /** How long a server that shuts down keeps accepting, for the connections that were made before. */
 const LAST_ACCEPTS_MS = 20;
+/** How long after its requests a native server is cut. They have the same time limit; cut with the server, they would not be counted. */
+const AFTER_REQUESTS_MS = 100;
 
 /** The part of a program that has to do with sockets. */
 export interface Sockets extends Pick<ProgramParts, "handovers" | "members" | "listening"> {
@@ -151,7 +153,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     server.setClosing(true);
     const kept = natives.emptied.has(server) ? Math.min(settle, keepIdle) : keepIdle;
     const idle = pause(clock, isReplaced ? kept : LAST_ACCEPTS_MS);
-    const stop = clock.timer(timeout, () => {
+    const stop = clock.timer(timeout + AFTER_REQUESTS_MS, () => {
       const connections = server.cut();
       if (connections > 0) emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
     });
