@@ -12,12 +12,12 @@
  *
  * @module
  */
-import { installAuto } from "./auto/install.ts";
+import { installAuto } from "./src/auto/install.ts";
 import { registry } from "./adapters/registry.ts";
-import type { Token } from "./core/token.ts";
+import type { Token } from "./src/core/token.ts";
 import { listen } from "./mod.ts";
 
-export type { Token } from "./core/token.ts";
+export type { Token } from "./src/core/token.ts";
 
 /**
  * The token of this process, for a program that wants to know. Its first use begins the program, as its first server does. A program that calls

@@ -16,12 +16,10 @@
  * @module
  */
 import { registry } from "./adapters/registry.ts";
-import type { Adapter } from "./core/adapter.ts";
-import { checkListenOptions, type ListenOptions, sameOptions } from "./core/options.ts";
-import type { Token } from "./core/token.ts";
-import { createPidFile } from "./handovers/pid_file.ts";
-import { beginProgram } from "./program/begin.ts";
-import type { Handover } from "./reload/handover.ts";
+import type { Adapter } from "./src/core/adapter.ts";
+import { checkListenOptions, type ListenOptions, sameOptions } from "./src/core/options.ts";
+import type { Token } from "./src/core/token.ts";
+import { beginProgram } from "./src/program/begin.ts";
 
 export type {
   Adapter,
@@ -35,7 +33,7 @@ export type {
   Predecessor,
   StartedProcess,
   StartRequest,
-} from "./core/adapter.ts";
+} from "./src/core/adapter.ts";
 export type {
   BindableDatagrams,
   DatagramAdapter,
@@ -43,9 +41,9 @@ export type {
   DatagramHost,
   DatagramSocket,
   NativeDatagrams,
-} from "./core/datagrams.ts";
-export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./core/error.ts";
-export type { Logger, ReloadCause, ReloadEvent } from "./core/event.ts";
+} from "./src/core/datagrams.ts";
+export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./src/core/error.ts";
+export type { Logger, ReloadCause, ReloadEvent } from "./src/core/event.ts";
 export type {
   BasicServiceAdapter,
   CheckOrder,
@@ -53,8 +51,8 @@ export type {
   ReleaseLink,
   ServiceAdapter,
   Supervisor,
-} from "./core/service_adapter.ts";
-export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./core/live.ts";
+} from "./src/core/service_adapter.ts";
+export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./src/core/live.ts";
 export type {
   ActivatedAddress,
   AdoptedServer,
@@ -67,10 +65,10 @@ export type {
   ServedApp,
   ServedAt,
   ServeFunction,
-} from "./core/native.ts";
-export type { FileAccess, Files } from "./core/files.ts";
-export type { ListenOptions } from "./core/options.ts";
-export type { SharedSocket } from "./core/shared_socket.ts";
+} from "./src/core/native.ts";
+export type { FileAccess, Files } from "./src/core/files.ts";
+export type { ListenOptions } from "./src/core/options.ts";
+export type { SharedSocket } from "./src/core/shared_socket.ts";
 export type {
   ConnectionAdapter,
   HeldSocket,
@@ -82,7 +80,7 @@ export type {
   OwnSocket,
   SocketAdapter,
   SocketAddress,
-} from "./core/socket_adapter.ts";
+} from "./src/core/socket_adapter.ts";
 export type {
   BindableServer,
   BindOptions,
@@ -97,7 +95,7 @@ export type {
   Token,
   TrackOptions,
   WebSocketLike,
-} from "./core/token.ts";
+} from "./src/core/token.ts";
 
 /**
  * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that is cancelled when the program has to finish.
@@ -136,14 +134,10 @@ export function listen(options: ListenOptions = {}): Token {
     }
     return listening.token;
   }
-  let pidFile: Handover | undefined;
   const { token, ...inside } = beginProgram(adapter, options, {
-    prepare(beginning) {
-      pidFile = createPidFile(adapter.service, beginning);
-    },
     async load() {
-      const [{ completeProgram }, complete] = await Promise.all([import("./handovers/assemble.ts"), completed(options)]);
-      return (beginning) => completeProgram(complete, beginning, pidFile);
+      const [{ composeProgram }, complete] = await Promise.all([import("./src/program/compose.ts"), completed(options)]);
+      return (beginning) => composeProgram(complete, beginning);
     },
     onDispose() {
       registry.listening = undefined;

@@ -16,8 +16,8 @@
  */
 import type { RequestListener } from "node:http";
 import { registry } from "./adapters/registry.ts";
-import { checkOptions, show } from "./core/check.ts";
-import type { ServedApp, ServedAt } from "./core/native.ts";
+import { checkOptions, show } from "./src/core/check.ts";
+import type { ServedApp, ServedAt } from "./src/core/native.ts";
 import { listen, type ListenOptions, type Token } from "./mod.ts";
 
 /**

@@ -17,15 +17,15 @@
  * @module
  */
 import process from "node:process";
-import { checkOptions } from "./core/check.ts";
-import { ReloadError } from "./core/error.ts";
-import type { Token } from "./core/token.ts";
-import { type Attempts, createAttempts } from "./triggers/attempts.ts";
-import { MEMORY_CHECK_MS, MEMORY_PAUSE_MS, watchMemory } from "./triggers/memory.ts";
-import { createSchedule } from "./triggers/schedule.ts";
-import { repeat } from "./triggers/timer.ts";
-import { checkSize, checkTime } from "./triggers/units.ts";
-import { checkPaths, DEFAULT_DEBOUNCE_MS, watchPaths } from "./triggers/watch.ts";
+import { checkOptions } from "./src/core/check.ts";
+import { ReloadError } from "./src/core/error.ts";
+import type { Token } from "./src/core/token.ts";
+import { type Attempts, createAttempts } from "./src/triggers/attempts.ts";
+import { MEMORY_CHECK_MS, MEMORY_PAUSE_MS, watchMemory } from "./src/triggers/memory.ts";
+import { createSchedule } from "./src/triggers/schedule.ts";
+import { repeat } from "./src/triggers/timer.ts";
+import { checkSize, checkTime } from "./src/triggers/units.ts";
+import { checkPaths, DEFAULT_DEBOUNCE_MS, watchPaths } from "./src/triggers/watch.ts";
 
 /** The part of a token that is needed. */
 export type ReloadableToken = Pick<Token, "reload" | "canReload">;

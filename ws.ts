@@ -33,12 +33,12 @@
  * @module
  */
 import { detectWebSockets } from "./adapters/detect_web_sockets.ts";
-import type { LiveWebSocket } from "./adapters/live_web_socket.ts";
-import { show } from "./core/check.ts";
-import { ReloadError } from "./core/error.ts";
-import type { Token } from "./core/token.ts";
-import { serveNative } from "./web_sockets/native.ts";
-import { servePackage, type WebSocketServerLike } from "./web_sockets/ws_package.ts";
+import type { LiveWebSocket } from "./adapters/shared/live_web_socket.ts";
+import { show } from "./src/core/check.ts";
+import { ReloadError } from "./src/core/error.ts";
+import type { Token } from "./src/core/token.ts";
+import { serveNative } from "./src/connections/web_sockets/native.ts";
+import { servePackage, type WebSocketServerLike } from "./src/connections/web_sockets/ws_package.ts";
 
 export type { LiveWebSocket, WebSocketServerLike };
 

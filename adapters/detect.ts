@@ -1,11 +1,11 @@
-import type { StartAdapter } from "../core/adapter.ts";
-import { ReloadError } from "../core/error.ts";
+import type { StartAdapter } from "../src/core/adapter.ts";
+import { ReloadError } from "../src/core/error.ts";
 import { type BunNamespace, createBunAdapter } from "./bun/adapter.ts";
 import { createDenoAdapter } from "./deno/adapter.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
-import { createUnsupportedAdapter } from "./unsupported.ts";
+import { createUnsupportedAdapter } from "./shared/unsupported.ts";
 import { createNodeAdapter } from "./node/adapter.ts";
-import type { NodeProcess } from "./node/channel.ts";
+import type { NodeProcess } from "./shared/node_channel.ts";
 import { whyTooOld } from "./node/version.ts";
 
 interface Globals {

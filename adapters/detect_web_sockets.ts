@@ -1,11 +1,11 @@
-import type { Libc } from "../core/socket_adapter.ts";
+import type { Libc } from "../src/core/socket_adapter.ts";
 import { bunLibc } from "./bun/libc.ts";
 import { bunWebSockets } from "./bun/web_sockets.ts";
 import { denoLibc } from "./deno/libc.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
 import { createPermissions } from "./deno/permissions.ts";
 import { denoWebSockets } from "./deno/web_sockets.ts";
-import type { NativeWebSockets } from "./native_web_sockets.ts";
+import type { NativeWebSockets } from "./shared/native_web_sockets.ts";
 
 /** The WebSockets of this runtime, and its C library: only where it may be called without asking anybody. */
 export interface WebSocketAdapter {

@@ -1,7 +1,7 @@
-import type { StartAdapter } from "../core/adapter.ts";
-import { ReloadError } from "../core/error.ts";
-import type { ListenOptions } from "../core/options.ts";
-import type { Token } from "../core/token.ts";
+import type { StartAdapter } from "../src/core/adapter.ts";
+import { ReloadError } from "../src/core/error.ts";
+import type { ListenOptions } from "../src/core/options.ts";
+import type { Token } from "../src/core/token.ts";
 import { detectAdapter } from "./detect.ts";
 
 /** Which members a registry has. Raised when they change. */

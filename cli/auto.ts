@@ -2,8 +2,8 @@
 import { basename } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parseTime, readOptions } from "../auto/options.ts";
-import { describeError } from "../core/describe_error.ts";
+import { parseTime, readOptions } from "../src/auto/options.ts";
+import { describeError } from "../src/core/describe_error.ts";
 import type { Values } from "./options.ts";
 import { Failure } from "./failure.ts";
 

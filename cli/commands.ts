@@ -1,7 +1,7 @@
 /** The commands, and their options. */
 import process from "node:process";
 import { parseArgs, styleText } from "node:util";
-import { describeError } from "../core/describe_error.ts";
+import { describeError } from "../src/core/describe_error.ts";
 import { AUTO_OPTIONS, prepareAuto } from "./auto.ts";
 import { Failure } from "./failure.ts";
 import {
@@ -132,8 +132,8 @@ const commands: Record<string, Command> = {
     async run() {
       const [{ diagnose }, { canSteer }, { canTransplant }] = await Promise.all([
         import("../adapters/tools/diagnosis.ts"),
-        import("../linux/steering.ts"),
-        import("../linux/transplant_check.ts"),
+        import("../src/linux/steering.ts"),
+        import("../src/linux/transplant_check.ts"),
       ]);
       const findings = await diagnose({ canSteer, canTransplant });
       const width = Math.max(...findings.map(({ subject }) => subject.length));

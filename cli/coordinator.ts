@@ -1,6 +1,6 @@
 /** Reloading several instances: all of them, or none. */
-import type { Channel } from "../core/adapter.ts";
-import { parseFromInstance, type Positions, type ToInstance } from "../handovers/instance_messages.ts";
+import type { Channel } from "../src/core/adapter.ts";
+import { parseFromInstance, type Positions, type ToInstance } from "../src/protocol/instances.ts";
 import { type Instance, kill } from "./instance.ts";
 
 /** How long to wait for the others before they are signalled, when one instance begins by itself. */

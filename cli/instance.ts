@@ -4,10 +4,10 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { constants as os } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import type { Supervisor } from "../core/service_adapter.ts";
+import type { Supervisor } from "../src/core/service_adapter.ts";
 import { startGuarded } from "../adapters/tools/machine.ts";
-import { SOCKET } from "../handovers/instance_messages.ts";
-import { EXIT, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../handovers/run_protocol.ts";
+import { SOCKET } from "../src/protocol/instances.ts";
+import { EXIT, GUARD, IN_CHARGE, type InCharge, parseInCharge } from "../src/protocol/run.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
 
 /** How the first generation is started. */

@@ -9,7 +9,7 @@
  * @module
  */
 import process from "node:process";
-import { leaveProcessAlone } from "../core/marks.ts";
+import { leaveProcessAlone } from "../src/core/marks.ts";
 import { whyTooOld } from "../adapters/node/version.ts";
 
 leaveProcessAlone(); // The preload may be in the environment of this process as well.

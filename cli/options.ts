@@ -1,10 +1,10 @@
 /** Options of several commands, and what their values have to be. */
 import type { SocketRequest } from "../adapters/tools/machine.ts";
-import { describeError } from "../core/describe_error.ts";
-import { isWebAddress } from "../core/options.ts";
-import type { CheckOrder } from "../core/service_adapter.ts";
-import { MEMORY_PAUSE_MS } from "../triggers/memory.ts";
-import { checkSize, checkTime } from "../triggers/units.ts";
+import { describeError } from "../src/core/describe_error.ts";
+import { isWebAddress } from "../src/core/options.ts";
+import type { CheckOrder } from "../src/core/service_adapter.ts";
+import { MEMORY_PAUSE_MS } from "../src/triggers/memory.ts";
+import { checkSize, checkTime } from "../src/triggers/units.ts";
 import { Failure } from "./failure.ts";
 import type { Triggers } from "./triggers.ts";
 

@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import process from "node:process";
 import { service } from "../adapters/tools/machine.ts";
 import { REAPER_VARIABLE } from "./reaper.ts";
-import { statusFile } from "../handovers/status.ts";
+import { statusFile } from "../src/protocol/status.ts";
 
 /** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
 export function publishParent(): { update(pid: number): void; remove(): void } {

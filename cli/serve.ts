@@ -2,9 +2,9 @@
 import { realpathSync } from "node:fs";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { describeError } from "../core/describe_error.ts";
+import { describeError } from "../src/core/describe_error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
-import type { Token } from "../core/token.ts";
+import type { Token } from "../src/core/token.ts";
 import { Failure } from "./failure.ts";
 
 /**

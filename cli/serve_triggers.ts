@@ -1,5 +1,5 @@
 /** What makes `reload-self serve` reload by itself. */
-import type { Token } from "../core/token.ts";
+import type { Token } from "../src/core/token.ts";
 import { reloadAbove, reloadEvery, reloadOnChange } from "../triggers.ts";
 import type { Triggers } from "./triggers.ts";
 import { Failure } from "./failure.ts";

@@ -1,5 +1,5 @@
 /** `reload-self status`. */
-import type { Status } from "../handovers/status.ts";
+import type { Status } from "../src/protocol/status.ts";
 
 function age(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);

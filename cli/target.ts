@@ -5,9 +5,9 @@
 import { readdirSync } from "node:fs";
 import process from "node:process";
 import { folderCandidates, parseEnviron, readSmallFile, type SmallFile } from "../adapters/tools/machine.ts";
-import { describeError } from "../core/describe_error.ts";
-import { parsePid } from "../handovers/pid_file.ts";
-import { parseStatus, type Status, statusFile } from "../handovers/status.ts";
+import { describeError } from "../src/core/describe_error.ts";
+import { parsePid } from "../src/protocol/pid_file.ts";
+import { parseStatus, type Status, statusFile } from "../src/protocol/status.ts";
 import { Failure } from "./failure.ts";
 import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
 

@@ -1,11 +1,11 @@
 /** What makes `reload-self run` and `serve` reload by themselves: --watch, --max-memory, --every. */
 import { execFileSync } from "node:child_process";
 import process from "node:process";
-import { createAttempts } from "../triggers/attempts.ts";
-import { MEMORY_CHECK_MS, watchMemory } from "../triggers/memory.ts";
-import { createSchedule } from "../triggers/schedule.ts";
-import { repeat } from "../triggers/timer.ts";
-import { checkPaths, DEFAULT_DEBOUNCE_MS, watchPaths } from "../triggers/watch.ts";
+import { createAttempts } from "../src/triggers/attempts.ts";
+import { MEMORY_CHECK_MS, watchMemory } from "../src/triggers/memory.ts";
+import { createSchedule } from "../src/triggers/schedule.ts";
+import { repeat } from "../src/triggers/timer.ts";
+import { checkPaths, DEFAULT_DEBOUNCE_MS, watchPaths } from "../src/triggers/watch.ts";
 import { kill } from "./instance.ts";
 import { readProc } from "./processes.ts";
 import { reload } from "./reload.ts";

@@ -17,26 +17,13 @@ const later = {
   commands: "cli/commands.ts",
   cli_triggers: "cli/triggers.ts",
   serve_triggers: "cli/serve_triggers.ts",
-  reloading: "handovers/assemble.ts",
+  reloading: "src/program/compose.ts",
   node: "adapters/node/complete.ts",
   bun: "adapters/bun/complete.ts",
   deno: "adapters/deno/complete.ts",
 };
 /** The folders of the library; the entry points are beside them. */
-const folders = [
-  "adapters",
-  "auto",
-  "cli",
-  "core",
-  "drain",
-  "handovers",
-  "linux",
-  "program",
-  "reload",
-  "triggers",
-  "web_sockets",
-  "windows",
-];
+const folders = ["adapters", "cli", "src"];
 const documents = [
   "README.md",
   "README.zh.md",
@@ -70,7 +57,7 @@ const separateFiles = (shared: Readonly<Record<string, string>>): Plugin => ({
 
 /** Modules of `mod` that the other files use from there: the class of the errors, and what belongs to the process. */
 const shared: Readonly<Record<string, string>> = {
-  [join(root, "core/error.ts")]: `export { ReloadError } from "./mod.js";`,
+  [join(root, "src/core/error.ts")]: `export { ReloadError } from "./mod.js";`,
   [join(root, "adapters/registry.ts")]:
     `import "./mod.js"; export const registry = globalThis[Symbol.for("@js0/reload-self")];`,
 };
@@ -96,7 +83,7 @@ export async function build(folder: string): Promise<string> {
     await bundle({
       ...options,
       entryPoints: { [name]: source },
-      banner: name in entries ? { js: `/* @ts-self-types="./src/${source}" */` } : {},
+      banner: name in entries ? { js: `/* @ts-self-types="./${source}" */` } : {},
       plugins: [separateFiles(name === "mod" ? {} : shared)],
     });
   }
@@ -105,19 +92,20 @@ export async function build(folder: string): Promise<string> {
   execFileSync(process.execPath, [tsc, "-p", join(root, "tools/types.json"), ...declarations], { stdio: "inherit" });
   for (const name of documents) cpSync(join(root, name), join(folder, name), { recursive: true });
   for (const name of [...folders, ...Object.values(entries).filter((source) => !source.includes("/"))]) {
-    cpSync(join(root, name), join(folder, "src", name), { recursive: true });
+    cpSync(join(root, name), join(folder, name), { recursive: true });
   }
   const { npm, jsr } = createManifests();
   writeFileSync(join(folder, "package.json"), `${JSON.stringify(npm, null, 2)}\n`);
-  writeFileSync(join(folder, "deno.json"), `${JSON.stringify(jsr, null, 2)}\n`);
+  // No deno.json beside it: `deno publish` would ignore this one (denoland/deno#22651).
+  writeFileSync(join(folder, "jsr.json"), `${JSON.stringify(jsr, null, 2)}\n`);
   chmodSync(join(folder, "cli.js"), 0o755);
   return npm.version;
 }
 
-/** The manifests of both registries, made of those of the repository: the version is in deno.json alone. */
+/** The manifests of both registries, made of those of the repository: the version is in jsr.json alone. */
 function createManifests() {
   const read = (name: string) => JSON.parse(readFileSync(join(root, name), "utf8"));
-  const { name, version, license, imports, compilerOptions } = read("deno.json");
+  const { name, version, license } = read("jsr.json");
   const { dependencies, engines } = read("package.json");
   const keys = Object.entries(entries).map(([name, source]) => ({ key: name === "mod" ? "." : `./${name}`, name, source }));
   const files = Object.keys({ ...entries, ...later }).flatMap((name) => [`${name}.js`, `${name}.js.map`]);
@@ -136,20 +124,13 @@ function createManifests() {
     files: [...files, "types", ...documents],
     dependencies,
   };
+  const sources = Object.values(entries).filter((source) => !source.includes("/"));
   const jsr = {
     name,
     version,
     license,
     exports: Object.fromEntries(keys.map(({ key, name }) => [key, `./${name}.js`])),
-    imports: { croner: imports.croner, "srvx/node": imports["srvx/node"] },
-    compilerOptions,
-    publish: { include: [...files, "src", ...documents, "deno.json"] },
+    publish: { include: [...files, ...folders, ...sources, ...documents, "jsr.json", "package.json"] },
   };
   return { npm, jsr };
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const folder = join(root, process.argv[2] ?? "dist");
-  const version = await build(folder);
-  console.log(`built ${version} in ${folder}; npm pack ${folder} makes the tarball`);
 }

@@ -14,10 +14,10 @@ const found: Record<string, string | undefined> = {
   "CHANGELOG.md": /^## (\S+)/m.exec(readFileSync("CHANGELOG.md", "utf8"))?.[1],
   "cli/version.ts": /VERSION = "([^"]+)"/.exec(readFileSync("cli/version.ts", "utf8"))?.[1],
   "the manifest for npm": manifest("package.json"),
-  "the manifest for JSR": manifest("deno.json"),
+  "the manifest for JSR": manifest("jsr.json"),
 };
 const wrong = Object.entries(found).filter(([, other]) => other !== version);
-for (const [where, other] of wrong) console.error(`${where}: ${other || "none"}, but deno.json has version ${version}`);
+for (const [where, other] of wrong) console.error(`${where}: ${other || "none"}, but jsr.json has version ${version}`);
 if (wrong.length > 0) process.exit(1);
 console.log(`${version} is built in ${folder}. To publish it:
 

@@ -1,7 +1,7 @@
 /** The preload on Bun: besides the servers of node's kind, Bun's own, and those of `export default { fetch }`, which Bun opens by Bun.serve. */
-import type { AutoHost } from "../../core/auto.ts";
-import { originalOf, replacing } from "../../core/marks.ts";
-import type { ServeFunction } from "../../core/native.ts";
+import type { AutoHost } from "../../src/core/auto.ts";
+import { originalOf, replacing } from "../../src/core/marks.ts";
+import type { ServeFunction } from "../../src/core/native.ts";
 import { installLate } from "./node.ts";
 import { isPrivatePath } from "./listen_arguments.ts";
 

@@ -1,9 +1,9 @@
 /** Sockets of node:dgram, which a preload hands to the token: `bind` of every socket is replaced. */
 import type { Socket } from "node:dgram";
-import type { AutoHost } from "../../core/auto.ts";
-import { describeError } from "../../core/describe_error.ts";
-import { isOpened, isOpening, markOpened, originalOf, replacing } from "../../core/marks.ts";
-import type { BindableServer, BindOptions } from "../../core/token.ts";
+import type { AutoHost } from "../../src/core/auto.ts";
+import { describeError } from "../../src/core/describe_error.ts";
+import { isOpened, isOpening, markOpened, originalOf, replacing } from "../../src/core/marks.ts";
+import type { BindableServer, BindOptions } from "../../src/core/token.ts";
 
 /** The prototype whose `bind` is replaced. */
 export interface DatagramPrototype {

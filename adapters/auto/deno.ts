@@ -1,12 +1,12 @@
 /** The preload on Deno: Deno's own servers. */
-import type { AutoHost } from "../../core/auto.ts";
-import { attempt } from "../attempt.ts";
+import type { AutoHost } from "../../src/core/auto.ts";
+import { attempt } from "../shared/attempt.ts";
 import type { DenoNamespace } from "../deno/namespace.ts";
-import type { NodeProcess } from "../node/channel.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
 import { installLate } from "./node.ts";
 import { putSignalsAside, type SignalsAside } from "./signals.ts";
-import { originalOf, replacing } from "../../core/marks.ts";
-import type { ServeFunction } from "../../core/native.ts";
+import { originalOf, replacing } from "../../src/core/marks.ts";
+import type { ServeFunction } from "../../src/core/native.ts";
 import { isPrivatePath } from "./listen_arguments.ts";
 
 type Listener = () => void;

@@ -1,4 +1,4 @@
-import { originalOf } from "../../core/marks.ts";
+import { originalOf } from "../../src/core/marks.ts";
 import type { ServerPrototype } from "./servers.ts";
 
 /**

@@ -1,5 +1,5 @@
 /** The arguments of `server.listen()` of node:net, in all their forms. */
-import type { BindOptions } from "../../core/token.ts";
+import type { BindOptions } from "../../src/core/token.ts";
 
 /** What a call of `listen` asks for. */
 export interface ListenRequest {

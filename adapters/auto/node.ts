@@ -1,9 +1,9 @@
 /** The preload on Node, and the part of it that Bun and Deno have in common with it. */
 import { Socket } from "node:dgram";
 import { EventEmitter } from "node:events";
-import { isLeftAlone } from "../../core/marks.ts";
-import type { AutoHost } from "../../core/auto.ts";
-import type { NodeProcess } from "../node/channel.ts";
+import { isLeftAlone } from "../../src/core/marks.ts";
+import type { AutoHost } from "../../src/core/auto.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
 import { patchDatagrams } from "./datagrams.ts";
 import { onFirstServer } from "./first_server.ts";
 import { patchServers } from "./servers.ts";

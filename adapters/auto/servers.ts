@@ -3,8 +3,8 @@
  * program nothing changes: the same events, callbacks, errors and results, at the same times.
  */
 import type { Server } from "node:net";
-import type { AutoHost } from "../../core/auto.ts";
-import { describeError } from "../../core/describe_error.ts";
+import type { AutoHost } from "../../src/core/auto.ts";
+import { describeError } from "../../src/core/describe_error.ts";
 import {
   beginWaiting,
   endWaiting,
@@ -16,8 +16,8 @@ import {
   markOpened,
   originalOf,
   replacing,
-} from "../../core/marks.ts";
-import type { BindOptions } from "../../core/token.ts";
+} from "../../src/core/marks.ts";
+import type { BindOptions } from "../../src/core/token.ts";
 import { type ListenRequest, readListenArguments } from "./listen_arguments.ts";
 
 /** A prototype whose `listen` is replaced. */

@@ -2,8 +2,8 @@
  * Puts the program's handlers of signals aside: what they do, such as closing the server, comes after the drain. A signal that the program
  * emits itself is one that it gets.
  */
-import type { NodeProcess } from "../node/channel.ts";
-import { giveBack, putAside } from "../node/events_aside.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
+import { giveBack, putAside } from "../shared/events_aside.ts";
 
 /** The handlers that were put aside. */
 export interface SignalsAside {

@@ -1,7 +1,7 @@
-import type { Adapter, StartAdapter } from "../../core/adapter.ts";
-import { countActivated } from "../listen_fds.ts";
+import type { Adapter, StartAdapter } from "../../src/core/adapter.ts";
+import { countActivated } from "../shared/listen_fds.ts";
 import { startNode } from "../node/adapter.ts";
-import type { NodeProcess } from "../node/channel.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
 import { bunDatagrams } from "./datagrams.ts";
 import { bunServe } from "./native.ts";
 import { bunFetch } from "./fetch.ts";

@@ -3,14 +3,14 @@
  * to it. Each of these asks once: then it is an idle one, with the timeouts of such. What is to be served is put below them, and only then the
  * application hears of a connection.
  */
-import type { LiveSocket } from "../../core/live.ts";
-import type { Libc } from "../../core/socket_adapter.ts";
-import type { BindableServer } from "../../core/token.ts";
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "../../linux/constants.ts";
-import { getAddress } from "../../linux/socket_options.ts";
-import { readSocket, scanSockets } from "../../linux/socket_scan.ts";
-import type { Takeable } from "../../linux/taken_listener.ts";
-import { replaceFile } from "../../linux/transplant.ts";
+import type { LiveSocket } from "../../src/core/live.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import type { BindableServer } from "../../src/core/token.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "../../src/linux/constants.ts";
+import { getAddress } from "../../src/linux/socket_options.ts";
+import { readSocket, scanSockets } from "../../src/linux/socket_scan.ts";
+import type { Takeable } from "../../src/linux/taken_listener.ts";
+import { replaceFile } from "../../src/linux/transplant.ts";
 import { isNative } from "./http1.ts";
 
 /** How many are made at once. */

@@ -1,7 +1,7 @@
 /** The part of Bun's adapter that a start does not wait for. */
-import type { Adapter } from "../../core/adapter.ts";
-import { attachConsole } from "../../windows/console.ts";
-import { takeAway } from "../../linux/listeners.ts";
+import type { Adapter } from "../../src/core/adapter.ts";
+import { attachConsole } from "../../src/windows/console.ts";
+import { takeAway } from "../../src/linux/listeners.ts";
 import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";

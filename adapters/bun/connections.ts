@@ -1,9 +1,9 @@
 /** Connections of node:net that another process takes over, on Bun. */
-import type { ConnectionAdapter } from "../../core/socket_adapter.ts";
-import type { LiveSocket } from "../../core/live.ts";
-import type { BindableServer } from "../../core/token.ts";
-import { duplicate } from "../../linux/transplant.ts";
-import { emitCounted } from "../node/connections.ts";
+import type { ConnectionAdapter } from "../../src/core/socket_adapter.ts";
+import type { LiveSocket } from "../../src/core/live.ts";
+import type { BindableServer } from "../../src/core/token.ts";
+import { duplicate } from "../../src/linux/transplant.ts";
+import { emitCounted } from "../shared/node_connections.ts";
 import { serveOn } from "./arrivals.ts";
 import { lookForIdle } from "./idle_taker.ts";
 import { bunLibc } from "./libc.ts";

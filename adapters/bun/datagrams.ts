@@ -1,9 +1,9 @@
 /** Sockets of Bun.udpSocket. */
-import { originalOf } from "../../core/marks.ts";
-import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
-import type { ServeFunction } from "../../core/native.ts";
-import type { DescriptorSocket } from "../descriptor_datagrams.ts";
-import { isMemberByCode, joinAgain } from "../join_again.ts";
+import { originalOf } from "../../src/core/marks.ts";
+import type { DatagramHost, NativeDatagrams } from "../../src/core/datagrams.ts";
+import type { ServeFunction } from "../../src/core/native.ts";
+import type { DescriptorSocket } from "../shared/descriptor_datagrams.ts";
+import { isMemberByCode, joinAgain } from "../shared/join_again.ts";
 import { override } from "./native.ts";
 
 /** The options of Bun.udpSocket that are looked at. */

@@ -1,9 +1,9 @@
 /** Sockets of node:dgram on Bun. */
 import type { Socket } from "node:dgram";
-import type { DatagramAdapter } from "../../core/datagrams.ts";
-import { descriptorDatagrams } from "../descriptor_datagrams.ts";
-import { isMemberByCode, joinAgain } from "../join_again.ts";
-import { createBindable, handleOf } from "../node/datagrams.ts";
+import type { DatagramAdapter } from "../../src/core/datagrams.ts";
+import { descriptorDatagrams } from "../shared/descriptor_datagrams.ts";
+import { isMemberByCode, joinAgain } from "../shared/join_again.ts";
+import { createBindable, handleOf } from "../shared/node_datagrams.ts";
 import { bunLibc } from "./libc.ts";
 
 /** How datagram sockets pass on Bun. */

@@ -1,5 +1,5 @@
 /** The server of Bun.serve, as its handlers see it. */
-import type { FetchAdapter, NativeServerView } from "../../core/adapter.ts";
+import type { FetchAdapter, NativeServerView } from "../../src/core/adapter.ts";
 
 /** A server of Bun.serve. */
 interface BunServer {

@@ -2,8 +2,8 @@
  * The connections of node:http that Bun serves by itself. What it shows of one is a socket without a handle, and below it, under a symbol, an
  * object that knows the parser.
  */
-import type { LiveSocket } from "../../core/live.ts";
-import type { Http1View } from "../../core/socket_adapter.ts";
+import type { LiveSocket } from "../../src/core/live.ts";
+import type { Http1View } from "../../src/core/socket_adapter.ts";
 
 /** The object below a socket, and what is used of it. */
 interface NativeHandle {

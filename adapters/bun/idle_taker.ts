@@ -1,9 +1,9 @@
 /** Taking idle connections out of servers of node:http that Bun serves by itself. */
-import type { LiveSocket } from "../../core/live.ts";
-import type { IdleTaker, Libc } from "../../core/socket_adapter.ts";
-import { takeClosed } from "../../linux/idle_http.ts";
-import { setReading } from "../../linux/reading.ts";
-import { type OpenSocket, scanSockets } from "../../linux/socket_scan.ts";
+import type { LiveSocket } from "../../src/core/live.ts";
+import type { IdleTaker, Libc } from "../../src/core/socket_adapter.ts";
+import { takeClosed } from "../../src/linux/idle_http.ts";
+import { setReading } from "../../src/linux/reading.ts";
+import { type OpenSocket, scanSockets } from "../../src/linux/socket_scan.ts";
 import { closeIfIdle, isNative, seemsIdle } from "./http1.ts";
 
 /** What a socket of node:net says of its ends. */

@@ -1,4 +1,4 @@
-import { KERNEL, type Kernel } from "../../windows/console.ts";
+import { KERNEL, type Kernel } from "../../src/windows/console.ts";
 import { openFfi } from "./libc.ts";
 
 /** Windows' own library. */

@@ -1,6 +1,6 @@
 /** Libraries in C on Bun. */
-import type { Libc } from "../../core/socket_adapter.ts";
-import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../shared/libc.ts";
 
 /** bun:ffi, which the type checkers of other runtimes do not know. */
 export function openFfi(): BunFfi {

@@ -1,21 +1,21 @@
 /**
  * Servers of node's kind on Bun, on Linux. They listen by themselves, as without this library, because a net.Server in front of one of
  * node:http serves 0.6 of its requests. None takes a socket over; but another one can be put below that on which it listens
- * (linux/transplant.ts).
+ * (src/linux/transplant.ts).
  */
-import { forgetOpened, isOpened } from "../../core/marks.ts";
+import { forgetOpened, isOpened } from "../../src/core/marks.ts";
 import type * as HttpModule from "node:http";
 import type * as NetModule from "node:net";
 import type { Server } from "node:net";
-import type { Libc, Listener, ListenSource, SocketAddress } from "../../core/socket_adapter.ts";
-import type { BindableServer } from "../../core/token.ts";
-import { addressOfSocket } from "../../linux/addresses.ts";
-import { findOpened, listeningFiles } from "../../linux/opened_listeners.ts";
-import { scanSockets } from "../../linux/socket_scan.ts";
-import { type Takeable, takeable } from "../../linux/taken_listener.ts";
-import { duplicate, putBelow } from "../../linux/transplant.ts";
-import { canTransplant } from "../../linux/transplant_check.ts";
-import { startListening } from "../node/sockets.ts";
+import type { Libc, Listener, ListenSource, SocketAddress } from "../../src/core/socket_adapter.ts";
+import type { BindableServer } from "../../src/core/token.ts";
+import { addressOfSocket } from "../../src/linux/addresses.ts";
+import { findOpened, listeningFiles } from "../../src/linux/opened_listeners.ts";
+import { scanSockets } from "../../src/linux/socket_scan.ts";
+import { type Takeable, takeable } from "../../src/linux/taken_listener.ts";
+import { duplicate, putBelow } from "../../src/linux/transplant.ts";
+import { canTransplant } from "../../src/linux/transplant_check.ts";
+import { startListening } from "../shared/node_sockets.ts";
 import { bunLibc } from "./libc.ts";
 import { createFront, listenInFront, secrets } from "./sockets.ts";
 

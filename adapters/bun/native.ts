@@ -1,11 +1,11 @@
 /** Servers of Bun.serve whose sockets are handed over. */
-import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
-import { originalOf } from "../../core/marks.ts";
-import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../core/native.ts";
-import type { FetchHandler } from "../../core/token.ts";
-import { isServedAt } from "../../linux/listening.ts";
-import { createNativeActivation } from "../native_activation.ts";
-import { networkPlace } from "../private_place.ts";
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
+import { originalOf } from "../../src/core/marks.ts";
+import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../src/core/native.ts";
+import type { FetchHandler } from "../../src/core/token.ts";
+import { isServedAt } from "../../src/linux/listening.ts";
+import { createNativeActivation } from "../shared/native_activation.ts";
+import { networkPlace } from "../shared/private_place.ts";
 import { bunLibc } from "./libc.ts";
 
 /** A WebSocket of Bun's. */

@@ -1,10 +1,10 @@
 /** Listening sockets on Bun. */
 import type { Server } from "node:net";
-import { descriptorOf, type Listener, type ListenSource } from "../../core/socket_adapter.ts";
-import type { BindableServer } from "../../core/token.ts";
-import { holdDescriptor } from "../libc.ts";
+import { descriptorOf, type Listener, type ListenSource } from "../../src/core/socket_adapter.ts";
+import type { BindableServer } from "../../src/core/token.ts";
+import { holdDescriptor } from "../shared/libc.ts";
 import { bunLibc } from "./libc.ts";
-import { addressOf, quietly, startListening } from "../node/sockets.ts";
+import { addressOf, quietly, startListening } from "../shared/node_sockets.ts";
 
 /** The members that Bun's http.Server hides under symbols: the options that it was made with, and the server of Bun.serve that it is. */
 export function secrets(server: object): { tls?: unknown; options?: object; "::bunternal::"?: { stop(): unknown } } {

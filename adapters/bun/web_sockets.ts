@@ -1,6 +1,6 @@
 /** The WebSockets of Bun.serve. */
-import type { RawWebSocket } from "../live_web_socket.ts";
-import { type NativeWebSockets, upgradeRequired, type WebSocketEvents } from "../native_web_sockets.ts";
+import type { RawWebSocket } from "../shared/live_web_socket.ts";
+import { type NativeWebSockets, upgradeRequired, type WebSocketEvents } from "../shared/native_web_sockets.ts";
 
 /** A WebSocket of Bun's. */
 interface Socket {

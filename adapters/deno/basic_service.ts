@@ -1,9 +1,9 @@
-import type { Files } from "../../core/files.ts";
-import type { BasicServiceAdapter } from "../../core/service_adapter.ts";
-import { parseStartTime } from "../../linux/proc.ts";
-import { attempt } from "../attempt.ts";
-import type { Environment } from "../environment.ts";
-import type { NodeProcess } from "../node/channel.ts";
+import type { Files } from "../../src/core/files.ts";
+import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
+import { parseStartTime } from "../../src/linux/proc.ts";
+import { attempt } from "../shared/attempt.ts";
+import type { Environment } from "../shared/environment.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 

@@ -1,8 +1,8 @@
 /** The channels between two processes on Deno. */
-import type { Channel } from "../../core/adapter.ts";
-import type { Carries } from "../node/channel.ts";
-import { pack } from "../../reload/messages.ts";
-import { streamChannel } from "../stream_channel.ts";
+import type { Channel } from "../../src/core/adapter.ts";
+import type { Carries } from "../shared/node_channel.ts";
+import { pack } from "../../src/protocol/reload.ts";
+import { streamChannel } from "../shared/stream_channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** Milliseconds between two checks whether the other process is still there. */

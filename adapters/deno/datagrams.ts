@@ -1,10 +1,10 @@
 /** Sockets of Deno.listenDatagram. */
-import { originalOf } from "../../core/marks.ts";
-import type { DatagramHost, NativeDatagrams } from "../../core/datagrams.ts";
-import type { ServeFunction } from "../../core/native.ts";
-import type { DescriptorSocket } from "../descriptor_datagrams.ts";
-import { isMemberByCode } from "../join_again.ts";
-import type { Aside } from "../node/datagrams.ts";
+import { originalOf } from "../../src/core/marks.ts";
+import type { DatagramHost, NativeDatagrams } from "../../src/core/datagrams.ts";
+import type { ServeFunction } from "../../src/core/native.ts";
+import type { DescriptorSocket } from "../shared/descriptor_datagrams.ts";
+import { isMemberByCode } from "../shared/join_again.ts";
+import type { Aside } from "../shared/node_datagrams.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** The options of Deno.listenDatagram that are looked at. */

@@ -1,10 +1,10 @@
 /** Sockets of node:dgram on Deno. */
 import type { Socket } from "node:dgram";
-import type { DatagramAdapter } from "../../core/datagrams.ts";
-import type { Libc } from "../../core/socket_adapter.ts";
-import { descriptorDatagrams, type DescriptorSearch } from "../descriptor_datagrams.ts";
-import { joinAgain } from "../join_again.ts";
-import { createBindable, handleOf } from "../node/datagrams.ts";
+import type { DatagramAdapter } from "../../src/core/datagrams.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import { descriptorDatagrams, type DescriptorSearch } from "../shared/descriptor_datagrams.ts";
+import { joinAgain } from "../shared/join_again.ts";
+import { createBindable, handleOf } from "../shared/node_datagrams.ts";
 
 /** What is below a socket of node:dgram; ext/node/polyfills/internal_binding/udp_wrap.ts. */
 interface DenoHandle {

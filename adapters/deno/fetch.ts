@@ -1,5 +1,5 @@
 /** The responses of Deno.serve. */
-import type { FetchAdapter } from "../../core/adapter.ts";
+import type { FetchAdapter } from "../../src/core/adapter.ts";
 
 /** The state of a response, behind a symbol; `InnerBody` in ext/fetch/22_body.js of Deno 2.9. */
 interface Inner {

@@ -1,7 +1,7 @@
-import type { Files } from "../../core/files.ts";
-import { MAX_FILE_BYTES } from "../node/files.ts";
-import { attempt } from "../attempt.ts";
-import { replaceFile } from "../replace_file.ts";
+import type { Files } from "../../src/core/files.ts";
+import { MAX_FILE_BYTES } from "../shared/node_files.ts";
+import { attempt } from "../shared/attempt.ts";
+import { replaceFile } from "../shared/replace_file.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 function isError(error: unknown, name: string): boolean {

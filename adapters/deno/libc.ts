@@ -1,6 +1,6 @@
 /** The C library on Deno. */
-import type { Libc } from "../../core/socket_adapter.ts";
-import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../libc.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../shared/libc.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 let libc: Libc | string | undefined;

@@ -1,6 +1,6 @@
 /** What finding the link of a deploy needs, loaded with the rest of the adapter. */
-import { attempt } from "../attempt.ts";
-import { type LinkFiles, MOST_ENTRIES } from "../release_link.ts";
+import { attempt } from "../shared/attempt.ts";
+import { type LinkFiles, MOST_ENTRIES } from "../shared/release_link.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 

@@ -1,5 +1,5 @@
-import type { Libc } from "../../core/socket_adapter.ts";
-import type { FetchHandler } from "../../core/token.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import type { FetchHandler } from "../../src/core/token.ts";
 import type { Permission, PermissionState } from "./permissions.ts";
 import type { SharedVariables } from "./threads.ts";
 

@@ -1,10 +1,10 @@
 /** Servers of Deno.serve whose sockets are handed over. */
-import { originalOf } from "../../core/marks.ts";
-import type { NativeHost, NativeServe, ServeFunction } from "../../core/native.ts";
-import type { FetchHandler } from "../../core/token.ts";
-import { isServedAt } from "../../linux/listening.ts";
-import { createNativeActivation } from "../native_activation.ts";
-import { networkPlace } from "../private_place.ts";
+import { originalOf } from "../../src/core/marks.ts";
+import type { NativeHost, NativeServe, ServeFunction } from "../../src/core/native.ts";
+import type { FetchHandler } from "../../src/core/token.ts";
+import { isServedAt } from "../../src/linux/listening.ts";
+import { createNativeActivation } from "../shared/native_activation.ts";
+import { networkPlace } from "../shared/private_place.ts";
 import { denoLibc } from "./libc.ts";
 import { followConnections } from "./native_connections.ts";
 import type { DenoNamespace } from "./namespace.ts";

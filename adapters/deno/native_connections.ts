@@ -1,7 +1,7 @@
 /** The connections of Deno.serve, which another process can serve. */
-import type { NativeConnections } from "../../core/native.ts";
+import type { NativeConnections } from "../../src/core/native.ts";
 import type { DenoNamespace } from "./namespace.ts";
-import type { FetchHandler } from "../../core/token.ts";
+import type { FetchHandler } from "../../src/core/token.ts";
 
 /** What Deno gives a handler besides the request. */
 interface Info {

@@ -1,12 +1,19 @@
-import { ReloadError } from "../../core/error.ts";
-import { attempt } from "../attempt.ts";
-import { type CommandLine, type Files, isGenuine, parseCmdline, typedDirectory, typedExecutable } from "../command_line.ts";
-import { type Environment, parseEnviron } from "../environment.ts";
-import type { NodeProcess } from "../node/channel.ts";
-import { withFreeInspector } from "../inspector.ts";
-import { startError } from "../node/process.ts";
+import { ReloadError } from "../../src/core/error.ts";
+import { attempt } from "../shared/attempt.ts";
+import {
+  type CommandLine,
+  type Files,
+  isGenuine,
+  parseCmdline,
+  typedDirectory,
+  typedExecutable,
+} from "../shared/command_line.ts";
+import { type Environment, parseEnviron } from "../shared/environment.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
+import { withFreeInspector } from "../shared/inspector.ts";
+import { startError } from "../shared/node_process.ts";
 import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
-import type { Snapshot } from "../snapshot.ts";
+import type { Snapshot } from "../shared/snapshot.ts";
 import { hasProc, type Permissions } from "./permissions.ts";
 
 /** How this program was started. */

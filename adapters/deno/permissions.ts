@@ -1,5 +1,5 @@
-import { ReloadError } from "../../core/error.ts";
-import { LIBRARIES } from "../libc.ts";
+import { ReloadError } from "../../src/core/error.ts";
+import { LIBRARIES } from "../shared/libc.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** Deno's permissions, by the names of their flags. */

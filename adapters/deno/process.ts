@@ -2,11 +2,11 @@
  * Starting processes with Deno's own functions. Node's cost a new process 20 ms, which it takes to make the channel that it has
  * inherited: Deno loads all of Node's `process` for that.
  */
-import type { Child, Spawn } from "../node/process.ts";
-import { streamChannel } from "../stream_channel.ts";
-import { CHANNEL_VARIABLE } from "../environment_handshake.ts";
-import { attempt } from "../attempt.ts";
-import type { ExitStatus } from "../../core/adapter.ts";
+import type { Child, Spawn } from "../shared/node_process.ts";
+import { streamChannel } from "../shared/stream_channel.ts";
+import { CHANNEL_VARIABLE } from "../../src/protocol/handshake.ts";
+import { attempt } from "../shared/attempt.ts";
+import type { ExitStatus } from "../../src/core/adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /**

@@ -1,12 +1,12 @@
-import { ReloadError } from "../../core/error.ts";
-import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
-import { attempt } from "../attempt.ts";
+import { ReloadError } from "../../src/core/error.ts";
+import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
+import { attempt } from "../shared/attempt.ts";
 import { connectChannel } from "./channel.ts";
-import { listenOnPipe } from "../../windows/pipe_listener.ts";
-import type { Environment } from "../environment.ts";
+import { listenOnPipe } from "../../src/windows/pipe_listener.ts";
+import type { Environment } from "../shared/environment.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
-import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../runtime_dir.ts";
+import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../shared/runtime_dir.ts";
 
 /** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
 export function denoService(

@@ -1,9 +1,9 @@
 /** Who else handles a signal, on Deno. */
-import { originalOf } from "../../core/marks.ts";
-import type { BasicAdapter } from "../../core/adapter.ts";
-import { attempt } from "../attempt.ts";
-import type { NodeProcess } from "../node/channel.ts";
-import { createRaising, type Raising } from "../raise.ts";
+import { originalOf } from "../../src/core/marks.ts";
+import type { BasicAdapter } from "../../src/core/adapter.ts";
+import { attempt } from "../shared/attempt.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
+import { createRaising, type Raising } from "../shared/raise.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 

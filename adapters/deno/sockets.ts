@@ -1,11 +1,11 @@
 /** Listening sockets on Deno. */
-import type { Listener, ListenSource } from "../../core/socket_adapter.ts";
-import type { BindableServer } from "../../core/token.ts";
+import type { Listener, ListenSource } from "../../src/core/socket_adapter.ts";
+import type { BindableServer } from "../../src/core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
-import { F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from "../../linux/constants.ts";
-import { holdDescriptor, openFirst } from "../libc.ts";
+import { F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from "../../src/linux/constants.ts";
+import { holdDescriptor, openFirst } from "../shared/libc.ts";
 import { denoLibc } from "./libc.ts";
-import { listenDirectly } from "../node/sockets.ts";
+import { listenDirectly } from "../shared/node_sockets.ts";
 
 /**
  * Makes a server of the application listen.

@@ -1,4 +1,4 @@
-import type { Variables } from "../environment_handshake.ts";
+import { ELECTION, type Variables } from "../../src/protocol/handshake.ts";
 
 /** The environment, which the threads of a process share. */
 export interface SharedVariables extends Variables {
@@ -6,8 +6,6 @@ export interface SharedVariables extends Variables {
   toObject(): Record<string, string>;
 }
 
-/** Prefix of the variables of an election. They must not reach other processes. */
-export const ELECTION = "RELOAD_SELF_THREAD";
 /** The variable that names the elected thread, after the pid of its process. */
 const LEADER = ELECTION;
 

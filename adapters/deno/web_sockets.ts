@@ -1,6 +1,6 @@
 /** The WebSockets of Deno.upgradeWebSocket. */
-import type { RawWebSocket } from "../live_web_socket.ts";
-import { type NativeWebSockets, upgradeRequired } from "../native_web_sockets.ts";
+import type { RawWebSocket } from "../shared/live_web_socket.ts";
+import { type NativeWebSockets, upgradeRequired } from "../shared/native_web_sockets.ts";
 
 /** The part of the global `Deno` that is used here. */
 interface Deno {

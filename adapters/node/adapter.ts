@@ -1,12 +1,12 @@
-import type { Adapter, Predecessor, StartAdapter } from "../../core/adapter.ts";
-import { attempt } from "../attempt.ts";
-import { clock } from "../clock.ts";
-import { type Handshake, takeHandshake } from "../environment_handshake.ts";
-import { createRaising } from "../raise.ts";
-import { platformSignals } from "../signals.ts";
-import type { Snapshot } from "../snapshot.ts";
-import { basicService, isAlive } from "./basic_service.ts";
-import { inheritedChannel, type NodeProcess } from "./channel.ts";
+import type { Adapter, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
+import { attempt } from "../shared/attempt.ts";
+import { clock } from "../shared/clock.ts";
+import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
+import { createRaising } from "../shared/raise.ts";
+import { platformSignals } from "../shared/signals.ts";
+import type { Snapshot } from "../shared/snapshot.ts";
+import { basicService, isAlive } from "../shared/node_basic_service.ts";
+import { inheritedChannel, type NodeProcess } from "../shared/node_channel.ts";
 
 /** The start of Node's adapter, and what the rest is made of. */
 export interface NodeStart {

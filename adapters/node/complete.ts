@@ -1,14 +1,14 @@
 /** The part of Node's adapter that a start does not wait for. Bun's builds on it. */
 import type * as ChildProcessModule from "node:child_process";
-import type { Adapter } from "../../core/adapter.ts";
-import { ReloadError } from "../../core/error.ts";
-import type { Listener, ListenSource, OwnSocket, SocketAdapter } from "../../core/socket_adapter.ts";
-import type { BindableServer } from "../../core/token.ts";
-import { closeWhenQuiet } from "../../windows/accept_ahead.ts";
-import { createActivation, type ProcFiles, readUntil } from "../activation.ts";
-import { attempt } from "../attempt.ts";
-import { joinDescriptors, offerDescriptors } from "../descriptors.ts";
-import { descriptorVariables, nativeVariable } from "../environment_handshake.ts";
+import type { Adapter } from "../../src/core/adapter.ts";
+import { ReloadError } from "../../src/core/error.ts";
+import type { Listener, ListenSource, OwnSocket, SocketAdapter } from "../../src/core/socket_adapter.ts";
+import type { BindableServer } from "../../src/core/token.ts";
+import { closeWhenQuiet } from "../../src/windows/accept_ahead.ts";
+import { createActivation, type ProcFiles, readUntil } from "../shared/activation.ts";
+import { attempt } from "../shared/attempt.ts";
+import { joinDescriptors, offerDescriptors } from "../shared/descriptors.ts";
+import { descriptorVariables, nativeVariable } from "../../src/protocol/handshake.ts";
 import {
   asCommandLine,
   type CommandLine,
@@ -18,22 +18,22 @@ import {
   rebuildCommandLine,
   typedDirectory,
   typedExecutable,
-} from "../command_line.ts";
-import { type Environment, parseEnviron } from "../environment.ts";
-import { debuggerPorts, withFreeInspector } from "../inspector.ts";
-import { findReleaseLink } from "../release_link.ts";
-import { ownSockets } from "../own_sockets.ts";
-import { closeActiveServer, listActiveServers } from "./own_servers.ts";
-import type { Snapshot } from "../snapshot.ts";
+} from "../shared/command_line.ts";
+import { type Environment, parseEnviron } from "../shared/environment.ts";
+import { debuggerPorts, withFreeInspector } from "../shared/inspector.ts";
+import { findReleaseLink } from "../shared/release_link.ts";
+import { ownSockets } from "../shared/own_sockets.ts";
+import { closeActiveServer, listActiveServers } from "../shared/own_servers.ts";
+import type { Snapshot } from "../shared/snapshot.ts";
 import type { NodeStart } from "./adapter.ts";
-import type { NodeProcess } from "./channel.ts";
-import { markIdleOnNode, nodeConnections } from "./connections.ts";
-import { nodeDatagrams } from "./datagrams.ts";
-import { nodeFiles } from "./files.ts";
-import { lastNumber, spawnWithNode, startSuccessor } from "./process.ts";
-import { linkFiles } from "./link_files.ts";
-import { findShell, nodeService } from "./service.ts";
-import { heldByHandle, isServed, listenDirectly } from "./sockets.ts";
+import type { NodeProcess } from "../shared/node_channel.ts";
+import { markIdleOnNode, nodeConnections } from "../shared/node_connections.ts";
+import { nodeDatagrams } from "../shared/node_datagrams.ts";
+import { nodeFiles } from "../shared/node_files.ts";
+import { lastNumber, spawnWithNode, startSuccessor } from "../shared/node_process.ts";
+import { linkFiles } from "../shared/link_files.ts";
+import { findShell, nodeService } from "../shared/node_service.ts";
+import { heldByHandle, isServed, listenDirectly } from "../shared/node_sockets.ts";
 
 /** How many connections may be on their way to another process at once. */
 const WINDOW = 32;

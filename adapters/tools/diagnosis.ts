@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { release } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import type { Libc } from "../../core/socket_adapter.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
 import type { DenoNamespace } from "../deno/namespace.ts";
 import type { Permission } from "../deno/permissions.ts";
 import { registry } from "../registry.ts";

@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 import { lookup } from "node:dns/promises";
 import { isIPv6 } from "node:net";
 import process from "node:process";
-import type { Libc } from "../../core/socket_adapter.ts";
-import { AF_INET, AF_INET6 } from "../../linux/constants.ts";
-import { listenAt } from "../../linux/places.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import { AF_INET, AF_INET6 } from "../../src/linux/constants.ts";
+import { listenAt } from "../../src/linux/places.ts";
 
 /** A socket, and its descriptor in this process. */
 export interface KeptSocket {

@@ -5,18 +5,18 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import process from "node:process";
-import type { ServiceAdapter, Supervisor } from "../../core/service_adapter.ts";
-import { supervision } from "../environment_handshake.ts";
-import { basicService } from "../node/basic_service.ts";
-import { nodeService } from "../node/service.ts";
-import { readSmallFile as read, type SmallFile } from "../node/files.ts";
-import { guarded } from "../reparent.ts";
+import type { ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
+import { supervision } from "../../src/protocol/handshake.ts";
+import { basicService } from "../shared/node_basic_service.ts";
+import { nodeService } from "../shared/node_service.ts";
+import { readSmallFile as read, type SmallFile } from "../shared/node_files.ts";
+import { guarded } from "../shared/reparent.ts";
 
-export { parseEnviron } from "../environment.ts";
-export { acceptSockets } from "../node/socket_channel.ts";
+export { parseEnviron } from "../shared/environment.ts";
+export { acceptSockets } from "../shared/socket_channel.ts";
 export { type KeptSocket, listenForOthers, type SocketRequest } from "./listen_for_others.ts";
-export { type SmallFile } from "../node/files.ts";
-export { folderCandidates } from "../runtime_dir.ts";
+export { type SmallFile } from "../shared/node_files.ts";
+export { folderCandidates } from "../shared/runtime_dir.ts";
 
 const env = { ...process.env };
 /** Files, processes, the folder for status files. */

@@ -1,7 +1,7 @@
 /** execve(2): another program in the place of this one, with its pid. */
 import process from "node:process";
 import type { DenoNamespace } from "../deno/namespace.ts";
-import { openFirst } from "../libc.ts";
+import { openFirst } from "../shared/libc.ts";
 
 /** Does not return when it works; otherwise returns the reason. The environment stays. */
 export function replaceProcess(file: string, args: readonly string[]): string {

@@ -50,8 +50,8 @@ const checks: [name: string, file: string, args: string[]][] = [
     "serve.ts",
     "triggers.ts",
     "ws.ts",
-    "core/error.ts",
-    "core/token.ts",
+    "src/core/error.ts",
+    "src/core/token.ts",
   ]],
   ["deno lint", pinned.deno, ["lint", "--quiet"]],
   ["deno fmt --check", pinned.deno, ["fmt", "--quiet", "--check"]],
@@ -66,12 +66,11 @@ const checks: [name: string, file: string, args: string[]][] = [
     "ws.ts",
     "cli/main.ts",
   ]],
-  ["deno publish --dry-run", pinned.deno, ["publish", "--quiet", "--dry-run", "--allow-dirty"]],
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));
 
-test("deno.json, cli/version.ts and CHANGELOG.md agree", () => {
-  const { version } = json("deno.json");
+test("jsr.json, cli/version.ts and CHANGELOG.md agree", () => {
+  const { version } = json("jsr.json");
   assert.equal(VERSION, version);
   const [, newest] = /^## (\S+)/m.exec(readFileSync(`${root}/CHANGELOG.md`, "utf8")) ?? [];
   assert.equal(newest, version);
@@ -79,19 +78,32 @@ test("deno.json, cli/version.ts and CHANGELOG.md agree", () => {
 
 /** What each folder of the library may import, besides itself and the types of the runtimes. The arrows point one way. */
 const layers: Record<string, readonly string[]> = {
-  core: [],
-  linux: ["core"],
-  windows: ["core"],
-  drain: ["core"],
-  triggers: ["core"],
-  reload: ["core"],
-  program: ["core", "reload", "drain"],
-  handovers: ["core", "reload", "program", "drain", "linux", "windows"],
-  adapters: ["core", "reload", "linux", "windows"],
-  web_sockets: ["core", "drain", "linux", "adapters"],
-  auto: ["core", "adapters"],
-  ".": ["auto", "core", "reload", "program", "drain", "triggers", "handovers", "adapters", "web_sockets"],
-  cli: [".", "auto", "core", "linux", "windows", "triggers", "handovers", "adapters"],
+  "src/core": [],
+  "src/linux": ["src/core"],
+  "src/windows": ["src/core"],
+  "src/drain": ["src/core"],
+  "src/triggers": ["src/core"],
+  "src/protocol": ["src/core"],
+  "src/resources": ["src/core", "src/protocol", "src/drain"],
+  "src/reload": ["src/core", "src/protocol", "src/resources", "src/drain"],
+  "src/sockets": ["src/core", "src/protocol", "src/resources", "src/reload", "src/drain", "src/linux"],
+  "src/connections": ["src/core", "src/protocol", "src/resources", "src/reload", "src/drain", "src/linux", "src/sockets"],
+  "src/service": ["src/core", "src/protocol", "src/reload", "src/sockets", "src/windows"],
+  "src/program": [
+    "src/core",
+    "src/protocol",
+    "src/resources",
+    "src/reload",
+    "src/drain",
+    "src/connections",
+    "src/sockets",
+    "src/service",
+  ],
+  adapters: ["src/core", "src/protocol", "src/reload", "src/linux", "src/windows"],
+  "src/connections/web_sockets": ["src/core", "src/drain", "src/linux", "adapters"],
+  "src/auto": ["src/core", "adapters"],
+  ".": ["src/auto", "src/core", "src/program", "src/triggers", "src/connections/web_sockets", "adapters"],
+  cli: [".", "src/auto", "src/core", "src/protocol", "src/linux", "src/windows", "src/triggers", "adapters"],
 };
 
 /** The imports of a file: from where, and whether they are only of types. */
@@ -103,21 +115,21 @@ function importsOf(file: string): { from: string; isType: boolean }[] {
   }));
 }
 
+/** The longest folder of the list that has the file. */
+const folderOf = (file: string) =>
+  Object.keys(layers).filter((folder) => file.startsWith(`${folder}/`)).sort((a, b) => b.length - a.length)[0] ?? ".";
+
 test("every folder imports only from those below it", () => {
-  const library = Object.keys(layers).flatMap((folder) =>
-    globSync(folder === "." ? "*.ts" : `${folder}/**/*.ts`, { cwd: root })
-  );
+  const library = globSync(["*.ts", "{src,adapters,cli}/**/*.ts"], { cwd: root });
   assert.ok(library.length > 60);
   for (const file of library) {
     const lines = readFileSync(`${root}/${file}`, "utf8").split("\n").length - 1;
     assert.ok(lines <= 280, `${file} has ${lines} lines: which two jobs does it have?`);
-  }
-  for (const file of library) {
-    const folder = file.includes("/") ? file.slice(0, file.indexOf("/")) : ".";
+    const folder = folderOf(file);
     for (const { from } of importsOf(file)) {
       if (!from.startsWith(".")) continue;
       const target = relative(root, resolve(root, dirname(file), from));
-      const to = target.includes("/") ? target.slice(0, target.indexOf("/")) : ".";
+      const to = folderOf(target);
       assert.ok(to === folder || layers[folder]?.includes(to), `${file} imports ${target}: ${folder} may not know ${to}`);
     }
   }
@@ -155,17 +167,26 @@ test("start-up loads no module of a runtime, and nothing that only a reload need
     }
   };
   load("mod.ts");
-  const late = [...seen].filter((file) => /^(handovers|reload|linux|windows)\//.test(file)).sort();
+  const late = [...seen].filter((file) => /^src\/(connections|sockets|service|reload|linux|windows)\//.test(file)).sort();
   assert.deepEqual(late, [
-    "handovers/pid_file.ts",
-    "linux/addresses.ts",
-    "linux/constants.ts",
-    "linux/listening.ts",
-    "linux/proc.ts",
-    "linux/socket_options.ts",
-    "reload/mailbox.ts",
-    "reload/messages.ts",
+    "src/linux/addresses.ts",
+    "src/linux/constants.ts",
+    "src/linux/listening.ts",
+    "src/linux/proc.ts",
+    "src/linux/socket_options.ts",
+    "src/reload/mailbox.ts",
+    "src/service/pid_file.ts",
   ]);
+});
+
+test("every unit test is one of a bare `deno test`, or of those that need permissions", () => {
+  const { include } = json("deno.json").test as { include: string[] };
+  const runner = readFileSync(`${root}/tests/run.mjs`, "utf8");
+  for (const file of globSync("tests/unit/**/*.test.ts", { cwd: root })) {
+    const isBare = include.some((path) => file === path || file.startsWith(`${path}/`));
+    const name = file.slice("tests/unit/".length, -".test.ts".length);
+    assert.notEqual(isBare, runner.includes(`"${name}"`), file);
+  }
 });
 
 test("tests clean up in one way, which keeps its order and does all of it", () => {

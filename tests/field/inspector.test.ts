@@ -1,7 +1,7 @@
 /** A program with a debugger is reloaded: the old process has the port until it ends. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { withFreeInspector } from "../../adapters/inspector.ts";
+import { withFreeInspector } from "../../adapters/shared/inspector.ts";
 import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
 import { commandLineOf, hasVariable } from "../support/proc.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/adapter.ts";
+import type { Clock } from "../../src/core/adapter.ts";
 
 /** Time that passes when it is told to. */
 export function createClock(): { readonly clock: Clock; advance(): void } {

@@ -1,8 +1,8 @@
 /** Datagram sockets of a simulated machine. */
 import { EventEmitter } from "node:events";
-import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../core/datagrams.ts";
-import type { SharedSocket } from "../../core/shared_socket.ts";
-import type { BindableServer } from "../../core/token.ts";
+import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../src/core/datagrams.ts";
+import type { SharedSocket } from "../../src/core/shared_socket.ts";
+import type { BindableServer } from "../../src/core/token.ts";
 
 /** A socket that looks like one of node:dgram. */
 export function createDatagramSocket(): BindableServer {

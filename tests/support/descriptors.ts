@@ -1,5 +1,5 @@
 /** A kernel's open files, as far as they matter to who replaces one below a descriptor: dup(2), fcntl(2), epoll(7), proc_pid_fdinfo(5). */
-import type { Libc } from "../../core/socket_adapter.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
 
 /** An open file, which several descriptors may share. */
 export interface OpenFile {

@@ -1,5 +1,5 @@
 /** The group of sockets that share an address, as net/core/sock_reuseport.c keeps it. */
-import type { Libc } from "../../core/socket_adapter.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
 
 /** What a program returns for a random number; linux/filter.h. */
 export function run(instructions: [code: number, k: number][], random: number): number {

@@ -1,10 +1,10 @@
 /** A simulated machine for the simulated world: files, listening sockets, systemd. All handovers of the library run on it. */
 import { EventEmitter } from "node:events";
-import type { Adapter } from "../../core/adapter.ts";
-import type { Files } from "../../core/files.ts";
-import type { ServiceAdapter } from "../../core/service_adapter.ts";
-import type { Listener, SocketAdapter } from "../../core/socket_adapter.ts";
-import type { BindableServer } from "../../core/token.ts";
+import type { Adapter } from "../../src/core/adapter.ts";
+import type { Files } from "../../src/core/files.ts";
+import type { ServiceAdapter } from "../../src/core/service_adapter.ts";
+import type { Listener, SocketAdapter } from "../../src/core/socket_adapter.ts";
+import type { BindableServer } from "../../src/core/token.ts";
 import { createSimulatedDatagrams, type SimulatedDatagrams } from "./datagrams.ts";
 import type { SimulatedProcess } from "./world.ts";
 

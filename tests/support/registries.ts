@@ -25,12 +25,18 @@ async function start(requested: ReadonlySet<string>, listener: RequestListener):
 /** Serves a built package as JSR does. https://jsr.io/docs/api#jsr-registry-api */
 export function startJsr(dist: string, version: string): Promise<Registry> {
   const requested = new Set<string>();
-  const { exports, imports } = JSON.parse(readFileSync(join(dist, "deno.json"), "utf8"));
+  const { exports } = JSON.parse(readFileSync(join(dist, "jsr.json"), "utf8"));
+  const { dependencies } = JSON.parse(readFileSync(join(dist, "package.json"), "utf8"));
   const files = globSync("**", { cwd: dist }).filter((name) => statSync(join(dist, name)).isFile());
-  /** A file as it is published: JSR replaces what only the import map of the package knows. */
+  /** A file as it is published: JSR replaces what only the package.json of the package knows. */
   const read = (name: string) => {
     let text = readFileSync(join(dist, name), "utf8");
-    for (const [from, to] of Object.entries<string>(imports)) text = text.replaceAll(`"${from}"`, `"${to}"`);
+    for (const [dependency, version] of Object.entries<string>(dependencies)) {
+      text = text.replaceAll(
+        new RegExp(`"${dependency}(/[^"]*)?"`, "g"),
+        (_, path = "") => `"npm:${dependency}@${version}${path}"`,
+      );
+    }
     return text;
   };
   const manifest = Object.fromEntries(files.map((name) => {

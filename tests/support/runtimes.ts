@@ -11,7 +11,7 @@ export interface Runtime {
   readonly servers: readonly ("http" | "adopted" | "native")[];
 }
 
-function runtime(name: keyof typeof pinned, kind: Runtime["kind"], flags: readonly string[]): Runtime {
+function runtime(name: keyof typeof pinned & string, kind: Runtime["kind"], flags: readonly string[]): Runtime {
   const servers = kind === "node" ? ["http"] as const : ["http", "adopted", "native"] as const;
   return { name, kind, executable: pinned[name], flags, servers };
 }

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { numberOf } from "./number_of.ts";
 
 /** How long a condition may take; a machine that is busy with other tests is slow. */
-const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
+const PATIENCE = numberOf("PATIENCE", 60_000);
 
 /** Waits until a condition holds, and returns what it found. For what gives no notice: the state of other processes. */
 export async function until<T>(what: string, look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {

@@ -1,15 +1,14 @@
 import assert from "node:assert/strict";
-import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../../core/adapter.ts";
-import { ReloadError } from "../../core/error.ts";
-import type { ReloadEvent } from "../../core/event.ts";
-import type { ListenOptions } from "../../core/options.ts";
-import type { Handover } from "../../reload/handover.ts";
-import { completeProgram } from "../../handovers/assemble.ts";
-import { createPidFile } from "../../handovers/pid_file.ts";
-import { withoutSockets } from "../../handovers/sockets.ts";
-import { beginProgram } from "../../program/begin.ts";
-import { createProgram } from "../../program/program.ts";
-import type { Token } from "../../core/token.ts";
+import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../../src/core/adapter.ts";
+import { ReloadError } from "../../src/core/error.ts";
+import type { ReloadEvent } from "../../src/core/event.ts";
+import type { ListenOptions } from "../../src/core/options.ts";
+import type { Handover } from "../../src/reload/handover.ts";
+import { composeProgram } from "../../src/program/compose.ts";
+import { withoutSockets } from "../../src/sockets/sockets.ts";
+import { beginProgram } from "../../src/program/begin.ts";
+import { createProgram } from "../../src/program/program.ts";
+import type { Token } from "../../src/core/token.ts";
 
 /** A process of the simulated world. It exists from its start, and listens from its boot. */
 export interface SimulatedProcess {
@@ -238,7 +237,6 @@ export function createWorld(
     },
     boot(process) {
       if (process.exit !== undefined || process.token !== undefined) return;
-      let pidFile: Handover | undefined;
       const { token } = beginProgram(process.adapter, {
         ready: "manual",
         readyTimeout: 1000,
@@ -255,13 +253,10 @@ export function createWorld(
           }
         },
       }, {
-        prepare(beginning) {
-          pidFile = createPidFile(process.adapter.service, beginning);
-        },
         load: () =>
           Promise.resolve((beginning) =>
             machine !== undefined
-              ? completeProgram(process.adapter, beginning, pidFile)
+              ? composeProgram(process.adapter, beginning)
               : createProgram(process.adapter, beginning, () => ({
                 ...withoutSockets("a simulated world"),
                 handovers: handovers(process),

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { parseEnviron } from "../../../adapters/environment.ts";
+import { parseEnviron } from "../../../adapters/shared/environment.ts";
 import { isAlive } from "../../support/proc.ts";
 import { type Program, startProgram, temporaryFolder } from "../../support/program.ts";
 import { runtimes } from "../../support/runtimes.ts";

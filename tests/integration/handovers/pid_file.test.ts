@@ -3,7 +3,7 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, ut
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
-import { parsePid } from "../../../handovers/pid_file.ts";
+import { parsePid } from "../../../src/protocol/pid_file.ts";
 import type { TestScope } from "../../support/clean_up.ts";
 import { isAlive } from "../../support/proc.ts";
 import { type Program, startProgram, temporaryFolder } from "../../support/program.ts";

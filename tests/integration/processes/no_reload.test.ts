@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { detectAdapter } from "../../../adapters/detect.ts";
-import { completeProgram } from "../../../handovers/assemble.ts";
-import { beginProgram } from "../../../program/begin.ts";
+import { composeProgram } from "../../../src/program/compose.ts";
+import { beginProgram } from "../../../src/program/begin.ts";
 import { fixture, startProgram } from "../../support/program.ts";
 import { runtimes } from "../../support/runtimes.ts";
 
@@ -47,7 +47,7 @@ test("where there is neither Deno, Bun nor Node the token is inert", async () =>
     const { token } = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {
       async load() {
         const complete = await adapter.complete();
-        return (beginning) => completeProgram(complete, beginning, undefined);
+        return (beginning) => composeProgram(complete, beginning);
       },
     });
     assert.equal(token.canReload, false);

@@ -8,7 +8,7 @@ import {
   rebuildCommandLine,
   typedDirectory,
   typedExecutable,
-} from "../../../adapters/command_line.ts";
+} from "../../../adapters/shared/command_line.ts";
 
 const argument = fc.string({ unit: "binary" }).map((text) => text.replaceAll("\0", ""));
 const path = (...paths: [string, string][]): Files => ({ realPath: (path) => new Map(paths).get(path) });

@@ -1,15 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import {
-  type Family,
-  handshake,
-  parseGeneration,
-  supervision,
-  takeHandshake,
-} from "../../../adapters/environment_handshake.ts";
+import { type Family, handshake, parseGeneration, supervision, takeHandshake } from "../../../src/protocol/handshake.ts";
 import { permissionFlags, PERMISSIONS } from "../../../adapters/deno/permissions.ts";
-import { type Environment, parseEnviron, successorEnvironment } from "../../../adapters/environment.ts";
+import { type Environment, parseEnviron, successorEnvironment } from "../../../adapters/shared/environment.ts";
 
 const name = fc.stringMatching(/^[A-C]$/); // Few names, so that they meet.
 const environment: fc.Arbitrary<Environment> = fc.dictionary(name, fc.constantFrom("", "1", "2"), { noNullPrototype: true });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { debuggerPorts } from "../../../adapters/inspector.ts";
+import { debuggerPorts } from "../../../adapters/shared/inspector.ts";
 
 test("the ports of a debugger, from the ways to ask for it", () => {
   for (

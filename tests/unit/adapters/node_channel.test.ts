@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { test } from "node:test";
-import { inheritedChannel, type NodeProcess } from "../../../adapters/node/channel.ts";
+import { inheritedChannel, type NodeProcess } from "../../../adapters/shared/node_channel.ts";
 
 test("a message that is never confirmed is rejected when the channel closes", async () => {
   const process = Object.assign(new EventEmitter(), {

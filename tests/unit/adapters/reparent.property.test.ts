@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import fc from "fast-check";
-import { guarded, kept } from "../../../adapters/reparent.ts";
+import { guarded, kept } from "../../../adapters/shared/reparent.ts";
 
 const run = promisify(execFile);
 

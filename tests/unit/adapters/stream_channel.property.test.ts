@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Stream, streamChannel } from "../../../adapters/stream_channel.ts";
-import { ReloadError } from "../../../core/error.ts";
+import { type Stream, streamChannel } from "../../../adapters/shared/stream_channel.ts";
+import { ReloadError } from "../../../src/core/error.ts";
 
 /** The two ends of a connection; each write and each read takes as many bytes as the numbers say, in turns. */
 function connection(pieces: readonly number[]): [Stream, Stream] {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isPrivatePath, readListenArguments } from "../../../adapters/auto/listen_arguments.ts";
-import { parseTime, readOptions } from "../../../auto/options.ts";
+import { parseTime, readOptions } from "../../../src/auto/options.ts";
 
 test("options by the environment, with units", () => {
   const read = (variables: Record<string, string>) => readOptions((name) => variables[name]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkListenOptions, type ListenOptions, sameOptions } from "../../../core/options.ts";
-import { createReporter } from "../../../core/report.ts";
+import { checkListenOptions, type ListenOptions, sameOptions } from "../../../src/core/options.ts";
+import { createReporter } from "../../../src/core/report.ts";
 import { createWorld } from "../../support/world.ts";
 
 const { adapter } = createWorld().begin();

@@ -1,9 +1,9 @@
 /** The token without reloads, on the clock of the runtime. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clock } from "../../../adapters/clock.ts";
-import { createCancellation } from "../../../core/cancellation.ts";
-import type { TaskFailure } from "../../../core/token.ts";
+import { clock } from "../../../adapters/shared/clock.ts";
+import { createCancellation } from "../../../src/core/cancellation.ts";
+import type { TaskFailure } from "../../../src/core/token.ts";
 
 function create() {
   const failures: TaskFailure[] = [];

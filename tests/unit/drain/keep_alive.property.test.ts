@@ -6,7 +6,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
-import { type HttpSocket, isIdle } from "../../../drain/keep_alive.ts";
+import { type HttpSocket, isIdle } from "../../../src/drain/keep_alive.ts";
 
 /** A request: with which body, and whether the application reads it. */
 interface Plan {

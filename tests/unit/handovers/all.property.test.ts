@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { createDatagramSocket } from "../../support/datagrams.ts";
 import { createMachine, createServer, type Machine } from "../../support/machine.ts";
 import { createWorld, type SimulatedProcess, type World } from "../../support/world.ts";
+import { numberOf } from "../../support/number_of.ts";
 
 const PORT = 8000;
 const PATH = "/run/app.sock";
@@ -165,7 +166,7 @@ test("a new process that dies at any moment takes nothing with it, and no connec
         assert.equal(checkEnd(scene) === old, child !== undefined && !isOver);
       }
     }),
-    { numRuns: Number(process.env.RUNS ?? 300) / 3 },
+    { numRuns: numberOf("RUNS", 300) / 3 },
   );
   assert.ok(inCharge > 0, "some died on probation");
 });
@@ -187,7 +188,7 @@ test("an old process that dies at any moment leaves everything to the new one", 
       assert.equal(checkEnd(scene), child);
       takenOver++;
     }),
-    { numRuns: Number(process.env.RUNS ?? 300) / 3 },
+    { numRuns: numberOf("RUNS", 300) / 3 },
   );
   assert.ok(takenOver > 0);
 });

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { DescriptorChannel } from "../../../core/adapter.ts";
-import type { LiveSocket } from "../../../core/live.ts";
-import { type ConnectionHandlers, receiveConnections } from "../../../handovers/connection_receiver.ts";
-import { createConnectionSender, type Departing } from "../../../handovers/connection_sender.ts";
-import type { Link } from "../../../reload/handover.ts";
-import type { HandoverData } from "../../../reload/messages.ts";
+import type { DescriptorChannel } from "../../../src/core/adapter.ts";
+import type { LiveSocket } from "../../../src/core/live.ts";
+import { type ConnectionHandlers, receiveConnections } from "../../../src/connections/receiver.ts";
+import { createConnectionSender, type Departing } from "../../../src/connections/sender.ts";
+import type { Link } from "../../../src/reload/handover.ts";
+import type { HandoverData } from "../../../src/protocol/reload.ts";
 import { createClock } from "../../support/clock.ts";
 
 const tick = () => new Promise<void>((resolve) => setImmediate(resolve));

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { LiveSocket } from "../../../core/live.ts";
-import type { ConnectionAdapter } from "../../../core/socket_adapter.ts";
+import type { LiveSocket } from "../../../src/core/live.ts";
+import type { ConnectionAdapter } from "../../../src/core/socket_adapter.ts";
 import { createDatagramSocket } from "../../support/datagrams.ts";
 import { createMachine, createServer } from "../../support/machine.ts";
 import { createWorld, isUnderWay, type SimulatedProcess, type World } from "../../support/world.ts";
-import { pack } from "../../../reload/messages.ts";
+import { pack } from "../../../src/protocol/reload.ts";
 
 const HANDOVERS = [
   "the live connections",

@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { LiveSocket } from "../../../core/live.ts";
-import type { ConnectionAdapter } from "../../../core/socket_adapter.ts";
-import { createLiveConnections } from "../../../handovers/live_connections.ts";
-import { addLiveGroup, type LiveGroups } from "../../../program/live.ts";
-import type { ProgramContext } from "../../../program/parts.ts";
-import type { Link } from "../../../reload/handover.ts";
-import type { HandoverData } from "../../../reload/messages.ts";
+import type { LiveSocket } from "../../../src/core/live.ts";
+import type { ConnectionAdapter } from "../../../src/core/socket_adapter.ts";
+import { createLiveConnections } from "../../../src/connections/live.ts";
+import { addLiveGroup, type LiveGroups } from "../../../src/resources/live_groups.ts";
+import type { ProgramContext } from "../../../src/reload/context.ts";
+import type { Link } from "../../../src/reload/handover.ts";
+import type { HandoverData } from "../../../src/protocol/reload.ts";
 import { createClock } from "../../support/clock.ts";
 
 /** A connection in the kernel: what the client has sent and no process has read. */

@@ -1,9 +1,9 @@
 /** Which sockets get connections during a reload, in a simulated kernel. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createReuseport } from "../../../handovers/reuseport.ts";
-import { orderAfter } from "../../../handovers/reuseport_groups.ts";
-import type { OldSide } from "../../../reload/handover.ts";
+import { createReuseport } from "../../../src/sockets/reuseport.ts";
+import { orderAfter } from "../../../src/sockets/reuseport_groups.ts";
+import type { OldSide } from "../../../src/reload/handover.ts";
 import { createKernel } from "../../support/kernel.ts";
 
 test("the order of new sockets when the old ones have left, by hand", () => {

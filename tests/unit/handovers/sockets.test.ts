@@ -1,7 +1,7 @@
 /** Wrong calls of the token's members for sockets. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { BindableServer, BindOptions, Token } from "../../../core/token.ts";
+import type { BindableServer, BindOptions, Token } from "../../../src/core/token.ts";
 import { createMachine, createServer } from "../../support/machine.ts";
 import { createWorld } from "../../support/world.ts";
 

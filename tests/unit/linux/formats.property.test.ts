@@ -2,15 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Libc } from "../../../core/socket_adapter.ts";
-import { readEndpoint, readPort } from "../../../linux/addresses.ts";
-import { messageHeader, readControl, rightsFor } from "../../../linux/control_messages.ts";
-import { describeEnd, inheritedEnd, receiveDescriptors } from "../../../linux/descriptor_channel.ts";
-import { createRegistrations } from "../../../linux/registrations.ts";
-import { epollEvent } from "../../../linux/transplant.ts";
+import type { Libc } from "../../../src/core/socket_adapter.ts";
+import { readEndpoint, readPort } from "../../../src/linux/addresses.ts";
+import { messageHeader, readControl, rightsFor } from "../../../src/linux/control_messages.ts";
+import { describeEnd, inheritedEnd, receiveDescriptors } from "../../../src/linux/descriptor_channel.ts";
+import { createRegistrations } from "../../../src/linux/registrations.ts";
+import { epollEvent } from "../../../src/linux/transplant.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
+import { numberOf } from "../../support/number_of.ts";
 
-const numRuns = Number(process.env.RUNS ?? 300);
+const numRuns = numberOf("RUNS", 300);
 const descriptor = fc.nat(2 ** 31 - 1);
 const entry = fc.record({
   fd: fc.nat(100_000),

@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { readSocketAddress } from "../../../linux/addresses.ts";
-import { countListeners, ownListeners } from "../../../linux/listeners.ts";
-import { program } from "../../../linux/steering.ts";
+import { readSocketAddress } from "../../../src/linux/addresses.ts";
+import { countListeners, ownListeners } from "../../../src/linux/listeners.ts";
+import { program } from "../../../src/linux/steering.ts";
 import { createKernel, run } from "../../support/kernel.ts";
+import { numberOf } from "../../support/number_of.ts";
 
-const RUNS = Number(process.env.RUNS ?? 300);
+const RUNS = numberOf("RUNS", 300);
 
 test("a program names the sockets that it is told to, and no other", () => {
   fc.assert(

@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { scanSockets } from "../../../linux/socket_scan.ts";
-import { takeClosed } from "../../../linux/idle_http.ts";
-import { setReading } from "../../../linux/reading.ts";
-import { takeable } from "../../../linux/taken_listener.ts";
+import { scanSockets } from "../../../src/linux/socket_scan.ts";
+import { takeClosed } from "../../../src/linux/idle_http.ts";
+import { setReading } from "../../../src/linux/reading.ts";
+import { takeable } from "../../../src/linux/taken_listener.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
+import { numberOf } from "../../support/number_of.ts";
 
-const RUNS = Number(process.env.RUNS ?? 300);
+const RUNS = numberOf("RUNS", 300);
 
 /** A server with so many connections. */
 function world(connections: number, failsAt = 0) {

@@ -2,12 +2,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { pollAgain, stopPolling, type Unpolled } from "../../../linux/polling.ts";
-import { scanSockets } from "../../../linux/socket_scan.ts";
-import { giveBack, putBelow, replaceFile, replaceUnpolled, takeConnection, takeListener } from "../../../linux/transplant.ts";
+import { pollAgain, stopPolling, type Unpolled } from "../../../src/linux/polling.ts";
+import { scanSockets } from "../../../src/linux/socket_scan.ts";
+import {
+  giveBack,
+  putBelow,
+  replaceFile,
+  replaceUnpolled,
+  takeConnection,
+  takeListener,
+} from "../../../src/linux/transplant.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
+import { numberOf } from "../../support/number_of.ts";
 
-const RUNS = Number(process.env.RUNS ?? 300);
+const RUNS = numberOf("RUNS", 300);
 const EVENTS = 0x8000201d;
 const DATA = 0xfedc_ba98_7654_3210n;
 

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Counts, frameBytes, isAtBoundary } from "../../../linux/web_socket_boundary.ts";
+import { type Counts, frameBytes, isAtBoundary } from "../../../src/linux/web_socket_boundary.ts";
+import { numberOf } from "../../support/number_of.ts";
 
-const RUNS = Number(process.env.RUNS ?? 1_000);
+const RUNS = numberOf("RUNS", 1_000);
 
 /** What a client sends, and what the runtime makes of it. */
 type Frame =

@@ -1,7 +1,7 @@
 /** listen() with an adapter of the application's own. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clock } from "../../../adapters/clock.ts";
+import { clock } from "../../../adapters/shared/clock.ts";
 import { type Adapter, listen } from "../../../mod.ts";
 
 test("an injected adapter stands in for the runtime", async () => {

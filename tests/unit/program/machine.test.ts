@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Event, heirOf, initial, next, type State } from "../../../program/machine.ts";
-import type { Heir } from "../../../reload/outgoing.ts";
+import { type Event, heirOf, initial, next, type State } from "../../../src/program/machine.ts";
+import type { Heir } from "../../../src/reload/outgoing.ts";
 
 const heir = { pid: 2 } as Heir;
 const states: Record<State["name"], State> = {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { checkWorld, createWorld, expectedTimers, isUnderWay, type SimulatedProcess, type World } from "../../support/world.ts";
+import { numberOf } from "../../support/number_of.ts";
 
 /** What the test knows of its own doing. */
 interface Model {
@@ -185,7 +186,7 @@ function property(commands: fc.Arbitrary<Command>[]): fc.IAsyncProperty<[Iterabl
   );
 }
 
-const numRuns = Number(process.env.RUNS ?? 1000);
+const numRuns = numberOf("RUNS", 1000);
 
 test("whatever happens, the promises of a reload hold", async (t) => {
   reached.clear();

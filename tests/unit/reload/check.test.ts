@@ -1,10 +1,10 @@
 /** The check of a new version, in the simulated world. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ReloadError } from "../../../core/error.ts";
-import type { ListenOptions } from "../../../core/options.ts";
-import type { Handover } from "../../../reload/handover.ts";
-import { pack } from "../../../reload/messages.ts";
+import type { ReloadError } from "../../../src/core/error.ts";
+import type { ListenOptions } from "../../../src/core/options.ts";
+import type { Handover } from "../../../src/reload/handover.ts";
+import { pack } from "../../../src/protocol/reload.ts";
 import { checkWorld, createWorld, type SimulatedProcess, type World } from "../../support/world.ts";
 
 async function deliverAll(world: World): Promise<void> {

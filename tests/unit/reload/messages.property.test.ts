@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { pack, parseFromPredecessor, parseFromSuccessor } from "../../../reload/messages.ts";
+import { pack, parseFromPredecessor, parseFromSuccessor } from "../../../src/protocol/reload.ts";
 
 const overTheChannel = (message: unknown) => JSON.parse(JSON.stringify(message));
 const data = fc.record({

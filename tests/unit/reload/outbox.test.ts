@@ -1,9 +1,9 @@
 /** Where a socket gets lost that is read in one piece with another message, it travels alone. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Channel } from "../../../core/adapter.ts";
-import { parseFromPredecessor } from "../../../reload/messages.ts";
-import { createOutbox } from "../../../reload/outbox.ts";
+import type { Channel } from "../../../src/core/adapter.ts";
+import { parseFromPredecessor } from "../../../src/protocol/reload.ts";
+import { createOutbox } from "../../../src/reload/outbox.ts";
 
 /**
  * A channel whose other side reads all that waits at once, and loses a socket that is not alone. As on Deno, what follows a socket is not sent

@@ -1,10 +1,10 @@
 /** A new process that is in charge, and may still fail, in the simulated world. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ReloadError } from "../../../core/error.ts";
-import type { Handover } from "../../../reload/handover.ts";
-import { pack } from "../../../reload/messages.ts";
-import { passProbation } from "../../../reload/probation.ts";
+import type { ReloadError } from "../../../src/core/error.ts";
+import type { Handover } from "../../../src/reload/handover.ts";
+import { pack } from "../../../src/protocol/reload.ts";
+import { passProbation } from "../../../src/reload/probation.ts";
 import { createWorld, deliverAll, type SimulatedProcess, type World } from "../../support/world.ts";
 
 /** A reload whose new process is in charge, for 100 ms on probation. */

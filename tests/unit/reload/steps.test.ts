@@ -1,9 +1,9 @@
 /** Single steps of a reload, in the simulated world. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ReloadError } from "../../../core/error.ts";
-import { pack } from "../../../reload/messages.ts";
-import type { Handover, OldSide } from "../../../reload/handover.ts";
+import { ReloadError } from "../../../src/core/error.ts";
+import { pack } from "../../../src/protocol/reload.ts";
+import type { Handover, OldSide } from "../../../src/reload/handover.ts";
 import { createWorld, deliverAll, expectedTimers, type SimulatedProcess, type World } from "../../support/world.ts";
 
 /** Boots the newest process, makes it ready, and delivers everything. */

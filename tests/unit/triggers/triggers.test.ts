@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { createAttempts } from "../../../triggers/attempts.ts";
-import { createSchedule } from "../../../triggers/schedule.ts";
-import { findChange, takeSnapshot } from "../../../triggers/snapshot.ts";
-import { checkSize, checkTime, parseTime, showTime } from "../../../triggers/units.ts";
+import { createAttempts } from "../../../src/triggers/attempts.ts";
+import { createSchedule } from "../../../src/triggers/schedule.ts";
+import { findChange, takeSnapshot } from "../../../src/triggers/snapshot.ts";
+import { checkSize, checkTime, parseTime, showTime } from "../../../src/triggers/units.ts";
 import { temporaryFolder } from "../../support/program.ts";
 
 test("times and sizes as people write them", () => {

@@ -1,0 +1,39 @@
+/** Sockets that a process was started with, for servers of the runtime's own. They are asked for before the rest of the library is loaded. */
+import type { ActivatedAddress, NativeAddress } from "../../src/core/native.ts";
+import type { Libc } from "../../src/core/socket_adapter.ts";
+import { isSameHost, readSocketAddress } from "../../src/linux/addresses.ts";
+import { getAddress } from "../../src/linux/socket_options.ts";
+import { FIRST } from "./listen_fds.ts";
+
+/**
+ * Finds a socket for each server that asks for its address.
+ *
+ * @param count How many sockets this process was started with.
+ * @param defaultPort The port of a server that asks for none.
+ */
+export function createNativeActivation(
+  count: number,
+  libc: () => Libc | string,
+  defaultPort: () => unknown,
+): (asked: NativeAddress) => ActivatedAddress | undefined {
+  const used = new Set<number>();
+
+  function addressOf(libc: Libc, fd: number): ActivatedAddress | undefined {
+    const bytes = getAddress(libc, "getsockname", fd);
+    const { name, port } = (bytes && readSocketAddress(bytes)) ?? {};
+    if (name === undefined || port === undefined) return undefined;
+    return { fd, hostname: name.slice(0, name.lastIndexOf(":")).replace(/[[\]]/g, ""), port };
+  }
+
+  return (asked) => {
+    if (count === 0 || "path" in asked) return undefined;
+    const opened = libc();
+    if (typeof opened === "string") return undefined;
+    const port = Number(asked.port ?? defaultPort());
+    const hostname = typeof asked.hostname === "string" ? asked.hostname : undefined;
+    const found = Array.from({ length: count }, (_, i) => FIRST + i).filter((fd) => !used.has(fd))
+      .map((fd) => addressOf(opened, fd)).find((socket) => socket?.port === port && isSameHost(hostname, socket.hostname));
+    if (found !== undefined) used.add(found.fd);
+    return found;
+  };
+}

@@ -1,0 +1,34 @@
+import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
+import { parseStartTime } from "../../src/linux/proc.ts";
+import { attempt } from "./attempt.ts";
+import type { Environment } from "./environment.ts";
+import type { NodeProcess } from "./node_channel.ts";
+import { nodeFiles } from "./node_files.ts";
+
+/** Is there a process with this pid? */
+export function isAlive(process: NodeProcess, pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as { code?: unknown }).code === "EPERM"; // Another user's.
+  }
+}
+
+/** What a service on Node or Bun needs at once. */
+export function basicService(
+  process: NodeProcess,
+  loaded: Environment,
+  onExit: BasicServiceAdapter["onExit"],
+): BasicServiceAdapter {
+  return {
+    variable: (name) => loaded[name],
+    files: () => nodeFiles(process),
+    isAlive: (pid) => isAlive(process, pid),
+    startTime(pid) {
+      // Wine has a /proc too, of other processes.
+      if (process.platform !== "linux") return undefined;
+      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
+    },
+    onExit,
+  };
+}

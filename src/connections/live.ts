@@ -1,0 +1,213 @@
+/**
+ * Moves live connections to the new process. At the commit the application lets go of them, before its state is taken: what the new process
+ * gets is complete, and nothing changes it afterwards. They are sent when the new process is in charge. This process keeps each connection
+ * until the new one has taken it, so that it can go on with it when the reload fails.
+ */
+import { describeError } from "../core/describe_error.ts";
+import type { LiveSocket } from "../core/live.ts";
+import { isNative, type NativeSocket } from "../core/native_socket.ts";
+import { pause } from "../core/pause.ts";
+import type { ConnectionAdapter } from "../core/socket_adapter.ts";
+import type { LiveGroup } from "../resources/live_groups.ts";
+import type { ProgramContext } from "../reload/context.ts";
+import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import { createConnectionSender, departing, isGone } from "./sender.ts";
+import { concat } from "../protocol/connections.ts";
+import { createLiveArrivals } from "./live_arrivals.ts";
+import { liveAccess } from "./live_access.ts";
+import type { NativeSockets } from "./native_sockets.ts";
+
+/** Milliseconds between two attempts with connections that could not be moved before. */
+const RETRY_MS = 10;
+/** How long the commit waits for what was written. */
+const FLUSH_TIMEOUT_MS = 50;
+const FLUSH_TURNS = 10;
+/** How long it waits as long as this process goes on with it. */
+const MOST_FLUSH_MS = 1_000;
+/** How many that the runtime serves are released at once. */
+const NATIVE_WINDOW = 128;
+
+/** The handover of the live connections. */
+export function createLiveConnections(
+  adapter: ConnectionAdapter | undefined,
+  program: ProgramContext,
+  natives: NativeSockets | undefined,
+): Handover {
+  const name = "the live connections";
+  if (adapter === undefined) return { name };
+  const arrivals = createLiveArrivals(adapter, program, natives);
+  return {
+    name,
+    oldSide: (reload) => sendConnections(adapter, program, natives, reload),
+    newSide: arrivals.receive,
+  };
+}
+
+function sendConnections(
+  adapter: ConnectionAdapter,
+  { clock, live: groups, warn }: ProgramContext,
+  natives: NativeSockets | undefined,
+  reload: Reload,
+): OldSide {
+  const { link, signal } = reload;
+  const sender = createConnectionSender(adapter.window, clock, reload);
+  /** Those that the application, or what it has written, does not let go of yet. */
+  const waiting = new Map<LiveSocket, LiveGroup>();
+  let isLast = false;
+  let moving: Promise<void> | undefined;
+
+  const native = natives?.access();
+  const access = liveAccess(adapter, native);
+  const canMove = (socket: LiveSocket) => (!isNative(socket) || sender.takesDescriptors) && access.canMove(socket);
+
+  function keepNative(group: LiveGroup, socket: NativeSocket, session: unknown): void {
+    const fd = access.take(socket);
+    if (native === undefined || fd === undefined) return warn(`${group.name}: a connection could not be moved, and is closed`);
+    sender.add({
+      group: group.name,
+      shared: { fd },
+      session,
+      close: () => native.libc.close(fd),
+      giveBack: () => group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
+    });
+  }
+
+  function keep(group: LiveGroup, socket: LiveSocket, session: unknown): void {
+    if (isNative(socket)) return keepNative(group, socket, session);
+    const chunks: Uint8Array[] = [];
+    for (let chunk; socket.readableLength > 0 && (chunk = socket.read()) !== null;) chunks.push(chunk);
+    const unread = concat(chunks);
+    adapter.stop(socket); // Reading from the buffer starts the reading below it.
+    socket.on("error", ignore);
+    sender.add({
+      ...departing(adapter, socket),
+      group: group.name,
+      session,
+      unread,
+      giveBack() {
+        socket.removeListener("error", ignore);
+        if (isGone(socket)) return void socket.destroy();
+        if (unread.length > 0) socket.unshift(unread);
+        group.serve(socket, session);
+        adapter.start(socket);
+      },
+    });
+  }
+
+  /** Lets the application let go of a connection, if that is possible now. */
+  function release(group: LiveGroup, socket: LiveSocket): void {
+    waiting.delete(socket);
+    if (isGone(socket)) return;
+    access.stop(socket);
+    if (socket.writableLength > 0) return void waiting.set(socket, group);
+    let session: unknown;
+    try {
+      session = group.release(socket);
+    } catch (error) {
+      warn(`${group.name}: release() threw, and the connection is not moved: ${describeError(error)}`);
+      return access.start(socket);
+    }
+    if (session !== undefined) return keep(group, socket, session);
+    waiting.set(socket, group);
+    access.start(socket);
+  }
+
+  function goOn(): void {
+    for (const group of groups.values()) group.divert = undefined;
+    for (const { sockets } of groups.values()) for (const socket of sockets) if (canMove(socket)) access.start(socket);
+  }
+
+  /**
+   * Waits until what was written has left this process, and what was read has reached the application. A client that does not read, or is in
+   * the middle of a message, is not waited for.
+   */
+  async function flush(sockets: readonly LiveSocket[]): Promise<void> {
+    const isBusy = (socket: LiveSocket) =>
+      socket.writableLength > 0 || (isNative(socket) && socket.served?.isAtRest() === false);
+    const begun = clock.now();
+    let progress = 0;
+    let last = begun; // That of the last progress.
+    let turns = 0; // Those without progress: one may take longer than all the time that there is.
+    for (let busy = sockets.filter(isBusy); busy.length > 0; busy = busy.filter(isBusy)) {
+      const before = progress;
+      progress = busy.reduce((sum, socket) => sum + (isNative(socket) ? socket.served?.progress ?? 0 : 0), 0);
+      if (before !== progress) [last, turns] = [clock.now(), 0];
+      if (turns++ >= FLUSH_TURNS && clock.now() - last > FLUSH_TIMEOUT_MS) break;
+      if (clock.now() - begun > MOST_FLUSH_MS) break;
+      await pause(clock, 1);
+    }
+  }
+
+  async function move(): Promise<void> {
+    await sender.tell("begin");
+    await sender.sendAll();
+    await sender.tell("complete");
+    const independent = [...groups.values()].filter(({ isIndependent }) => isIndependent)
+      .flatMap((group) => [...group.sockets].map((socket) => [group, socket] as const));
+    access.refresh();
+    while (independent.length > 0 && !signal.aborted) {
+      const window = isNative(independent[0]?.[1] as LiveSocket) ? NATIVE_WINDOW : adapter.window;
+      for (const [group, socket] of independent.splice(0, window)) if (canMove(socket)) release(group, socket);
+      await sender.sendAll();
+    }
+    for (; !signal.aborted && !isLast; await sender.sendAll()) {
+      await pause(clock, RETRY_MS);
+      access.refresh();
+      const again = [...waiting].filter(([socket]) => isNative(socket));
+      for (const [socket] of again) access.stop(socket);
+      await flush(again.map(([socket]) => socket));
+      for (const [socket, group] of [...waiting]) release(group, socket);
+    }
+  }
+
+  return {
+    sendsSockets: () => groups.size > 0,
+    sendsDescriptors: () => groups.size > 0 && native !== undefined,
+    offer: sender.open,
+    async commit() {
+      if (!link.sendsHandles || groups.size === 0) return;
+      if (native !== undefined) await sender.tell("begin").catch(() => {}); // Does it take descriptors?
+      access.refresh();
+      const all: [LiveGroup, LiveSocket][] = [];
+      for (const group of groups.values()) {
+        if (group.isIndependent) continue;
+        group.divert = (socket, isUsed) => {
+          if (!isUsed) {
+            access.stop(socket);
+            return keep(group, socket, undefined);
+          }
+          group.serve(socket, undefined);
+          if (canMove(socket)) release(group, socket);
+        };
+        for (const socket of group.sockets) if (canMove(socket)) all.push([group, socket]);
+      }
+      for (const [, socket] of all) access.stop(socket);
+      await flush(all.map(([, socket]) => socket));
+      signal.throwIfAborted();
+      for (const [group, socket] of all) release(group, socket);
+      await sender.tell("announced").catch(() => {}); // Then none is sent later, either, and all are served here.
+    },
+    onProbation() {
+      if (!link.sendsHandles || groups.size === 0) return;
+      moving = move().catch(() => {}); // The new process is gone, or hangs: what is left stays here.
+    },
+    async beforeRetire() {
+      if (moving === undefined) return;
+      isLast = true;
+      await moving;
+      sender.finish();
+      goOn();
+    },
+    moved() {
+      const left = [...groups.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
+      const { moved, milliseconds } = sender;
+      return moving === undefined || moved + left === 0 ? undefined : { kind: "live", moved, left, milliseconds };
+    },
+    rollback() {
+      sender.giveBack();
+      goOn();
+    },
+  };
+}
+
+const ignore = () => {};

@@ -1,0 +1,209 @@
+/**
+ * Serves connections that were taken out of a native server, by one of this process. It takes no connection; but it accepts those that this
+ * process makes to it, and another one can be put below each of them.
+ */
+import type { Clock } from "../core/adapter.ts";
+import { describeError } from "../core/describe_error.ts";
+import { GOING_AWAY_FRAME } from "../core/going_away.ts";
+import type { AdoptedServer } from "../core/native.ts";
+import { createPassingSocket, type Entry, type NativeSocket } from "../core/native_socket.ts";
+import { atMost, pause } from "../core/pause.ts";
+import type { Libc } from "../core/socket_adapter.ts";
+import { toSocketAddress } from "../linux/addresses.ts";
+import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "../linux/control_messages.ts";
+import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/own_connections.ts";
+import { getAddress } from "../linux/socket_options.ts";
+import { readRegistrations, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
+import { putBelow } from "../linux/transplant.ts";
+import type { FoundServer } from "../sockets/native_listeners.ts";
+
+/** How many are made at once: for so long no other client is accepted. */
+const MOST = 250;
+/** How long a runtime may take for the handshakes of that many, in milliseconds. */
+const ENTER_TIMEOUT_MS = 5_000;
+/** How long a server may take to accept them, in milliseconds. It takes a few. */
+const ACCEPT_TIMEOUT_MS = 2_000;
+
+/** What the arrivals need. */
+export interface ArrivalOptions {
+  readonly clock: Clock;
+  readonly libc: Libc;
+  /** The native servers of this process. */
+  servers(): readonly AdoptedServer[];
+  /** The sockets of the native servers. */
+  findAll(scan: SocketScan): readonly FoundServer[];
+  warn(message: string): void;
+}
+
+/** Connections that are to be served. */
+export interface NativeArrivals {
+  /** Serves a connection that waits for a request, together with those that come at the same time. The descriptor is the server's from then on. */
+  add(server: AdoptedServer, fd: number): Promise<unknown>;
+  /** Resolves when none is on its way any more: until then a server may have another socket than its own. */
+  settled(): Promise<unknown>;
+  /** A connection that the application can go on with. */
+  passing(fd: number): NativeSocket;
+}
+
+/** One of them. */
+interface Arriving {
+  readonly fd: number;
+  /** It is served, or closed. */
+  readonly done: () => void;
+  /** How it begins; `undefined` for one that waits for a request. */
+  readonly entry: Entry | undefined;
+}
+
+/** One for which a connection of this process was accepted. */
+interface Placed extends Arriving {
+  readonly own: OwnConnection;
+  /** The descriptor of the server's side. */
+  readonly target: number;
+}
+
+/** No arrivals yet. */
+export function createNativeArrivals({ clock, libc, servers, findAll, warn }: ArrivalOptions): NativeArrivals {
+  const queues = new Map<AdoptedServer, Arriving[]>();
+  const running = new Set<Promise<void>>();
+
+  function discard(all: readonly Arriving[]): void {
+    for (const { fd, entry, done } of all) {
+      if (entry !== undefined) libc.write(fd, GOING_AWAY_FRAME, GOING_AWAY_FRAME.length);
+      libc.close(fd);
+      entry?.failed();
+      done();
+    }
+  }
+
+  /** Waits until the server has accepted all, and lets it accept from its own socket again. */
+  async function accept(own: OwnConnections): Promise<Map<OwnConnection, number>> {
+    const begun = clock.now();
+    do await pause(clock, 0); while (
+      own.accepted().size < own.connections.length && clock.now() - begun < ACCEPT_TIMEOUT_MS
+    );
+    const refusal = own.end();
+    if (refusal !== undefined) warn(`it accepts no connections any more: ${refusal}. Start the program again`);
+    return own.accepted();
+  }
+
+  /** Has the server accept connections of this process, as many as are needed, or as many as there can be. */
+  async function place(server: AdoptedServer, scan: SocketScan, all: Arriving[]): Promise<Placed[]> {
+    const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
+    if (listener === undefined || others.length > 0) throw new Error("its socket is not found");
+    const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
+    if (typeof own === "string") throw new Error(own);
+    const accepted = await accept(own);
+    for (const connection of own.connections) if (!accepted.has(connection)) libc.close(connection.client);
+    if (accepted.size === 0) throw new Error("it does not accept them");
+    return [...accepted].map(([own, target]) => ({ ...all.pop() as Arriving, own, target }));
+  }
+
+  /** Completes the handshakes that the application's side needs. The clients hear nothing of it. */
+  async function enter(server: AdoptedServer, placed: readonly Placed[]): Promise<void> {
+    const path = `/${crypto.randomUUID()}`;
+    const entering = placed.filter(({ entry }) => entry !== undefined);
+    if (entering.length === 0) return;
+    const end = server.connections?.enter(
+      path,
+      (request: Request, more: unknown) =>
+        entering[Number(new URL(request.url).search.slice(1))]?.entry?.upgrade(request, more),
+    );
+    for (const [i, { entry, own }] of entering.entries()) {
+      const bytes = handshake(`${path}?${i}`, entry?.headers ?? {});
+      libc.write(own.client, bytes, bytes.length);
+    }
+    await atMost(clock, ENTER_TIMEOUT_MS, Promise.all(entering.map(({ entry }) => entry?.opened)));
+    // What the server sends until then is for us.
+    const begun = clock.now();
+    while (!entering.every(({ own }) => isAnswered(libc, own.client)) && clock.now() - begun < ENTER_TIMEOUT_MS) {
+      await pause(clock, 0);
+    }
+    end?.();
+  }
+
+  function putAll(server: AdoptedServer, { epolls }: SocketScan, placed: readonly Placed[]): void {
+    const polled = readRegistrations(libc, epolls);
+    for (const { fd, entry, own, target, done } of placed) {
+      const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
+      if (client !== undefined) server.connections?.goOn?.(own.address, client);
+      const refusal = putBelow(libc, polled, target, fd);
+      libc.close(own.client);
+      if (refusal === undefined) entry?.arrived(target);
+      else entry?.failed();
+      done();
+    }
+  }
+
+  /** All that wait are entered before the first of them is read from: what one client sends to all reaches each. */
+  async function serveAll(server: AdoptedServer, queue: Arriving[]): Promise<void> {
+    let scan: SocketScan | undefined; // The server has its own socket again when others are placed.
+    for (;;) {
+      await pause(clock, 0); // For those that come at the same time.
+      if (queue.length === 0) break;
+      scan ??= scanSockets(libc);
+      const all = queue.splice(0);
+      const placed: Placed[] = [];
+      try {
+        while (all.length > 0) {
+          const some = await place(server, scan, all);
+          placed.push(...some);
+          await enter(server, some);
+        }
+      } catch (error) {
+        warn(`${server.key}: ${all.length} connections of the predecessor are closed: ${describeError(error)}`);
+        discard(all);
+      }
+      putAll(server, scan, placed);
+    }
+    queues.delete(server);
+  }
+
+  function add(server: AdoptedServer, fd: number, entry?: Entry): Promise<void> {
+    const { promise, resolve: done } = Promise.withResolvers<void>();
+    const arriving = { fd, entry, done };
+    const queue = queues.get(server);
+    if (queue !== undefined) {
+      queue.push(arriving);
+      return promise;
+    }
+    const first = [arriving];
+    queues.set(server, first);
+    const served = serveAll(server, first).finally(() => running.delete(served));
+    running.add(served);
+    return promise;
+  }
+
+  return {
+    settled: () => Promise.all(running),
+    add,
+    passing(fd) {
+      return createPassingSocket(fd, (key, entry) => {
+        const server = servers().find((server) => server.key === key);
+        if (server?.connections !== undefined) return add(server, fd, entry);
+        warn(`no server of this process listens at ${key}: its WebSockets are closed`);
+        discard([{ fd, entry, done() {} }]);
+        return Promise.resolve();
+      }, () => libc.close(fd));
+    },
+  };
+}
+
+function handshake(target: string, headers: Readonly<Record<string, string>>): Uint8Array {
+  const lines = Object.entries({
+    "Host": "localhost",
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", // Any: nobody looks at the answer.
+    ...headers,
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  return new TextEncoder().encode(`GET ${target} HTTP/1.1\r\n${lines.join("")}\r\n`);
+}
+
+/** Whether the end of an answer's head has come. */
+function isAnswered(libc: Libc, client: number): boolean {
+  const bytes = new Uint8Array(2_048);
+  const message = messageHeader(libc, bytes, new Uint8Array(8));
+  const count = libc.recvmsg(client, message.bytes, MSG_PEEK | MSG_DONTWAIT);
+  return count === 0 || new TextDecoder().decode(bytes.subarray(0, Math.max(0, count))).includes("\r\n\r\n");
+}

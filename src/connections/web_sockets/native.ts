@@ -1,0 +1,182 @@
+/** WebSockets of Bun.serve and Deno.serve that go on in the next generation. */
+import type { WebSocketAdapter } from "../../../adapters/detect_web_sockets.ts";
+import {
+  createLiveWebSocket,
+  type LiveWebSocket,
+  type LiveWebSocketControl,
+} from "../../../adapters/shared/live_web_socket.ts";
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
+import { createNativeSocket, type Entry, type NativeSocket, type Served } from "../../core/native_socket.ts";
+import type { WebSocketEvents } from "../../../adapters/shared/native_web_sockets.ts";
+import type { Token } from "../../core/token.ts";
+import { whenCancelled } from "../../core/when_cancelled.ts";
+import { payloadBytes, track, trackClient, type Tracked } from "./tracked.ts";
+
+/** What the application does with them. */
+export interface NativeHandlers<Session> {
+  /** Does each move by itself? */
+  readonly independent: boolean;
+  accept(socket: LiveWebSocket, session: Session | undefined, request: Request | undefined): void;
+  release(socket: LiveWebSocket): Session | undefined;
+}
+
+/** What the next generation must know of one, besides what the application says. */
+interface Moved<Session> {
+  readonly server: string;
+  readonly protocol: string;
+  readonly session: Session;
+}
+
+/** A subprotocol: a token of RFC 9110, section 5.6.2. It becomes a header. */
+const PROTOCOL = /^[\w!#$%&'*+.^`|~-]*$/;
+
+/** What came in a message; `undefined` for anything else. */
+function parseMoved<Session>(message: unknown): Moved<Session> | undefined {
+  const { server, protocol, session } = (message ?? {}) as Partial<Moved<Session>>;
+  if (typeof server !== "string" || typeof protocol !== "string" || !PROTOCOL.test(protocol)) return undefined;
+  return session === undefined ? undefined : { server, protocol, session };
+}
+
+/** The WebSockets of a group. */
+export interface NativeGroup {
+  /** Completes the handshake of a request, and serves its WebSocket. */
+  upgrade(request: Request, more: unknown, protocol: string | undefined): Response | undefined;
+}
+
+const OPEN = 1;
+
+type Message = string | ArrayBufferView | ArrayBuffer;
+
+/** What is known of a WebSocket. */
+interface State {
+  control: LiveWebSocketControl | undefined;
+  tracked: Tracked | undefined;
+  socket: NativeSocket | undefined;
+}
+
+function servedBy({ raw, socket }: LiveWebSocketControl, tracked: Tracked | undefined): Served {
+  return {
+    get bufferedAmount() {
+      return raw.bufferedAmount;
+    },
+    get progress() {
+      return (tracked?.messages ?? 0) - raw.bufferedAmount;
+    },
+    isAtRest: () => socket.readyState === OPEN && raw.bufferedAmount === 0 && tracked?.isBetweenMessages() === true,
+    terminate: raw.terminate,
+  };
+}
+
+/** Serves the WebSockets of a group. */
+export function serveNative<Session>(
+  token: Token,
+  name: string,
+  { sockets, libc }: WebSocketAdapter,
+  handlers: NativeHandlers<Session>,
+): NativeGroup {
+  const { answersPings } = sockets;
+  const controls = new WeakMap<NativeSocket, LiveWebSocketControl>();
+  const open = new Set<LiveWebSocket>();
+
+  const live = token.live<Moved<Session>, NativeSocket>(name, {
+    independent: handlers.independent,
+    accept(socket, message) {
+      if (message === undefined) return;
+      const moved = parseMoved<Session>(message);
+      if (moved === undefined) return void socket.destroy();
+      socket.arrival = socket.goOn?.(moved.server, entryOf(socket, moved));
+    },
+    release(socket) {
+      const control = controls.get(socket);
+      if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) return undefined;
+      const session = handlers.release(control.socket);
+      if (session === undefined) return undefined;
+      control.retire();
+      open.delete(control.socket);
+      return { server: socket.server, protocol: control.raw.protocol, session };
+    },
+  });
+
+  /** Gives a WebSocket to the application. */
+  function begin(
+    control: LiveWebSocketControl,
+    session: Session | undefined,
+    request: Request | undefined,
+  ): void {
+    open.add(control.socket);
+    handlers.accept(control.socket, session, request);
+  }
+
+  /** What hears of a WebSocket, and keeps what is known of it. */
+  function eventsOf(state: State, upgraded: (control: LiveWebSocketControl) => void, opened: () => void): WebSocketEvents {
+    return {
+      upgraded(raw) {
+        const onSend = answersPings ? (data: Message) => state.tracked?.sent(payloadBytes(data)) : () => {};
+        upgraded(state.control = createLiveWebSocket(raw, onSend));
+      },
+      opened,
+      message(data) {
+        state.tracked?.received(payloadBytes(data));
+        state.control?.deliver(data);
+      },
+      control: (bytes) => state.tracked?.received(bytes),
+      closed(code, reason) {
+        const { control } = state;
+        if (control === undefined) return;
+        open.delete(control.socket);
+        control.closed(code, reason);
+        state.socket?.emitClose();
+      },
+    };
+  }
+
+  function upgrade(request: Request, more: unknown, protocol: string | undefined): Response | undefined {
+    const library = libc();
+    const client = sockets.clientOf(request, more);
+    const tracked = library && client && trackClient(library, client, answersPings);
+    const state: State = { control: undefined, tracked, socket: undefined };
+    const events = eventsOf(state, (control) => begin(control, undefined, request), () => {
+      const { control } = state;
+      if (control === undefined) return;
+      tracked?.begin();
+      control.arrived();
+      if (tracked === undefined) return;
+      state.socket = createNativeSocket(tracked.fd, servedBy(control, tracked));
+      controls.set(state.socket, control);
+      live.add(state.socket);
+    });
+    return sockets.upgrade(request, more, events, { protocol, isTracked: tracked !== undefined });
+  }
+
+  /** How a connection begins that comes from another process. */
+  function entryOf(socket: NativeSocket, { protocol, session }: Moved<Session>): Entry {
+    const opened = Promise.withResolvers<void>();
+    const state: State = { control: undefined, tracked: undefined, socket };
+    const events = eventsOf(state, (control) => begin(control, session, undefined), opened.resolve);
+    return {
+      headers: protocol === "" ? {} : { "Sec-WebSocket-Protocol": protocol },
+      opened: opened.promise,
+      upgrade: (request: Request, more: unknown) =>
+        sockets.upgrade(request, more, events, { protocol: protocol === "" ? undefined : protocol, isTracked: true }),
+      arrived(fd) {
+        const library = libc();
+        const { control } = state;
+        if (control === undefined || library === undefined) return;
+        state.tracked = track(library, fd, answersPings);
+        Object.assign(socket, { fd, served: servedBy(control, state.tracked) });
+        controls.set(socket, control);
+        control.arrived();
+      },
+      failed() {
+        opened.resolve();
+        state.control?.closed(1006, "");
+        socket.emitClose();
+      },
+    };
+  }
+
+  whenCancelled(token, () => {
+    for (const socket of open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
+  });
+  return { upgrade };
+}

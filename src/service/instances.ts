@@ -1,0 +1,92 @@
+import type { Channel, Clock } from "../core/adapter.ts";
+import type { ServiceAdapter } from "../core/service_adapter.ts";
+import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import { type FromInstance, parseToInstance, SOCKET, type ToInstance } from "../protocol/instances.ts";
+import type { Supervision } from "./run.ts";
+import type { SharedPorts } from "../sockets/shared_ports.ts";
+
+/** How long a socket waits for its turn to leave, in case an instance that should leave before is gone. */
+const TURN_TIMEOUT_MS = 5_000;
+
+/** The other instances of this program, and the handover that waits for them. */
+export interface Instances extends SharedPorts {
+  readonly handover: Handover;
+}
+
+/** The other instances of this program, where `reload-self run` keeps several; otherwise `undefined`. */
+export function createInstances(
+  adapter: ServiceAdapter,
+  supervision: Supervision | undefined,
+  clock: Clock,
+): Instances | undefined {
+  if (supervision === undefined || !(supervision.supervisor.instances > 1)) return undefined;
+  const path = `${supervision.supervisor.folder}/${SOCKET}`;
+  let isOrdered = false;
+  let connection: Promise<Channel> | undefined;
+  /** Receives each message, and `undefined` when the connection is lost. */
+  let receive = (_: ToInstance | undefined): void => {};
+
+  async function connect(): Promise<Channel> {
+    const channel = await adapter.connect(path).catch((cause) => {
+      throw new Error("`reload-self run` does not answer: it is gone, or older than 0.5.0. Start it again", { cause });
+    });
+    channel.onMessage((raw) => {
+      const message = parseToInstance(raw);
+      if (message !== undefined) receive(message);
+    });
+    channel.onClose(() => {
+      connection = undefined;
+      receive(undefined);
+    });
+    return channel;
+  }
+
+  async function send(message: FromInstance): Promise<void> {
+    await (await (connection ??= connect())).send(message);
+  }
+
+  function oldSide({ signal }: Reload): OldSide {
+    let isRefused = false;
+    /** Sends a message, and waits until this instance may go on. */
+    async function ask(question: FromInstance, answer: "start" | "go"): Promise<void> {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      signal.addEventListener("abort", () => reject(signal.reason));
+      receive = (message) => {
+        if (message === undefined) reject(new Error("`reload-self run` is gone"));
+        else if (message.type === answer) resolve();
+        else if (message.type === "refuse") {
+          isRefused = true;
+          reject(new Error(message.message));
+        }
+      };
+      await Promise.all([promise, send(question)]);
+    }
+    return {
+      prepare: () => ask({ type: "reloading", ordered: isOrdered }, "start"),
+      agree: () => ask({ type: "ready" }, "go"),
+      rollback({ message }) {
+        // The instance that failed first has reported that.
+        if (!isRefused) send({ type: "failed", message }).catch(() => {});
+      },
+    };
+  }
+
+  return {
+    needOrder: () => isOrdered = true,
+    async turn(positions) {
+      const [any] = Object.keys(positions);
+      const { promise, resolve } = Promise.withResolvers<string | undefined>();
+      receive = (message) => {
+        if (message === undefined) resolve(any);
+        else if (message.type === "leave" && message.address in positions) resolve(message.address);
+      };
+      send({ type: "leaving", positions }).catch(() => resolve(any));
+      if (any === undefined) return undefined;
+      const stop = clock.timer(TURN_TIMEOUT_MS, () => resolve(any));
+      const address = await promise;
+      stop();
+      return address;
+    },
+    handover: { name: "the other instances", oldSide, ready: () => void send({ type: "up" }).catch(() => {}) },
+  };
+}

@@ -1,0 +1,146 @@
+/** Reports the state of the service to systemd; sd_notify(3), systemd.service(5). */
+import { describeError } from "../core/describe_error.ts";
+import { pause } from "../core/pause.ts";
+import type { ServiceAdapter } from "../core/service_adapter.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
+import type { ProgramContext } from "../reload/context.ts";
+import { ask, confirm } from "../reload/confirm.ts";
+import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+
+/** systemd's own program that sends messages. Node can neither send datagrams to a unix socket nor call the C library. */
+const NOTIFY = "systemd-notify";
+/** Milliseconds between two checks whether PID 1 is the parent. */
+const PARENT_CHECK_MS = 1;
+/** How long a new process may take to notice its new parent. */
+const ADOPTION_TIMEOUT_MS = 5_000;
+
+/** The handover, and the variables that a new process must not inherit. */
+export interface Systemd {
+  readonly handover: Handover;
+  readonly env: Readonly<Record<string, undefined>>;
+}
+
+/**
+ * Reports to systemd, or is `undefined` where systemd did not ask for it.
+ *
+ * @param isSupervised Is `reload-self run` the main process of the service?
+ */
+export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, isSupervised: boolean): Systemd | undefined {
+  const { clock, hasPredecessor, pid, token, warn } = program;
+  if (!adapter.variable("NOTIFY_SOCKET")) return undefined;
+  const notify = createNotifier(adapter, () => token.isCancelled, warn);
+  const watchdogPid = adapter.variable("WATCHDOG_PID");
+  // The first process is named by the variable, and removes it from the environment of the next.
+  const isWatched = watchdogPid === undefined
+    ? hasPredecessor || !!adapter.variable("WATCHDOG_USEC")
+    : watchdogPid === String(pid);
+  const watchdogMilliseconds = isWatched ? Number(adapter.variable("WATCHDOG_USEC") ?? 0) / 1000 : 0;
+  let stopWatchdog = () => {};
+
+  function startWatchdog(): void {
+    if (!(watchdogMilliseconds > 0)) return;
+    stopWatchdog();
+    let isSending = false;
+    // At half of the time, as sd_watchdog_enabled(3) recommends.
+    stopWatchdog = adapter.every(watchdogMilliseconds / 2, async () => {
+      if (isSending) return;
+      isSending = true;
+      await notify("WATCHDOG=1");
+      isSending = false;
+    });
+  }
+
+  whenCancelled(token, (reason) => {
+    stopWatchdog();
+    if (reason.kind !== "shutdown") return;
+    const why = reason.signal === undefined ? "" : ` (${reason.signal})`;
+    token.track(notify("STOPPING=1", `STATUS=Shutting down${why}`), { name: "the report to systemd" });
+  });
+
+  const main = (pid: number) => isSupervised ? [] : [`MAINPID=${pid}`];
+  const serving = (pid: number) => ["READY=1", `STATUS=Serving as process ${pid}`];
+
+  function oldSide(reload: Reload): OldSide {
+    return {
+      prepare() {
+        // Not awaited: later messages wait for it. Type=notify-reload needs it also when nothing can be started.
+        notify("RELOADING=1", ...monotonicTime(adapter), `STATUS=Reloading: starting generation ${reload.generation}`);
+      },
+      // Not earlier: systemd would take the end of a main process on probation for the end of the service.
+      async retire() {
+        const successor = reload.pid as number;
+        // systemd accepts only its own child as the main process, and stops nothing else gracefully.
+        if (!isSupervised && await reload.disown()) {
+          await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
+        } else if (!isSupervised) {
+          warn(
+            `process ${successor} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
+              "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
+          );
+        }
+        await notify(...main(successor), ...serving(successor));
+      },
+      async rollback(reason) {
+        // systemctl reload waits for READY=1, also when the reload failed.
+        const [line = ""] = reason.message.split("\n");
+        await notify(...main(pid), "READY=1", `STATUS=Serving as process ${pid}; the last reload failed: ${line}`);
+      },
+    };
+  }
+
+  function newSide({ link }: Arrival): NewSide {
+    const parent = adapter.parent();
+    confirm(link, "disowned", "adopted", async () => {
+      while (adapter.parent() === parent) await pause(clock, PARENT_CHECK_MS);
+    });
+    return {
+      takeOver: startWatchdog,
+      over(predecessor) {
+        // A predecessor that retires has reported its successor.
+        if (predecessor === "gone") notify(...main(pid), ...serving(pid));
+      },
+    };
+  }
+
+  function ready(): void {
+    notify(...serving(pid));
+    startWatchdog();
+  }
+
+  return { handover: { name: "systemd", oldSide, newSide, ready }, env: isWatched ? { WATCHDOG_PID: undefined } : {} };
+}
+
+/** Sends messages in order, each by a process of its own. Never rejects; the first failure is reported. */
+function createNotifier(
+  adapter: ServiceAdapter,
+  isCancelled: () => boolean,
+  warn: (message: string) => void,
+): (...variables: string[]) => Promise<void> {
+  let isReported = false;
+  let last: Promise<void> = Promise.resolve();
+  return (...variables) =>
+    last = last.then(async () => {
+      try {
+        await adapter.execute(NOTIFY, variables);
+      } catch (error) {
+        // At a stop systemd signals every process of the service, now and then also the one that sends a message. It signals once more
+        // for processes that are new.
+        if (isCancelled()) return await adapter.execute(NOTIFY, variables).catch(() => {});
+        if (!isReported) warn(`systemd cannot be notified (${variables.join(" ")}): ${describeError(error)}`);
+        isReported = true;
+      }
+    });
+}
+
+/**
+ * CLOCK_MONOTONIC, which Type=notify-reload wants, from the clock that also counts the time in which the machine slept: systemd only
+ * requires that it is not earlier than the reload. /proc/uptime has hundredths of a second, rounded down.
+ */
+function monotonicTime(adapter: ServiceAdapter): string[] {
+  try {
+    const seconds = Number(adapter.files().read("/proc/uptime")?.split(" ")[0]);
+    return seconds > 0 ? [`MONOTONIC_USEC=${Math.round(seconds * 1e6) + 10_000}`] : [];
+  } catch {
+    return []; // Deno lets only a program with all permissions read it.
+  }
+}
