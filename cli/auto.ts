@@ -11,7 +11,7 @@ import { Failure } from "./failure.ts";
 const VARIABLES: Readonly<Record<string, string>> = {
   "drain-timeout": "RELOAD_SELF_DRAIN_TIMEOUT",
   "ready-timeout": "RELOAD_SELF_READY_TIMEOUT",
-  settle: "RELOAD_SELF_SETTLE",
+  probation: "RELOAD_SELF_PROBATION",
 };
 
 /** The options, for the help. */
@@ -26,7 +26,7 @@ export const AUTO_OPTIONS = {
     value: "<time>",
     help: "with --auto: a new process must be in charge by then. Default: 60s",
   },
-  settle: { type: "string", value: "<time>", help: "with --auto: the probation of a new process. Default: 1s" },
+  probation: { type: "string", value: "<time>", help: "with --auto: the probation of a new process. Default: 1s" },
 } as const;
 
 /** The preload: beside this file as it is published, or a folder above it. */

@@ -13,7 +13,7 @@ let mayRun = true;
 
 const token = listen({
   logger: console,
-  handOver() {
+  saveState() {
     mayRun = false;
     return last;
   },
@@ -21,7 +21,7 @@ const token = listen({
     if (type === "reload-fail") mayRun = true;
   },
 });
-last = (await token.inherited as number | undefined) ?? last;
+last = (await token.inheritedState as number | undefined) ?? last;
 
 while (!token.isCancelled) {
   const next = last + 1;

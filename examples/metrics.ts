@@ -8,11 +8,11 @@ const begun = performance.now();
 
 const token = listen({
   logger: console,
-  handOver: () => metrics,
+  saveState: () => metrics,
   onEvent(event) {
     switch (event.type) {
       case "in-charge": // Only in a process that came from a reload. It is counted here: the old one has handed over already.
-        return void token.inherited.then((before) => {
+        return void token.inheritedState.then((before) => {
           Object.assign(metrics, before);
           metrics.succeeded++;
           metrics.seconds = (performance.now() - begun) / 1000;

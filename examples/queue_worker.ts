@@ -33,7 +33,7 @@ async function work(file: string): Promise<void> {
   await rm(file);
 }
 
-await token.inherited; // Resolves when this process is in charge: before that, the old one works.
+await token.inheritedState; // Resolves when this process is in charge: before that, the old one works.
 token.track(async function worker() {
   while (!token.isCancelled) {
     const job = await take();

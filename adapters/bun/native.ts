@@ -122,7 +122,7 @@ function open(
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
   const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const where = path !== undefined ? { unix: placement.made } : networkPlace(placement, reusePort);
+  const where = path !== undefined ? { unix: placement.temporaryPath } : networkPlace(placement, reusePort);
   const sockets = new Set<Socket>();
   /** What the application wants the server to do. */
   let current: Options = options;
@@ -141,7 +141,7 @@ function open(
     });
   };
   const server: Server = serve.call(bun, override(configure(options), where));
-  const own = placement.made ?? server.port ?? 0;
+  const own = placement.temporaryPath ?? server.port ?? 0;
   const reload = server.reload.bind(server);
   const define = (name: string, value: unknown) =>
     Object.defineProperty(server, name, { configurable: true, enumerable: true, value });

@@ -4,7 +4,7 @@ import { ReloadError } from "../../src/core/error.ts";
 import type { Listener, ListenSource } from "../../src/core/socket_adapter.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 import { ownListeners, takeAway } from "../../src/linux/listeners.ts";
-import { attachConsole, KERNEL, type Kernel } from "../../src/windows/console.ts";
+import { attachConsole, KERNEL, type Kernel32 } from "../../src/windows/console.ts";
 import { createActivation, type ProcFiles, readUntil } from "../shared/activation.ts";
 import { FIRST } from "../shared/listen_fds.ts";
 import { attempt } from "../shared/attempt.ts";
@@ -51,9 +51,9 @@ export function completeDenoAdapter(
     attachConsole(deno.ppid, openKernel);
   }
 
-  function openKernel(): Kernel {
+  function openKernel(): Kernel32 {
     const { symbols } = deno.dlopen(KERNEL, { AttachConsole: { parameters: ["u32"], result: "i32" } });
-    return symbols as unknown as Kernel;
+    return symbols as unknown as Kernel32;
   }
 
   function listen(server: BindableServer, source: ListenSource): Promise<Listener> {
@@ -168,7 +168,7 @@ export function completeDenoAdapter(
         return typeof libc === "object" && takeAway(libc, fd);
       },
       datagrams: denoDatagramAdapter(() => denoLibc(deno, permissions.mayCall()), whyNoDatagrams),
-      cutsAnswers: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
+      http2CloseTruncates: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
       libc: hasProc(deno) && permissions.mayListen() ? () => denoLibc(deno, permissions.mayCall()) : undefined,
     },
   };

@@ -50,8 +50,8 @@ function open(
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const { inherited, activated, made } = placement;
-  const where = path !== undefined ? { path: made } : networkPlace(placement, reusePort);
+  const { inherited, activated, temporaryPath } = placement;
+  const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
   const reported = (own: Address): Address => {
     if (inherited !== undefined) return inherited.reported;
     return {
@@ -74,7 +74,7 @@ function open(
       else options.onListen(address);
     },
   }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing, followed?.onUpgrade));
-  const own = made ?? Number(server.addr.port);
+  const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
   if (inherited !== undefined || activated !== undefined || path !== undefined) {

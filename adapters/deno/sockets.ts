@@ -27,7 +27,7 @@ export async function listenOnDeno(
   });
   return {
     ...listener,
-    inert: undefined,
+    rawHandle: undefined,
     // A socket that this process was started with cannot be opened again: it is kept for the time in which another process accepts from it.
     ...(mayCall && "fd" in source && { hold: () => Promise.resolve(holdDescriptor(denoLibc(deno, true), source.fd)) }),
     get isOpen() {

@@ -155,7 +155,7 @@ export function completeNodeAdapter(
       files: () => nodeFiles(process),
       isServed,
       held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
-      cutsAnswers: false,
+      http2CloseTruncates: false,
       datagrams,
       http1,
       connections: process.platform === "win32" ? undefined : connections,

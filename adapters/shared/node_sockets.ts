@@ -85,7 +85,7 @@ export async function listenDirectly(server: BindableServer, source: ListenSourc
   else await startListening(own, what, begun);
   return {
     handle: own,
-    get inert() {
+    get rawHandle() {
       return (own as unknown as { _handle?: RawHandle | null })._handle ?? undefined;
     },
     get isOpen() {

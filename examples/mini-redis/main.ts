@@ -34,10 +34,10 @@ const execute = createCommands(database, {
 });
 
 // A short probation: while it lasts a new process that dies is replaced by the old one, but what was written to the new one is lost with it.
-const token = listen({ handOver: () => database.toJSON(), settle: 100 });
-token.inherited.then((data) => database.load(data));
+const token = listen({ saveState: () => database.toJSON(), probation: 100, idleGrace: 100 });
+token.inheritedState.then((data) => database.load(data));
 
-// A reload calls `release` for every connection, then `handOver`, then, in the new process, `accept` for every connection. In between
+// A reload calls `release` for every connection, then `saveState`, then, in the new process, `accept` for every connection. In between
 // nothing is read: writes stop, the data is handed over, the connections move, writes go on.
 const live = token.live<Session, Socket>("redis", {
   accept(socket, { rest, channels, queue } = { rest: "", channels: [] }) {

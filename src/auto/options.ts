@@ -41,8 +41,8 @@ function oneOf<T extends string>(name: string, text: string, values: readonly T[
 const VARIABLES: Readonly<Record<string, (name: string, text: string) => ListenOptions>> = {
   RELOAD_SELF_DRAIN_TIMEOUT: (name, text) => ({ drainTimeout: Math.max(1, parseTime(name, text)) }),
   RELOAD_SELF_READY_TIMEOUT: (name, text) => ({ readyTimeout: Math.max(1, parseTime(name, text)) }),
-  RELOAD_SELF_SETTLE: (name, text) => ({ settle: parseTime(name, text) }),
-  RELOAD_SELF_KEEP_IDLE: (name, text) => ({ keepIdle: parseTime(name, text) }),
+  RELOAD_SELF_PROBATION: (name, text) => ({ probation: parseTime(name, text) }),
+  RELOAD_SELF_IDLE_GRACE: (name, text) => ({ idleGrace: parseTime(name, text) }),
   RELOAD_SELF_PID_FILE: (_, text) => ({ pidFile: text }),
   RELOAD_SELF_RELOAD_SIGNALS: (name, text) => ({ reloadSignals: parseSignals(name, text) }),
   RELOAD_SELF_SHUTDOWN_SIGNALS: (name, text) => ({ shutdownSignals: parseSignals(name, text) }),

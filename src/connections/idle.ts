@@ -8,7 +8,7 @@ import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter, IdleTaker } from "../core/socket_adapter.ts";
 import { type HttpSocket, isIdle, type Response } from "../drain/keep_alive.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import type { HttpServer } from "../sockets/http_server.ts";
 import { createConnectionSender, departing, isGone } from "./sender.ts";
 import { receiveConnections } from "./receiver.ts";
@@ -29,8 +29,8 @@ export function createIdleConnections(
 
   return {
     name,
-    oldSide: (reload) => sendIdle(adapter, program, servers, reload),
-    newSide(arrival) {
+    outgoing: (reload) => sendIdle(adapter, program, servers, reload),
+    incoming(arrival) {
       const find = (key: string) => servers().find((server) => server.key === key)?.server;
       const { serveIdleDescriptor } = adapter;
       receiveConnections(adapter, arrival, {
@@ -72,8 +72,8 @@ function sendIdle(
   adapter: ConnectionAdapter,
   { clock }: ProgramContext,
   servers: () => readonly HttpServer[],
-  reload: Reload,
-): OldSide {
+  reload: OutgoingReload,
+): OutgoingHandover {
   const { link, signal } = reload;
   const sender = createConnectionSender(adapter.window, clock, reload);
   const released = new Set<HttpSocket>();

@@ -10,7 +10,7 @@ import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { LiveGroup } from "../resources/live_groups.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { createConnectionSender, departing, isGone } from "./sender.ts";
 import { concat } from "../protocol/connections.ts";
 import { createLiveArrivals } from "./live_arrivals.ts";
@@ -38,8 +38,8 @@ export function createLiveConnections(
   const arrivals = createLiveArrivals(adapter, program, natives);
   return {
     name,
-    oldSide: (reload) => sendConnections(adapter, program, natives, reload),
-    newSide: arrivals.receive,
+    outgoing: (reload) => sendConnections(adapter, program, natives, reload),
+    incoming: arrivals.receive,
   };
 }
 
@@ -47,8 +47,8 @@ function sendConnections(
   adapter: ConnectionAdapter,
   { clock, live: groups, warn }: ProgramContext,
   natives: NativeSockets | undefined,
-  reload: Reload,
-): OldSide {
+  reload: OutgoingReload,
+): OutgoingHandover {
   const { link, signal } = reload;
   const sender = createConnectionSender(adapter.window, clock, reload);
   /** Those that the application, or what it has written, does not let go of yet. */

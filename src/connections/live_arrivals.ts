@@ -7,7 +7,7 @@ import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, NewSide } from "../reload/handover.ts";
+import type { IncomingHandover, IncomingReload } from "../reload/handover.ts";
 import { receiveConnections } from "./receiver.ts";
 import type { NativeSockets } from "./native_sockets.ts";
 
@@ -22,7 +22,7 @@ type Gathered = { name: string; socket: LiveSocket; session?: unknown; isUsed?: 
 
 /** The connections that came from the predecessor. No server of this process knows them: they are drained here. */
 export interface LiveArrivals {
-  receive(arrival: Arrival): NewSide;
+  receive(arrival: IncomingReload): IncomingHandover;
 }
 
 /**
@@ -49,7 +49,7 @@ export function createLiveArrivals(
     }
   }
 
-  function receive(arrival: Arrival): NewSide {
+  function receive(arrival: IncomingReload): IncomingHandover {
     let gathered: Gathered | undefined;
     let stopTimer = () => {};
 

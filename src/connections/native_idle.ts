@@ -8,7 +8,7 @@ import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import { takeAtRest, takeClosed } from "../linux/idle_http.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { receiveConnections } from "./receiver.ts";
 import { createConnectionSender } from "./sender.ts";
 import type { MovableServer } from "../sockets/native_servers.ts";
@@ -33,7 +33,7 @@ export function createNativeConnections(
     return typeof libc === "object" ? libc : undefined;
   }
 
-  function oldSide(reload: Reload): OldSide {
+  function outgoing(reload: OutgoingReload): OutgoingHandover {
     const sender = createConnectionSender(1, clock, reload);
     let libc: Libc | undefined;
     let movable: readonly MovableServer[] = [];
@@ -127,7 +127,7 @@ export function createNativeConnections(
     };
   }
 
-  function newSide(arrival: Arrival): NewSide {
+  function incoming(arrival: IncomingReload): IncomingHandover {
     receiveConnections({ adopt: () => Promise.reject(new Error("it takes descriptors")) }, arrival, {
       serve: () => false,
       serveDescriptor(key, fd) {
@@ -140,5 +140,5 @@ export function createNativeConnections(
     return {};
   }
 
-  return { name: "the connections of native servers", oldSide, newSide };
+  return { name: "the connections of native servers", outgoing, incoming };
 }

@@ -1,7 +1,7 @@
 /** Receives connections in the new process. */
 import type { LiveSocket } from "../core/live.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
-import type { Arrival } from "../reload/handover.ts";
+import type { IncomingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { fromBase64, parseSession } from "../protocol/connections.ts";
 
@@ -25,7 +25,7 @@ export interface ConnectionHandlers {
 /** Receives connections. The old process goes on with what is refused. */
 export function receiveConnections(
   adapter: Pick<ConnectionAdapter, "adopt">,
-  { link }: Arrival,
+  { link }: IncomingReload,
   handlers: ConnectionHandlers,
 ): void {
   const taken = new Set<number>();

@@ -4,7 +4,7 @@ import type { LiveSocket } from "../core/live.ts";
 import { atMost, pause } from "../core/pause.ts";
 import type { SharedSocket } from "../core/shared_socket.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
-import type { Reload } from "../reload/handover.ts";
+import type { OutgoingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { packSession, toBase64 } from "../protocol/connections.ts";
 
@@ -88,7 +88,7 @@ export function departing(
  *
  * @param window How many handles may be on their way at once.
  */
-export function createConnectionSender(window: number, clock: Clock, { link, signal }: Reload): ConnectionSender {
+export function createConnectionSender(window: number, clock: Clock, { link, signal }: OutgoingReload): ConnectionSender {
   /** Those that the new process has not taken yet, by the numbers they are sent under. */
   const waiting = new Map<number, Departing>();
   /** What an answer ends, by the same numbers. Those of connections that were sent. */

@@ -20,7 +20,7 @@ export interface Channel {
   /**
    * Resolves once the message has left this process; rejects when the channel is closed.
    *
-   * @param handle A socket to send along: what {@linkcode Listener.handle}, {@linkcode Listener.inert} or
+   * @param handle A socket to send along: what {@linkcode Listener.handle}, {@linkcode Listener.rawHandle} or
    * {@linkcode ConnectionAdapter.handle} is. A listening one stays open in this process.
    */
   send(message: unknown, handle?: unknown): Promise<void>;

@@ -12,7 +12,7 @@
  * - `check`: the new process was in charge, and did not pass its check; `cause` says why.
  * - `protocol`: the new process sent a message that is not understood, or closed the channel.
  * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws it.
- * - `participant`: something that is handed over, such as the state or a socket, could not be.
+ * - `handover`: something that is handed over, such as the state or a socket, could not be.
  */
 export type ReloadErrorCode =
   | "unsupported"
@@ -26,7 +26,7 @@ export type ReloadErrorCode =
   | "check"
   | "protocol"
   | "pid-file"
-  | "participant";
+  | "handover";
 
 /** The details of a {@linkcode ReloadError} besides its message. */
 export interface ReloadErrorDetails {

@@ -14,7 +14,7 @@ export type ReloadEvent =
   | { type: "successor-start"; pid: number; generation: number }
   /** The new process is ready. */
   | { type: "successor-ready"; pid: number; generation: number }
-  /** The new process is in charge. For the settle time this one can still take charge again. */
+  /** The new process is in charge. For the probation this one can still take charge again. */
   | { type: "successor-in-charge"; pid: number; generation: number; milliseconds: number }
   /** The reload is over: the token is cancelled next. `milliseconds`: until the new process was in charge. */
   | { type: "reload-end"; pid: number; generation: number; milliseconds: number }
@@ -23,7 +23,7 @@ export type ReloadEvent =
   /** The reload failed and is undone. This process goes on; if the new process was in charge, this one is in charge again. */
   | { type: "reload-fail"; error: ReloadError; milliseconds: number; wasInCharge: boolean }
   /** A part of a failed reload could not be undone. The other parts and this process go on. */
-  | { type: "rollback-fail"; participant: string; error: unknown }
+  | { type: "rollback-fail"; handover: string; error: unknown }
   /** A reload signal reached this process after it had handed over, and was passed on to its successor. */
   | { type: "reload-pass-on"; pid: number }
   /** A shutdown signal reached this process after it had handed over, and was passed on. This process shuts down as well. */

@@ -1,7 +1,7 @@
 /** How an application serves connections that move to the next generation. */
 export interface LiveHandlers<Session, Socket> {
   /**
-   * Has a connection nothing to do with the others, nor with the state that `handOver` returns? Then the old process serves it until it moves,
+   * Has a connection nothing to do with the others, nor with the state that `saveState` returns? Then the old process serves it until it moves,
    * and each client waits for milliseconds only. Default: false. All are released before the state is handed over, and accepted at once, before
    * any is read from: what one client sends to all others reaches those that arrive last. Ten thousand wait for about a second then.
    */

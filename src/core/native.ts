@@ -38,7 +38,7 @@ export interface Placement {
   /** The socket that this process was started with at the address: then the server is opened at a private address as well. */
   readonly activated?: ActivatedAddress | undefined;
   /** The name under which a unix socket is made. It is renamed to its path, or was made for the inherited one to take its place. */
-  readonly made: string | undefined;
+  readonly temporaryPath: string | undefined;
 }
 
 /** The connections of a server, which another process can serve. */

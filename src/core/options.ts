@@ -4,10 +4,12 @@ import type { Logger, ReloadEvent } from "./event.ts";
 
 /** Default of `readyTimeout`, in milliseconds. */
 export const DEFAULT_READY_TIMEOUT_MS = 60_000;
-/** Default of `keepIdle`, in milliseconds. Clients that ask more often lose nothing. */
-export const DEFAULT_KEEP_IDLE_MS = 5_000;
-/** Default of `settle` for a program that listens, in milliseconds. */
-export const DEFAULT_SETTLE_MS = 1_000;
+/** Default of `idleGrace`, in milliseconds. Clients that ask more often lose nothing. */
+export const DEFAULT_IDLE_GRACE_MS = 5_000;
+/** The most of it at a shutdown, which nobody takes over from. */
+export const SHUTDOWN_IDLE_GRACE_MS = 1_000;
+/** Default of `probation` for a program that listens, in milliseconds. */
+export const DEFAULT_PROBATION_MS = 1_000;
 /** Default of `checkTimeout`, in milliseconds. */
 export const DEFAULT_CHECK_TIMEOUT_MS = 5_000;
 /** Default of `drainTimeout`, in milliseconds. */
@@ -38,13 +40,12 @@ export interface ListenOptions {
    * Milliseconds of probation for a new process that is in charge: if it dies, the old process takes charge again. Meanwhile the old process
    * answers on its connections, and its token is not cancelled. Default: 1 000, and 0 for a program that listens nowhere.
    */
-  settle?: number;
+  probation?: number;
   /**
    * Milliseconds for which a replaced process keeps idle connections open that cannot move (those with TLS), for one more request, which it
-   * answers with `Connection: close`: what is on the wire when a connection closes is lost. At a shutdown it is the `settle` time. Default:
-   * 5 000, or `settle` where that is given.
+   * answers with `Connection: close`: what is on the wire when a connection closes is lost. At a shutdown, 1 000 at most. Default: 5 000.
    */
-  keepIdle?: number;
+  idleGrace?: number;
   /**
    * Judges a new version by its answers: called in the new process when it is in charge and alone accepts connections. When it throws, rejects,
    * or returns `false` or a `Response` with another status than 2xx or 3xx, the old process takes charge again, and the reload has failed.
@@ -52,7 +53,7 @@ export interface ListenOptions {
    * address that has to answer with 2xx or 3xx: `"http://127.0.0.1:8000/health"`. The first process is not checked. Default: none.
    */
   check?: string | ((signal: AbortSignal) => unknown);
-  /** Milliseconds that `check` may take; the probation lasts for the `settle` time after it. Default: 5 000. */
+  /** Milliseconds that `check` may take; the probation lasts for `probation` after it. Default: 5 000. */
   checkTimeout?: number;
   /**
    * Milliseconds from the cancellation until the remaining connections of bound servers, and the remaining requests of `token.fetch()`, are cut.
@@ -60,10 +61,10 @@ export interface ListenOptions {
    */
   drainTimeout?: number;
   /**
-   * Returns the state that the new process gets as `token.inherited`: any JSON value, up to 64 MiB. Called when the new process is ready, right
+   * Returns the state that the new process gets as `token.inheritedState`: any JSON value, up to 64 MiB. Called when the new process is ready, right
    * before it is in charge. When it throws, the reload fails.
    */
-  handOver?: () => unknown;
+  saveState?: () => unknown;
   /**
    * A file with the pid of the process in charge. It is replaced in one step, readable by all users, and removed when a process ends without a
    * successor. `listen()` throws when it names another process that is running. Default: none.
@@ -93,12 +94,12 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
   "shutdownSignals",
   "ready",
   "readyTimeout",
-  "settle",
-  "keepIdle",
+  "probation",
+  "idleGrace",
   "check",
   "checkTimeout",
   "drainTimeout",
-  "handOver",
+  "saveState",
   "pidFile",
   "status",
   "signal",
@@ -112,8 +113,8 @@ const KNOWN: readonly (keyof ListenOptions)[] = [
 /** Throws a TypeError that names the first option that is wrong. */
 export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter): void {
   checkOptions("listen", options, KNOWN);
-  const { ready, readyTimeout, settle, keepIdle, check, checkTimeout, drainTimeout } = options;
-  const { handOver, pidFile, status, signal, env, command, logger, onEvent } = options;
+  const { ready, readyTimeout, probation, idleGrace, check, checkTimeout, drainTimeout } = options;
+  const { saveState, pidFile, status, signal, env, command, logger, onEvent } = options;
   const seen = new Set<string>();
   for (const name of ["reloadSignals", "shutdownSignals"] as const) {
     const signals = options[name];
@@ -128,14 +129,14 @@ export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter
     fail("ready", `"auto", "manual" or a promise`, ready);
   }
   if (readyTimeout !== undefined) checkMilliseconds("listen: readyTimeout", readyTimeout);
-  if (settle !== undefined && settle !== 0) checkMilliseconds("listen: settle", settle);
-  if (keepIdle !== undefined && keepIdle !== 0) checkMilliseconds("listen: keepIdle", keepIdle);
+  if (probation !== undefined && probation !== 0) checkMilliseconds("listen: probation", probation);
+  if (idleGrace !== undefined && idleGrace !== 0) checkMilliseconds("listen: idleGrace", idleGrace);
   if (check !== undefined && typeof check !== "function" && !isWebAddress(check)) {
     fail("check", `a function, or an address such as "http://127.0.0.1:8000/health"`, check);
   }
   if (checkTimeout !== undefined) checkMilliseconds("listen: checkTimeout", checkTimeout);
   if (drainTimeout !== undefined) checkMilliseconds("listen: drainTimeout", drainTimeout);
-  if (handOver !== undefined && typeof handOver !== "function") fail("handOver", "a function", handOver);
+  if (saveState !== undefined && typeof saveState !== "function") fail("saveState", "a function", saveState);
   if (pidFile !== undefined) {
     checkText("pidFile", pidFile);
     if (pidFile === "") fail("pidFile", "the path of a file", pidFile);

@@ -75,7 +75,7 @@ function describe(pid: number, isCancelled: boolean, event: ReloadEvent): [keyof
     case "shutdown-ignore":
       return ["warn", event.message];
     case "rollback-fail":
-      return ["error", `${event.participant} could not undo its part of a failed reload: ${describeError(event.error)}`];
+      return ["error", `${event.handover} could not undo its part of a failed reload: ${describeError(event.error)}`];
     case "reload-pass-on":
       return ["info", `a reload is passed on to pid ${event.pid}`];
     case "reload-ignore":

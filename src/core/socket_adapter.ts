@@ -49,7 +49,7 @@ export interface Listener {
   /** What the channel sends, so that another process listens on the same socket; perhaps a promise of it. */
   readonly handle: unknown;
   /** Sent instead of `handle`, this gives another process the socket without making it accept. */
-  readonly inert?: unknown;
+  readonly rawHandle?: unknown;
   /**
    * The descriptor of the socket, where it can be passed on as such and taken out of the server. Looking for it takes a moment: called once in
    * a reload.
@@ -59,7 +59,7 @@ export interface Listener {
   pause?(): boolean;
   /** Accepts again. Throws where that is not possible. */
   resume?(): void;
-  /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `inert`. */
+  /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`. */
   hold?(): Promise<HeldSocket | undefined>;
   /** Does it still listen? The application may close its server at any time. */
   readonly isOpen: boolean;
@@ -221,7 +221,7 @@ export interface SocketAdapter {
    */
   readonly libc?: (() => Libc | string) | undefined;
   /**
-   * Keeps an `inert` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
+   * Keeps an `rawHandle` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
    * servers only.
    */
   readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
@@ -232,5 +232,5 @@ export interface SocketAdapter {
   /** Open connections. Only where the channel can carry them. */
   readonly connections?: ConnectionAdapter | undefined;
   /** Does closing a session of node:http2 cut its last answer? */
-  readonly cutsAnswers: boolean;
+  readonly http2CloseTruncates: boolean;
 }

@@ -168,7 +168,7 @@ export interface Token extends CancellationToken {
    * Makes a server listen: one of `node:net`, `node:tls`, `node:http`, `node:https`, `node:http2`, or of a framework built on them. Where the
    * predecessor listens on the same address, this process takes over that socket when it is in charge, with the connections that wait in it.
    * When the token is cancelled, the server stops listening and its connections are finished: responses carry `Connection: close`, idle
-   * connections are closed after `keepIdle`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
+   * connections are closed after `idleGrace`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
    * waits for all of it.
    *
    * A socket of `node:dgram` is bound to a port and a host, and passes on too. One process reads from it at a time. It is closed when all
@@ -234,7 +234,7 @@ export interface Token extends CancellationToken {
    * notices a pause of milliseconds. Call it in every generation, before the servers listen. On systems and for connections where that is
    * not possible (Windows, TLS, `setEncoding`), they are drained as others are.
    *
-   * Where there is `handOver`, all connections are let go of before the state is taken: what they have written is in it.
+   * Where there is `saveState`, all connections are let go of before the state is taken: what they have written is in it.
    *
    * @param name The same in every generation.
    * @returns Its `accept` is the listener for `net.createServer()`.
@@ -271,10 +271,10 @@ export interface Token extends CancellationToken {
    */
   webSocket<S extends WebSocketLike>(socket: S): S;
   /**
-   * The state that the predecessor handed over with `handOver`. Resolves when this process is in charge, before its first connection; without a
+   * The state that the predecessor handed over with `saveState`. Resolves when this process is in charge, before its first connection; without a
    * predecessor at once, with `undefined`. Listen before you await it: the predecessor hands over when this process is ready.
    */
-  readonly inherited: Promise<unknown>;
+  readonly inheritedState: Promise<unknown>;
   /** Cancels the token, waits for its tasks, and ends the subscription to signals. */
   [Symbol.asyncDispose](): Promise<void>;
 }

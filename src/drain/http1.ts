@@ -42,7 +42,7 @@ interface State {
 /** How a server is drained; times in milliseconds. */
 export interface DrainSettings {
   /** How long an idle connection is left open for one more request. */
-  settle: number;
+  idleGrace: number;
   /** When the remaining connections are cut. */
   timeout: number;
 }
@@ -64,11 +64,11 @@ const CHECK_MS = 50;
 export function createDrain(
   server: BindableServer,
   clock: Clock,
-  cutsAnswers: boolean,
+  http2CloseTruncates: boolean,
   viewOf: (connection: HttpSocket) => Http1View | undefined = () => undefined,
 ): Drain {
   const connections = new Map<Connection, State>();
-  const sessions = createSessions(clock, cutsAnswers, () => draining && check());
+  const sessions = createSessions(clock, http2CloseTruncates, () => draining && check());
   const upgraded = new WeakSet<object>();
   const rawWebSockets = new Set<RawSocket>();
   const handshaking = new Map<string, Connection>();
@@ -166,7 +166,7 @@ export function createDrain(
   }
 
   /** Ends a connection that has been idle for long enough. */
-  function endIfIdle(connection: Connection, state: State, settle: number): void {
+  function endIfIdle(connection: Connection, state: State, idleGrace: number): void {
     if (state.opaque || state.ending || upgraded.has(connection)) return;
     // The connections of HTTP/2 end with their sessions; a server with TLS may have others as well.
     if (isHttp2 && (connection.alpnProtocol === "h2" || connection.alpnProtocol === undefined)) return;
@@ -179,7 +179,7 @@ export function createDrain(
       return;
     }
     const isFresh = state.mark === state.base;
-    if (now - state.since < (isFresh ? Math.max(FIRST_REQUEST_MS, settle) : settle)) return;
+    if (now - state.since < (isFresh ? Math.max(FIRST_REQUEST_MS, idleGrace) : idleGrace)) return;
     // A late timer runs before the reads that wait: the next check knows what they brought.
     if (!state.due) return void (state.due = true);
     if (!view(connection).end(connection)) {
@@ -197,9 +197,9 @@ export function createDrain(
       // On Bun the server itself does not show that it has TLS.
       return [...connections.keys()].filter((connection) => !connection.encrypted && !upgraded.has(connection));
     },
-    finish({ settle, timeout }) {
+    finish({ idleGrace, timeout }) {
       draining = true;
-      sessions.finish(settle);
+      sessions.finish(idleGrace);
       const begun = clock.now();
       const done = Promise.withResolvers<number>();
       let stopTimer = () => {};
@@ -231,7 +231,7 @@ export function createDrain(
         }
         looked = now;
         sessions.check();
-        for (const [connection, state] of connections) endIfIdle(connection, state, settle);
+        for (const [connection, state] of connections) endIfIdle(connection, state, idleGrace);
         if (connections.size === 0 && sessions.size === 0) {
           check = () => {};
           done.resolve(0);

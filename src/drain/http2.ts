@@ -19,7 +19,7 @@ export interface Sessions {
   /** Follows a session from its beginning. */
   add(session: Session): void;
   /** Begins to end the sessions. */
-  finish(settle: number): void;
+  finish(idleGrace: number): void;
   /** Must be called from time to time after `finish`. */
   check(): void;
   /** Ends them all at once. */
@@ -35,9 +35,9 @@ const SEND_MS = 1_000;
 /**
  * Follows the sessions of a server. `onEnd` is called for each that has ended.
  *
- * @param cutsAnswers Does closing a session cut its last response?
+ * @param http2CloseTruncates Does closing a session cut its last response?
  */
-export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => void): Sessions {
+export function createSessions(clock: Clock, http2CloseTruncates: boolean, onEnd: () => void): Sessions {
   interface State {
     since: number;
     /** The number of streams so far, and of those that are open. */
@@ -49,14 +49,14 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
     close(): void;
   }
   const sessions = new Map<Session, State>();
-  let settle: number | undefined;
+  let idleGrace: number | undefined;
   let finishing = 0;
 
   /** The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too early. */
   function closeLate(session: Session, state: State): void {
     let closing = false;
     session.close = () => {
-      if (settle === undefined) return state.close();
+      if (idleGrace === undefined) return state.close();
       if (closing) return;
       closing = true;
       const closeIfSent = () => clock.timer(SEND_MS, () => state.open > 0 ? closeIfSent() : state.close());
@@ -71,7 +71,7 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
    * nghttp2 ignores streams that are on their way.)
    */
   function tellWhenIdle(session: Session, state: State): void {
-    if (settle === undefined || state.asked || state.told !== undefined || state.open > 0 || session.destroyed) return;
+    if (idleGrace === undefined || state.asked || state.told !== undefined || state.open > 0 || session.destroyed) return;
     const now = clock.now();
     if (state.begun === 0 && now - state.since < FIRST_REQUEST_MS) return;
     const { begun } = state;
@@ -102,7 +102,7 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
         close: session.close.bind(session),
       };
       sessions.set(session, state);
-      if (cutsAnswers) closeLate(session, state);
+      if (http2CloseTruncates) closeLate(session, state);
       session.on("stream", (stream) => {
         state.begun++;
         state.open++;
@@ -117,15 +117,15 @@ export function createSessions(clock: Clock, cutsAnswers: boolean, onEnd: () => 
       });
     },
     finish(time) {
-      settle = time;
+      idleGrace = time;
       finishing = clock.now();
     },
     check() {
       for (const [session, state] of sessions) {
         tellWhenIdle(session, state);
         const now = clock.now();
-        if (state.begun > 0 && now - finishing >= (settle ?? 0)) tell(session, state);
-        if (state.told !== undefined && now - state.told >= (settle ?? 0) && !session.closed) session.close();
+        if (state.begun > 0 && now - finishing >= (idleGrace ?? 0)) tell(session, state);
+        if (state.told !== undefined && now - state.told >= (idleGrace ?? 0) && !session.closed) session.close();
       }
     },
     cut() {

@@ -43,8 +43,8 @@ export interface Beginning extends Cancellation {
 export interface LoadedProgram extends Pick<Token, "ready" | "bind" | "path"> {
   /** As {@linkcode Token.reload}. */
   reload(cause: ReloadCause): Promise<number>;
-  /** As {@linkcode Token.inherited}. */
-  inherited(): Promise<unknown>;
+  /** As {@linkcode Token.inheritedState}. */
+  inheritedState(): Promise<unknown>;
   /** A reload is asked for, and nobody waits for its outcome. */
   onReloadAsked(cause: ReloadCause): void;
   /** A signal asks for the end. Resolves when the other processes know. */
@@ -213,7 +213,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     canReload: adapter.canReload,
     ready: () => void load().then((program) => program.ready(), () => {}),
     reload: async () => await (await load()).reload({ by: "call" }),
-    inherited: async () => await (await load()).inherited(),
+    inheritedState: async () => await (await load()).inheritedState(),
     bind: async (server, options) => await (await load()).bind(server, options),
     path: async (path) => await (await load()).path(path),
     adopt: natives.adopt,

@@ -6,7 +6,7 @@ import { createNativeSockets } from "../connections/native_sockets.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
 import { createInstances } from "../service/instances.ts";
-import { findSupervision } from "../service/run.ts";
+import { findRunParent } from "../service/run.ts";
 import { createService } from "../service/service.ts";
 import { createSockets, withoutSockets } from "../sockets/sockets.ts";
 import type { Beginning, LoadedProgram } from "./begin.ts";
@@ -20,8 +20,8 @@ function compose(
   pidFile: Handover | undefined,
 ): ProgramParts {
   const { clock, hasPredecessor, options, runtime } = program;
-  const state = createStateHandover(options.handOver, hasPredecessor, clock);
-  const supervision = serviceAdapter && findSupervision(serviceAdapter);
+  const state = createStateHandover(options.saveState, hasPredecessor, clock);
+  const supervision = serviceAdapter && findRunParent(serviceAdapter);
   const instances = serviceAdapter && createInstances(serviceAdapter, supervision, clock);
   const service = serviceAdapter && createService(serviceAdapter, program, supervision);
   const natives = socketAdapter && createNativeSockets(socketAdapter, program);
@@ -62,7 +62,7 @@ function compose(
     supervisor: service?.supervisor,
     ...sockets ?? withoutSockets(runtime),
     handovers: handovers.filter((handover) => handover !== undefined),
-    inherited: state.inherited,
+    inheritedState: state.inheritedState,
   };
 }
 

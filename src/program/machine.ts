@@ -1,5 +1,5 @@
 /** The states of one process of the program, and what every event does in each of them. */
-import type { Heir } from "../reload/outgoing.ts";
+import type { Successor } from "../reload/outgoing.ts";
 
 /** The state of this process. */
 export type State =
@@ -11,14 +11,14 @@ export type State =
   | { readonly name: "serving" }
   /** In charge, with a reload under way. */
   | { readonly name: "reloading" }
-  /** The heir was told to take charge, and is on probation. This process may take charge again. */
-  | { readonly name: "committed"; readonly heir: Heir }
-  /** The heir is in charge for good. The handovers let go. */
-  | { readonly name: "retiring"; readonly heir: Heir }
-  /** The token is cancelled, because the heir is in charge. */
-  | { readonly name: "retired"; readonly heir: Heir }
+  /** The successor was told to take charge, and is on probation. This process may take charge again. */
+  | { readonly name: "committed"; readonly successor: Successor }
+  /** The successor is in charge for good. The handovers let go. */
+  | { readonly name: "retiring"; readonly successor: Successor }
+  /** The token is cancelled, because the successor is in charge. */
+  | { readonly name: "retired"; readonly successor: Successor }
   /** The token is cancelled, because this process shuts down. */
-  | { readonly name: "stopping"; readonly heir?: Heir | undefined };
+  | { readonly name: "stopping"; readonly successor?: Successor | undefined };
 
 /** What happens to this process. */
 export type Event =
@@ -29,9 +29,9 @@ export type Event =
   /** The predecessor has handed over, or is gone. */
   | { readonly type: "take over" }
   /** The reload that this process came from is over. */
-  | { readonly type: "settle" }
+  | { readonly type: "over" }
   /** The new process is told to take charge. */
-  | { readonly type: "commit"; readonly heir: Heir }
+  | { readonly type: "commit"; readonly successor: Successor }
   /** The new process has passed its probation. */
   | { readonly type: "succeed" }
   /** The reload has failed and is rolled back. */
@@ -47,7 +47,7 @@ export type Action =
   | "queue"
   /** Begin the reload that was remembered, if there is one. */
   | "begin queued"
-  /** Pass the reload on to the heir. */
+  /** Pass the reload on to the successor. */
   | "pass on"
   /** Report that no reload is possible any more. */
   | "refuse"
@@ -78,23 +78,24 @@ const go = (name: "probation" | "serving" | "reloading" | "stopping", action?: A
   state: { name },
   action,
 });
-const keep = (name: "retiring" | "retired" | "stopping", action?: Action) => ({ heir }: { heir: Heir }): Step => ({
-  state: { name, heir },
-  action,
-});
-const commit = (_: State, { heir }: Typed<"commit">): Step => ({ state: { name: "committed", heir } });
-const passOn = (state: Named<"stopping">): Step => ({ state, action: state.heir === undefined ? "refuse" : "pass on" });
+const keep =
+  (name: "retiring" | "retired" | "stopping", action?: Action) => ({ successor }: { successor: Successor }): Step => ({
+    state: { name, successor },
+    action,
+  });
+const commit = (_: State, { successor }: Typed<"commit">): Step => ({ state: { name: "committed", successor } });
+const passOn = (state: Named<"stopping">): Step => ({ state, action: state.successor === undefined ? "refuse" : "pass on" });
 
 // deno-fmt-ignore: a table of one row a state. `none` also stands where an event cannot happen.
 const rows: Rows = {
-  waiting:   { reload: stay("queue"),   cancel: go("stopping", "decline"),  "take over": go("probation"), settle: none,                          commit: none, succeed: none,             fail: none,                          leave: none },
-  probation: { reload: stay("queue"),   cancel: go("stopping", "announce"), "take over": none,            settle: go("serving", "begin queued"), commit: none, succeed: none,             fail: none,                          leave: none },
-  serving:   { reload: go("reloading", "begin"), cancel: go("stopping"),    "take over": none,            settle: none,                          commit: none, succeed: none,             fail: none,                          leave: none },
-  reloading: { reload: stay("queue"),   cancel: go("stopping", "abort"),    "take over": none,            settle: none,                          commit,       succeed: none,             fail: go("serving", "begin queued"), leave: none },
-  committed: { reload: stay("queue"),   cancel: keep("stopping", "abort"),  "take over": none,            settle: none,                          commit: none, succeed: keep("retiring"), fail: go("serving", "begin queued"), leave: none },
-  retiring:  { reload: stay("pass on"), cancel: keep("stopping"),           "take over": none,            settle: none,                          commit: none, succeed: none,             fail: none,                          leave: keep("retired") },
-  retired:   { reload: stay("pass on"), cancel: none,                       "take over": none,            settle: none,                          commit: none, succeed: none,             fail: none,                          leave: none },
-  stopping:  { reload: passOn,          cancel: none,                       "take over": none,            settle: none,                          commit: none, succeed: none,             fail: none,                          leave: none },
+  waiting:   { reload: stay("queue"),   cancel: go("stopping", "decline"),  "take over": go("probation"), over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
+  probation: { reload: stay("queue"),   cancel: go("stopping", "announce"), "take over": none,            over:   go("serving", "begin queued"), commit: none, succeed: none,             fail: none,                          leave: none },
+  serving:   { reload: go("reloading", "begin"), cancel: go("stopping"),    "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
+  reloading: { reload: stay("queue"),   cancel: go("stopping", "abort"),    "take over": none,            over:   none,                          commit,       succeed: none,             fail: go("serving", "begin queued"), leave: none },
+  committed: { reload: stay("queue"),   cancel: keep("stopping", "abort"),  "take over": none,            over:   none,                          commit: none, succeed: keep("retiring"), fail: go("serving", "begin queued"), leave: none },
+  retiring:  { reload: stay("pass on"), cancel: keep("stopping"),           "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: keep("retired") },
+  retired:   { reload: stay("pass on"), cancel: none,                       "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
+  stopping:  { reload: passOn,          cancel: none,                       "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
 };
 
 /** What an event does in a state. */
@@ -109,6 +110,6 @@ export function initial(hasPredecessor: boolean): State {
 }
 
 /** The process to which this one passes on what it is asked to do. */
-export function heirOf(state: State): Heir | undefined {
-  return "heir" in state ? state.heir : undefined;
+export function successorOf(state: State): Successor | undefined {
+  return "successor" in state ? state.successor : undefined;
 }

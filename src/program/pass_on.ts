@@ -1,10 +1,10 @@
 import type { ReloadEvent } from "../core/event.ts";
 import type { FromPredecessor } from "../protocol/reload.ts";
-import type { Heir } from "../reload/outgoing.ts";
+import type { Successor } from "../reload/outgoing.ts";
 
 /** Passes a request that reached this process on to the process that is in charge after it. */
 export async function passOn(
-  { pid, send }: Heir,
+  { pid, send }: Successor,
   message: FromPredecessor & { type: "reload" | "shutdown" },
   emit: (event: ReloadEvent) => void,
 ): Promise<void> {

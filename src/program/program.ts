@@ -2,13 +2,13 @@ import type { Adapter } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
 import type { ReloadCause } from "../core/event.ts";
-import { DEFAULT_READY_TIMEOUT_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
+import { DEFAULT_PROBATION_MS, DEFAULT_READY_TIMEOUT_MS } from "../core/options.ts";
 import { atMost, pause } from "../core/pause.ts";
-import { arrive, type IncomingReload } from "../reload/incoming.ts";
-import { beginReload, type OutgoingReload, type Successor } from "../reload/outgoing.ts";
+import { type JoinedReload, joinReload } from "../reload/incoming.ts";
+import { beginReload, type PromotedSuccessor, type RunningReload } from "../reload/outgoing.ts";
 import type { Beginning, LoadedProgram } from "./begin.ts";
 import { createCheck } from "./check.ts";
-import { type Action, type Event, heirOf, initial, next, type State } from "./machine.ts";
+import { type Action, type Event, initial, next, type State, successorOf } from "./machine.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import { passOn } from "./pass_on.ts";
 import { createReloadQueue } from "./queue.ts";
@@ -37,8 +37,8 @@ export function createProgram(
   const queue = createReloadQueue();
   const tookOver = Promise.withResolvers<void>();
   let state: State = initial(predecessor !== undefined);
-  let outgoing: OutgoingReload | undefined; // The last one.
-  let incoming: IncomingReload | undefined;
+  let outgoing: RunningReload | undefined; // The last one.
+  let incoming: JoinedReload | undefined;
 
   /** Enters the next state. The caller, or `act`, has to take the action. */
   function dispatch(event: Event): Action | undefined {
@@ -76,7 +76,7 @@ export function createProgram(
   });
 
   if (predecessor !== undefined) {
-    incoming = arrive(
+    incoming = joinReload(
       predecessor,
       { clock: adapter, pid: adapter.pid, descriptors: adapter.inheritedDescriptors?.() },
       handovers,
@@ -88,7 +88,7 @@ export function createProgram(
         },
         over() {
           adapter.warmUp?.();
-          act(dispatch({ type: "settle" }));
+          act(dispatch({ type: "over" }));
         },
         check: createCheck(adapter, options, parts.supervisor?.check, token.signal),
         revoke: (by) => cancel({ kind: "reload", ...by }),
@@ -128,7 +128,7 @@ export function createProgram(
 
   function onReloadAsked(cause: ReloadCause): void {
     incoming?.checkPredecessor();
-    const heir = heirOf(state);
+    const successor = successorOf(state);
     switch (dispatch({ type: "reload" })) {
       case "begin":
         return void run(cause).catch(() => {}); // Reported by run().
@@ -137,14 +137,14 @@ export function createProgram(
       case "refuse":
         return emit({ type: "reload-ignore", message: "asked to reload, but it is shutting down" });
       case "pass on":
-        if (heir !== undefined) passOn(heir, { type: "reload" }, emit);
+        if (successor !== undefined) passOn(successor, { type: "reload" }, emit);
     }
   }
 
   /** A supervisor that stops the one process it knows means the whole program. */
   function onShutdownAsked(signal: string): Promise<unknown> {
-    const heir = heirOf(state);
-    const passedOn = heir && passOn(heir, { type: "shutdown", signal }, emit);
+    const successor = successorOf(state);
+    const passedOn = successor && passOn(successor, { type: "shutdown", signal }, emit);
     cancel({ kind: "shutdown", signal });
     return Promise.resolve(passedOn);
   }
@@ -170,7 +170,7 @@ export function createProgram(
       case "queue":
         return await enqueue(cause);
     }
-    const why = state.name === "stopping" ? "it is shutting down" : `pid ${heirOf(state)?.pid} is in charge now`;
+    const why = state.name === "stopping" ? "it is shutting down" : `pid ${successorOf(state)?.pid} is in charge now`;
     throw new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`);
   }
 
@@ -188,8 +188,8 @@ export function createProgram(
         supervisor: parts.supervisor,
       },
       readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT_MS,
-      probation: () => options.settle ?? (handovers.some((handover) => handover.isListening?.()) ? DEFAULT_SETTLE_MS : 0),
-      onCommit: (heir) => dispatch({ type: "commit", heir }),
+      probation: () => options.probation ?? (handovers.some((handover) => handover.isListening?.()) ? DEFAULT_PROBATION_MS : 0),
+      onCommit: (successor) => dispatch({ type: "commit", successor }),
       emit,
     });
     emit({ type: "reload-begin", cause, generation: generation + 1 });
@@ -204,7 +204,7 @@ export function createProgram(
   }
 
   /** The successor is in charge for good. */
-  async function handOverTo({ pid, send, milliseconds, retire }: Successor): Promise<number> {
+  async function handOverTo({ pid, send, milliseconds, retire }: PromotedSuccessor): Promise<number> {
     dispatch({ type: "succeed" });
     await retire(token.signal);
     emit({ type: "reload-end", pid, generation: generation + 1, milliseconds });
@@ -228,7 +228,7 @@ export function createProgram(
 
   return {
     ...members,
-    inherited: parts.inherited,
+    inheritedState: parts.inheritedState,
     ready,
     reload,
     onReloadAsked,

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 
 /** The largest state that is handed over, in bytes of JSON. */
 const MAX_BYTES = 64 * 2 ** 20;
@@ -11,7 +11,7 @@ const PIECE_CHARACTERS = 2 ** 20;
 export interface StateHandover {
   readonly handover: Handover;
   /** The state that came from the predecessor. Keeps the process alive while it is awaited. */
-  inherited(): Promise<unknown>;
+  inheritedState(): Promise<unknown>;
   /** Whether the application waits for it. */
   isAwaited(): boolean;
 }
@@ -38,10 +38,10 @@ export function createStateHandover(take: (() => unknown) | undefined, hasPredec
   return {
     handover: {
       name: "the state",
-      oldSide: (reload) => sendState(reload, take),
-      newSide: (arrival) => receiveState(arrival, settle),
+      outgoing: (reload) => sendState(reload, take),
+      incoming: (arrival) => receiveState(arrival, settle),
     },
-    inherited() {
+    inheritedState() {
       if (!isKnown) release ??= clock.hold();
       return inherited.promise;
     },
@@ -49,7 +49,7 @@ export function createStateHandover(take: (() => unknown) | undefined, hasPredec
   };
 }
 
-function sendState({ link, signal }: Reload, take: (() => unknown) | undefined): OldSide {
+function sendState({ link, signal }: OutgoingReload, take: (() => unknown) | undefined): OutgoingHandover {
   if (take === undefined) return {};
   const received = Promise.withResolvers<void>();
   received.promise.catch(() => {}); // May reject before it is awaited.
@@ -73,7 +73,7 @@ function sendState({ link, signal }: Reload, take: (() => unknown) | undefined):
   };
 }
 
-function receiveState({ link }: Arrival, settle: (state: unknown) => void): NewSide {
+function receiveState({ link }: IncomingReload, settle: (state: unknown) => void): IncomingHandover {
   let text = "";
   link.onData(async ({ piece, end }) => {
     if (typeof piece === "string" && text.length < MAX_BYTES) text += piece;

@@ -4,7 +4,7 @@ import type { CancellationToken, Token } from "../core/token.ts";
 export interface TokenExtension
   extends
     Pick<Token, "generation" | "canReload" | "ready" | "reload" | "adopt" | "bind" | "fetch" | "live" | "path" | "webSocket"> {
-  inherited(): Promise<unknown>;
+  inheritedState(): Promise<unknown>;
   dispose(): Promise<void>;
 }
 
@@ -14,7 +14,8 @@ export interface TokenExtension
  * @param onWatch Called when the application uses what lets it, or its servers, notice the cancellation.
  */
 export function extendToken(token: CancellationToken, onWatch: () => void, extension: TokenExtension): Token {
-  const { generation, canReload, ready, reload, adopt, bind, fetch, live, path, webSocket, inherited, dispose } = extension;
+  const { generation, canReload, ready, reload, adopt, bind, fetch, live, path, webSocket, inheritedState, dispose } =
+    extension;
   // The types are those of the member.
   // deno-lint-ignore no-explicit-any
   const watching = <F extends (...args: any[]) => unknown>(member: F): F =>
@@ -31,8 +32,8 @@ export function extendToken(token: CancellationToken, onWatch: () => void, exten
       onWatch();
       return token.isCancelled;
     },
-    get inherited() {
-      return inherited();
+    get inheritedState() {
+      return inheritedState();
     },
     generation,
     canReload,

@@ -90,7 +90,7 @@ export interface Variables {
 }
 
 /** What shows whether a handshake is meant for this process. */
-export interface Family {
+export interface ParentCheck {
   /** The pid of this process's parent. */
   readonly parent: number;
   /** Is there a process with this pid? `undefined` where that is not known. */
@@ -120,7 +120,7 @@ export interface Handshake {
  * Takes the handshake out of the environment, so that no process that this one starts inherits it. A process that inherited it nevertheless,
  * because it was started before the library was loaded, has another parent: it is an ordinary first generation.
  */
-export function takeHandshake(env: Variables, family: Family): Handshake {
+export function takeHandshake(env: Variables, family: ParentCheck): Handshake {
   const taken = Object.fromEntries(OURS.map((name) => [name, env.get(name)]));
   const generation = parseGeneration(taken[VARIABLE] ?? "");
   const isOurs = generation !== undefined && isMeant(taken[PARENT_VARIABLE], generation, family);
@@ -144,7 +144,7 @@ export function takeHandshake(env: Variables, family: Family): Handshake {
 }
 
 /** A process whose parent is gone has another one now; it carries on alone. */
-function isMeant(value: string | undefined, generation: number, { parent, isAlive }: Family): boolean {
+function isMeant(value: string | undefined, generation: number, { parent, isAlive }: ParentCheck): boolean {
   const [of, expected] = value?.split(":").map(Number) ?? [];
   // No parent for this generation: the old process has an earlier version of this library, or a `command`.
   if (expected === undefined || of !== generation) return true;

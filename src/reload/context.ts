@@ -36,8 +36,8 @@ export interface ProgramParts {
   readonly handovers: readonly Handover[];
   /** The members of the token that its handovers bring along. */
   readonly members: Pick<Token, "bind" | "path">;
-  /** As {@linkcode Token.inherited}. */
-  inherited(): Promise<unknown>;
+  /** As {@linkcode Token.inheritedState}. */
+  inheritedState(): Promise<unknown>;
   /** Resolves when every server listens that has begun to. */
   listening(): Promise<unknown>;
   /** Variables to set for a new process, or, where `undefined`, to remove. */

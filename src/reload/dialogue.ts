@@ -99,7 +99,7 @@ export function createDialogue(
   /** A closed channel is not the reason of a failure: how the process ended is, and that is about to be known. */
   async function send(message: FromPredecessor, handle?: unknown): Promise<void> {
     try {
-      if (channel === undefined) throw new ReloadError("participant", "nothing can be sent before the new process was started");
+      if (channel === undefined) throw new ReloadError("handover", "nothing can be sent before the new process was started");
       await outbox.send(message, handle);
     } catch (error) {
       if (error instanceof ReloadError) throw error;

@@ -32,7 +32,7 @@ export interface MovedConnections {
 }
 
 /** One reload, as a handover in the old process sees it. */
-export interface Reload {
+export interface OutgoingReload {
   /** Fires when the reload has failed or was given up: every step must stop. */
   readonly signal: AbortSignal;
   /** The generation of the new process. */
@@ -53,7 +53,7 @@ export interface Reload {
  * The part of a handover in the old process, for one reload. The steps are listed in the order in which they are taken; each is taken by one
  * handover after the other. A step up to `commit` that throws fails the reload.
  */
-export interface OldSide {
+export interface OutgoingHandover {
   /** Nothing has been started yet. */
   prepare?(): void | Promise<void>;
   /** All handovers are prepared; the new process is started next. */
@@ -103,7 +103,7 @@ export interface OldSide {
 }
 
 /** The start of a successor, as a handover in the new process sees it. */
-export interface Arrival {
+export interface IncomingReload {
   /** To the old process. */
   readonly link: Link;
   /** Resolves when the old process has offered all that it has, or is gone. */
@@ -111,7 +111,7 @@ export interface Arrival {
 }
 
 /** The part of a handover in the new process. */
-export interface NewSide {
+export interface IncomingHandover {
   /**
    * Resolves when this process can replace the old one, as far as this handover knows. Must resolve in a later turn of the event loop than
    * the application's call that completed it: a program that throws right after it listens is not ready.
@@ -133,9 +133,9 @@ export interface Handover {
   /** Names the handover in errors, and its namesake in the other process. */
   readonly name: string;
   /** Called in the old process when a reload begins. */
-  oldSide?(reload: Reload): OldSide;
+  outgoing?(reload: OutgoingReload): OutgoingHandover;
   /** Called in a successor when it starts. */
-  newSide?(arrival: Arrival): NewSide;
+  incoming?(arrival: IncomingReload): IncomingHandover;
   /** Called in a process without a predecessor when it is ready. */
   ready?(): void;
   /** Does this process listen anywhere? If so, a new process is put on probation by default. */

@@ -1,6 +1,6 @@
 import type { Clock, DescriptorChannel, Predecessor } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
-import type { Departure, Handover, NewSide } from "./handover.ts";
+import type { Departure, Handover, IncomingHandover } from "./handover.ts";
 import { createInboxes } from "./inboxes.ts";
 import { ABILITIES, type FromSuccessor, pack, parseFromPredecessor } from "../protocol/reload.ts";
 
@@ -26,7 +26,7 @@ export interface IncomingHandlers {
 }
 
 /** The reload that this process came from. */
-export interface IncomingReload {
+export interface JoinedReload {
   /** Tells the old process that this one can take over. */
   ready(): void;
   /** Tells the old process that this one will never be ready. The old process ends it. */
@@ -43,12 +43,12 @@ export interface IncomingReload {
 }
 
 /** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
-export function arrive(
+export function joinReload(
   { channel }: Predecessor,
   { clock, pid, descriptors }: { clock: Clock; pid: number; descriptors: DescriptorChannel | undefined },
   handovers: readonly Handover[],
   handlers: IncomingHandlers,
-): IncomingReload {
+): JoinedReload {
   const inboxes = createInboxes(handovers.map(({ name }) => name), (name, error) => {
     handlers.warn(`the predecessor has sent something to ${name} that is not understood: ${describeError(error)}`);
   });
@@ -65,8 +65,8 @@ export function arrive(
   }
 
   send({ type: "hello", pid, abilities: ABILITIES });
-  const sides = handovers.map(({ name, newSide }) =>
-    newSide?.({
+  const sides = handovers.map(({ name, incoming }) =>
+    incoming?.({
       link: {
         sendsHandles: channel.sendsHandles,
         descriptors,
@@ -78,7 +78,7 @@ export function arrive(
   );
 
   /** Lets every handover take a step. A step that fails does not keep the others from theirs. */
-  function everyone(take: (side: NewSide) => void): void {
+  function runStep(take: (side: IncomingHandover) => void): void {
     sides.forEach((side, i) => {
       try {
         take(side);
@@ -92,14 +92,14 @@ export function arrive(
     if (isInCharge) return;
     isInCharge = true;
     offered.resolve();
-    everyone((side) => side.takeOver?.(predecessor));
+    runStep((side) => side.takeOver?.(predecessor));
     handlers.takeOver(predecessor);
   }
 
   function finish(predecessor: Departure): void {
     if (isOver) return;
     isOver = true;
-    everyone((side) => side.over?.(predecessor));
+    runStep((side) => side.over?.(predecessor));
     descriptors?.close();
     handlers.over();
   }
@@ -108,7 +108,7 @@ export function arrive(
     isOver = true;
     descriptors?.close();
     const steps: (void | Promise<void>)[] = [];
-    everyone((side) => void steps.push(side.revoke?.()));
+    runStep((side) => void steps.push(side.revoke?.()));
     await Promise.all(steps);
     handlers.revoke({ pid, generation });
   }

@@ -7,7 +7,7 @@ import { passProbation } from "./probation.ts";
 import { createDialogue } from "./dialogue.ts";
 import type { Handover } from "./handover.ts";
 import type { FromPredecessor } from "../protocol/reload.ts";
-import { createOldSides } from "./old_sides.ts";
+import { createOutgoingHandovers } from "./outgoing_handovers.ts";
 
 /** What one reload needs. */
 export interface OutgoingOptions {
@@ -20,19 +20,19 @@ export interface OutgoingOptions {
   /** Milliseconds for which a new process that is in charge may still fail. Called before it is told to take charge. */
   probation(): number;
   /** Called right before the new process is told to take charge. */
-  onCommit(heir: Heir): void;
+  onCommit(successor: Successor): void;
   emit(event: ReloadEvent): void;
 }
 
 /** The process to which this one passes on what it is asked to do. */
-export interface Heir {
+export interface Successor {
   readonly pid: number;
   /** Sends it a message. Rejects when it is gone. */
   send(message: FromPredecessor): Promise<void>;
 }
 
 /** The successor that a reload has put in charge. */
-export interface Successor extends Heir {
+export interface PromotedSuccessor extends Successor {
   /** How long it took until it was in charge. */
   readonly milliseconds: number;
   /** Lets the handovers retire; `shutdown` cuts that short. Then the successor no longer keeps this process alive. */
@@ -40,9 +40,9 @@ export interface Successor extends Heir {
 }
 
 /** One reload, seen from the old process. */
-export interface OutgoingReload {
+export interface RunningReload {
   /** Resolves when the successor has passed its probation; rejects with a ReloadError when everything is rolled back. */
-  readonly outcome: Promise<Successor>;
+  readonly outcome: Promise<PromotedSuccessor>;
   /** Was the successor in charge? */
   readonly wasInCharge: boolean;
   /** This process shuts down: gives the reload up, or, once the new process was told to take charge, ends its probation. */
@@ -66,7 +66,7 @@ type Phase = "starting" | "committing" | "probation" | "done" | "failed"; // In 
  * is in charge. Then the new process is on probation, because many a new version fails at its first request: when it dies, this process
  * takes charge again.
  */
-export function beginReload(options: OutgoingOptions): OutgoingReload {
+export function beginReload(options: OutgoingOptions): RunningReload {
   const { adapter, handovers, request, emit } = options;
   const { generation } = request;
   const begun = adapter.now();
@@ -95,7 +95,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     failure: failure.promise,
   });
   const pid = () => reportedPid ?? child?.pid;
-  const sides = createOldSides(
+  const sides = createOutgoingHandovers(
     handovers,
     (name) => ({
       signal: failed.signal,
@@ -109,7 +109,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     step,
     emit,
   );
-  const { everyone } = sides;
+  const { runStep } = sides;
 
   function error(code: ReloadErrorCode, what: string, details: ReloadErrorDetails = {}): ReloadError {
     const which = pid() === undefined ? "the new process" : `the new process (pid ${pid()})`;
@@ -135,7 +135,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
 
   async function start(): Promise<StartedProcess> {
     await sides.prepare();
-    await everyone("begin", (side) => side.beforeStart?.());
+    await runStep("begin", (side) => side.beforeStart?.());
     const starting = adapter.start({ ...request, ...sides.sends(), signal: failed.signal });
     starting.then((started) => child = started, () => {});
     const started = await step(starting).catch(async (error) => {
@@ -171,27 +171,27 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
   }
 
   /** Resolves when the new process is in charge. */
-  async function putInCharge(): Promise<Heir> {
+  async function putInCharge(): Promise<Successor> {
     failed.signal.throwIfAborted();
     const started = await start();
     watch(started);
     dialogue.open(started);
-    await everyone("go on", (side) => side.started?.());
+    await runStep("go on", (side) => side.started?.());
     const pid = reportedPid = await step(dialogue.hello);
-    await everyone("offer", (side) => side.offer?.());
+    await runStep("offer", (side) => side.offer?.());
     await step(dialogue.offered());
     await step(dialogue.ready);
     emit({ type: "successor-ready", pid, generation });
-    await everyone("agree", (side) => side.agree?.());
+    await runStep("agree", (side) => side.agree?.());
     probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
-    await everyone("commit", (side) => side.commit?.());
+    await runStep("commit", (side) => side.commit?.());
     phase = "committing";
     options.onCommit({ pid, send: dialogue.send });
     await step(dialogue.commit());
     return { pid, send: dialogue.send };
   }
 
-  async function run(): Promise<Successor> {
+  async function run(): Promise<PromotedSuccessor> {
     const overdue = () => fail(error("timeout", `was not in charge within ${options.readyTimeout} ms`));
     let stopTimer = adapter.timer(options.readyTimeout, () => {
       // A process that was told to take charge may have done so: its answer is waited for once more.
@@ -199,20 +199,20 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       else overdue();
     });
     try {
-      const heir = await putInCharge();
+      const successor = await putInCharge();
       failed.signal.throwIfAborted(); // It may have died in the turn in which it was heard to be in charge.
       stopTimer();
       phase = "probation";
       const milliseconds = inChargeAfter = adapter.now() - begun;
-      emit({ type: "successor-in-charge", pid: heir.pid, generation, milliseconds });
+      emit({ type: "successor-in-charge", pid: successor.pid, generation, milliseconds });
       await prove();
       phase = "done";
       failure.reject(error("exit", "is gone")); // From now on only for messages that cannot be sent.
       return {
-        ...heir,
+        ...successor,
         milliseconds,
         async retire(shutdown) {
-          await sides.leave((side) => side.retire?.(shutdown));
+          await sides.runFinalStep((side) => side.retire?.(shutdown));
           child?.descriptors?.close();
           child?.release();
         },
@@ -235,12 +235,12 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
       const outcome = await step(passProbation({ clock: adapter, time, until, ask: dialogue.ask, ended }));
       if (outcome === "silent") throw error("silent", "is in charge, but has not given a sign of life any more");
     }
-    await sides.leave((side) => side.handedOver?.());
+    await sides.runFinalStep((side) => side.handedOver?.());
     const checked = dialogue.check();
     if (checked !== undefined) await pass(0, checked); // Before connections move: they cannot be moved back.
-    await sides.leave((side) => side.onProbation?.());
+    await sides.runFinalStep((side) => side.onProbation?.());
     await pass(probation);
-    await step(sides.leave((side) => side.beforeRetire?.(hurry.signal)));
+    await step(sides.runFinalStep((side) => side.beforeRetire?.(hurry.signal)));
     sides.reportMoved(child?.pid);
     await pass(0);
   }
@@ -259,7 +259,7 @@ export function beginReload(options: OutgoingOptions): OutgoingReload {
     const isHurried = new Promise<void>((resolve) => hurry.signal.addEventListener("abort", () => resolve()));
     if (child !== undefined) await atMost(adapter, FINISH_TIMEOUT_MS + probation, Promise.race([child.exited, isHurried]));
     await end();
-    await sides.leave((side) => side.ended?.());
+    await sides.runFinalStep((side) => side.ended?.());
   }
 
   async function end(): Promise<void> {

@@ -84,7 +84,7 @@ export function createNativeServers(
         key,
         inherited: inherited.get(key),
         activated: nativeServe?.activated?.(asked),
-        made: "path" in asked ? `${asked.path}.${pid}` : undefined,
+        temporaryPath: "path" in asked ? `${asked.path}.${pid}` : undefined,
       };
     },
     add(server) {

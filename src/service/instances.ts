@@ -1,8 +1,8 @@
 import type { Channel, Clock } from "../core/adapter.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
-import type { Handover, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { type FromInstance, parseToInstance, SOCKET, type ToInstance } from "../protocol/instances.ts";
-import type { Supervision } from "./run.ts";
+import type { RunParent } from "./run.ts";
 import type { SharedPorts } from "../sockets/shared_ports.ts";
 
 /** How long a socket waits for its turn to leave, in case an instance that should leave before is gone. */
@@ -16,7 +16,7 @@ export interface Instances extends SharedPorts {
 /** The other instances of this program, where `reload-self run` keeps several; otherwise `undefined`. */
 export function createInstances(
   adapter: ServiceAdapter,
-  supervision: Supervision | undefined,
+  supervision: RunParent | undefined,
   clock: Clock,
 ): Instances | undefined {
   if (supervision === undefined || !(supervision.supervisor.instances > 1)) return undefined;
@@ -45,7 +45,7 @@ export function createInstances(
     await (await (connection ??= connect())).send(message);
   }
 
-  function oldSide({ signal }: Reload): OldSide {
+  function outgoing({ signal }: OutgoingReload): OutgoingHandover {
     let isRefused = false;
     /** Sends a message, and waits until this instance may go on. */
     async function ask(question: FromInstance, answer: "start" | "go"): Promise<void> {
@@ -87,6 +87,6 @@ export function createInstances(
       stop();
       return address;
     },
-    handover: { name: "the other instances", oldSide, ready: () => void send({ type: "up" }).catch(() => {}) },
+    handover: { name: "the other instances", outgoing, ready: () => void send({ type: "up" }).catch(() => {}) },
   };
 }

@@ -60,7 +60,7 @@ export function createPidFile(
 
   return {
     name: `the pid file ${path}`,
-    oldSide(reload) {
+    outgoing(reload) {
       reload.signal.addEventListener("abort", () => failed = reload.pid);
       return {
         commit: () => write(reload.pid as number),
@@ -70,7 +70,7 @@ export function createPidFile(
         },
       };
     },
-    newSide: () => ({
+    incoming: () => ({
       takeOver(departure) {
         if (departure === "handed over") return;
         try {

@@ -18,7 +18,7 @@ export function watchReleaseLink(
   }
   return {
     name: "working directory",
-    oldSide: () => ({
+    outgoing: () => ({
       prepare() {
         if (leadsHere()) return;
         warn(`${path} leads elsewhere now, and the new process starts in ${directory} all the same. ${advice}, and restart it`);

@@ -16,7 +16,7 @@ function isFollowed(files: Pick<Files, "read">, { folder }: Supervisor, guard: n
 }
 
 /** How `reload-self run` follows this process. */
-export interface Supervision {
+export interface RunParent {
   readonly supervisor: Supervisor;
   readonly guard: number;
   /** Why nothing can be reported to the supervisor. */
@@ -28,7 +28,7 @@ export interface Supervision {
  * starts inherits its environment. The guard's own child is followed; below a wrapper such as npm, the first process that asks is. The guard's
  * own child may ask later than a process that it has started: it takes the place of that one, and never the other way round.
  */
-export function findSupervision(adapter: ServiceAdapter): Supervision | undefined {
+export function findRunParent(adapter: ServiceAdapter): RunParent | undefined {
   const { supervisor } = adapter;
   if (supervisor === undefined) return undefined;
   const parent = adapter.parent();
@@ -46,7 +46,7 @@ export function findSupervision(adapter: ServiceAdapter): Supervision | undefine
 }
 
 /** Reports the process in charge to `reload-self run`. */
-export function createRunHandover(adapter: ServiceAdapter, supervision: Supervision, program: ProgramContext): Handover {
+export function createRunHandover(adapter: ServiceAdapter, supervision: RunParent, program: ProgramContext): Handover {
   const { clock, hasPredecessor, pid, warn } = program;
   const path = `${supervision.supervisor.folder}/${IN_CHARGE}`;
   let problem: string | undefined;
@@ -74,7 +74,7 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: Supervis
 
   return {
     name: "reload-self run",
-    oldSide: ({ link }) => ({
+    outgoing: ({ link }) => ({
       prepare() {
         // It would take the end of this process for the end of the program.
         if (problem !== undefined) throw new Error(problem);
@@ -86,7 +86,7 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: Supervis
       // forwarded to this process must still reach it.
       retire: () => ask(link, clock, "follow", "followed", FOLLOW_TIMEOUT_MS),
     }),
-    newSide({ link }) {
+    incoming({ link }) {
       confirm(link, "follow", "followed", report);
       return {
         takeOver(predecessor) {

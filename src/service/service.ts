@@ -5,7 +5,7 @@ import type { Handover } from "../reload/handover.ts";
 import { answerOnPipe } from "../windows/pipe_server.ts";
 import { describeProcessOne } from "./process_one.ts";
 import { watchReleaseLink } from "./release_link.ts";
-import { createRunHandover, type Supervision } from "./run.ts";
+import { createRunHandover, type RunParent } from "./run.ts";
 import { createStatusFile } from "./status_file.ts";
 import { createSystemd } from "./systemd.ts";
 
@@ -16,7 +16,7 @@ export type ServiceHandovers = Readonly<Record<"releaseLink" | "statusFile" | "s
 export function createService(
   adapter: ServiceAdapter,
   program: ProgramContext,
-  supervision: Supervision | undefined,
+  supervision: RunParent | undefined,
 ): Pick<ProgramParts, "env" | "how" | "supervisor"> & { readonly handovers: ServiceHandovers } {
   const { clock, options, pid, reload, warn } = program;
   const systemd = createSystemd(adapter, program, supervision !== undefined);

@@ -2,7 +2,7 @@ import { describeError } from "../core/describe_error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { lastLines, parseOrigin, type Status, statusFile } from "../protocol/status.ts";
 
 /** Milliseconds between two checks whether a predecessor that has closed its channel has ended. */
@@ -62,7 +62,7 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     if (kind === "shutdown") update({ state: "shutting down" });
   });
 
-  function oldSide(reload: Reload): OldSide {
+  function outgoing(reload: OutgoingReload): OutgoingHandover {
     const begun = clock.now();
     const elapsed = () => Math.round(clock.now() - begun);
     const output = adapter.errorOutput();
@@ -96,7 +96,7 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     };
   }
 
-  function newSide({ link }: Arrival): NewSide {
+  function incoming({ link }: IncomingReload): IncomingHandover {
     let predecessor: number | undefined;
     link.onData((data) => {
       const from = parseOrigin(data);
@@ -117,7 +117,7 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     };
   }
 
-  return { name: "the status file", oldSide, newSide };
+  return { name: "the status file", outgoing, incoming };
 }
 
 function ignoreErrors(work: () => void): void {

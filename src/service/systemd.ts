@@ -5,7 +5,7 @@ import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import { ask, confirm } from "../reload/confirm.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 
 /** systemd's own program that sends messages. Node can neither send datagrams to a unix socket nor call the C library. */
 const NOTIFY = "systemd-notify";
@@ -60,7 +60,7 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
   const main = (pid: number) => isSupervised ? [] : [`MAINPID=${pid}`];
   const serving = (pid: number) => ["READY=1", `STATUS=Serving as process ${pid}`];
 
-  function oldSide(reload: Reload): OldSide {
+  function outgoing(reload: OutgoingReload): OutgoingHandover {
     return {
       prepare() {
         // Not awaited: later messages wait for it. Type=notify-reload needs it also when nothing can be started.
@@ -88,7 +88,7 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
     };
   }
 
-  function newSide({ link }: Arrival): NewSide {
+  function incoming({ link }: IncomingReload): IncomingHandover {
     const parent = adapter.parent();
     confirm(link, "disowned", "adopted", async () => {
       while (adapter.parent() === parent) await pause(clock, PARENT_CHECK_MS);
@@ -107,7 +107,7 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
     startWatchdog();
   }
 
-  return { handover: { name: "systemd", oldSide, newSide, ready }, env: isWatched ? { WATCHDOG_PID: undefined } : {} };
+  return { handover: { name: "systemd", outgoing, incoming, ready }, env: isWatched ? { WATCHDOG_PID: undefined } : {} };
 }
 
 /** Sends messages in order, each by a process of its own. Never rejects; the first failure is reported. */

@@ -11,7 +11,7 @@ import type { SharedSocket } from "../core/shared_socket.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../resources/native_servers.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
 import { createWarnOnce } from "./warn_once.ts";
 import { whenFree } from "./when_free.ts";
@@ -85,7 +85,7 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
     return socket.isClosed ? undefined : adapter?.resume(socket);
   }
 
-  function oldSide({ link }: Reload): OldSide {
+  function outgoing({ link }: OutgoingReload): OutgoingHandover {
     let refusal: string | undefined;
     let offered: readonly DatagramSocket[] = [];
     /** Those that the new process has. */
@@ -140,7 +140,7 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
         })),
       offer: () => link.onData(async ({ claim }) => typeof claim === "string" ? await send(claim) : undefined),
       async commit() {
-        if (options.handOver === undefined) return;
+        if (options.saveState === undefined) return;
         suspendAll(); // What this process has read is in the state.
         await pause(clock, 0); // For the events of what has been read.
       },
@@ -165,7 +165,7 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
     };
   }
 
-  function newSide({ link, offered }: Arrival): NewSide {
+  function incoming({ link, offered }: IncomingReload): IncomingHandover {
     const { inherited } = datagrams;
     if (inherited.size === 0 || adapter === undefined) return {};
     const complete = Promise.withResolvers<void>();
@@ -247,7 +247,7 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
   }
 
   return {
-    handover: { name: "the datagram sockets", oldSide, newSide, isListening: () => openSockets().length > 0 },
+    handover: { name: "the datagram sockets", outgoing, incoming, isListening: () => openSockets().length > 0 },
     async bind(socket, { port, host }) {
       if (adapter === undefined) throw new TypeError(`bind: there are no datagram sockets here (${runtime})`);
       const { key, inherited } = datagrams.place({ type: typeOf(socket), hostname: host, port });

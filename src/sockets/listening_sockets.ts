@@ -4,7 +4,7 @@ import { pause } from "../core/pause.ts";
 import type { SocketAdapter, SocketAddress } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { findActivated } from "./activated.ts";
 import { type BoundRequest, type BoundServer, createBoundServer, keyOf, parseAddress } from "./bound_server.ts";
@@ -49,7 +49,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     for (const server of servers.values()) server.close();
   }
 
-  function oldSide({ link, signal }: Reload): OldSide {
+  function outgoing({ link, signal }: OutgoingReload): OutgoingHandover {
     /** The servers that the new process has, by their keys. */
     const claimed = new Set<string>();
     /** Those whose socket it has already, without accepting from it. */
@@ -80,17 +80,17 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
       if (number !== undefined) {
         held.add(key);
         link.send({ key, hold: true, number }).catch(() => {});
-      } else if (holdsHandles && listener.inert !== undefined) {
-        link.send({ key, hold: true }, listener.inert).catch(() => {});
+      } else if (holdsHandles && listener.rawHandle !== undefined) {
+        link.send({ key, hold: true }, listener.rawHandle).catch(() => {});
       }
     }
 
-    async function handOver(key: string): Promise<void> {
+    async function saveState(key: string): Promise<void> {
       const server = servers.get(key) as BoundServer;
       const { listener, fd } = server;
       if (fd !== undefined || link.sendsHandles) {
         const isSent = fd === undefined && !held.has(key);
-        const back = await ask({ key }, isSent ? listener?.inert ?? await listener?.handle : undefined);
+        const back = await ask({ key }, isSent ? listener?.rawHandle ?? await listener?.handle : undefined);
         server.hold(adapter.held?.(back));
         if (signal.aborted) server.release(); // The answer came when all was rolled back.
       } else {
@@ -134,7 +134,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         if (claimed.size > 0) await hasRead.promise;
         for (const key of claimed) {
           signal.throwIfAborted();
-          await handOver(key);
+          await saveState(key);
         }
       },
       async handedOver() {
@@ -161,7 +161,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     };
   }
 
-  function newSide({ link, offered: allOffered }: Arrival): NewSide {
+  function incoming({ link, offered: allOffered }: IncomingReload): IncomingHandover {
     const complete = Promise.withResolvers<void>();
     claim = (key) => {
       link.send({ claim: key, holds: adapter.held !== undefined, takes: link.descriptors !== undefined }).catch(() => {});
@@ -185,7 +185,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
         }
         await (isFree ? server.openAnew() : server.open(handle));
         // Where sockets can be kept, the predecessor gets one back, for as long as it may have to take charge again.
-        await link.send({ done: true }, adapter.held && server.listener?.inert);
+        await link.send({ done: true }, adapter.held && server.listener?.rawHandle);
       } catch (error) {
         await link.send({ done: true, error: `${key}: ${describeError(error)}` }).catch(() => {});
       }
@@ -195,7 +195,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     async function giveBack(server: BoundServer): Promise<void> {
       const { listener } = server;
       if (!link.sendsHandles) server.close();
-      await link.send({ done: true }, link.sendsHandles ? listener?.inert ?? listener?.handle : undefined);
+      await link.send({ done: true }, link.sendsHandles ? listener?.rawHandle ?? listener?.handle : undefined);
       server.close();
     }
 
@@ -238,7 +238,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
   }
 
   return {
-    handover: { name: "the bound servers", oldSide, newSide, isListening: () => open().length > 0 },
+    handover: { name: "the bound servers", outgoing, incoming, isListening: () => open().length > 0 },
     async bind(server, request) {
       if (isWaiting) release ??= clock.hold();
       await known.promise;

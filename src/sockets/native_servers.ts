@@ -12,7 +12,7 @@ import { duplicate, giveBack, takeListener, type TakenListener } from "../linux/
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../resources/native_servers.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
 import { createNativeListeners, type FoundServer } from "./native_listeners.ts";
 import { createWarnOnce } from "./warn_once.ts";
@@ -87,7 +87,7 @@ export function createNativeHandover(
     for (const { activated } of servers) if (activated !== undefined && typeof libc === "object") libc.close(activated);
   });
 
-  function oldSide({ link }: Reload): OldSide {
+  function outgoing({ link }: OutgoingReload): OutgoingHandover {
     let libc: Libc | undefined;
     let found: readonly FoundServer[] = [];
     /** The keys of those that the new process has. */
@@ -157,7 +157,7 @@ export function createNativeHandover(
     };
   }
 
-  function newSide({ link, offered }: Arrival): NewSide {
+  function incoming({ link, offered }: IncomingReload): IncomingHandover {
     const { inherited } = natives;
     if (inherited.size === 0) return {};
     const libc = adapter.libc?.();
@@ -243,7 +243,7 @@ export function createNativeHandover(
       const port = scan.sockets.get(fd)?.localPort;
       return movable().findLast((one) => one.port === port)?.server.key;
     },
-    handover: { name: "the native servers", oldSide, newSide, isListening: () => servers.length > 0 },
+    handover: { name: "the native servers", outgoing, incoming, isListening: () => servers.length > 0 },
     has: (where) =>
       servers.some(({ own, path, reported }) =>
         // The kernel keeps the name under which the first generation has made a unix socket.

@@ -5,7 +5,7 @@ import type { Libc } from "../core/socket_adapter.ts";
 import { countListeners, type OwnListener, ownListeners } from "../linux/listeners.ts";
 import { steer, unsteer } from "../linux/steering.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { explainMissing } from "./missing.ts";
 import { countNew, type Counts, countSince, type Group, place, positionsAfter } from "./reuseport_groups.ts";
 import { leaveGroups } from "./reuseport_leave.ts";
@@ -56,7 +56,7 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     return groups;
   }
 
-  function oldSide({ link }: Reload): OldSide {
+  function outgoing({ link }: OutgoingReload): OutgoingHandover {
     let libc: Libc | undefined;
     let groups: readonly Group[] = [];
     let blocked: readonly OwnListener[] = [];
@@ -154,7 +154,7 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
     };
   }
 
-  function newSide({ link, offered }: Arrival): NewSide {
+  function incoming({ link, offered }: IncomingReload): IncomingHandover {
     const complete = Promise.withResolvers<void>();
     let isSteered = false;
     /** Of several instances the one whose predecessor had the last old sockets. */
@@ -201,8 +201,8 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
 
   return {
     name: "the steering of native servers",
-    oldSide,
-    newSide,
+    outgoing,
+    incoming,
     isListening: () => hasServers,
     ...(shared !== undefined && { ready: findPositions }),
   };

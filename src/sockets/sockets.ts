@@ -1,6 +1,6 @@
 /** The sockets of a program: their handovers, their draining, and the members of the token. */
 import { ReloadError } from "../core/error.ts";
-import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_KEEP_IDLE_MS, DEFAULT_SETTLE_MS } from "../core/options.ts";
+import { DEFAULT_DRAIN_TIMEOUT_MS, DEFAULT_IDLE_GRACE_MS, SHUTDOWN_IDLE_GRACE_MS } from "../core/options.ts";
 import { pause } from "../core/pause.ts";
 import type { AdoptedServer } from "../core/native.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
@@ -65,8 +65,8 @@ export function withoutSockets(runtime: string): Pick<Sockets, "members" | "list
 export function createSockets(adapter: SocketAdapter, program: ProgramContext, others: OtherParts): Sockets {
   const { nativeServers, emptied, shared, every, holders, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
-  const settle = options.settle ?? DEFAULT_SETTLE_MS;
-  const keepIdle = options.keepIdle ?? options.settle ?? DEFAULT_KEEP_IDLE_MS;
+  const idleGrace = options.idleGrace ?? DEFAULT_IDLE_GRACE_MS;
+  const shortGrace = Math.min(idleGrace, SHUTDOWN_IDLE_GRACE_MS);
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   const drains = new Map<BindableServer, { name: string; drain: Drain; moveIdle: boolean }>();
   const atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
@@ -112,16 +112,16 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   }
   /** From the commit on the answers of the old process carry `Connection: close`. */
   const settling: Handover = {
-    name: "the settle time",
-    oldSide: () => ({
+    name: "the idle grace",
+    outgoing: () => ({
       commit: () => void (wrapped.areClosing = true),
       rollback: () => void (wrapped.areClosing = token.isCancelled),
     }),
-    newSide: () => ({
+    incoming: () => ({
       // Sockets of its own have connections that wait, and the application closes its servers when the token is cancelled.
       revoke() {
         wrapped.areClosing = true;
-        return pause(clock, wrapped.exist ? settle : LAST_ACCEPTS_MS);
+        return pause(clock, wrapped.exist ? shortGrace : LAST_ACCEPTS_MS);
       },
     }),
   };
@@ -137,7 +137,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     opened.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
     opened.servers.forEach(opened.onOpen);
     for (const { name, drain } of drains.values()) {
-      const drained = closed.then(() => drain.finish({ settle: isReplaced ? keepIdle : settle, timeout })).then(
+      const drained = closed.then(() => drain.finish({ idleGrace: isReplaced ? idleGrace : shortGrace, timeout })).then(
         (connections) => {
           if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
         },
@@ -149,7 +149,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   /** Finishes what an adopted server has begun, and cuts what is left after the timeout. */
   async function drainNative(server: AdoptedServer, isReplaced: boolean): Promise<void> {
     server.setClosing(true);
-    const kept = emptied.has(server) ? Math.min(settle, keepIdle) : keepIdle;
+    const kept = emptied.has(server) ? shortGrace : idleGrace;
     const idle = pause(clock, isReplaced ? kept : LAST_ACCEPTS_MS);
     const stop = clock.timer(timeout + AFTER_REQUESTS_MS, () => {
       const connections = server.cut();
@@ -170,7 +170,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
     drains.set(server, {
       name: describe(options),
-      drain: createDrain(server, clock, adapter.cutsAnswers, adapter.http1),
+      drain: createDrain(server, clock, adapter.http2CloseTruncates, adapter.http1),
       moveIdle,
     });
     try {

@@ -2,7 +2,7 @@
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { OwnSocket } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { followEnd, type LingeringOptions } from "./lingering.ts";
 import { createWarnOnce } from "./warn_once.ts";
 
@@ -56,7 +56,7 @@ export function createUnbound(options: UnboundOptions): Handover {
     every,
   });
 
-  function oldSide({ link }: Reload): OldSide {
+  function outgoing({ link }: OutgoingReload): OutgoingHandover {
     return {
       offer() {
         if (!handsOver() && unbound().length > 0) link.send({ mustListen: true }).catch(() => {});
@@ -85,7 +85,7 @@ export function createUnbound(options: UnboundOptions): Handover {
    * Where the old process listens, but hands no server over, the new one has to listen somewhere as well: one that ignores the error of its
    * server would be ready without one. One that waits for the state listens later, as below `deno serve`.
    */
-  function newSide({ link, offered }: Arrival): NewSide {
+  function incoming({ link, offered }: IncomingReload): IncomingHandover {
     const listens = Promise.withResolvers<void>();
     let mustListen = false;
     let stop: (() => void) | undefined;
@@ -105,5 +105,5 @@ export function createUnbound(options: UnboundOptions): Handover {
     };
   }
 
-  return { name: "the servers that are not bound", oldSide, newSide, isListening: () => unbound().length > 0 };
+  return { name: "the servers that are not bound", outgoing, incoming, isListening: () => unbound().length > 0 };
 }

@@ -5,7 +5,7 @@ import type { FileAccess } from "../core/files.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import { explainMissing } from "./missing.ts";
-import type { Arrival, Handover, NewSide, OldSide, Reload } from "../reload/handover.ts";
+import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { explainAccess, setAccess } from "./socket_access.ts";
 
 /** The path of a unix socket that this process serves, or is about to serve. */
@@ -14,7 +14,7 @@ interface Entry {
   /** The name next to the path under which our socket is made, and which our server removes when it closes. */
   readonly made: string;
   /** Was our socket made? */
-  isMade: boolean;
+  isBound: boolean;
   /** Is our socket at the path? */
   isPlaced: boolean;
   /** Resolves when it is, or when it will be as soon as this process is in charge. */
@@ -91,7 +91,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       if (token.isCancelled) return;
       await pause(clock, nextCheck(clock, begun));
     }
-    entry.isMade = true;
+    entry.isBound = true;
     if (offered.has(entry.path)) {
       // Also at once: whoever may connect to the private name is served.
       const access = accessAt(entry.path);
@@ -102,7 +102,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
     entry.isPlaced = true;
   }
 
-  function oldSide(reload: Reload): OldSide {
+  function outgoing(reload: OutgoingReload): OutgoingHandover {
     const placed = () => [...entries.values()].filter(({ isPlaced }) => isPlaced).map(({ path }) => path);
     /** The new process's private names for the paths that are offered. */
     let given = new Map<string, string>();
@@ -160,7 +160,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
     };
   }
 
-  function newSide(arrival: Arrival): NewSide {
+  function incoming(arrival: IncomingReload): IncomingHandover {
     const complete = Promise.withResolvers<void>();
     /** The names under which a predecessor that dies after its commit leaves its sockets behind. */
     let leftovers: string[] = [];
@@ -173,13 +173,13 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
     arrival.offered.then(known.resolve);
     onMade = ({ path }) => {
       arrival.link.send({ made: path }).catch(() => {});
-      if ([...offered].every((path) => entries.get(path)?.isMade)) clock.timer(0, complete.resolve);
+      if ([...offered].every((path) => entries.get(path)?.isBound)) clock.timer(0, complete.resolve);
     };
 
     return {
       complete: arrival.offered.then(() => offered.size > 0 ? complete.promise : undefined),
       takeOver(predecessor) {
-        const mine = [...entries.values()].filter(({ path, isMade }) => offered.has(path) && isMade);
+        const mine = [...entries.values()].filter(({ path, isBound }) => offered.has(path) && isBound);
         offered = new Set();
         known.resolve();
         for (const entry of mine) {
@@ -195,7 +195,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
   }
 
   return {
-    handover: { name: "the unix sockets", oldSide, newSide, isListening: () => entries.size > 0 },
+    handover: { name: "the unix sockets", outgoing, incoming, isListening: () => entries.size > 0 },
     async reserve(path) {
       if (typeof path !== "string" || path === "") throw new TypeError(`path: it must be a string, not ${show(path)}`);
       const made = privateName(path, pid);
@@ -214,7 +214,7 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         throw Object.assign(new Error(`EADDRINUSE: another program serves ${path}`), { code: "EADDRINUSE" });
       }
       files.remove(made); // Left behind by a killed process that had this pid.
-      const entry: Entry = { path, made, isMade: false, isPlaced: false, placing: Promise.resolve() };
+      const entry: Entry = { path, made, isBound: false, isPlaced: false, placing: Promise.resolve() };
       entries.set(path, entry);
       entry.placing = follow(entry);
       entry.placing.catch((error) => warn(`the socket of ${path} could not be moved to its path: ${describeError(error)}`));

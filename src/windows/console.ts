@@ -2,7 +2,7 @@
 export const KERNEL = "kernel32.dll";
 
 /** What of that library is used. */
-export interface Kernel {
+export interface Kernel32 {
   AttachConsole(pid: number): number;
 }
 
@@ -10,7 +10,7 @@ export interface Kernel {
  * Puts a successor on the console of its predecessor, so that CTRL_BREAK reaches it: a detached process is on none. Where there is no
  * console, or no foreign function calls (Node), only `reload-self reload` reloads it.
  */
-export async function attachConsole(predecessor: number, open: () => Kernel | Promise<Kernel>): Promise<void> {
+export async function attachConsole(predecessor: number, open: () => Kernel32 | Promise<Kernel32>): Promise<void> {
   try {
     (await open()).AttachConsole(predecessor);
   } catch {

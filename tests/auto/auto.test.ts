@@ -25,7 +25,7 @@ async function start(t: TestContext, runtime: Runtime, mode: string, env: Record
   const program = startProgram(t, runtime, {
     flags: [...runtime.flags, flag[runtime.kind], auto],
     script: fixture("auto.mjs"),
-    env: { MODE: mode, PORT: String(port), RELOAD_SELF_SETTLE: "100ms", ...env },
+    env: { MODE: mode, PORT: String(port), RELOAD_SELF_PROBATION: "100ms", ...env },
   });
   return { program, port, first: await program.report("listening") };
 }
@@ -80,7 +80,7 @@ for (const runtime of runtimes) {
   });
 
   test(title("a reload that fails leaves the server as it was, and it hears nothing of it"), async (t) => {
-    const started = await start(t, runtime, "", { RELOAD_SELF_READY_TIMEOUT: "20s", RELOAD_SELF_SETTLE: "5s" });
+    const started = await start(t, runtime, "", { RELOAD_SELF_READY_TIMEOUT: "20s", RELOAD_SELF_PROBATION: "5s" });
     const { program, port, first } = started;
     program.signal(first.pid);
     const next = await program.report("listening", ({ pid }) => pid !== first.pid);

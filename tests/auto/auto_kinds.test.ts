@@ -70,7 +70,7 @@ for (const runtime of runtimes) {
       env: {
         PORTS: JSON.stringify(Object.values(ports)),
         CERTIFICATE: JSON.stringify(certificate),
-        RELOAD_SELF_SETTLE: "200ms",
+        RELOAD_SELF_PROBATION: "200ms",
       },
     });
     let current = (await program.report("up")).pid;

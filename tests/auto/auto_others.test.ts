@@ -21,7 +21,7 @@ function start(t: TestContext, runtime: Runtime, mode: string, port: number, env
   return startProgram(t, runtime, {
     flags: [...runtime.flags, flag[runtime.kind], AUTO],
     script: fixture("auto_others.mjs"),
-    env: { MODE: mode, PORT: String(port), AUTO, LIBRARY, RELOAD_SELF_SETTLE: "100ms", ...env },
+    env: { MODE: mode, PORT: String(port), AUTO, LIBRARY, RELOAD_SELF_PROBATION: "100ms", ...env },
   });
 }
 

@@ -143,7 +143,7 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: a new process that dies before it has taken a connection gives it back`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime, { SETTLE: "5000" });
+    const { program, pid, port } = await begin(t, runtime, { PROBATION: "5000" });
     const client = await createClient(t, port);
     client.send("stay", "");
     const other = await createClient(t, port);

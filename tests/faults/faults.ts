@@ -129,7 +129,7 @@ async function begin(
   const path = on === "unix" ? join(folder, "server.sock") : undefined;
   const port = on === "tcp" ? await freePort() : 0;
   const setup: ServerSetup = { kind, path, ports: [port], name: on === "activated" ? "web" : undefined };
-  setup.options = { settle: 300, drainTimeout: 5_000, readyTimeout: 10_000, ...options };
+  setup.options = { probation: 300, idleGrace: 300, drainTimeout: 5_000, readyTimeout: 10_000, ...options };
   let script = fixture("server.ts");
   const cwd = join(folder, "cwd");
   mkdirSync(cwd);
@@ -341,7 +341,7 @@ export const faults: readonly Fault[] = [
   },
   {
     name: "old: killed while the new one is on probation",
-    options: { settle: 1_500 },
+    options: { probation: 1_500, idleGrace: 1_500 },
     mayFail: inFlight,
     async happen({ program, first }) {
       program.signal(first);
@@ -418,7 +418,7 @@ export const faults: readonly Fault[] = [
   },
   {
     name: "SIGTERM to the old one when the new one is in charge",
-    options: { settle: 5_000 },
+    options: { probation: 5_000, idleGrace: 5_000 },
     mayFail: all,
     async happen({ program, first }) {
       program.signal(first);
@@ -431,7 +431,7 @@ export const faults: readonly Fault[] = [
   },
   {
     name: "SIGTERM to the new one on probation",
-    options: { settle: 5_000 },
+    options: { probation: 5_000, idleGrace: 5_000 },
     mayFail: all,
     async happen({ program, first }) {
       program.signal(first);
@@ -499,7 +499,12 @@ export const faults: readonly Fault[] = [
     async happen({ t, program, subject }) {
       const { runtime } = subject;
       const folder = temporaryFolder(t);
-      const setup = { kind: subject.kind, ports: [await freePort()], options: { settle: 100 }, silent: true };
+      const setup = {
+        kind: subject.kind,
+        ports: [await freePort()],
+        options: { probation: 100, idleGrace: 100 },
+        silent: true,
+      };
       const deaf = startProgram(t, runtime, {
         command: ["/bin/sh", "-c", `"$@" 2>&1 | :`, "sh", runtime.executable, ...runtime.flags, fixture("server.ts")],
         env: { SERVER: JSON.stringify(setup), XDG_RUNTIME_DIR: folder },

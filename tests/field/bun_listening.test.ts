@@ -133,7 +133,10 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: descriptors and their registrations are as many after six reloads as after one`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { kind: "http", options: { settle: 50 } });
+    const { program, first, target } = await startServer(t, runtime, {
+      kind: "http",
+      options: { probation: 50, idleGrace: 50 },
+    });
     const connections = await Promise.all(Array.from({ length: 3 }, () => openConnection(target)));
     const counts: number[] = [];
     let current = first;
@@ -164,7 +167,7 @@ for (const runtime of oneOfEachKind) {
       ports: [port],
       host: "127.0.0.1",
       bind: { reusePort: true },
-      options: { settle: 50 },
+      options: { probation: 50, idleGrace: 50 },
     };
     const [one] = [await startServer(t, runtime, setup), await startServer(t, runtime, setup)];
     const inodes = inodesOf([port]);

@@ -63,7 +63,12 @@ for (const runtime of oneOfEachKind) {
     test(`${runtime.name}, ${kind}: a version that answers 500 is taken back, and no connection is lost`, async (t) => {
       const port = await freePort();
       const check = `http://127.0.0.1:${port}${SLOW}`;
-      const server = await startServer(t, runtime, { kind, ports: [port], host: "127.0.0.1", options: { check, settle: 300 } });
+      const server = await startServer(t, runtime, {
+        kind,
+        ports: [port],
+        host: "127.0.0.1",
+        options: { check, probation: 300, idleGrace: 300 },
+      });
       await survives(t, server, check);
     });
   }
@@ -72,7 +77,7 @@ for (const runtime of oneOfEachKind) {
     const port = await freePort();
     const kind = runtime.kind === "node" ? "https" : "adopted";
     const check = `https://127.0.0.1:${port}${SLOW}`;
-    const options = { check, settle: 300 };
+    const options = { check, probation: 300, idleGrace: 300 };
     await survives(
       t,
       await startServer(t, runtime, { kind, tls: certificate, ports: [port], host: "127.0.0.1", options }),
@@ -84,7 +89,7 @@ for (const runtime of oneOfEachKind) {
     const kind: ServerSetup["kind"] = runtime.kind === "node" ? "http" : "adopted";
     const port = await freePort();
     const check = `http://127.0.0.1:${port}${SLOW}`;
-    const setup = { kind, ports: [port], host: "127.0.0.1", options: { settle: 300 } };
+    const setup = { kind, ports: [port], host: "127.0.0.1", options: { probation: 300, idleGrace: 300 } };
     const server = await startServer(t, runtime, setup, { wrap: [...cli(runtime), "run", "--check", check, "--"] });
     await survives(t, server, check);
   });
@@ -112,7 +117,10 @@ for (const runtime of oneOfEachKind) {
     const kind = runtime.kind === "node" ? "http" : "adopted";
     // Nobody listens there: the version is judged by something else than its socket.
     const check = `http://127.0.0.1:${port}/`;
-    const { program, first, target } = await startServer(t, runtime, { kind, options: { check, settle: 300 } }, { unix: true });
+    const { program, first, target } = await startServer(t, runtime, {
+      kind,
+      options: { check, probation: 300, idleGrace: 300 },
+    }, { unix: true });
     const load = startLoad("new", target, 4);
     cleanUp(t, () => load.stop());
     program.signal(first);

@@ -22,7 +22,7 @@ for (const runtime of runtimes) {
         kind,
         ...(kind === "https" && { tls: certificate }),
         ...(kind !== "native" && { bind: { moveIdle: false } }),
-        ...(kind === "native" && { options: { settle: 5_000 } }),
+        ...(kind === "native" && { options: { probation: 5_000, idleGrace: 5_000 } }),
       });
       const connections = await Promise.all(Array.from({ length: COUNT }, () => openConnection(target)));
       const ask = async (connection: Connection, request: string) => {

@@ -45,7 +45,7 @@ for (const runtime of runtimes) {
         kind,
         ...(kind === "https" && { tls: certificate }),
         bind: { moveIdle: false },
-        options: { keepIdle: 1_000 }, // Less than keepAliveTimeout, after which node itself closes a connection in the middle of a head.
+        options: { idleGrace: 1_000 }, // Less than keepAliveTimeout, after which node itself closes a connection in the middle of a head.
       });
       const fresh = await openConnection(target);
       const used = await openConnection(target);

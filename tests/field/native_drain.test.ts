@@ -84,7 +84,7 @@ for (const runtime of oneOfEachKind) {
         // Deno answers this with 500 when it is closed at once, and then waits for the rest of it.
         if (owner === "own, at once" && what === "an upload without an end") continue;
         test(`${runtime.name}, ${owner}: ${signal}: ${what} is cut after drainTimeout, and the process leaves`, async (t) => {
-          const { program, port, pid } = await start(t, runtime, owner, { settle: 100, drainTimeout: 400 });
+          const { program, port, pid } = await start(t, runtime, owner, { probation: 100, idleGrace: 100, drainTimeout: 400 });
           const client = send(t, port, text);
           await until("it to begin", () => begins.test(client.received));
           const other = await openConnection({ port }); // What was sent before is read when this is answered.
@@ -125,7 +125,7 @@ describe("default options", { concurrency: true }, () => {
 for (const runtime of oneOfEachKind) {
   // To close a server of Deno's at once is what a program must not do: its own uploads get 500.
   for (const owner of ownersOf(runtime).filter((owner) => owner !== "own, at once").concat("cli")) {
-    test(`${runtime.name}, ${owner}, default options: an upload that outlives the settle time is answered`, async (t) => {
+    test(`${runtime.name}, ${owner}, default options: an upload that outlives the probation is answered`, async (t) => {
       const { program, port, pid } = await start(t, runtime, owner);
       const upload = await openConnection({ port });
       upload.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc");
@@ -140,7 +140,7 @@ for (const runtime of oneOfEachKind) {
         return (await other.answer()).headers.get("x-generation") === "1";
       });
       if (owner !== "cli") await program.report("cancel", { generation: 0 });
-      // Twenty ticks of the old process are 0.4 s of its time; those of the settle time come before.
+      // Twenty ticks of the old process are 0.4 s of its time; those of the probation come before.
       const ticks = () => stream.received.split("tick").length;
       const seen = ticks();
       await until("the old process to go on", () => ticks() > seen + (owner === "cli" ? 80 : 20));

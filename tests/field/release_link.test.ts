@@ -32,7 +32,7 @@ function deploy(t: TestContext): Place {
 
 /** With a PWD, or without. */
 function start(t: TestContext, runtime: Runtime, cwd: string, pwd: string | undefined, more: StartOptions = {}): Program {
-  return startProgram(t, runtime, { cwd, env: { PWD: pwd, OPTIONS: JSON.stringify({ settle: 0 }) }, ...more });
+  return startProgram(t, runtime, { cwd, env: { PWD: pwd, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }) }, ...more });
 }
 
 for (const runtime of runtimes) {
@@ -103,7 +103,7 @@ test("deno: only with --allow-read it looks for the link", { skip: deno === unde
     script,
     `import { listen } from ${JSON.stringify(join(root, "mod.ts"))};
 const token = listen({ onEvent: (event) => console.log(JSON.stringify({ ...event, pid: Deno.pid, generation: token.generation })) });
-await token.inherited;
+await token.inheritedState;
 console.log(JSON.stringify({ type: "start", pid: Deno.pid, generation: token.generation }));
 await token.cancelled();`,
   );

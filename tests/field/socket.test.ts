@@ -30,7 +30,7 @@ async function start(
 ): Promise<Started> {
   const port = await freePort();
   const wrap = [...cli(parent), "run", "--socket", `127.0.0.1:${port}`, ...more, "--"];
-  const options = { settle: 300, ...setup.options };
+  const options = { probation: 300, idleGrace: 300, ...setup.options };
   return { port, ...await startServer(t, runtime, { host: "127.0.0.1", ports: [port], ...setup, options }, { wrap }) };
 }
 
@@ -119,7 +119,7 @@ for (const { runtime, kind } of kinds) {
       `http://127.0.0.1:${port}/1/10/1/100`,
       "--",
     ];
-    const setup = { kind, host: "127.0.0.1", ports: [port], options: { settle: 300 } };
+    const setup = { kind, host: "127.0.0.1", ports: [port], options: { probation: 300, idleGrace: 300 } };
     const { program, first } = await startServer(t, runtime, setup, { wrap });
     const load = startLoad("new", { port }, CLIENTS);
     cleanUp(t, () => load.stop());

@@ -131,7 +131,7 @@ for (const runtime of runtimes) {
       kind: "http",
       watch: true,
       reusePort: true,
-      options: { settle: 100 },
+      options: { probation: 100, idleGrace: 100 },
     });
     program.signal(pid);
     const next = await program.report("serving", { generation: 1 });

@@ -86,7 +86,7 @@ for (const runtime of nodes) {
     const program = startProgram(t, runtime, {
       command: auto("apps/grpc.mjs"),
       cwd: project.folder,
-      env: { PORT: String(port), RELOAD_SELF_SETTLE: "300ms" },
+      env: { PORT: String(port), RELOAD_SELF_PROBATION: "300ms" },
     });
     await listens(program, port);
     const client = startProgram(t, runtime, {
@@ -116,7 +116,7 @@ for (const runtime of nodes) {
     const program = startProgram(t, runtime, {
       command: auto("apps/socket_io.mjs"),
       cwd: project.folder,
-      env: { PORT: String(port), RELOAD_SELF_SETTLE: "300ms", RELOAD_SELF_DRAIN_TIMEOUT: "60s" },
+      env: { PORT: String(port), RELOAD_SELF_PROBATION: "300ms", RELOAD_SELF_DRAIN_TIMEOUT: "60s" },
     });
     await listens(program, port);
     const client = io(`http://127.0.0.1:${port}`, {

@@ -35,7 +35,7 @@ export async function reloadsUnderLoad(
   const program = startProgram(t, runtime, {
     command,
     cwd,
-    env: { PORT: String(port), RELOAD_SELF_SETTLE: "300ms", RELOAD_SELF_LOG: "info", ...env },
+    env: { PORT: String(port), RELOAD_SELF_PROBATION: "300ms", RELOAD_SELF_LOG: "info", ...env },
   });
   await listens(program, port);
   const clients = startClients(port, CLIENTS, path);

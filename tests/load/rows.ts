@@ -23,7 +23,7 @@ export interface RunOptions {
   reloads: number;
   /** Does every second new process crash? */
   crash?: boolean;
-  settle?: number;
+  probation?: number;
 }
 
 /** The rows that every reload must survive without a failure. */
@@ -90,9 +90,9 @@ export async function startServer(
 export async function runRow(
   t: TestScope,
   { runtime, setup, unix, clients }: Row,
-  { reloads, crash = false, settle = 300 }: RunOptions,
+  { reloads, crash = false, probation = 300 }: RunOptions,
 ): Promise<Map<ClientKind, Tally>> {
-  const options = { settle, drainTimeout: 20_000, ...setup.options };
+  const options = { probation, idleGrace: probation, drainTimeout: 20_000, ...setup.options };
   const { program, first, target } = await startServer(t, runtime, { ...setup, options }, { unix });
   const loads = Object.entries(clients).map(([kind, count]) =>
     [kind as ClientKind, startLoad(kind as ClientKind, target, count)] as const

@@ -15,8 +15,8 @@ import { until } from "../support/wait.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reload-self-package-"));
 /** Deno is to find the package in node_modules, which the variable of the test runner forbids. */
-const { DENO_NO_PACKAGE_JSON: _, ...inherited } = process.env;
-const environment = { ...inherited, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
+const { DENO_NO_PACKAGE_JSON: _, ...inheritedState } = process.env;
+const environment = { ...inheritedState, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
 let project: string;
 before(async () => {
   project = await unpack(await pack(folder), folder);

@@ -107,7 +107,7 @@ test("the types, in strict mode, for both ways to resolve modules", async () => 
     join(project, "main.ts"),
     `import { listen, ReloadError, type Token } from "@js0/reload-self";
 import { serve } from "@js0/reload-self/serve";
-const token: Token = listen({ settle: 10, onEvent: (event) => event.type === "reload-fail" && event.error.code });
+const token: Token = listen({ probation: 10, idleGrace: 10, onEvent: (event) => event.type === "reload-fail" && event.error.code });
 const { url } = await serve(() => new Response(String(token.generation)), { port: 0 });
 token.reload().catch((error: unknown) => error instanceof ReloadError && error.exitCode === 1);
 // @ts-expect-error no such option

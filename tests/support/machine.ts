@@ -78,7 +78,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
     let isOpen = true;
     return {
       handle: socket,
-      inert: socket,
+      rawHandle: socket,
       get isOpen() {
         return isOpen;
       },
@@ -128,7 +128,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       files: () => operations,
       isServed: (path) => Promise.resolve(isAlive(files.get(path)?.server ?? 0)),
       descriptors: () => undefined,
-      cutsAnswers: false,
+      http2CloseTruncates: false,
       datagrams: datagrams.adapter(pid),
     };
   }

@@ -260,7 +260,7 @@ export function createWorld(
               : createProgram(process.adapter, beginning, () => ({
                 ...withoutSockets("a simulated world"),
                 handovers: handovers(process),
-                inherited: () => Promise.resolve(),
+                inheritedState: () => Promise.resolve(),
                 env: {},
                 how: "plain",
                 supervisor: undefined,

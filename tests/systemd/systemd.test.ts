@@ -73,7 +73,7 @@ test("a real systemd", async (t) => {
         kind: "http",
         ports: [1],
         name: "http",
-        options: { settle: 300 },
+        options: { probation: 300, idleGrace: 300 },
       });
       const socket = example("app-socket.socket").replace("ListenStream=80", `ListenStream=127.0.0.1:${port}`);
       writeFileSync(`${systemd.path("/run/systemd/system")}/${name}.socket`, socket);
@@ -117,7 +117,10 @@ test("a real systemd that sends the signal itself: Type=notify-reload", async (t
     await t.test(`${runtime.name}: systemctl reload returns also when nothing can be started`, async () => {
       const unit = `app-${runtime.name}.service`;
       // systemd waits for RELOADING=1 first.
-      behave(systemd, `setup ${JSON.stringify({ options: { settle: 300, command: ["/no/such/program"] } })}`);
+      behave(
+        systemd,
+        `setup ${JSON.stringify({ options: { probation: 300, idleGrace: 300, command: ["/no/such/program"] } })}`,
+      );
       try {
         await systemd.execute("systemctl", "start", unit);
         await systemd.execute("systemctl", "reload", unit);
@@ -141,7 +144,7 @@ async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtim
     kind,
     ports: [port],
     host: "127.0.0.1",
-    options: { settle: 300 },
+    options: { probation: 300, idleGrace: 300 },
   });
   await systemd.execute("systemctl", "daemon-reload");
   try {

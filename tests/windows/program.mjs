@@ -19,7 +19,7 @@ function report(type, fields = {}) {
 }
 
 if (fs.existsSync(`${folder}/broken`)) throw new Error("broken");
-const token = listen({ settle: 300, onEvent: ({ type, ...fields }) => report(type, fields) });
+const token = listen({ probation: 300, idleGrace: 300, onEvent: ({ type, ...fields }) => report(type, fields) });
 generation = token.generation;
 report("start", { args: more, executable: process.execPath, cwd: process.cwd() });
 const server = http.createServer(async ({ url }, response) => {
@@ -28,7 +28,7 @@ const server = http.createServer(async ({ url }, response) => {
 });
 await token.bind(server, { port: Number(port), host: "127.0.0.1" });
 report("serving");
-if (token.generation > 0) token.inherited.then(async () => report("console", { processes: await consoleProcesses() }));
+if (token.generation > 0) token.inheritedState.then(async () => report("console", { processes: await consoleProcesses() }));
 report("cancelled", { reason: await token.cancelled() });
 report("drained", { drained: await token.drained() });
 

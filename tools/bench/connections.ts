@@ -83,7 +83,7 @@ export async function moveConnections(
 ): Promise<Move> {
   const program = startProgram(t, runtime, {
     script: fixture(kind === "WebSockets" ? "echo_web_sockets.ts" : "live.ts"),
-    env: { SETTLE: "1000", ...(isIndependent && { INDEPENDENT: "1" }) },
+    env: { PROBATION: "1000", ...(isIndependent && { INDEPENDENT: "1" }) },
   });
   const { pid, port } = await program.report("serving");
   const sockets: Socket[] = [];

@@ -41,7 +41,7 @@ const parts: Record<string, () => Promise<void>> = {
       for (const crash of [false, true]) {
         await scoped(async (t) => {
           const begun = performance.now();
-          const tallies = await runRow(t, row, { reloads: RELOADS, crash, settle: 500 });
+          const tallies = await runRow(t, row, { reloads: RELOADS, crash, probation: 500 });
           const seconds = (performance.now() - begun) / 1000;
           for (const [kind, tally] of tallies) {
             const rate = `${Math.round(tally.connections / seconds)} new connections/s`;
@@ -193,7 +193,7 @@ const parts: Record<string, () => Promise<void>> = {
     for (const runtime of runtimes) {
       await scoped(async (t) => {
         const kind = runtime.kind === "node" ? "http" : "native";
-        const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 500 } });
+        const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 500 } });
         const loads = [startLoad("new", target, 4), startLoad("keep", target, 4)];
         const memory: number[] = [];
         const descriptors: number[] = [];

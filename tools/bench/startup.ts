@@ -57,7 +57,7 @@ export async function startup(runtime: Runtime, project: string, rounds: number)
   writeFileSync(join(project, "listen.mjs"), `import { listen } from "@js0/reload-self";\nlisten().cancel();\n`);
   writeFileSync(
     join(project, "loaded.mjs"),
-    `import { listen } from "@js0/reload-self";\nconst token = listen();\nawait token.inherited;\ntoken.cancel();\n`,
+    `import { listen } from "@js0/reload-self";\nconst token = listen();\nawait token.inheritedState;\ntoken.cancel();\n`,
   );
   const programs = ["empty.mjs", "listen.mjs", "loaded.mjs"] as const;
   const runs = { time: [] as Start[][], memory: [] as Start[][] };

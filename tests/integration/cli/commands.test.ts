@@ -73,8 +73,8 @@ for (const runtime of oneOfEachKind) {
 
   test(`${runtime.name}: an error is coloured on a terminal, and not in a file`, (t) => {
     const log = join(temporaryFolder(t), "log");
-    const { NO_COLOR: _, CI: __, ...inherited } = process.env; // Node writes no colours where it finds CI.
-    const env = { ...inherited, TERM: "xterm" };
+    const { NO_COLOR: _, CI: __, ...inheritedState } = process.env; // Node writes no colours where it finds CI.
+    const env = { ...inheritedState, TERM: "xterm" };
     const shown = (command: string) => {
       const { stdout } = spawnSync("script", ["-qec", command, "/dev/null"], { env, encoding: "utf8" });
       return stdout;

@@ -37,7 +37,7 @@ for (const parent of oneOfEachKind) {
       const kind = runtime.kind === "node" ? "http" : "native";
       const program = start(t, parent, runtime, {
         script: "server.ts",
-        env: { SERVER: JSON.stringify({ kind, options: { settle: 300 } }) },
+        env: { SERVER: JSON.stringify({ kind, options: { probation: 300, idleGrace: 300 } }) },
       });
       const first = await program.report("serving");
       const { pid } = program.process as { pid: number };
@@ -187,7 +187,7 @@ for (const { runtime, kind } of sharing) {
     const program = start(t, parent, runtime, {
       script: "server.ts",
       args: ["--instances", "3"],
-      env: { SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options: { settle: 300 } }) },
+      env: { SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options: { probation: 300, idleGrace: 300 } }) },
     });
     const inGeneration = (generation: number) =>
       new Set(

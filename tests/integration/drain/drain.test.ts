@@ -22,13 +22,13 @@ for (const runtime of runtimes) {
     test(`${runtime.name}: ${kind}: an idle connection has one more request answered, with Connection: close`, async (t) => {
       const { program, first, target } = await startServer(t, runtime, {
         ...secure(kind),
-        options: { settle: 2_000, keepIdle: 6_000 },
+        options: { probation: 2_000, idleGrace: 6_000 },
       });
       const connection = await openConnection(target);
       connection.write(GET);
       assert.equal((await connection.answer()).headers.get("connection")?.toLowerCase() ?? "keep-alive", "keep-alive");
       program.signal(first);
-      // A bound server drains when its token is cancelled, a native one has the settle time before that.
+      // A bound server drains when its token is cancelled, a native one has the probation before that.
       await program.report(kind === "http" ? "cancel" : "successor-in-charge");
       connection.write(GET);
       const answer = await connection.answer();
@@ -38,7 +38,7 @@ for (const runtime of runtimes) {
     });
 
     test(`${runtime.name}: ${kind}: a request under way is answered to its end`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 50 } });
+      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 50, idleGrace: 50 } });
       const connection = await openConnection(target);
       connection.write("GET /7/5000/20/50 HTTP/1.1\r\nHost: test\r\n\r\n");
       const answer = connection.answer();
@@ -50,8 +50,11 @@ for (const runtime of runtimes) {
     });
   }
 
-  test(`${runtime.name}: idle connections are closed after the settle time, and with them the process ends`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { ...secure("http"), options: { settle: 300 } });
+  test(`${runtime.name}: idle connections are closed after the probation, and with them the process ends`, async (t) => {
+    const { program, first, target } = await startServer(t, runtime, {
+      ...secure("http"),
+      options: { probation: 300, idleGrace: 300 },
+    });
     const connection = await openConnection(target);
     connection.write(GET);
     await connection.answer();
@@ -67,7 +70,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a connection without a request yet is not taken for idle`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { ...secure("http"), options: { settle: 50 } });
+    const { program, first, target } = await startServer(t, runtime, {
+      ...secure("http"),
+      options: { probation: 50, idleGrace: 50 },
+    });
     const connection = await openConnection(target);
     program.signal(first);
     await program.report("cancelled");
@@ -80,7 +86,7 @@ for (const runtime of runtimes) {
   test(`${runtime.name}: drainTimeout cuts what is left, and reports how much that was`, async (t) => {
     const { program, first, target } = await startServer(t, runtime, {
       kind: "net",
-      options: { settle: 50, drainTimeout: 400 },
+      options: { probation: 50, idleGrace: 50, drainTimeout: 400 },
     });
     const sockets: Socket[] = [];
     for (let i = 0; i < 3; i++) {
@@ -102,7 +108,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: SIGTERM drains as a reload does`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { kind: "http", options: { settle: 50 } });
+    const { program, first, target } = await startServer(t, runtime, {
+      kind: "http",
+      options: { probation: 50, idleGrace: 50 },
+    });
     const connection = await openConnection(target);
     connection.write("GET /7/5000/10/50 HTTP/1.1\r\nHost: test\r\n\r\n");
     const answer = connection.answer();

@@ -11,7 +11,7 @@ import { until } from "../../support/wait.ts";
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 const start = (t: TestContext, runtime: Runtime, options: object = {}, setup: object = {}) =>
-  startServer(t, runtime, { kind: "http", ...setup, options: { settle: 200, ...options } });
+  startServer(t, runtime, { kind: "http", ...setup, options: { probation: 200, idleGrace: 200, ...options } });
 
 /** Asks, and returns the generation that answered. */
 async function ask(connection: Connection, request: string = GET): Promise<number> {
@@ -47,7 +47,7 @@ for (const runtime of runtimes) {
 
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: a request of which a part has come is answered by the process that has read it`, async (t) => {
-    const { program, first, target } = await start(t, runtime, { settle: 300 });
+    const { program, first, target } = await start(t, runtime, { probation: 300, idleGrace: 300 });
     const [head, body] = await Promise.all([openConnection(target), openConnection(target)]);
     head.write(GET.slice(0, 20));
     body.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc");
@@ -62,7 +62,7 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: a new process that dies on probation takes no idle connection with it`, async (t) => {
-    const { program, first, target } = await start(t, runtime, { settle: 5_000 });
+    const { program, first, target } = await start(t, runtime, { probation: 5_000, idleGrace: 5_000 });
     const connection = await openConnection(target);
     await ask(connection);
     program.signal(first);

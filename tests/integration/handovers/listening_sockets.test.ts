@@ -43,7 +43,12 @@ async function reload(server: { program: Awaited<ReturnType<typeof startServer>>
 
 for (const runtime of runtimes) {
   test(`${runtime.name}: several servers; port 0 keeps the number that the first generation got`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "http", ports: [0, 0], host: "127.0.0.1", options: { settle: 10 } });
+    const server = await startServer(t, runtime, {
+      kind: "http",
+      ports: [0, 0],
+      host: "127.0.0.1",
+      options: { probation: 10, idleGrace: 10 },
+    });
     const second = await reload(server, server.first);
     assert.deepEqual(second.ports, server.first.ports);
     const third = await reload(server, second);
@@ -53,7 +58,11 @@ for (const runtime of runtimes) {
 
   test(`${runtime.name}: an address that is new is bound, one that is not wanted any more is closed`, async (t) => {
     const [kept, dropped, added] = [await freePort(), await freePort(), await freePort()];
-    const server = await startServer(t, runtime, { kind: "http", ports: [kept, dropped], options: { settle: 10 } });
+    const server = await startServer(t, runtime, {
+      kind: "http",
+      ports: [kept, dropped],
+      options: { probation: 10, idleGrace: 10 },
+    });
     server.program.behave(`setup ${JSON.stringify({ ports: [kept, added], announce: true })}`);
     const second = await reload(server, server.first);
     assert.equal(await generationAt(kept), 1);
@@ -68,7 +77,7 @@ for (const runtime of runtimes) {
     const server = await startServer(t, runtime, {
       kind: "http",
       ports: [kept, dropped],
-      options: { settle: 10, readyTimeout: 1_500 },
+      options: { probation: 10, idleGrace: 10, readyTimeout: 1_500 },
     });
     server.program.behave(`setup ${JSON.stringify({ ports: [kept] })}`);
     server.program.signal(server.first);
@@ -80,7 +89,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a new process is not ready before it listens, and gets nothing before it is in charge`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "http", options: { settle: 10 } });
+    const server = await startServer(t, runtime, { kind: "http", options: { probation: 10, idleGrace: 10 } });
     const port = server.target.port as number;
     server.program.behave("late 500");
     server.program.signal(server.first);
@@ -91,7 +100,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: bound, and not yet ready by its own word: the old process answers`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "http", options: { settle: 10, readyTimeout: 2_000 } });
+    const server = await startServer(t, runtime, {
+      kind: "http",
+      options: { probation: 10, idleGrace: 10, readyTimeout: 2_000 },
+    });
     const port = server.target.port as number;
     server.program.behave("manual");
     server.program.signal(server.first);
@@ -108,7 +120,7 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: the old process dies while the new one waits: the new one listens on the same port`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "http", options: { settle: 10 } });
+    const server = await startServer(t, runtime, { kind: "http", options: { probation: 10, idleGrace: 10 } });
     const port = server.target.port as number;
     server.program.behave("manual");
     server.program.signal(server.first);
@@ -148,7 +160,12 @@ for (const runtime of runtimes) {
       }));
       const ports = sockets.map((socket) => (socket.address() as { port: number }).port);
       const setup = name === undefined ? { ports: ports.slice(0, 1) } : { ports: [0], name };
-      const server = await startServer(t, runtime, { kind: "http", host: "127.0.0.1", options: { settle: 10 }, ...setup }, {
+      const server = await startServer(t, runtime, {
+        kind: "http",
+        host: "127.0.0.1",
+        options: { probation: 10, idleGrace: 10 },
+        ...setup,
+      }, {
         // No API tells the descriptor of a server; this is what Node's own child_process takes.
         descriptors: sockets.map((socket) => (socket as unknown as { _handle: { fd: number } })._handle.fd),
         env: { LISTEN_FDS: "2", LISTEN_FDNAMES: "web:admin" },

@@ -165,7 +165,7 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
       });
       upload.on("error", reject);
       upload.write("begin ");
-      program.report("cancelled").then(() => delay(1_500)).then(() => upload.end("end")); // Longer than the settle time.
+      program.report("cancelled").then(() => delay(1_500)).then(() => upload.end("end")); // Longer than the probation.
     });
     const next = await reload(program, first).catch((error) => error);
     assert.equal(await uploaded, "begin end");

@@ -39,7 +39,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
   ];
   for (const [name, host, to] of hosts) {
     test(`${runtime.name}: ${name}: all connections go to the old process, then all to the new one`, async (t) => {
-      const server = await startServer(t, runtime, { kind: "native", host, options: { settle: 400 } });
+      const server = await startServer(t, runtime, { kind: "native", host, options: { probation: 400, idleGrace: 400 } });
       const port = server.target.port as number;
       server.program.behave("manual");
       server.program.signal(server.first);
@@ -59,7 +59,12 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
   }
 
   test(`${runtime.name}: several ports, and several listeners of each, under load`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "native", ports: [0, 0], times: 3, options: { settle: 200 } });
+    const server = await startServer(t, runtime, {
+      kind: "native",
+      ports: [0, 0],
+      times: 3,
+      options: { probation: 200, idleGrace: 200 },
+    });
     const ports = [...new Set(server.first.ports as number[])];
     assert.equal(ports.length, 2);
     const loads = ports.map((port) => startLoad("new", { port }, 4));
@@ -80,7 +85,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
   });
 
   test(`${runtime.name}: a server that never closes its socket does not get in the way of later reloads`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "native", stay: true, options: { settle: 100 } });
+    const server = await startServer(t, runtime, { kind: "native", stay: true, options: { probation: 100, idleGrace: 100 } });
     const port = server.target.port as number;
     let current = server.first;
     for (let i = 1; i <= 3; i++) {
@@ -154,7 +159,9 @@ if (deno !== undefined) {
   const restricted = ["run", "--quiet", "--unstable-net", "--allow-env", "--allow-read", "--allow-net", "--allow-sys"];
   test("deno: without --allow-ffi it reloads, and says once what is lost and which flag mends it", async (t) => {
     const runtimeFlags = [...restricted, `--allow-run=${deno.executable}`];
-    const server = await startServer(t, deno, { kind: "native", options: { settle: 100 } }, { runtimeFlags });
+    const server = await startServer(t, deno, { kind: "native", options: { probation: 100, idleGrace: 100 } }, {
+      runtimeFlags,
+    });
     let current = server.first;
     for (let i = 1; i <= 2; i++) {
       const old = current;

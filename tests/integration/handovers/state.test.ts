@@ -46,7 +46,7 @@ for (const runtime of runtimes) {
       const first = await program.report("state");
       program.signal(first);
       const { error } = await program.report("reload-fail");
-      assert.equal(error.code, "participant");
+      assert.equal(error.code, "handover");
       assert.match(error.message, message);
       const { pid } = await program.report("successor-start");
       await until("the new process to be gone", () => !isAlive(pid));

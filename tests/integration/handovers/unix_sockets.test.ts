@@ -22,7 +22,9 @@ for (const runtime of runtimes) {
   // The socket of an adopted server passes on itself: native_servers.test.ts.
   for (const kind of runtime.servers.filter((kind) => kind !== "adopted")) {
     test(`${runtime.name}: ${kind}: the path changes hands at once, keeps its mode, and nothing is left beside it`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 100 } }, { unix: true });
+      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 100, idleGrace: 100 } }, {
+        unix: true,
+      });
       const path = target.path as string;
       chmodSync(path, 0o660);
       let current = first;
@@ -39,7 +41,9 @@ for (const runtime of runtimes) {
     });
 
     test(`${runtime.name}: ${kind}: a failed reload leaves the path as it was`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 100 } }, { unix: true });
+      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 100, idleGrace: 100 } }, {
+        unix: true,
+      });
       const path = target.path as string;
       program.behave("manual");
       program.signal(first);
@@ -62,12 +66,14 @@ for (const runtime of runtimes) {
     });
 
     test(`${runtime.name}: ${kind}: what a killed process has left is replaced, what another program serves is not`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { settle: 100 } }, { unix: true });
+      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 100, idleGrace: 100 } }, {
+        unix: true,
+      });
       const path = target.path as string;
       program.signal(first, "SIGKILL");
       await until("it to be gone", () => !isAlive(first.pid));
       assert.ok(lstatSync(path).isSocket());
-      const again = await startServer(t, runtime, { kind, path, options: { settle: 100 } });
+      const again = await startServer(t, runtime, { kind, path, options: { probation: 100, idleGrace: 100 } });
       await until("it to be served", () => generationAt(path).then((generation) => generation === 0, () => false));
 
       const third = startProgram(t, runtime, {

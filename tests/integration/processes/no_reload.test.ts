@@ -1,4 +1,4 @@
-/** listen() itself: what it accepts, where it is inert, what it keeps alive. */
+/** listen() itself: what it accepts, where it is rawHandle, what it keeps alive. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { detectAdapter } from "../../../adapters/detect.ts";
@@ -21,7 +21,7 @@ for (const runtime of runtimes) {
     assert.equal(await ended(program.process), 0);
   });
 
-  test(`${runtime.name}: in a worker the token is inert`, async (t) => {
+  test(`${runtime.name}: in a worker the token is rawHandle`, async (t) => {
     const program = startProgram(t, runtime, { script: fixture("worker.ts") });
     for (const kind of runtime.kind === "node" ? ["node worker"] : ["node worker", "web worker"]) {
       const { canReload, refused, drained, generation } = await program.report(kind);
@@ -41,7 +41,7 @@ async function ended(child: { exitCode: number | null; once(event: "exit", liste
   return child.exitCode ?? await new Promise((resolve) => child.once("exit", resolve));
 }
 
-test("where there is neither Deno, Bun nor Node the token is inert", async () => {
+test("where there is neither Deno, Bun nor Node the token is rawHandle", async () => {
   for (const globals of [{}, { navigator: { userAgent: "Cloudflare-Workers" }, process: { env: {} } }, { Deno: { env: {} } }]) {
     const adapter = detectAdapter(globals);
     const { token } = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {

@@ -53,7 +53,7 @@ const token = listen({ onEvent: (event) => report(event.type) });
 function report(type, value) {
   console.log(JSON.stringify({ type, pid: globalThis.Deno?.pid ?? process.pid, generation: token.generation, value }));
 }
-await token.inherited; // The whole library is loaded.
+await token.inheritedState; // The whole library is loaded.
 report("start", ${expression});
 const stay = setInterval(() => {}, 1000);
 await token.cancelled();
@@ -321,7 +321,7 @@ test("node: a single executable application", { skip: node === undefined && "not
   if (bundler === undefined || runtime.name !== "node26") return t.skip("needs node26, and bun to bundle");
   const folder = temporaryFolder(t);
   const script = writeTiny(t, "process.argv.slice(2)", folder);
-  edit(script, /await token\.inherited;.*\n/, "");
+  edit(script, /await token\.inheritedState;.*\n/, "");
   edit(script, "await token.cancelled();\nclearInterval(stay);", "token.cancelled().then(() => clearInterval(stay));");
   execFileSync(bundler.executable, ["build", script, "--target=node", "--format=cjs", "--outfile", join(folder, "app.cjs")], {
     stdio: "pipe",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Family, handshake, parseGeneration, supervision, takeHandshake } from "../../../src/protocol/handshake.ts";
+import { handshake, type ParentCheck, parseGeneration, supervision, takeHandshake } from "../../../src/protocol/handshake.ts";
 import { permissionFlags, PERMISSIONS } from "../../../adapters/deno/permissions.ts";
 import { type Environment, parseEnviron, successorEnvironment } from "../../../adapters/shared/environment.ts";
 
@@ -53,7 +53,7 @@ test("what belongs to one start does not reach the next", () => {
   assert.deepEqual(successorEnvironment({ started: undefined, loaded: env, current: env }), {});
 });
 
-const family: Family = { parent: 7, isAlive: (pid) => pid !== 8 };
+const family: ParentCheck = { parent: 7, isAlive: (pid) => pid !== 8 };
 
 test("a handshake is meant for the child of one process, and for an orphan", () => {
   const arrivalOf = (variables: Record<string, string>, isAlive = family.isAlive) => {

@@ -10,7 +10,7 @@ test("options by the environment, with units", () => {
     read({
       RELOAD_SELF_DRAIN_TIMEOUT: "10s",
       RELOAD_SELF_READY_TIMEOUT: "2m",
-      RELOAD_SELF_SETTLE: "1.5s",
+      RELOAD_SELF_PROBATION: "1.5s",
       RELOAD_SELF_PID_FILE: "/run/app.pid",
       RELOAD_SELF_RELOAD_SIGNALS: "SIGUSR2, SIGHUP",
       RELOAD_SELF_SHUTDOWN_SIGNALS: "SIGTERM",
@@ -21,7 +21,8 @@ test("options by the environment, with units", () => {
       listen: {
         drainTimeout: 10_000,
         readyTimeout: 120_000,
-        settle: 1_500,
+        probation: 1_500,
+        idleGrace: 1_500,
         pidFile: "/run/app.pid",
         reloadSignals: ["SIGUSR2", "SIGHUP"],
         shutdownSignals: ["SIGTERM"],
@@ -32,9 +33,9 @@ test("options by the environment, with units", () => {
   );
   assert.equal(parseTime("x", "250ms"), 250);
   assert.equal(parseTime("x", "1h"), 3_600_000);
-  assert.throws(() => read({ RELOAD_SELF_SETTLE: "10" }), {
+  assert.throws(() => read({ RELOAD_SELF_PROBATION: "10" }), {
     name: "TypeError",
-    message: `RELOAD_SELF_SETTLE must be a time such as 500ms, 10s or 2m, not "10": write 10s or 10ms`,
+    message: `RELOAD_SELF_PROBATION must be a time such as 500ms, 10s or 2m, not "10": write 10s or 10ms`,
   });
   for (const text of ["s", "-1s", "1 s", "1d", "99999h", "soon"]) {
     assert.throws(() => read({ RELOAD_SELF_DRAIN_TIMEOUT: text }), /RELOAD_SELF_DRAIN_TIMEOUT must be a time/, text);

@@ -28,7 +28,13 @@ function createScene(handsOver = true): Scene {
   const isAlive = (pid: number) => world.processes.some((process) => process.pid === pid && process.exit === undefined);
   const machine = createMachine(isAlive, { NOTIFY_SOCKET: "/run/systemd/notify" });
   const world: World = createWorld({
-    options: { ready: "auto", settle: 100, pidFile: PID_FILE, ...(handsOver && { handOver: () => current }) },
+    options: {
+      ready: "auto",
+      probation: 100,
+      idleGrace: 100,
+      pidFile: PID_FILE,
+      ...(handsOver && { saveState: () => current }),
+    },
     machine: machine.adapter,
     onEnd: (process, { code }) => machine.end(process, code === 0),
     onBoot: (process) => void boot(process).catch((error) => world.violations.push(error)),
@@ -47,7 +53,7 @@ function createScene(handsOver = true): Scene {
     machine.serveAt(made as string, pid);
     await listening;
     await receiving;
-    const inherited = await token?.inherited as number[] | undefined;
+    const inherited = await token?.inheritedState as number[] | undefined;
     current = app.history = [...inherited ?? [], generation];
   }
   return { world, machine, apps };

@@ -13,7 +13,7 @@ const HANDOVERS = [
   "the live connections",
   "the datagram sockets",
   "the state",
-  "the settle time",
+  "the probation",
   "the bound servers",
   "the unix sockets",
   "the steering of native servers",
@@ -58,7 +58,7 @@ function createScene(): { world: World; old: SimulatedProcess } {
   const isAlive = (pid: number) => world.processes.some((process) => process.pid === pid && process.exit === undefined);
   const machine = createMachine(isAlive, { NOTIFY_SOCKET: "/run/systemd/notify" });
   const world: World = createWorld({
-    options: { ready: "auto", settle: 100, pidFile: "/run/app.pid", handOver: () => 1 },
+    options: { ready: "auto", probation: 100, idleGrace: 100, pidFile: "/run/app.pid", saveState: () => 1 },
     machine(process) {
       const { sockets, service } = machine.adapter(process);
       return { sockets: sockets && { ...sockets, connections: ignore }, service };

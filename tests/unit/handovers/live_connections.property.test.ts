@@ -193,8 +193,8 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
       const links = createLinks();
       const failed = new AbortController();
       const reload = { signal: failed.signal, generation: 1, pid: 2, link: links.old, disown: () => Promise.resolve(false) };
-      const side = old.handover.oldSide?.(reload);
-      const arrival = next.handover.newSide?.({ link: links.next, offered: Promise.resolve() });
+      const side = old.handover.outgoing?.(reload);
+      const arrival = next.handover.incoming?.({ link: links.next, offered: Promise.resolve() });
       side?.offer?.();
 
       let hasFailed = false;
@@ -281,7 +281,7 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
 test("a new process of an earlier version takes no connection: all are served by the old one", async () => {
   const { old, kernels, answers, advance } = createScene(3);
   const links = createLinks();
-  const side = old.handover.oldSide?.({
+  const side = old.handover.outgoing?.({
     signal: new AbortController().signal,
     generation: 1,
     pid: 2,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createReuseport } from "../../../src/sockets/reuseport.ts";
 import { orderAfter } from "../../../src/sockets/reuseport_groups.ts";
-import type { OldSide } from "../../../src/reload/handover.ts";
+import type { OutgoingHandover } from "../../../src/reload/handover.ts";
 import { createKernel } from "../../support/kernel.ts";
 
 test("the order of new sockets when the old ones have left, by hand", () => {
@@ -48,7 +48,7 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
     shared: undefined,
   });
   const sent: { positions?: [string, number[]][] }[] = [];
-  const side = handover.oldSide?.({
+  const side = handover.outgoing?.({
     signal: new AbortController().signal,
     generation: 1,
     pid: 1,
@@ -59,7 +59,7 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
       send: (data) => Promise.resolve(void sent.push(data as object)),
       onData: () => {},
     },
-  }) as OldSide;
+  }) as OutgoingHandover;
   await side.prepare?.();
   side.beforeStart?.();
   for (let i = 0; i < fresh; i++) {

@@ -2,18 +2,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Event, heirOf, initial, next, type State } from "../../../src/program/machine.ts";
-import type { Heir } from "../../../src/reload/outgoing.ts";
+import { type Event, initial, next, type State, successorOf } from "../../../src/program/machine.ts";
+import type { Successor } from "../../../src/reload/outgoing.ts";
 
-const heir = { pid: 2 } as Heir;
+const successor = { pid: 2 } as Successor;
 const states: Record<State["name"], State> = {
   waiting: { name: "waiting" },
   probation: { name: "probation" },
   serving: { name: "serving" },
   reloading: { name: "reloading" },
-  committed: { name: "committed", heir },
-  retiring: { name: "retiring", heir },
-  retired: { name: "retired", heir },
+  committed: { name: "committed", successor },
+  retiring: { name: "retiring", successor },
+  retired: { name: "retired", successor },
   stopping: { name: "stopping" },
 };
 
@@ -38,10 +38,10 @@ for (const [name, reload, cancel] of expected) {
   });
 }
 
-test("a process that has told its heir to take charge passes requests on to it until its end", () => {
+test("a process that has told its successor to take charge passes requests on to it until its end", () => {
   for (const name of ["committed", "retiring"] as const) {
     const { state } = next(states[name], { type: "cancel" });
-    assert.equal(heirOf(state), heir);
+    assert.equal(successorOf(state), successor);
     assert.equal(next(state, { type: "reload" }).action, "pass on");
   }
 });
@@ -51,12 +51,12 @@ test("a life from the first moment to the last, and a reload that fails", () => 
   const path: string[] = [state.name];
   const events: Event[] = [
     { type: "take over" },
-    { type: "settle" },
+    { type: "over" },
     { type: "reload" },
-    { type: "commit", heir },
+    { type: "commit", successor },
     { type: "fail" },
     { type: "reload" },
-    { type: "commit", heir },
+    { type: "commit", successor },
     { type: "succeed" },
     { type: "leave" },
   ];
@@ -69,8 +69,8 @@ test("a life from the first moment to the last, and a reload that fails", () => 
 
 test("whatever happens, a process that stops or has retired never takes charge again", () => {
   const event = fc.constantFrom<Event>(
-    ...(["reload", "cancel", "take over", "settle", "succeed", "fail", "leave"] as const).map((type) => ({ type })),
-    { type: "commit", heir },
+    ...(["reload", "cancel", "take over", "over", "succeed", "fail", "leave"] as const).map((type) => ({ type })),
+    { type: "commit", successor },
   );
   fc.assert(fc.property(fc.boolean(), fc.array(event, { maxLength: 40 }), (hasPredecessor, events) => {
     let state = initial(hasPredecessor);
@@ -81,7 +81,7 @@ test("whatever happens, a process that stops or has retired never takes charge a
         assert.ok(action === undefined || action === "pass on" || action === "refuse");
       }
       if (action === "begin") assert.equal(state.name, "serving");
-      if (action === "pass on") assert.ok(heirOf(after) !== undefined);
+      if (action === "pass on") assert.ok(successorOf(after) !== undefined);
       state = after;
     }
   }));

@@ -113,7 +113,7 @@ const interferences = [
 ];
 
 /** From now on nothing fails: everyone boots, is ready, and every message arrives. */
-async function letItEnd(world: World, settle: number): Promise<void> {
+async function letItEnd(world: World, probation: number): Promise<void> {
   for (let quiet = 0; quiet < 3;) {
     for (const process of world.processes) {
       if (process.exit !== undefined) continue;
@@ -122,7 +122,7 @@ async function letItEnd(world: World, settle: number): Promise<void> {
     }
     await world.settle();
     // A probation takes its time, when everything has been said.
-    const moved = world.deliver(0) || (settle > 0 && await world.tick());
+    const moved = world.deliver(0) || (probation > 0 && await world.tick());
     quiet = moved ? 0 : quiet + 1;
     await world.settle();
     checkWorld(world);
@@ -173,14 +173,14 @@ function property(commands: fc.Arbitrary<Command>[]): fc.IAsyncProperty<[Iterabl
   return fc.asyncProperty(
     fc.commands(commands, { maxCommands: 80, size: "max" }),
     fc.constantFrom(0, 100),
-    async (commands, settle) => {
+    async (commands, probation) => {
       const model: Model = { asked: [], interfered: false };
-      const world = createWorld({ options: { settle } });
+      const world = createWorld({ options: { probation } });
       await fc.asyncModelRun(() => {
         world.begin();
         return { model, real: world };
       }, commands);
-      await letItEnd(world, settle);
+      await letItEnd(world, probation);
       checkEnd(world, model);
     },
   );

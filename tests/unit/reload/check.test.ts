@@ -14,7 +14,7 @@ async function deliverAll(world: World): Promise<void> {
 /** A reload whose new process is in charge, and checks itself. */
 async function checked(options: ListenOptions, handovers: (hasEnded: () => boolean) => Handover[] = () => []) {
   const world: World = createWorld({
-    options: { settle: 100, ...options },
+    options: { probation: 100, idleGrace: 100, ...options },
     handovers: () => handovers(() => world.processes.at(-1)?.exit !== undefined),
   });
   const old = world.begin();
@@ -55,14 +55,14 @@ for (const [what, check, why] of failing) {
     const steps: string[] = [];
     const { world, old, child, outcome } = await checked({ check }, (hasEnded) => [{
       name: "a handover",
-      oldSide: () => ({
+      outgoing: () => ({
         handedOver: () => void steps.push("handed over"),
         onProbation: () => void steps.push("on probation"),
         retire: () => void steps.push("retired"),
         rollback: () => void steps.push(`rolled back${hasEnded() ? ", too late" : ""}`),
         ended: () => void steps.push(`ended${hasEnded() ? "" : ", too early"}`),
       }),
-      newSide: () => ({ revoke: () => void steps.push("revoked") }),
+      incoming: () => ({ revoke: () => void steps.push("revoked") }),
     }]);
     const error = await until(world, outcome) as ReloadError;
     assert.equal(error.code, "check");
@@ -81,7 +81,7 @@ test("a version that passes stays; nothing is done for good before, however long
   const steps: string[] = [];
   const { world, old, child, outcome } = await checked({ check: () => check.promise, checkTimeout: 100_000 }, () => [{
     name: "a handover",
-    oldSide: () => ({ onProbation: () => void steps.push("on probation") }),
+    outgoing: () => ({ onProbation: () => void steps.push("on probation") }),
   }]);
   for (let i = 0; i < 20; i++) {
     await world.tick();

@@ -9,7 +9,7 @@ import { createWorld, deliverAll, type SimulatedProcess, type World } from "../.
 
 /** A reload whose new process is in charge, for 100 ms on probation. */
 async function onProbation(handovers: Handover[] = []) {
-  const world = createWorld({ options: { settle: 100 }, handovers: () => handovers });
+  const world = createWorld({ options: { probation: 100, idleGrace: 100 }, handovers: () => handovers });
   const old = world.begin();
   const outcome = old.token?.reload().catch((error) => error) as Promise<unknown>;
   await world.settle();
@@ -44,7 +44,7 @@ test("a new process that dies on probation is taken back, with all that was done
   const steps: string[] = [];
   const { world, old, child, outcome } = await onProbation([{
     name: "a handover",
-    oldSide: () => ({
+    outgoing: () => ({
       handedOver: () => void steps.push("handed over"),
       retire: () => void steps.push("retired"),
       rollback: ({ message }) => void steps.push(message),
@@ -75,7 +75,7 @@ test("a new process that dies while the old one prepares to leave is taken back"
   const leaving = Promise.withResolvers<void>();
   const { world, old, child, outcome } = await onProbation([{
     name: "a handover",
-    oldSide: () => ({
+    outgoing: () => ({
       beforeRetire() {
         steps.push("before retire");
         return leaving.promise;
@@ -118,7 +118,7 @@ test("a new process that gives no sign of life on probation is killed, and the o
 });
 
 test("a new process of an earlier version answers no question, and passes its probation", async () => {
-  const world = createWorld({ options: { settle: 100 }, handovers: () => [] });
+  const world = createWorld({ options: { probation: 100, idleGrace: 100 }, handovers: () => [] });
   const old = world.begin();
   const outcome = old.token?.reload();
   await world.settle();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ReloadError } from "../../../src/core/error.ts";
 import { pack } from "../../../src/protocol/reload.ts";
-import type { Handover, OldSide } from "../../../src/reload/handover.ts";
+import type { Handover, OutgoingHandover } from "../../../src/reload/handover.ts";
 import { createWorld, deliverAll, expectedTimers, type SimulatedProcess, type World } from "../../support/world.ts";
 
 /** Boots the newest process, makes it ready, and delivers everything. */
@@ -49,7 +49,7 @@ test("the steps of two handovers, in order", async () => {
     const log = (step: string) => void steps.push(`${process.generation} ${name} ${step}`);
     return {
       name,
-      newSide({ link }) {
+      incoming({ link }) {
         log("new side");
         link.onData(({ text }) => {
           log(`got ${text}`);
@@ -57,7 +57,7 @@ test("the steps of two handovers, in order", async () => {
         });
         return { takeOver: () => log("take over"), over: () => log("over") };
       },
-      oldSide(reload) {
+      outgoing(reload) {
         const answer = new Promise((resolve) => reload.link.onData(({ text }) => resolve(text)));
         return {
           prepare: () => log(`prepare ${reload.pid} ${reload.generation}`),
@@ -121,10 +121,10 @@ for (const step of ["prepare", "beforeStart", "started", "offer", "agree", "comm
     let broken = true;
     const world = createWorld({
       handovers: () => [
-        { name: "first", oldSide: () => ({ rollback: (reason) => void undone.push(`first: ${reason.message}`) }) },
+        { name: "first", outgoing: () => ({ rollback: (reason) => void undone.push(`first: ${reason.message}`) }) },
         {
           name: "second",
-          oldSide: () => ({
+          outgoing: () => ({
             [step]() {
               if (broken) throw new Error("disk full");
             },
@@ -134,7 +134,7 @@ for (const step of ["prepare", "beforeStart", "started", "offer", "agree", "comm
             },
           }),
         },
-        { name: "third", oldSide: () => ({ rollback: () => void undone.push("third") }) },
+        { name: "third", outgoing: () => ({ rollback: () => void undone.push("third") }) },
       ],
     });
     const old = world.begin();
@@ -143,7 +143,7 @@ for (const step of ["prepare", "beforeStart", "started", "offer", "agree", "comm
     if (isStarted) await complete(world);
     broken = false;
     const asked = step === "prepare" ? [] : ["third"];
-    const error = await fails(world, old, outcome, "participant");
+    const error = await fails(world, old, outcome, "handover");
     assert.match(
       error.message,
       new RegExp(`^second could not ${{ started: "go on", beforeStart: "begin" }[step as string] ?? step}: disk full$`),
@@ -160,7 +160,7 @@ test("a handover that hangs is stopped by the deadline", async () => {
   const world = createWorld({
     handovers: () => [{
       name: "slow",
-      oldSide: ({ signal }): OldSide => ({
+      outgoing: ({ signal }): OutgoingHandover => ({
         prepare() {
           if (!broken) return;
           return new Promise((_, reject) => signal.addEventListener("abort", () => reject(stopped = signal.reason)));
@@ -408,7 +408,7 @@ test("a socket that was not announced fails the reload at once, and one that was
   let announced = false;
   const handover: Handover = {
     name: "a late server",
-    oldSide: ({ link }) => ({
+    outgoing: ({ link }) => ({
       sendsSockets: () => announced,
       commit: () => link.send({ socket: true }, {}),
     }),
@@ -418,6 +418,6 @@ test("a socket that was not announced fails the reload at once, and one that was
   const { outcome } = await begin(world, old);
   await complete(world);
   announced = true;
-  const error = await fails(world, old, outcome, "participant");
+  const error = await fails(world, old, outcome, "handover");
   assert.match(error.message, /a late server could not commit: no socket can be sent/);
 });

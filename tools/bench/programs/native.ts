@@ -6,7 +6,7 @@ import { listen } from "../../../mod.ts";
 const { Deno, Bun } = globalThis as any;
 const [pid, port] = Deno !== undefined ? [Deno.pid, Number(Deno.args[0])] : [process.pid, Number(Bun.argv[2])];
 
-const token = listen({ settle: 20 });
+const token = listen({ probation: 20, idleGrace: 20 });
 const answer = token.fetch(() => new Response(String(pid)));
 
 if (Deno !== undefined) {

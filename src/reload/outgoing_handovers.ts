@@ -2,16 +2,16 @@ import type { StartRequest } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError, type ReloadErrorCode } from "../core/error.ts";
 import type { ReloadEvent } from "../core/event.ts";
-import type { Handover, MovedConnections, OldSide, Reload } from "./handover.ts";
+import type { Handover, MovedConnections, OutgoingHandover, OutgoingReload } from "./handover.ts";
 
 /** The handovers of one reload, in the old process. */
-export interface OldSides {
+export interface OutgoingHandovers {
   /** Lets every handover take a step that may fail, one after the other. */
-  everyone(what: string, take: (side: OldSide) => void | Promise<void>): Promise<void>;
+  runStep(what: string, take: (side: OutgoingHandover) => void | Promise<void>): Promise<void>;
   /** Lets every handover prepare. From then on it takes part in a rollback. */
   prepare(): Promise<void>;
   /** Lets every handover take a step that cannot fail any more: the new process is in charge. */
-  leave(take: (side: OldSide) => void | Promise<void>): Promise<void>;
+  runFinalStep(take: (side: OutgoingHandover) => void | Promise<void>): Promise<void>;
   /** Lets every handover that was asked to prepare undo what it did, the last one first. */
   rollBack(reason: ReloadError): Promise<void>;
   /** Reports what became of the connections, once for all handovers. */
@@ -36,24 +36,24 @@ function count(all: readonly MovedConnections[], kind: MovedConnections["kind"])
  *
  * @param step Waits for a step, and rejects as soon as the reload fails.
  */
-export function createOldSides(
+export function createOutgoingHandovers(
   handovers: readonly Handover[],
-  reloadFor: (name: string) => Reload,
+  reloadFor: (name: string) => OutgoingReload,
   step: <T>(work: Promise<T>) => Promise<T>,
   emit: (event: ReloadEvent) => void,
-): OldSides {
-  const sides = handovers.map(({ name, oldSide }) => {
+): OutgoingHandovers {
+  const sides = handovers.map(({ name, outgoing }) => {
     const reload = reloadFor(name);
-    return { name, reload, side: oldSide?.(reload) ?? {} };
+    return { name, reload, side: outgoing?.(reload) ?? {} };
   });
-  const asked = new Set<OldSide>();
+  const asked = new Set<OutgoingHandover>();
 
-  const everyone: OldSides["everyone"] = async (what, take) => {
+  const runStep: OutgoingHandovers["runStep"] = async (what, take) => {
     for (const { name, reload, side } of sides) {
       try {
         await step((async () => await take(side))());
       } catch (cause) {
-        throw new ReloadError("participant", `${name} could not ${what}: ${describeError(cause)}`, {
+        throw new ReloadError("handover", `${name} could not ${what}: ${describeError(cause)}`, {
           cause,
           pid: reload.pid,
         });
@@ -62,13 +62,13 @@ export function createOldSides(
   };
 
   return {
-    everyone,
+    runStep,
     prepare: () =>
-      everyone("prepare", (side) => {
+      runStep("prepare", (side) => {
         asked.add(side);
         return side.prepare?.();
       }),
-    async leave(take) {
+    async runFinalStep(take) {
       for (const { name, side } of sides) {
         try {
           await take(side);
@@ -83,7 +83,7 @@ export function createOldSides(
         try {
           await side.rollback?.(reason);
         } catch (error) {
-          emit({ type: "rollback-fail", participant: name, error });
+          emit({ type: "rollback-fail", handover: name, error });
         }
       }
     },
