@@ -106,6 +106,7 @@ export async function build(folder: string): Promise<string> {
 function createManifests() {
   const read = (name: string) => JSON.parse(readFileSync(join(root, name), "utf8"));
   const { name, version, license } = read("jsr.json");
+  const { imports } = read("deno.json");
   const { dependencies, engines } = read("package.json");
   const keys = Object.entries(entries).map(([name, source]) => ({ key: name === "mod" ? "." : `./${name}`, name, source }));
   const files = Object.keys({ ...entries, ...later }).flatMap((name) => [`${name}.js`, `${name}.js.map`]);
@@ -130,7 +131,8 @@ function createManifests() {
     version,
     license,
     exports: Object.fromEntries(keys.map(({ key, name }) => [key, `./${name}.js`])),
-    publish: { include: [...files, ...folders, ...sources, ...documents, "jsr.json", "package.json"] },
+    imports: { croner: imports.croner, "srvx/node": imports["srvx/node"] },
+    publish: { include: [...files, ...folders, ...sources, ...documents, "jsr.json"] },
   };
   return { npm, jsr };
 }

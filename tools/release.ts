@@ -22,4 +22,4 @@ if (wrong.length > 0) process.exit(1);
 console.log(`${version} is built in ${folder}. To publish it:
 
   npm publish ${folder} --access public
-  cd ${folder} && deno publish`);
+  cd ${folder} && DENO_NO_PACKAGE_JSON=1 deno publish`);

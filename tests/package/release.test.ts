@@ -16,7 +16,7 @@ test("a release whose tag, changelog and manifests agree is built; another is re
     assert.equal(code, 1);
     assert.match(
       stderr,
-      new RegExp(`^the tag: 0\\.0\\.1, but deno\\.json has version ${VERSION.replaceAll(".", "\\.")}$`, "m"),
+      new RegExp(`^the tag: 0\\.0\\.1, but jsr\\.json has version ${VERSION.replaceAll(".", "\\.")}$`, "m"),
     );
     return true;
   });

@@ -25,18 +25,12 @@ async function start(requested: ReadonlySet<string>, listener: RequestListener):
 /** Serves a built package as JSR does. https://jsr.io/docs/api#jsr-registry-api */
 export function startJsr(dist: string, version: string): Promise<Registry> {
   const requested = new Set<string>();
-  const { exports } = JSON.parse(readFileSync(join(dist, "jsr.json"), "utf8"));
-  const { dependencies } = JSON.parse(readFileSync(join(dist, "package.json"), "utf8"));
+  const { exports, imports } = JSON.parse(readFileSync(join(dist, "jsr.json"), "utf8"));
   const files = globSync("**", { cwd: dist }).filter((name) => statSync(join(dist, name)).isFile());
-  /** A file as it is published: JSR replaces what only the package.json of the package knows. */
+  /** A file as it is published: JSR replaces what only the import map of the package knows. */
   const read = (name: string) => {
     let text = readFileSync(join(dist, name), "utf8");
-    for (const [dependency, version] of Object.entries<string>(dependencies)) {
-      text = text.replaceAll(
-        new RegExp(`"${dependency}(/[^"]*)?"`, "g"),
-        (_, path = "") => `"npm:${dependency}@${version}${path}"`,
-      );
-    }
+    for (const [from, to] of Object.entries<string>(imports)) text = text.replaceAll(`"${from}"`, `"${to}"`);
     return text;
   };
   const manifest = Object.fromEntries(files.map((name) => {
@@ -56,7 +50,11 @@ export function startJsr(dist: string, version: string): Promise<Registry> {
     if (answer === undefined) return void response.writeHead(404).end();
     assert.doesNotMatch(headers.accept ?? "", /text\/html/);
     requested.add(url.replace(`${scope}/`, ""));
-    response.setHeader("content-type", url.endsWith(".js") ? "text/javascript" : "application/json");
+    const type = /\.(js|ts)$/.exec(url)?.[1];
+    response.setHeader(
+      "content-type",
+      type === "js" ? "text/javascript" : type === "ts" ? "text/typescript" : "application/json",
+    );
     response.end(answer());
   });
 }
