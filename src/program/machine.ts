@@ -56,7 +56,9 @@ export type Action =
   /** Tell the predecessor that this process shuts down on purpose. */
   | "announce"
   /** Abort the reload that is under way. */
-  | "abort";
+  | "abort"
+  /** Report an event that cannot happen in this state. */
+  | "report";
 
 /** A new state, and what has to be done. */
 export interface Step {
@@ -66,13 +68,14 @@ export interface Step {
 
 type Named<Name> = Extract<State, { name: Name }>;
 type Typed<Type> = Extract<Event, { type: Type }>;
+/** What an event does in each state in which it can happen. */
 type Rows = {
   readonly [Name in State["name"]]: {
-    readonly [Type in Event["type"]]: (state: Named<Name>, event: Typed<Type>) => Step;
+    readonly [Type in Event["type"]]?: (state: Named<Name>, event: Typed<Type>) => Step;
   };
 };
 
-const none = (state: State): Step => ({ state });
+const ignore = (state: State): Step => ({ state });
 const stay = (action: Action) => (state: State): Step => ({ state, action });
 const go = (name: "probation" | "serving" | "reloading" | "stopping", action?: Action) => (): Step => ({
   state: { name },
@@ -84,24 +87,30 @@ const keep =
     action,
   });
 const commit = (_: State, { successor }: Typed<"commit">): Step => ({ state: { name: "committed", successor } });
-const passOn = (state: Named<"stopping">): Step => ({ state, action: state.successor === undefined ? "refuse" : "pass on" });
+const passOn = (state: Named<"stopping">): Step => ({
+  state,
+  action: state.successor === undefined ? "refuse" : "pass on",
+});
 
-// deno-fmt-ignore: a table of one row a state. `none` also stands where an event cannot happen.
+// deno-fmt-ignore: a table of one row a state.
 const rows: Rows = {
-  waiting:   { reload: stay("queue"),   cancel: go("stopping", "decline"),  "take over": go("probation"), over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
-  probation: { reload: stay("queue"),   cancel: go("stopping", "announce"), "take over": none,            over:   go("serving", "begin queued"), commit: none, succeed: none,             fail: none,                          leave: none },
-  serving:   { reload: go("reloading", "begin"), cancel: go("stopping"),    "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
-  reloading: { reload: stay("queue"),   cancel: go("stopping", "abort"),    "take over": none,            over:   none,                          commit,       succeed: none,             fail: go("serving", "begin queued"), leave: none },
-  committed: { reload: stay("queue"),   cancel: keep("stopping", "abort"),  "take over": none,            over:   none,                          commit: none, succeed: keep("retiring"), fail: go("serving", "begin queued"), leave: none },
-  retiring:  { reload: stay("pass on"), cancel: keep("stopping"),           "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: keep("retired") },
-  retired:   { reload: stay("pass on"), cancel: none,                       "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
-  stopping:  { reload: passOn,          cancel: none,                       "take over": none,            over:   none,                          commit: none, succeed: none,             fail: none,                          leave: none },
+  waiting:   { reload: stay("queue"),            cancel: go("stopping", "decline"),  "take over": go("probation") },
+  probation: { reload: stay("queue"),            cancel: go("stopping", "announce"), over: go("serving", "begin queued") },
+  serving:   { reload: go("reloading", "begin"), cancel: go("stopping") },
+  reloading: { reload: stay("queue"),            cancel: go("stopping", "abort"),    commit, fail: go("serving", "begin queued") },
+  committed: { reload: stay("queue"),            cancel: keep("stopping", "abort"),  succeed: keep("retiring"),
+                                                                                     fail: go("serving", "begin queued") },
+  retiring:  { reload: stay("pass on"),          cancel: keep("stopping"),           leave: keep("retired") },
+  retired:   { reload: stay("pass on"),          cancel: ignore },
+  stopping:  { reload: passOn,                   cancel: ignore,                     "take over": ignore, over: ignore,
+                                                                                     succeed: ignore, fail: ignore, leave: ignore },
 };
 
-/** What an event does in a state. */
+/** What an event does in a state. One that has no cell cannot happen; the property tests of the program fail where one does. */
 export function next(state: State, event: Event): Step {
   // The two lookups agree: TypeScript cannot follow that the function fits this very state and event.
-  return (rows[state.name][event.type] as (state: State, event: Event) => Step)(state, event);
+  const cell = rows[state.name][event.type] as ((state: State, event: Event) => Step) | undefined;
+  return cell === undefined ? { state, action: "report" } : cell(state, event);
 }
 
 /** The state in which a process begins. */

@@ -39,7 +39,7 @@ export interface JoinedReload {
    */
   checkPredecessor(): void;
   /** Resolves when every handover can replace what the old process has offered. */
-  readonly complete: Promise<unknown>;
+  readonly allSent: Promise<unknown>;
 }
 
 /** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
@@ -142,6 +142,7 @@ export function joinReload(
       case "revoke":
         return void revoke(message);
       case "over":
+        if (!isInCharge) return; // No predecessor retires before it has handed over.
         if (handlers.check !== undefined && !isChecked) {
           handlers.warn(
             "the check was not made: the version of this library in the predecessor does not know it; the next reload makes it",
@@ -165,6 +166,6 @@ export function joinReload(
       handlers.warn(`the predecessor hangs: the reload that process ${pid} came from counts as over`);
       finish("gone");
     },
-    complete: Promise.all([offered.promise, ...sides.map(({ complete }) => complete)]),
+    allSent: Promise.all([offered.promise, ...sides.map(({ complete }) => complete)]),
   };
 }

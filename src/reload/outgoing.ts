@@ -236,6 +236,7 @@ async function putInCharge(reloading: Reloading): Promise<Successor> {
   await sides.runStep("agree", (side) => side.agree?.());
   reloading.probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
   await sides.runStep("commit", (side) => side.commit?.());
+  reloading.failed.signal.throwIfAborted(); // It may have failed in the turn in which the step ended.
   reloading.phase = "committing";
   options.onCommit({ pid, send: dialogue.send });
   await step(reloading, dialogue.commit());

@@ -322,6 +322,7 @@ export function createWorld(
 
   /** What must hold when a process says that something has happened. */
   function check(process: SimulatedProcess, event: ReloadEvent): void {
+    if (event.type === "warning") assert.doesNotMatch(event.message, /a defect of reload-self/);
     if (event.type === "cancel" && event.reason.kind === "reload") {
       const { pid } = event.reason;
       const successor = processes.find((other) => other.pid === pid);

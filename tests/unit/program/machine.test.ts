@@ -76,6 +76,7 @@ test("whatever happens, a process that stops or has retired never takes charge a
     let state = initial(hasPredecessor);
     for (const event of events) {
       const { state: after, action } = next(state, event);
+      if (action === "report") continue;
       if (state.name === "stopping" || state.name === "retired") {
         assert.equal(after.name, state.name);
         assert.ok(action === undefined || action === "pass on" || action === "refuse");
@@ -85,4 +86,17 @@ test("whatever happens, a process that stops or has retired never takes charge a
       state = after;
     }
   }));
+});
+
+/** Whether an event can happen in a state: the table has a cell for it. */
+const canHappen = (state: State, event: Event) => next(state, event).action !== "report";
+
+test("the table has 28 cells: an event that cannot happen has none, and is reported", () => {
+  const events: Event[] = [
+    ...(["reload", "cancel", "take over", "over", "succeed", "fail", "leave"] as const).map((type) => ({ type })),
+    { type: "commit", successor },
+  ];
+  const cells = Object.values(states).flatMap((state) => events.filter((event) => canHappen(state, event)));
+  assert.equal(cells.length, 28);
+  assert.ok(!canHappen(states.serving, { type: "commit", successor }));
 });
