@@ -1,8 +1,10 @@
 import type { Adapter } from "../core/adapter.ts";
 import { createIdleConnections } from "../connections/idle.ts";
+import { boundSource } from "../connections/idle_bound.ts";
+import { nativeSource } from "../connections/idle_native.ts";
 import { createLiveConnections } from "../connections/live.ts";
-import { createNativeConnections } from "../connections/native_idle.ts";
 import { createNativeSockets } from "../connections/native_sockets.ts";
+import type { SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
 import { createInstances } from "../service/instances.ts";
@@ -36,18 +38,23 @@ function compose(
   const { settling, datagrams, listening, unix, reuseport, unbound } = sockets?.handovers ?? {};
   const { releaseLink, statusFile, systemd, run } = service?.handovers ?? {};
 
+  const connections = socketAdapter?.connections;
+  const idle = createIdleConnections(connections, clock, [
+    ...(connections !== undefined && sockets !== undefined ? [boundSource(connections, clock, sockets.movable)] : []),
+    ...(natives !== undefined ? [nativeSource(socketAdapter as SocketAdapter, program, natives)] : []),
+  ]);
+
   // Each step is taken in this order, a rollback in the reverse one.
   const handovers: readonly (Handover | undefined)[] = [
-    createLiveConnections(socketAdapter?.connections, program, natives), // Let go of before the state that describes them is taken.
+    createLiveConnections(connections, program, natives), // Let go of before the state that describes them is taken.
     datagrams, // Stop reading before the state is taken: it knows of each datagram that was read.
     state.handover,
     settling, // Answers say `Connection: close` before anything else is committed.
     listening, // The sockets that most programs have: the first to be offered.
-    natives && createNativeConnections(socketAdapter, program, natives), // Watched before their servers stop accepting.
+    idle, // Watched before their servers stop accepting.
     natives?.servers.handover,
     unix,
     reuseport, // Steers to a new process that has opened its own sockets.
-    sockets && createIdleConnections(socketAdapter?.connections, program, sockets.movable), // To servers that listen by now.
     unbound, // Names the sockets that none of the above has handed over.
     releaseLink,
     pidFile, // What tells others of the new process comes after all that it serves with.

@@ -1,7 +1,7 @@
 /** The examples that are whole programs. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { connect } from "node:tls";
@@ -95,14 +95,23 @@ for (const runtime of oneOfEachKind) {
 
   test(`${runtime.name}: queue_worker.ts does each job once`, async (t) => {
     const jobs = temporaryFolder(t);
-    for (let i = 100; i < 130; i++) writeFileSync(join(jobs, `${i}.job`), `job ${i}`);
+    let next = 100;
+    const addJobs = () => {
+      for (const end = next + 10; next < end; next++) {
+        const path = join(jobs, `${next}`);
+        writeFileSync(path, `job ${next}`);
+        renameSync(path, `${path}.job`); // Whole, or not there.
+      }
+    };
     const program = startProgram(t, runtime, { script: join(folder, "queue_worker.ts"), env: { JOBS: jobs } });
     let pid = first(program);
     for (let generation = 1; generation <= 2; generation++) {
       const before = numbersOf(program, /^done: job (\d+)$/).length;
+      addJobs(); // The reload may take longer than all jobs that there were.
       await until("some jobs", () => numbersOf(program, /^done: job (\d+)$/).length > before + 2);
       pid = await reload(program, pid, generation);
     }
+    addJobs();
     await until(
       "all jobs",
       () => readdirSync(jobs).every((name) => name === "taken") && readdirSync(join(jobs, "taken")).length === 0,

@@ -1,0 +1,113 @@
+/** The idle connections of native servers. */
+import { isNative } from "../core/native_socket.ts";
+import { pause } from "../core/pause.ts";
+import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
+import { takeAtRest, takeClosed } from "../linux/idle_http.ts";
+import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
+import type { ProgramContext } from "../reload/context.ts";
+import type { MovableServer } from "../sockets/native_servers.ts";
+import type { IdleSource, OutgoingIdle } from "./idle.ts";
+import type { NativeSockets } from "./native_sockets.ts";
+import type { ConnectionSender } from "./sender.ts";
+
+/** The servers that the token has adopted. */
+export function nativeSource(
+  adapter: Pick<SocketAdapter, "libc">,
+  program: ProgramContext,
+  sockets: NativeSockets,
+): IdleSource {
+  function open(): Libc | undefined {
+    const libc = adapter.libc?.();
+    return typeof libc === "object" ? libc : undefined;
+  }
+  return {
+    outgoing: (sender) => takeNative(open, program, sockets, sender),
+    serveDescriptor(key, fd) {
+      const libc = open();
+      const server = program.natives.servers.find((server) => server.key === key);
+      if (libc === undefined || server?.connections === undefined) return false;
+      return sockets.arrivals(libc).add(server, fd);
+    },
+  };
+}
+
+/** The descriptors of the connections that a server has accepted. */
+function connectionsOf(scan: SocketScan, { port }: MovableServer): number[] {
+  return [...scan.sockets.values()]
+    .filter(({ kind, localPort }) => kind === "connection" && localPort === port)
+    .map(({ fd }) => fd);
+}
+
+function takeNative(
+  open: () => Libc | undefined,
+  { clock, live, token }: ProgramContext,
+  { servers, arrivals, emptied }: NativeSockets,
+  sender: ConnectionSender,
+): OutgoingIdle {
+  let libc: Libc | undefined;
+  let movable: readonly MovableServer[] = [];
+  let busy = 0;
+
+  /** Takes those of a server that wait for a request. */
+  async function takeOf(libc: Libc, scan: SocketScan, { connections }: MovableServer, fds: readonly number[]) {
+    if (connections.closeIdle !== undefined) return takeClosed(libc, fds, () => connections.closeIdle?.());
+    const look = () => {
+      const busy = connections.busy?.();
+      return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
+    };
+    return await takeAtRest(libc, scan, fds, look, () => pause(clock, 0));
+  }
+
+  return {
+    beforeStart() {
+      libc = open();
+      const all = libc === undefined ? [] : servers.movable();
+      // Those of two servers at one port cannot be told apart.
+      movable = all.filter(({ port }) => all.filter((other) => other.port === port).length === 1);
+    },
+    hasAny: () => movable.length > 0,
+    sendsDescriptors: () => movable.length > 0,
+    commit() {
+      for (const { connections } of movable) connections.watch(true);
+    },
+    async take() {
+      busy = 0;
+      if (libc === undefined || !sender.takesDescriptors) return;
+      const known = libc;
+      const scan = scanSockets(known);
+      for (const one of movable) {
+        const fds = connectionsOf(scan, one);
+        const taken = fds.length === 0 ? [] : await takeOf(known, scan, one, fds);
+        busy += fds.length - taken.length;
+        for (const fd of taken) {
+          sender.add({
+            group: one.server.key,
+            shared: { fd },
+            close: () => known.close(fd),
+            giveBack: () => arrivals(known).add(one.server, fd),
+          });
+        }
+      }
+    },
+    isBusy: () => busy > 0,
+    end() {},
+    left() {
+      for (const { server } of movable) server.setClosing(true);
+      const scan = scanSockets(libc as Libc);
+      let all = 0;
+      for (const one of movable) {
+        const { length } = connectionsOf(scan, one);
+        all += length;
+        if (length === 0) emptied.add(one.server);
+      }
+      const webSockets = [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;
+      return Math.max(0, all - webSockets);
+    },
+    rollback() {
+      for (const { server, connections } of movable) {
+        connections.watch(false);
+        server.setClosing(token.isCancelled);
+      }
+    },
+  };
+}
