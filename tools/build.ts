@@ -136,3 +136,9 @@ function createManifests() {
   };
   return { npm, jsr };
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const folder = resolve(root, process.argv[2] ?? "dist");
+  const version = await build(folder);
+  console.log(`built ${version} in ${folder}`);
+}

@@ -90,6 +90,9 @@ export function completeDenoAdapter(
     return permissions.seesProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined;
   }
 
+  /** Where the channels to new processes are opened: those sockets are not the program's. */
+  let channelFolder: string | undefined;
+
   async function start(request: StartRequest): Promise<StartedProcess> {
     const { command, signal, sendsSockets } = request;
     if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
@@ -101,6 +104,7 @@ export function completeDenoAdapter(
     origin.checkFiles(what.file);
     const sockets = activation.inherit();
     const folder = command === undefined && !sendsSockets && sockets.length === 0 ? service?.runtimeFolder() : undefined;
+    channelFolder ??= folder;
     const spawn = (folder !== undefined && spawnWithDeno(deno, folder)) ||
       spawnWithNode(await import("node:child_process"), sockets, denoCarries(isWindows));
     signal.throwIfAborted();
@@ -151,7 +155,9 @@ export function completeDenoAdapter(
         const own = descriptors();
         if (own !== undefined) {
           const ports = debuggerPorts(parseCmdline(snapshot.cmdline ?? ""));
-          return ownSockets(own, proc).filter(({ address }) => typeof address === "string" || !ports.has(address.port));
+          const isChannel = (path: string) => channelFolder !== undefined && path.startsWith(`${channelFolder}/`);
+          return ownSockets(own, proc)
+            .filter(({ address }) => typeof address === "string" ? !isChannel(address) : !ports.has(address.port));
         }
         const libc = hasProc(deno) && permissions.mayCall() ? denoLibc(deno, true) : undefined;
         if (typeof libc !== "object") return undefined;

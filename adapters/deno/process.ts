@@ -4,6 +4,7 @@
  */
 import type { Child, Spawn } from "../shared/node_process.ts";
 import { streamChannel } from "../shared/stream_channel.ts";
+import { originalOf } from "../../src/core/marks.ts";
 import { CHANNEL_VARIABLE } from "../../src/protocol/handshake.ts";
 import { attempt } from "../shared/attempt.ts";
 import type { ExitStatus } from "../../src/core/adapter.ts";
@@ -20,7 +21,7 @@ export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | unde
   const path = `${folder}/${crypto.randomUUID()}`;
   let listener: ReturnType<DenoNamespace["listen"]>;
   try {
-    listener = deno.listen({ transport: "unix", path });
+    listener = originalOf(deno.listen)({ transport: "unix", path }); // A preload warns of the program's own.
   } catch {
     return undefined;
   }

@@ -22,6 +22,7 @@ declare global {
   const server: Server;
   // deno-lint-ignore no-explicit-any
   const app: any, express: any, fastify: any, Bun: any, Deno: any;
+  const members: Map<object, string>;
   function connectToDatabase(): Promise<void>;
   function importNext(): Promise<void>;
   function answer(data: Uint8Array, from: object): Promise<void>;

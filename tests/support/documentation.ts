@@ -21,7 +21,9 @@ export function blockOf(file: string, heading: string, language: string): string
   return blocksIn(section, language)[0];
 }
 
-/** The program of the README, with a port of its own. */
+/** The README's program for Node, with a port of its own; its answer, and a line, tell the pid and the generation. */
 export function readmeProgram(port: number): string {
-  return (blockOf("README.md", "## A program", "ts") as string).replace("8000", String(port));
+  const code = blocksOf("README.md", "ts").find((code) => code.startsWith("// Node\n")) as string;
+  const who = "pid ${process.pid}, generation ${listen().generation}";
+  return `${code.replace("8000", String(port)).replace("pid ${process.pid}", who)}console.log(\`${who}: listening\`);\n`;
 }
