@@ -7,7 +7,7 @@ import type { NodeProcess } from "../shared/node_channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 
-/** Is there a process with this pid? `undefined` where /proc cannot be seen. */
+/** Whether there is a process with this pid. `undefined` where /proc cannot be seen. */
 export function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
   return seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined;
 }

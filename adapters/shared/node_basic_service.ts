@@ -5,7 +5,7 @@ import type { Environment } from "./environment.ts";
 import type { NodeProcess } from "./node_channel.ts";
 import { nodeFiles } from "./node_files.ts";
 
-/** Is there a process with this pid? */
+/** Whether there is a process with this pid. */
 export function isAlive(process: NodeProcess, pid: number): boolean {
   try {
     return process.kill(pid, 0);

@@ -43,7 +43,7 @@ export interface BasicServiceAdapter {
   variable(name: string): string | undefined;
   /** The operations on files. */
   files(): Files;
-  /** Is there a process with this pid? */
+  /** Whether there is a process with this pid. */
   isAlive(pid: number): boolean;
   /** When a process started: different for every process with the same pid. `undefined` where the kernel does not show it. */
   startTime(pid: number): string | undefined;

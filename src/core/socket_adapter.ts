@@ -61,7 +61,7 @@ export interface Listener {
   resume?(): void;
   /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`. */
   hold?(): Promise<HeldSocket | undefined>;
-  /** Does it still listen? The application may close its server at any time. */
+  /** Whether it still listens. The application may close its server at any time. */
   readonly isOpen: boolean;
   /** Where it listens; `undefined` for a path. */
   readonly address: SocketAddress | undefined;
@@ -208,7 +208,7 @@ export interface SocketAdapter {
   readonly activated: readonly { fd: number; name: string; address: SocketAddress | string | undefined }[];
   /** The operations on files. */
   files(): Files;
-  /** Does a server accept connections at this path? */
+  /** Whether a server accepts connections at this path. */
   isServed(path: string): Promise<boolean>;
   /** The descriptors of this process; `undefined` where they cannot be listed. */
   descriptors(): number[] | undefined;
@@ -231,6 +231,6 @@ export interface SocketAdapter {
   readonly http1?: ((socket: LiveSocket) => Http1View | undefined) | undefined;
   /** Open connections. Only where the channel can carry them. */
   readonly connections?: ConnectionAdapter | undefined;
-  /** Does closing a session of node:http2 cut its last answer? */
+  /** Whether closing a session of node:http2 cuts its last answer. */
   readonly http2CloseTruncates: boolean;
 }

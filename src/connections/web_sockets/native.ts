@@ -14,7 +14,7 @@ import { payloadBytes, track, trackClient, type Tracked } from "./tracked.ts";
 
 /** What the application does with them. */
 export interface NativeHandlers<Session> {
-  /** Does each move by itself? */
+  /** Whether each moves by itself. */
   readonly independent: boolean;
   accept(socket: LiveWebSocket, session: Session | undefined, request: Request | undefined): void;
   release(socket: LiveWebSocket): Session | undefined;
