@@ -89,7 +89,7 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
   /** Has the server accept connections of this process, as many as are needed, or as many as there can be. */
   async function place(server: AdoptedServer, scan: SocketScan, all: Arriving[]): Promise<Placed[]> {
     const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
-    if (listener === undefined || others.length > 0) throw new Error("its socket is not found");
+    if (listener === undefined || others.length > 0) throw new Error("its socket is not found: are there descriptors left?");
     const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
     if (typeof own === "string") throw new Error(own);
     const accepted = await accept(own);
