@@ -62,6 +62,8 @@ export interface BegunProgram {
   release(signal: string): void;
   /** Resolves when no reload is under way, and the other processes know of a shutdown. */
   settled(): Promise<unknown>;
+  /** Reports that a reload may lose something. */
+  warn(message: string): void;
 }
 
 /** How a program is completed. */
@@ -238,7 +240,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
       plan.onDispose?.();
     },
   });
-  return { token: extended, release: signals.release, settled };
+  return { token: extended, release: signals.release, settled, warn };
 }
 
 function follow(ready: NonNullable<ListenOptions["ready"]>): Beginning["ready"] {
