@@ -2,7 +2,7 @@
  * Servers of node:net and all that is built on them, which a preload hands to the token: `listen` of every server is replaced. For the
  * program nothing changes: the same events, callbacks, errors and results, at the same times.
  */
-import type { Server } from "node:net";
+import type { Server, Socket } from "node:net";
 import type { AutoHost } from "../../src/core/auto.ts";
 import { describeError } from "../../src/core/describe_error.ts";
 import {
@@ -38,6 +38,8 @@ export interface ServerPatch {
 
 /** The events of a server that opens connections. */
 const CONNECTIONS = ["connection", "secureConnection", "session"];
+/** Those of a server of HTTP whose connections become others. Only where the application has a listener: one of ours would be an answer. */
+const UPGRADES = ["upgrade", "connect"];
 
 /** Replaces `listen`. */
 export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: ServerPatch): void {
@@ -62,15 +64,18 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
   function openAtOnce(server: Server, options: BindOptions, args: unknown[]): unknown {
     const result = original.apply(server, args);
     const events = markOpened(server);
-    const stop = CONNECTIONS.map((event) => {
-      const note = (first: object) => void events.push([event, first]);
+    const stop: (() => void)[] = [];
+    const follow = (event: string) => {
+      const note = (first: object, socket?: Socket) => void events.push([event, first, socket, socket?.bytesWritten]);
       server.prependListener(event, note);
-      return () => server.off(event, note);
-    });
+      stop.push(() => server.off(event, note));
+    };
+    CONNECTIONS.forEach(follow);
     const end = () => stop.forEach((each) => each());
     ends.set(server, end); // An error has no listener of ours: one alone would keep it from ending the program.
     server.prependOnceListener("listening", () => {
       markAnnounced(server, true);
+      UPGRADES.filter((event) => server.listenerCount(event) > 0).forEach(follow);
       const token = host.begin(); // Before anybody hears that it listens, and sends a signal.
       closeInAnyState(server, () => token.isCancelled);
       // Not one that only looks whether a port is free.

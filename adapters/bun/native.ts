@@ -87,16 +87,24 @@ const readingBodies: Wrapper = {
     },
 };
 
-/** Knows the WebSockets of a server, to close them. */
-function following(websocket: Options["websocket"], sockets: Set<Socket>): Options["websocket"] {
+/** The WebSockets of a server, to close them. */
+interface WebSockets {
+  readonly open: Set<Socket>;
+  /** Whether those that are opened from now on are closed as well. */
+  areGoing: boolean;
+}
+
+/** Knows the WebSockets of a server. */
+function following(websocket: Options["websocket"], sockets: WebSockets): Options["websocket"] {
   if (websocket === undefined) return undefined;
   return override(websocket, {
     open(this: unknown, socket: Socket, ...rest: unknown[]) {
-      sockets.add(socket);
+      sockets.open.add(socket);
+      if (sockets.areGoing) queueMicrotask(() => socket.close(GOING_AWAY, GOING_AWAY_REASON));
       return websocket.open?.call(this, socket, ...rest);
     },
     close(this: unknown, socket: Socket, ...rest: unknown[]) {
-      sockets.delete(socket);
+      sockets.open.delete(socket);
       return websocket.close?.call(this, socket, ...rest);
     },
   }) as Options["websocket"];
@@ -123,7 +131,7 @@ function open(
   const { port, hostname } = options;
   const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
   const where = path !== undefined ? { unix: placement.temporaryPath } : networkPlace(placement, reusePort);
-  const sockets = new Set<Socket>();
+  const sockets: WebSockets = { open: new Set(), areGoing: false };
   /** What the application wants the server to do. */
   let current: Options = options;
   let wrapper: Wrapper | undefined;
@@ -191,7 +199,8 @@ function open(
     activated: activated?.fd,
     setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),
     async finish(idle) {
-      for (const socket of [...sockets]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
+      sockets.areGoing = true;
+      for (const socket of [...sockets.open]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
       await idle;
       await server.stop();
     },

@@ -1,7 +1,9 @@
 /** The connections of Deno.serve, which another process can serve. */
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import type { NativeConnections } from "../../src/core/native.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
+import { closeWebSocket } from "./web_sockets.ts";
 
 /** What Deno gives a handler besides the request. */
 interface Info {
@@ -16,6 +18,9 @@ interface Address {
   readonly port: number;
 }
 
+/** The states of a WebSocket before it is closed. */
+const CONNECTING = 0;
+const OPEN = 1;
 /** One request of so many is looked at, while nothing moves: it takes a microsecond or two. */
 const SAMPLE = 32;
 /** How many are looked at before that: a server with few requests knows all. */
@@ -49,6 +54,12 @@ class MovedInfo implements Info {
   }
 }
 
+/** Closes a WebSocket as soon as it is open: Deno 2.9 does nothing when it is asked earlier. */
+function sendAway(socket: WebSocket): void {
+  if (socket.readyState === OPEN) closeWebSocket(socket, GOING_AWAY, GOING_AWAY_REASON);
+  else if (socket.readyState === CONNECTING) socket.addEventListener("open", () => sendAway(socket));
+}
+
 /** What follows the connections of one server. */
 export interface Followed {
   readonly connections: NativeConnections;
@@ -56,15 +67,21 @@ export interface Followed {
   follow(handler: FetchHandler): FetchHandler;
   /** A response has made a WebSocket of a connection. */
   onUpgrade(): void;
+  /** The WebSockets that are open. */
+  readonly webSockets: ReadonlySet<WebSocket>;
+  /** Tells the clients of all WebSockets to go. */
+  closeWebSockets(): void;
 }
 
 type Running = () => Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
 
-/** Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who the client is. */
-type Hear = (request: unknown) => (() => void) | undefined;
+/**
+ * Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who the client is. Returns what is called with
+ * the WebSocket.
+ */
+type Hear = (request: unknown) => ((socket: WebSocket) => void) | undefined;
 const listeners = new Set<Hear>();
 
-/** @param hear Returns what is called when the WebSocket exists. */
 function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
   const isFirst = listeners.size === 0;
   listeners.add(hear);
@@ -73,7 +90,7 @@ function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
   deno.upgradeWebSocket = (request, ...rest) => {
     const made = [...listeners].map((hear) => hear(request));
     const upgrade = upgradeWebSocket.call(deno, request, ...rest);
-    for (const one of made) one?.();
+    for (const one of made) one?.(upgrade.socket);
     return upgrade;
   };
 }
@@ -84,6 +101,8 @@ function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
  * @param running As in `NativeHost`.
  */
 export function followConnections(deno: DenoNamespace, running: Running): Followed {
+  const open = new Set<WebSocket>();
+  let isGoing = false;
   /** The ports of clients that have WebSockets. */
   const webSockets = new Set<number>();
   /** The calls of Deno.upgradeWebSocket for requests of this server, less the WebSockets that came of it. */
@@ -113,10 +132,14 @@ export function followConnections(deno: DenoNamespace, running: Running): Follow
   }
 
   hearOfUpgrades(deno, (request) => {
-    const info = request === lastRequest ? lastInfo : [...running()].find((call) => call.request === request)?.more;
-    if (info === undefined) return undefined;
-    const { port } = clientOf(info as Info, clients);
-    return () => {
+    const call = request === lastRequest ? { more: lastInfo } : [...running()].find((call) => call.request === request);
+    if (call === undefined) return undefined;
+    const port = call.more ? clientOf(call.more as Info, clients).port : undefined;
+    return (socket) => {
+      open.add(socket);
+      socket.addEventListener("close", () => open.delete(socket));
+      if (isGoing) sendAway(socket);
+      if (port === undefined) return; // The handler takes no arguments.
       webSockets.add(port);
       expected++;
     };
@@ -127,6 +150,11 @@ export function followConnections(deno: DenoNamespace, running: Running): Follow
       if (expected-- > 0) return;
       expected = 0;
       hasUnknown = true;
+    },
+    webSockets: open,
+    closeWebSockets() {
+      isGoing = true;
+      open.forEach(sendAway);
     },
     connections: {
       watch(on) {

@@ -144,7 +144,7 @@ async function place(
 ): Promise<Placed[]> {
   const { libc, findAll } = options;
   const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
-  if (listener === undefined || others.length > 0) throw new Error("its socket is not found");
+  if (listener === undefined || others.length > 0) throw new Error("its socket is not found: are there descriptors left?");
   const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
   if (typeof own === "string") throw new Error(own);
   const accepted = await accept(options, own);

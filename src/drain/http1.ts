@@ -6,7 +6,7 @@ import { earlyEvents, isUnaware } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
 import type { Http1View } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import { followWebSocket, type RawSocket, sendGoingAway } from "./raw_web_sockets.ts";
+import { createRawWebSockets, type RawSocket } from "./raw_web_sockets.ts";
 import { type HttpSocket, nodeHttp1 } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
@@ -23,6 +23,11 @@ interface Response {
   readonly req: { readonly httpVersionMajor: number; readonly complete: boolean };
   setHeader(name: string, value: string): unknown;
   writeHead(...args: unknown[]): unknown;
+}
+
+/** A request for another protocol. */
+interface UpgradeRequest {
+  readonly headers?: { readonly upgrade?: string };
 }
 
 /** What is known of a connection. */
@@ -70,7 +75,7 @@ export function createDrain(
   const connections = new Map<Connection, State>();
   const sessions = createSessions(clock, http2CloseTruncates, () => draining && check());
   const upgraded = new WeakSet<object>();
-  const rawWebSockets = new Set<RawSocket>();
+  const rawWebSockets = createRawWebSockets();
   const handshaking = new Map<string, Connection>();
   const isHttp2 = "updateSettings" in server;
   const isHttp = isHttp2 || "keepAliveTimeout" in server;
@@ -114,12 +119,17 @@ export function createDrain(
     if (event === "connection") server.prependListener(event, follow[event] as () => void);
     else server.on(event, follow[event] as () => void);
   }
-  for (const [event, first] of earlyEvents(server)) follow[event]?.(first as Connection & Session);
   // Only where the application has such a listener: a single listener of ours would change the behaviour of the server.
-  const leave = (request: { headers?: { upgrade?: string } }, connection: Connection & RawSocket) => {
+  const leave = (request: UpgradeRequest, connection: Connection & RawSocket) =>
+    upgrade(request, connection, connection.bytesWritten);
+  function upgrade({ headers }: UpgradeRequest, connection: Connection & RawSocket, written: number): void {
     upgraded.add(connection);
-    if (/^websocket$/i.test(request.headers?.upgrade ?? "") && isUnaware(server)) followWebSocket(connection, rawWebSockets);
-  };
+    if (/^websocket$/i.test(headers?.upgrade ?? "") && isUnaware(server)) rawWebSockets.add(connection, written);
+  }
+  for (const [event, first, socket, written = 0] of earlyEvents(server)) {
+    if (event in follow) follow[event]?.(first as Connection & Session);
+    else upgrade(first as UpgradeRequest, socket as Connection & RawSocket, written);
+  }
   for (const event of ["upgrade", "connect"]) if (server.listenerCount(event) > 0) server.prependListener(event, leave);
   server.on("newListener", (event: string, listener: unknown) => {
     if ((event === "upgrade" || event === "connect") && listener !== leave && server.listenerCount(event) === 0) {
@@ -206,7 +216,6 @@ export function createDrain(
       let looked = begun;
 
       if (isHttp) askAllToClose();
-      for (const socket of rawWebSockets) sendGoingAway(socket);
       for (const [connection, state] of connections) {
         // An idle connection counts as idle from now on; one without any request since it was made.
         state.mark = view(connection).mark(connection);
@@ -231,6 +240,7 @@ export function createDrain(
         }
         looked = now;
         sessions.check();
+        rawWebSockets.sendAway();
         for (const [connection, state] of connections) endIfIdle(connection, state, idleGrace);
         if (connections.size === 0 && sessions.size === 0) {
           check = () => {};

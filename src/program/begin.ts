@@ -62,6 +62,8 @@ export interface BegunProgram {
   release(signal: string): void;
   /** Resolves when no reload is under way, and the other processes know of a shutdown. */
   settled(): Promise<unknown>;
+  /** Reports that a reload may lose something. */
+  warn(message: string): void;
 }
 
 /** How a program is completed. */
@@ -140,7 +142,7 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   if (options.signal !== undefined) {
     followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
   }
-  return { token: createToken(begun), release: signals.release, settled: () => settled(begun) };
+  return { token: createToken(begun), release: signals.release, settled: () => settled(begun), warn: beginning.warn };
 }
 
 /**
