@@ -58,6 +58,13 @@ interface HandshakeRequest {
 
 const EXTENSIONS = "sec-websocket-extensions";
 
+/** The WebSockets of a server. */
+interface Group<Request> {
+  readonly server: WebSocketServerLike;
+  readonly connections: WeakMap<LiveSocket, Connection<Request>>;
+  readonly open: Set<WsSocket>;
+}
+
 /** Serves the WebSockets of a server of ws. */
 export function servePackage<Session, Socket, Request>(
   token: Token,
@@ -65,20 +72,14 @@ export function servePackage<Session, Socket, Request>(
   server: WebSocketServerLike,
   handlers: PackageHandlers<Session, Socket, Request>,
 ): void {
-  const connections = new WeakMap<LiveSocket, Connection<Request>>();
-  const open = new Set<WsSocket>();
-
-  function add(socket: LiveSocket, connection: Connection<Request>, webSocket: WsSocket): void {
-    connection.own = [...listenersOf(socket)].filter((listener) => !connection.before.has(listener));
-    connection.webSocket = webSocket;
-    open.add(webSocket);
-    webSocket.on("close", () => open.delete(webSocket));
-  }
-
+  const group: Group<Request> = { server, connections: new WeakMap(), open: new Set() };
+  const { connections, open } = group;
   const live = token.live<{ handshake: Handshake; session: Session }, LiveSocket>(name, {
     independent: handlers.independent,
     accept(socket, moved) {
-      if (moved !== undefined) return handlers.accept(rebuild(socket, moved.handshake) as Socket, moved.session, undefined);
+      if (moved !== undefined) {
+        return handlers.accept(rebuild(group, socket, moved.handshake) as Socket, moved.session, undefined);
+      }
       const { webSocket, request } = connections.get(socket) as Connection<Request>;
       handlers.accept(webSocket as Socket, undefined, request);
     },
@@ -88,53 +89,10 @@ export function servePackage<Session, Socket, Request>(
       if (handshake === undefined || webSocket === undefined || !isBetweenMessages(webSocket)) return undefined;
       const session = handlers.release(webSocket as Socket);
       if (session === undefined) return undefined;
-      letGo(socket, connection as Connection<Request>);
+      letGo(group, socket, connection as Connection<Request>);
       return { handshake: { ...handshake, protocol: webSocket.protocol }, session };
     },
   });
-
-  /** Makes a WebSocket of a connection whose handshake took place in another process. */
-  function rebuild(socket: LiveSocket, { protocol, offered, agreed }: Handshake): WsSocket {
-    const client = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-    const headers = {
-      upgrade: "websocket",
-      "sec-websocket-version": "13",
-      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", // Any: the response goes nowhere.
-      ...(protocol && { "sec-websocket-protocol": protocol }),
-      ...(offered !== undefined && { [EXTENSIONS]: offered }),
-    };
-    // The application has let this client in already, under this subprotocol.
-    const options = { ...server.options, path: null, verifyClient: null, handleProtocols: () => protocol };
-    const again = Object.create(server, { options: { value: options } }) as WebSocketServerLike;
-    let webSocket: WsSocket | undefined;
-    again.handleUpgrade(
-      { method: "GET", url: "/", headers, socket: client },
-      client,
-      new Uint8Array(),
-      (made) => webSocket = made,
-    );
-    const found = connections.get(client as unknown as LiveSocket);
-    if (webSocket === undefined || found?.handshake.agreed !== agreed) {
-      throw new Error(`this version has agreed on other extensions than ${agreed ?? "none"}`);
-    }
-    const connection: Connection<Request> = { handshake: { offered, agreed }, before: listenersOf(socket) };
-    connections.set(socket, connection);
-    webSocket.setSocket(socket, new Uint8Array(), server.options);
-    add(socket, connection, webSocket);
-    return webSocket;
-  }
-
-  /** Takes a connection from its WebSocket, which counts as closed from now on. */
-  function letGo(socket: LiveSocket, { own, webSocket }: Connection<Request>): void {
-    connections.delete(socket);
-    open.delete(webSocket as WsSocket);
-    server.clients?.delete(webSocket);
-    retireSocket(webSocket as WsSocket);
-    for (const listener of own ?? []) {
-      for (const event of ["data", "end", "close", "error"]) socket.removeListener(event, listener);
-    }
-  }
-
   server.on("headers", (headers: readonly string[], { headers: { [EXTENSIONS]: offered }, socket }: HandshakeRequest) => {
     const prefix = `${EXTENSIONS}: `;
     const agreed = headers.find((header) => header.toLowerCase().startsWith(prefix))?.slice(prefix.length);
@@ -148,12 +106,75 @@ export function servePackage<Session, Socket, Request>(
       return handlers.accept(webSocket as Socket, undefined, request);
     }
     connection.request = request;
-    add(socket, connection, webSocket);
+    add(group, socket, connection, webSocket);
     live.add(socket);
   });
   whenCancelled(token, () => {
     for (const webSocket of open) webSocket.close(GOING_AWAY, GOING_AWAY_REASON);
   });
+}
+
+function add<Request>(
+  { open }: Group<Request>,
+  socket: LiveSocket,
+  connection: Connection<Request>,
+  webSocket: WsSocket,
+): void {
+  connection.own = [...listenersOf(socket)].filter((listener) => !connection.before.has(listener));
+  connection.webSocket = webSocket;
+  open.add(webSocket);
+  webSocket.on("close", () => open.delete(webSocket));
+}
+
+/** Makes a WebSocket of a connection whose handshake took place in another process. */
+function rebuild<Request>(
+  group: Group<Request>,
+  socket: LiveSocket,
+  { protocol, offered, agreed }: Handshake,
+): WsSocket {
+  const { server, connections } = group;
+  const client = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const headers = {
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", // Any: the response goes nowhere.
+    ...(protocol && { "sec-websocket-protocol": protocol }),
+    ...(offered !== undefined && { [EXTENSIONS]: offered }),
+  };
+  // The application has let this client in already, under this subprotocol.
+  const options = { ...server.options, path: null, verifyClient: null, handleProtocols: () => protocol };
+  const again = Object.create(server, { options: { value: options } }) as WebSocketServerLike;
+  let webSocket: WsSocket | undefined;
+  again.handleUpgrade(
+    { method: "GET", url: "/", headers, socket: client },
+    client,
+    new Uint8Array(),
+    (made) => webSocket = made,
+  );
+  const found = connections.get(client as unknown as LiveSocket);
+  if (webSocket === undefined || found?.handshake.agreed !== agreed) {
+    throw new Error(`this version has agreed on other extensions than ${agreed ?? "none"}`);
+  }
+  const connection: Connection<Request> = { handshake: { offered, agreed }, before: listenersOf(socket) };
+  connections.set(socket, connection);
+  webSocket.setSocket(socket, new Uint8Array(), server.options);
+  add(group, socket, connection, webSocket);
+  return webSocket;
+}
+
+/** Takes a connection from its WebSocket, which counts as closed from now on. */
+function letGo<Request>(
+  { server, connections, open }: Group<Request>,
+  socket: LiveSocket,
+  { own, webSocket }: Connection<Request>,
+): void {
+  connections.delete(socket);
+  open.delete(webSocket as WsSocket);
+  server.clients?.delete(webSocket);
+  retireSocket(webSocket as WsSocket);
+  for (const listener of own ?? []) {
+    for (const event of ["data", "end", "close", "error"]) socket.removeListener(event, listener);
+  }
 }
 
 /** What listens to a connection. */
