@@ -5,7 +5,7 @@ import type { ProgramContext } from "../reload/context.ts";
 import type { NativeAccess } from "./live_access.ts";
 import { createNativeArrivals, type NativeArrivals } from "./native_arrivals.ts";
 import { createNativeHandover, type NativeHandover } from "../sockets/native_servers.ts";
-import { createWarnOnce } from "../sockets/warn_once.ts";
+import { createWarnOnce } from "../sockets/common.ts";
 
 /** The native servers of a program, as its handovers see them. */
 export interface NativeSockets {

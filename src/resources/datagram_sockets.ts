@@ -15,7 +15,9 @@ export interface DatagramSockets extends DatagramHost {
 }
 
 /** No sockets yet. */
-export function createDatagramSockets({ nativeOffer }: Pick<BasicAdapter, "nativeOffer">): DatagramSockets {
+export function createDatagramSockets(
+  { nativeOffer }: Pick<BasicAdapter, "nativeOffer">,
+): DatagramSockets {
   let sockets: DatagramSocket[] = [];
   const inherited = parseOffered(nativeOffer, "datagrams");
 

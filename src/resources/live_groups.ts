@@ -21,9 +21,17 @@ export interface LiveGroup {
 export type LiveGroups = Map<string, LiveGroup>;
 
 /** Adds a group. */
-export function addLiveGroup(groups: LiveGroups, name: string, handlers: LiveHandlers<unknown, unknown>): Live<LiveSocket> {
-  if (typeof name !== "string" || name === "") throw new TypeError(`live: the name must be a string, not ${show(name)}`);
-  if (groups.has(name)) throw new TypeError(`live: ${name} is taken; each kind of connection has a name of its own`);
+export function addLiveGroup(
+  groups: LiveGroups,
+  name: string,
+  handlers: LiveHandlers<unknown, unknown>,
+): Live<LiveSocket> {
+  if (typeof name !== "string" || name === "") {
+    throw new TypeError(`live: the name must be a string, not ${show(name)}`);
+  }
+  if (groups.has(name)) {
+    throw new TypeError(`live: ${name} is taken; each kind of connection has a name of its own`);
+  }
   for (const method of ["accept", "release"] as const) {
     if (typeof handlers?.[method] !== "function") {
       throw new TypeError(`live: ${method} must be a function, not ${show(handlers?.[method])}`);
@@ -40,7 +48,10 @@ export function addLiveGroup(groups: LiveGroups, name: string, handlers: LiveHan
     serve(socket, session) {
       group.sockets.add(socket);
       socket.once("close", () => group.sockets.delete(socket));
-      before.set(socket, new Map(socket.eventNames().map((event) => [event, new Set(socket.rawListeners(event))])));
+      before.set(
+        socket,
+        new Map(socket.eventNames().map((event) => [event, new Set(socket.rawListeners(event))])),
+      );
       handlers.accept(socket, session);
     },
     release(socket) {

@@ -24,7 +24,10 @@ export interface OfferedAddress extends InheritedAddress {
 }
 
 /** What the predecessor has of a kind, from its text; nothing for anything else. See `native` in src/reload/handover.ts. */
-export function parseOffered(text: string | undefined, of: OfferedAddress["kind"]): Map<string, InheritedAddress> {
+export function parseOffered(
+  text: string | undefined,
+  of: OfferedAddress["kind"],
+): Map<string, InheritedAddress> {
   const found = new Map<string, InheritedAddress>();
   let list: unknown;
   try {
@@ -34,7 +37,9 @@ export function parseOffered(text: string | undefined, of: OfferedAddress["kind"
   }
   for (const one of Array.isArray(list) ? list : []) {
     const { kind, key, reported, place } = (one ?? {}) as Partial<OfferedAddress>;
-    if (kind === of && typeof key === "string" && typeof reported === "object" && reported !== null) {
+    if (
+      kind === of && typeof key === "string" && typeof reported === "object" && reported !== null
+    ) {
       found.set(key, { reported, place });
     }
   }
@@ -61,7 +66,9 @@ export function createNativeServers(
   /** Throws where the path is not free. The socket of a process that was killed is replaced. */
   function checkPath(path: string): void {
     const kind = files().kind(path);
-    if (kind === "other") throw new TypeError(`the file at ${path} is not a socket; it is not replaced`);
+    if (kind === "other") {
+      throw new TypeError(`the file at ${path} is not a socket; it is not replaced`);
+    }
     const isServed = kind === "socket" && nativeServe?.isServed(path);
     if (isServed !== false) {
       const why = isServed === undefined
@@ -88,7 +95,9 @@ export function createNativeServers(
       };
     },
     add(server) {
-      if (server.path !== undefined && !inherited.has(server.key)) files().rename(String(server.own), server.path);
+      if (server.path !== undefined && !inherited.has(server.key)) {
+        files().rename(String(server.own), server.path);
+      }
       servers.push(server);
       self.onOpen?.(server);
     },

@@ -12,9 +12,9 @@ import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../resources/native_servers.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
-import { explainMissing } from "./missing.ts";
-import { createWarnOnce } from "./warn_once.ts";
-import { whenFree } from "./when_free.ts";
+import { explainMissing } from "./common.ts";
+import { createWarnOnce } from "./common.ts";
+import { whenFree } from "./common.ts";
 
 /** How long a process that shuts down reads on: what has come before is read. */
 const LAST_READS_MS = 20;
@@ -32,7 +32,10 @@ function typeOf(socket: unknown): string {
 }
 
 /** The handover of the datagram sockets. */
-export function createDatagrams(adapter: DatagramAdapter | undefined, program: ProgramContext): DatagramHandover {
+export function createDatagrams(
+  adapter: DatagramAdapter | undefined,
+  program: ProgramContext,
+): DatagramHandover {
   const { clock, datagrams, options, runtime, token, warn } = program;
   /** The sockets that are open. */
   const open = new WeakSet<DatagramSocket>();
@@ -96,11 +99,15 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
     async function send(key: string): Promise<void> {
       const socket = offered.find((socket) => socket.key === key && !socket.isClosed);
       const shared = socket && adapter?.share(socket);
-      if (socket === undefined || shared === undefined) throw new Error(`the socket of ${key} is not there any more`);
+      if (socket === undefined || shared === undefined) {
+        throw new Error(`the socket of ${key} is not there any more`);
+      }
       if ("handle" in shared) await link.send({ socket: key }, shared.handle);
       else {
         const number = link.descriptors?.send([shared.fd]);
-        if (number === undefined) throw new Error(`the socket of ${key} cannot be sent: are there descriptors left?`);
+        if (number === undefined) {
+          throw new Error(`the socket of ${key} cannot be sent: are there descriptors left?`);
+        }
         await link.send({ socket: key, number });
       }
       claimed.add(socket);
@@ -111,7 +118,9 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
       isSuspending = true;
       for (const socket of claimed) {
         const refusal = socket.isClosed ? undefined : suspend(socket);
-        if (refusal !== undefined) warnOnce(`${socket.key} is read by both processes until this one ends: ${refusal}`);
+        if (refusal !== undefined) {
+          warnOnce(`${socket.key} is read by both processes until this one ends: ${refusal}`);
+        }
       }
     }
 
@@ -147,12 +156,16 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
       handedOver: suspendAll,
       rollback() {
         if (isEnded) return;
-        const refusals = [...claimed].filter((socket) => suspended.has(socket)).flatMap((socket) => {
-          const refusal = resume(socket);
-          return refusal === undefined ? [] : [`${socket.key}: ${refusal}`];
-        });
+        const refusals = [...claimed].filter((socket) => suspended.has(socket)).flatMap(
+          (socket) => {
+            const refusal = resume(socket);
+            return refusal === undefined ? [] : [`${socket.key}: ${refusal}`];
+          },
+        );
         if (refusals.length > 0) {
-          throw new Error(`nothing is received any more: ${refusals.join(", ")}; start the program again`);
+          throw new Error(
+            `nothing is received any more: ${refusals.join(", ")}; start the program again`,
+          );
         }
       },
       explain(code) {
@@ -160,7 +173,10 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
           const keys = openSockets().map(({ key }) => key).join(", ");
           return `this process receives on ${keys}, which cannot be handed over: ${refusal}`;
         }
-        return explainMissing(code, offered.filter((socket) => !claimed.has(socket)).map(({ key }) => key));
+        return explainMissing(
+          code,
+          offered.filter((socket) => !claimed.has(socket)).map(({ key }) => key),
+        );
       },
     };
   }
@@ -206,7 +222,9 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
 
     function begin(socket: DatagramSocket): void {
       const refusal = isEnded ? undefined : resume(socket);
-      if (refusal !== undefined) warn(`${socket.key} receives nothing: ${refusal}. Start the program again`);
+      if (refusal !== undefined) {
+        warn(`${socket.key} receives nothing: ${refusal}. Start the program again`);
+      }
     }
 
     function openRest(): void {
@@ -223,7 +241,8 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
     datagrams.onAdd = claim;
     for (const socket of datagrams.sockets) claim(socket);
     link.onData(({ socket: key, number }, handle) => {
-      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
+      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ??
+        [];
       const shared = fd !== undefined ? { fd } : handle !== undefined && handle !== null ? { handle } : undefined;
       const { socket } = (typeof key === "string" ? waiting.get(key) : undefined) ?? {};
       if (shared === undefined) return;
@@ -247,9 +266,16 @@ export function createDatagrams(adapter: DatagramAdapter | undefined, program: P
   }
 
   return {
-    handover: { name: "the datagram sockets", outgoing, incoming, isListening: () => openSockets().length > 0 },
+    handover: {
+      name: "the datagram sockets",
+      outgoing,
+      incoming,
+      isListening: () => openSockets().length > 0,
+    },
     async bind(socket, { port, host }) {
-      if (adapter === undefined) throw new TypeError(`bind: there are no datagram sockets here (${runtime})`);
+      if (adapter === undefined) {
+        throw new TypeError(`bind: there are no datagram sockets here (${runtime})`);
+      }
       const { key, inherited } = datagrams.place({ type: typeOf(socket), hostname: host, port });
       const bindable = adapter.bindable(socket, key, { port, host });
       datagrams.add(bindable);

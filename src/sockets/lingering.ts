@@ -44,8 +44,12 @@ export function followEnd(options: LingeringOptions): void {
       const sockets = unbound();
       if (sockets.length === 0) return;
       // Its clients would be served by what has been replaced, for as long as it lives.
-      const isTaken = isReplaced && sockets.map((socket) => stopListening?.(socket) === true).every(Boolean);
-      warn(advise(sockets) + (isTaken ? `. It accepts nothing there any more: pid ${reason.pid} is in charge` : ""));
+      const isTaken = isReplaced &&
+        sockets.map((socket) => stopListening?.(socket) === true).every(Boolean);
+      warn(
+        advise(sockets) +
+          (isTaken ? `. It accepts nothing there any more: pid ${reason.pid} is in charge` : ""),
+      );
     });
     let minutes = 0;
     every?.(REMIND_MS, () => {

@@ -31,7 +31,11 @@ export function createNativeListeners(
   const inodes = new Map<AdoptedServer, number>();
 
   /** The socket of a server; `undefined` where the application has stopped it, or it cannot be told from others. */
-  function find(libc: Libc, files: readonly ListeningFile[], server: AdoptedServer): ListeningFile | undefined {
+  function find(
+    libc: Libc,
+    files: readonly ListeningFile[],
+    server: AdoptedServer,
+  ): ListeningFile | undefined {
     const inode = inodes.get(server);
     const [file, ...others] = files.filter((file) => {
       if (inode !== undefined) return file.inode === inode;
@@ -46,7 +50,9 @@ export function createNativeListeners(
       );
       return undefined;
     }
-    if (file !== undefined) inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
+    if (file !== undefined) {
+      inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
+    }
     return file;
   }
 
@@ -69,7 +75,9 @@ export function createNativeListeners(
     libc.close(fd);
     if (inode !== undefined) inodes.set(server, inode);
     const [why] = refusals.filter((refusal) => refusal !== undefined);
-    if (why !== undefined) throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
+    if (why !== undefined) {
+      throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
+    }
     if (typeof server.own === "string") files().remove(server.own);
   }
 

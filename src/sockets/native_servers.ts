@@ -13,10 +13,10 @@ import { whenCancelled } from "../core/when_cancelled.ts";
 import type { OfferedAddress } from "../resources/native_servers.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
-import { explainMissing } from "./missing.ts";
+import { explainMissing } from "./common.ts";
 import { createNativeListeners, type FoundServer } from "./native_listeners.ts";
-import { createWarnOnce } from "./warn_once.ts";
-import { whenFree } from "./when_free.ts";
+import { createWarnOnce } from "./common.ts";
+import { whenFree } from "./common.ts";
 
 /** A server whose connections can move. */
 export interface MovableServer {
@@ -84,7 +84,9 @@ export function createNativeHandover(
     if (kind !== "shutdown") return;
     const libc = adapter.libc?.();
     // Whoever connects is refused, unless another process has the socket.
-    for (const { activated } of servers) if (activated !== undefined && typeof libc === "object") libc.close(activated);
+    for (const { activated } of servers) {
+      if (activated !== undefined && typeof libc === "object") libc.close(activated);
+    }
   });
 
   function outgoing({ link }: OutgoingReload): OutgoingHandover {
@@ -97,7 +99,9 @@ export function createNativeHandover(
 
     function send({ server, file }: FoundServer): Promise<void> {
       const number = link.descriptors?.send([file.polled[0] as number]);
-      if (number === undefined) throw new Error(`the socket of ${server.key} cannot be sent: are there descriptors left?`);
+      if (number === undefined) {
+        throw new Error(`the socket of ${server.key} cannot be sent: are there descriptors left?`);
+      }
       return link.send({ socket: server.key, number });
     }
 
@@ -128,7 +132,9 @@ export function createNativeHandover(
         for (const one of found) await send(one);
       },
       commit() {
-        for (const { server } of ours()) if (server.connections === undefined) server.setClosing(true);
+        for (const { server } of ours()) {
+          if (server.connections === undefined) server.setClosing(true);
+        }
       },
       async handedOver() {
         if (libc === undefined || claimed.size === 0) return;
@@ -149,11 +155,18 @@ export function createNativeHandover(
         for (const { server } of ours()) server.setClosing(token.isCancelled);
         if (libc === undefined || taken.length === 0) return;
         const scan = scanSockets(libc);
-        const refusals = taken.map((listener) => giveBack(libc as Libc, scan, listener)).filter((why) => why !== undefined);
-        if (refusals.length > 0) throw new Error(`no longer accepting: ${refusals.join(", ")}; start the program again`);
+        const refusals = taken.map((listener) => giveBack(libc as Libc, scan, listener)).filter((
+          why,
+        ) => why !== undefined);
+        if (refusals.length > 0) {
+          throw new Error(`no longer accepting: ${refusals.join(", ")}; start the program again`);
+        }
       },
       explain: (code) =>
-        explainMissing(code, found.filter(({ server }) => !claimed.has(server.key)).map(({ server }) => server.key)),
+        explainMissing(
+          code,
+          found.filter(({ server }) => !claimed.has(server.key)).map(({ server }) => server.key),
+        ),
     };
   }
 
@@ -186,7 +199,9 @@ export function createNativeHandover(
       const fd = await whenFree(clock, () => {
         const fd = place && listenAt(libc, place);
         if (fd !== undefined) return fd;
-        throw Object.assign(new Error(`${server.key} cannot be listened on`), { code: "EADDRINUSE" });
+        throw Object.assign(new Error(`${server.key} cannot be listened on`), {
+          code: "EADDRINUSE",
+        });
       });
       put(libc, scanSockets(libc), server, fd);
     }
@@ -196,9 +211,12 @@ export function createNativeHandover(
       claim();
     };
     link.onData(({ socket, number }) => {
-      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ?? [];
+      const [fd] = (typeof number === "number" ? link.descriptors?.receive(number) : undefined) ??
+        [];
       if (fd === undefined || typeof socket !== "string") return;
-      if (sockets.has(socket) || !inherited.has(socket)) return typeof libc === "object" ? void libc.close(fd) : undefined;
+      if (sockets.has(socket) || !inherited.has(socket)) {
+        return typeof libc === "object" ? void libc.close(fd) : undefined;
+      }
       sockets.set(socket, fd);
       claim();
     });
@@ -215,7 +233,9 @@ export function createNativeHandover(
           sockets.delete(server.key);
           try {
             if (socket !== undefined) put(libc, scan, server, socket);
-            else if (predecessor === "gone") listenAnew(libc, server).catch((error) => warn(describeError(error)));
+            else if (predecessor === "gone") {
+              listenAnew(libc, server).catch((error) => warn(describeError(error)));
+            }
           } catch (error) {
             errors.push(describeError(error));
           }
@@ -226,7 +246,9 @@ export function createNativeHandover(
       revoke() {
         if (typeof libc !== "object") return;
         const scan = scanSockets(libc);
-        for (const { file: { polled } } of findAll(libc, scan).filter(({ server: { key } }) => inherited.has(key))) {
+        for (
+          const { file: { polled } } of findAll(libc, scan).filter(({ server: { key } }) => inherited.has(key))
+        ) {
           for (const fd of polled) {
             const listener = takeListener(libc, scan, fd);
             if (typeof listener === "object") libc.close(listener.real);
@@ -243,7 +265,12 @@ export function createNativeHandover(
       const port = scan.sockets.get(fd)?.localPort;
       return movable().findLast((one) => one.port === port)?.server.key;
     },
-    handover: { name: "the native servers", outgoing, incoming, isListening: () => servers.length > 0 },
+    handover: {
+      name: "the native servers",
+      outgoing,
+      incoming,
+      isListening: () => servers.length > 0,
+    },
     has: (where) =>
       servers.some(({ own, path, reported }) =>
         // The kernel keeps the name under which the first generation has made a unix socket.

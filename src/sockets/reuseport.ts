@@ -6,11 +6,11 @@ import { countListeners, type OwnListener, ownListeners } from "../linux/listene
 import { steer, unsteer } from "../linux/steering.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
-import { explainMissing } from "./missing.ts";
+import { explainMissing } from "./common.ts";
 import { countNew, type Counts, countSince, type Group, place, positionsAfter } from "./reuseport_groups.ts";
 import { leaveGroups } from "./reuseport_leave.ts";
 import type { SharedPorts } from "./shared_ports.ts";
-import { createWarnOnce } from "./warn_once.ts";
+import { createWarnOnce } from "./common.ts";
 
 /** What the handover needs. */
 export interface ReuseportOptions {
@@ -30,7 +30,9 @@ export interface ReuseportOptions {
  * its own on the same addresses. A program in the kernel steers each connection: to the old process until the new one is ready, to the new
  * one from then on.
  */
-export function createReuseport({ program, descriptors, libc: load, isBound, shared }: ReuseportOptions): Handover {
+export function createReuseport(
+  { program, descriptors, libc: load, isBound, shared }: ReuseportOptions,
+): Handover {
   const { clock, warn } = program;
   const warnOnce = createWarnOnce(warn);
   /** Has this process native servers? Known from its first reload on. */
@@ -67,7 +69,9 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
 
     /** Lets all sockets have connections again. */
     function freeGroups(): void {
-      for (const { own } of groups) if (libc !== undefined && own[0] !== undefined) unsteer(libc, own[0].fd);
+      for (const { own } of groups) {
+        if (libc !== undefined && own[0] !== undefined) unsteer(libc, own[0].fd);
+      }
     }
 
     /** Tells the new process when it listens on all addresses. */
@@ -100,7 +104,9 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
         }
       },
       beforeStart() {
-        if (shared !== undefined && libc !== undefined && groups.length > 0) before = countListeners(libc);
+        if (shared !== undefined && libc !== undefined && groups.length > 0) {
+          before = countListeners(libc);
+        }
       },
       offer() {
         if (libc === undefined || groups.length === 0) return;
@@ -108,7 +114,9 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
         watch(libc, clock.now());
       },
       agree() {
-        if (shared !== undefined && libc !== undefined && groups.length > 0) after = countListeners(libc);
+        if (shared !== undefined && libc !== undefined && groups.length > 0) {
+          after = countListeners(libc);
+        }
       },
       commit() {
         stopWatching();
@@ -120,12 +128,15 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
           // An address without new sockets stays with this process to the end: the new one is ready without it.
           if (group.own[0] !== undefined && all > 0) steer(libc, group.own[0].fd, group.old, all);
         }
-        const places = groups.map((group) => [group.key, positionsAfter(group, before, after, countNew(group, counts))]);
+        const places = groups.map((
+          group,
+        ) => [group.key, positionsAfter(group, before, after, countNew(group, counts))]);
         link.send({ positions: places }).catch(() => {});
       },
       async retire(shutdown) {
-        if (libc !== undefined) await leaveGroups({ libc, clock, groups, shared, signal: shutdown, warn });
-        else await shared?.turn({});
+        if (libc !== undefined) {
+          await leaveGroups({ libc, clock, groups, shared, signal: shutdown, warn });
+        } else await shared?.turn({});
         const isLast = groups.some(({ own }) => own[0]?.position === 0);
         if (shared !== undefined) link.send({ isLast }).catch(() => {});
       },
@@ -134,7 +145,9 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
         // A new process that has failed its check lives on for a moment: no connection is to come to it.
         const isChecked = reason instanceof ReloadError && reason.code === "check";
         if (!isChecked || shared !== undefined) return freeGroups();
-        for (const { own, old } of groups) if (libc !== undefined && own[0] !== undefined) steer(libc, own[0].fd, 0, old);
+        for (const { own, old } of groups) {
+          if (libc !== undefined && own[0] !== undefined) steer(libc, own[0].fd, 0, old);
+        }
       },
       ended: freeGroups,
       explain(code) {
@@ -185,7 +198,9 @@ export function createReuseport({ program, descriptors, libc: load, isBound, sha
   function tidy(): void {
     const libc = load();
     if (typeof libc !== "object") return;
-    for (const { fd, reusePort } of ownListeners(libc, descriptors())) if (reusePort) unsteer(libc, fd);
+    for (const { fd, reusePort } of ownListeners(libc, descriptors())) {
+      if (reusePort) unsteer(libc, fd);
+    }
   }
 
   /** Several instances are started one after the other: the sockets of each are the last ones when it is ready. */

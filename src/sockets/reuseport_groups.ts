@@ -29,7 +29,10 @@ export interface Group {
  */
 export function place(own: readonly OwnListener[], known: readonly number[] | undefined): Placed[] {
   const isKnown = known?.length === own.length;
-  return own.map((listener, i) => ({ ...listener, position: (isKnown ? known[i] : undefined) ?? i }))
+  return own.map((listener, i) => ({
+    ...listener,
+    position: (isKnown ? known[i] : undefined) ?? i,
+  }))
     .sort((a, b) => a.position - b.position);
 }
 
@@ -51,7 +54,11 @@ export function countNew(group: Group, now: Counts): number {
  * from the order of their descriptors, which is not always that in which they were opened. Where there are fewer new sockets than old ones,
  * it has to do.
  */
-export function steeredTo(position: number, old: number, total: number): [first: number, count: number] {
+export function steeredTo(
+  position: number,
+  old: number,
+  total: number,
+): [first: number, count: number] {
   const behind = total - old;
   return behind > 1 || (behind === 1 && position === 0) ? [old, behind] : [position + 1, total - 1 - position];
 }
@@ -73,7 +80,12 @@ export function orderAfter(old: number, fresh: number): number[] {
  * @param after The counts when it was ready.
  * @param all The number of sockets that all new processes have opened.
  */
-export function positionsAfter({ key, old }: Group, before: Counts, after: Counts, all: number): number[] {
+export function positionsAfter(
+  { key, old }: Group,
+  before: Counts,
+  after: Counts,
+  all: number,
+): number[] {
   const first = (before.get(key) ?? old) - old;
   const count = (after.get(key) ?? old) - old - first;
   const order = orderAfter(old, all);

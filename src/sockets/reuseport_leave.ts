@@ -28,18 +28,24 @@ export interface LeaveOptions {
  * Takes the sockets of this process out of all groups, each group from the last to the first: the last socket of the group takes the place
  * of one that leaves, and behind the old sockets there are only those of new processes.
  */
-export async function leaveGroups({ libc, clock, groups, shared, signal, warn }: LeaveOptions): Promise<void> {
+export async function leaveGroups(
+  { libc, clock, groups, shared, signal, warn }: LeaveOptions,
+): Promise<void> {
   const left = new Map(groups.map(({ key, own }) => [key, [...own]]));
 
   function positions(): Record<string, number[]> {
     const entries = [...left].filter(([, own]) => own.length > 0);
-    return Object.fromEntries(entries.map(([key, own]) => [key, own.map(({ position }) => position)]));
+    return Object.fromEntries(
+      entries.map(([key, own]) => [key, own.map(({ position }) => position)]),
+    );
   }
 
   /** Lets the server accept what waits in a socket. */
   async function empty(fd: number): Promise<void> {
     const deadline = clock.now() + ACCEPT_TIMEOUT_MS;
-    while (hasWaiting(libc, fd) && clock.now() < deadline && !signal.aborted) await pause(clock, ACCEPT_CHECK_MS);
+    while (hasWaiting(libc, fd) && clock.now() < deadline && !signal.aborted) {
+      await pause(clock, ACCEPT_CHECK_MS);
+    }
   }
 
   /** Takes the last of the old sockets out of its group. Returns whether that was possible. */
@@ -51,7 +57,9 @@ export async function leaveGroups({ libc, clock, groups, shared, signal, warn }:
     const stable = count - 1;
     if (stable > 0) steer(libc, fd, first, stable);
     if (!takeAway(libc, fd)) {
-      warn(`the socket of ${name} could not be taken from the server: the new process shares it until this one ends`);
+      warn(
+        `the socket of ${name} could not be taken from the server: the new process shares it until this one ends`,
+      );
       return false;
     }
     // Without a stable one the kernel chooses among all sockets for a moment. A connection that comes to one of ours is served by us.

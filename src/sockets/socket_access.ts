@@ -36,7 +36,12 @@ export function setAccess(files: Files, path: string, wanted: FileAccess): strin
 }
 
 /** The warning that a socket could not get the owner, the group and the mode of the one before. */
-export function explainAccess(files: Files, path: string, wanted: FileAccess, reason: string): string {
+export function explainAccess(
+  files: Files,
+  path: string,
+  wanted: FileAccess,
+  reason: string,
+): string {
   const show = ({ uid, gid, mode }: FileAccess) => `user ${uid}, group ${gid}, mode ${mode.toString(8)}`;
   return `the socket at ${path} had ${show(wanted)}, and now has ${
     show(files.access(path))

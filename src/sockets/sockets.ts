@@ -13,7 +13,7 @@ import type { Handover } from "../reload/handover.ts";
 import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket } from "./bind_options.ts";
 import { createDatagrams } from "./datagrams.ts";
 import type { HttpServer } from "./http_server.ts";
-import { createListeningSockets } from "./listening_sockets.ts";
+import { ListeningSockets } from "./listening/listening_sockets.ts";
 import type { NativeHandover } from "./native_servers.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
@@ -30,7 +30,9 @@ export interface Sockets extends Pick<ProgramParts, "members" | "listening"> {
   /** The servers whose idle connections move, by keys that are the same in every generation. */
   movable(): HttpServer[];
   /** The handovers, to be put in order; see program/compose.ts. */
-  readonly handovers: Readonly<Record<"settling" | "datagrams" | "listening" | "unix" | "reuseport" | "unbound", Handover>>;
+  readonly handovers: Readonly<
+    Record<"settling" | "datagrams" | "listening" | "unix" | "reuseport" | "unbound", Handover>
+  >;
 }
 
 /** What the sockets need of the other parts of the program. */
@@ -51,7 +53,12 @@ export interface OtherParts {
 /** The part of a program that has no sockets. */
 export function withoutSockets(runtime: string): Pick<Sockets, "members" | "listening"> {
   const unsupported = (member: string) => () =>
-    Promise.reject(new ReloadError("unsupported", `${member}: there are no sockets to listen on here (${runtime})`));
+    Promise.reject(
+      new ReloadError(
+        "unsupported",
+        `${member}: there are no sockets to listen on here (${runtime})`,
+      ),
+    );
   return {
     members: {
       bind: unsupported("bind"),
@@ -62,7 +69,11 @@ export function withoutSockets(runtime: string): Pick<Sockets, "members" | "list
 }
 
 /** The part of a program that has sockets. */
-export function createSockets(adapter: SocketAdapter, program: ProgramContext, others: OtherParts): Sockets {
+export function createSockets(
+  adapter: SocketAdapter,
+  program: ProgramContext,
+  others: OtherParts,
+): Sockets {
   const { nativeServers, emptied, shared, every, holders, awaitsState } = others;
   const { clock, options, emit, token, wrapped } = program;
   const idleGrace = options.idleGrace ?? DEFAULT_IDLE_GRACE_MS;
@@ -72,12 +83,13 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   const atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
   const begun: Promise<void>[] = [];
 
-  const listeningSockets = createListeningSockets(adapter, program);
+  const listeningSockets = new ListeningSockets(adapter, program);
   const unixSockets = createUnixSockets(adapter, program);
   const datagrams = createDatagrams(adapter.datagrams, program);
   // Where all known servers are bound there is nothing to steer.
   const isSteering = () =>
-    adapter.libc !== undefined && (drains.size + program.datagrams.sockets.length === 0 || wrapped.exist);
+    adapter.libc !== undefined &&
+    (drains.size + program.datagrams.sockets.length === 0 || wrapped.exist);
   const reuseport = createReuseport({
     program,
     descriptors: adapter.descriptors,
@@ -96,7 +108,8 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
         ? unixSockets.has(address) || nativeServers.has(address)
         : listeningSockets.has(address.port) || nativeServers.has(address.port),
     handsOver: () =>
-      drains.size > 0 || program.natives.servers.length > 0 || wrapped.exist || unixSockets.handover.isListening?.() === true,
+      drains.size > 0 || program.natives.servers.length > 0 || wrapped.exist ||
+      unixSockets.handover.isListening?.() === true,
     areNamed: isSteering,
     awaitsState,
     every,
@@ -104,7 +117,10 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     holders,
   });
   function movable(): HttpServer[] {
-    const servers = [...listeningSockets.servers(), ...[...atPaths].map(([path, { server }]) => [path, server] as const)];
+    const servers = [
+      ...[...listeningSockets.servers].map(([key, { server }]) => [key, server] as const),
+      ...[...atPaths].map(([path, { server }]) => [path, server] as const),
+    ];
     return servers.flatMap(([key, server]) => {
       const { drain, moveIdle } = drains.get(server) ?? {};
       return drain !== undefined && moveIdle ? [{ key, server, connections: drain.plain() }] : [];
@@ -129,17 +145,21 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   whenCancelled(token, ({ kind }) => {
     // A successor accepts the connections that wait in a socket. Without one this process does, before the kernel resets them.
     const isReplaced = kind === "reload";
-    const closed = (drains.size === 0 || isReplaced ? Promise.resolve() : pause(clock, LAST_ACCEPTS_MS)).then(() => {
-      listeningSockets.close();
-      for (const { listener } of atPaths.values()) listener.close();
-    });
+    const closed = (drains.size === 0 || isReplaced ? Promise.resolve() : pause(clock, LAST_ACCEPTS_MS)).then(
+      () => {
+        listeningSockets.close();
+        for (const { listener } of atPaths.values()) listener.close();
+      },
+    );
     const { natives: opened } = program;
     opened.onOpen = (server) => void token.track(drainNative(server, isReplaced), { name: server.key });
     opened.servers.forEach(opened.onOpen);
     for (const { name, drain } of drains.values()) {
       const drained = closed.then(() => drain.finish({ idleGrace: isReplaced ? idleGrace : shortGrace, timeout })).then(
         (connections) => {
-          if (connections > 0) emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
+          if (connections > 0) {
+            emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
+          }
         },
       );
       token.track(drained, { name: `the connections of ${name}` });
@@ -153,7 +173,9 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     const idle = pause(clock, isReplaced ? kept : LAST_ACCEPTS_MS);
     const stop = clock.timer(timeout + AFTER_REQUESTS_MS, () => {
       const connections = server.cut();
-      if (connections > 0) emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
+      if (connections > 0) {
+        emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
+      }
     });
     await server.finish(idle);
     stop();
@@ -163,9 +185,15 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
     const datagramAddress = isDatagramSocket(server) ? checkDatagramOptions(options) : undefined;
     if (datagramAddress === undefined) checkServer(server);
     const port = checkBindOptions(options);
-    if (token.isCancelled) throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
+    if (token.isCancelled) {
+      throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
+    }
     if (datagramAddress !== undefined) return await datagrams.bind(server, datagramAddress);
-    if (drains.has(server)) throw new TypeError("bind: this server is bound already; make a new one, with the same handlers");
+    if (drains.has(server)) {
+      throw new TypeError(
+        "bind: this server is bound already; make a new one, with the same handlers",
+      );
+    }
     const { name, path, port: _, moveIdle = true, ...given } = options;
     const rest = shared !== undefined ? { reusePort: true, ...given } : given;
     drains.set(server, {
@@ -174,10 +202,17 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
       moveIdle,
     });
     try {
-      if (path === undefined) return await listeningSockets.bind(server, { name, options: { ...rest, port } });
-      if (listeningSockets.isActivated(path)) return await listeningSockets.bind(server, { name, options: { ...rest, path } });
+      if (path === undefined) {
+        return await listeningSockets.bind(server, { name, options: { ...rest, port } });
+      }
+      if (listeningSockets.isActivated(path)) {
+        return await listeningSockets.bind(server, { name, options: { ...rest, path } });
+      }
       const made = await unixSockets.reserve(path);
-      atPaths.set(path, { server, listener: await adapter.listen(server, { options: { ...rest, path: made } }) });
+      atPaths.set(path, {
+        server,
+        listener: await adapter.listen(server, { options: { ...rest, path: made } }),
+      });
       await unixSockets.placed(path);
     } catch (error) {
       drains.delete(server);

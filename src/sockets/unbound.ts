@@ -4,7 +4,7 @@ import type { OwnSocket } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { followEnd, type LingeringOptions } from "./lingering.ts";
-import { createWarnOnce } from "./warn_once.ts";
+import { createWarnOnce } from "./common.ts";
 
 /** What the handover needs. */
 export interface UnboundOptions extends Pick<LingeringOptions, "stopListening" | "holders"> {
@@ -72,7 +72,9 @@ export function createUnbound(options: UnboundOptions): Handover {
         );
       },
       explain(code) {
-        if (code !== "exit" && code !== "refused" && (code !== "timeout" || handsOver())) return undefined;
+        if (code !== "exit" && code !== "refused" && (code !== "timeout" || handsOver())) {
+          return undefined;
+        }
         const sockets = unbound().filter(({ address }) => typeof address === "string" || !areNamed() || code !== "exit");
         if (sockets[0] === undefined) return undefined;
         return `this process listens on ${sockets.map(nameOf).join(", ")} by itself, and no second process can: write ` +
@@ -105,5 +107,10 @@ export function createUnbound(options: UnboundOptions): Handover {
     };
   }
 
-  return { name: "the servers that are not bound", outgoing, incoming, isListening: () => unbound().length > 0 };
+  return {
+    name: "the servers that are not bound",
+    outgoing,
+    incoming,
+    isListening: () => unbound().length > 0,
+  };
 }

@@ -4,7 +4,7 @@ import { nextCheck, pause } from "../core/pause.ts";
 import type { FileAccess } from "../core/files.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import { explainMissing } from "./missing.ts";
+import { explainMissing } from "./common.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { explainAccess, setAccess } from "./socket_access.ts";
 
@@ -154,7 +154,9 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         }
         // Also those that the new process was killed before it could report.
         for (const made of given.values()) attempt(() => files.remove(made), made);
-        if (errors.length > 0) throw new Error(`not put back: ${errors.join(", ")}; start the program again`);
+        if (errors.length > 0) {
+          throw new Error(`not put back: ${errors.join(", ")}; start the program again`);
+        }
       },
       explain: (code) => explainMissing(code, placed().filter((path) => !taken.has(path))),
     };
@@ -168,12 +170,16 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       if (!Array.isArray(paths)) return;
       const strings = paths.filter((path) => typeof path === "string");
       offered = new Set(strings);
-      if (Number.isSafeInteger(predecessor)) leftovers = strings.map((path) => privateName(path, predecessor as number));
+      if (Number.isSafeInteger(predecessor)) {
+        leftovers = strings.map((path) => privateName(path, predecessor as number));
+      }
     });
     arrival.offered.then(known.resolve);
     onMade = ({ path }) => {
       arrival.link.send({ made: path }).catch(() => {});
-      if ([...offered].every((path) => entries.get(path)?.isBound)) clock.timer(0, complete.resolve);
+      if ([...offered].every((path) => entries.get(path)?.isBound)) {
+        clock.timer(0, complete.resolve);
+      }
     };
 
     return {
@@ -184,12 +190,16 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
         known.resolve();
         for (const entry of mine) {
           // It may have put the socket there before it died.
-          if (predecessor === "gone" && files.kind(entry.made) === "socket") place(entry.made, entry.path);
+          if (predecessor === "gone" && files.kind(entry.made) === "socket") {
+            place(entry.made, entry.path);
+          }
           entry.isPlaced = true;
         }
       },
       over(predecessor) {
-        for (const name of predecessor === "gone" ? leftovers : []) if (files.kind(name) === "socket") files.remove(name);
+        for (const name of predecessor === "gone" ? leftovers : []) {
+          if (files.kind(name) === "socket") files.remove(name);
+        }
       },
     };
   }
@@ -197,7 +207,9 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
   return {
     handover: { name: "the unix sockets", outgoing, incoming, isListening: () => entries.size > 0 },
     async reserve(path) {
-      if (typeof path !== "string" || path === "") throw new TypeError(`path: it must be a string, not ${show(path)}`);
+      if (typeof path !== "string" || path === "") {
+        throw new TypeError(`path: it must be a string, not ${show(path)}`);
+      }
       const made = privateName(path, pid);
       if (new TextEncoder().encode(made).length > MAX_PATH_BYTES) {
         throw new TypeError(
@@ -209,12 +221,22 @@ export function createUnixSockets(adapter: SocketAdapter, program: ProgramContex
       release();
       if (entries.has(path)) throw new TypeError(`path: ${path} is in use by this process already`);
       const kind = files.kind(path);
-      if (kind === "other") throw new TypeError(`path: the file at ${path} is no socket; it is not replaced`);
+      if (kind === "other") {
+        throw new TypeError(`path: the file at ${path} is no socket; it is not replaced`);
+      }
       if (!offered.has(path) && kind === "socket" && await adapter.isServed(path)) {
-        throw Object.assign(new Error(`EADDRINUSE: another program serves ${path}`), { code: "EADDRINUSE" });
+        throw Object.assign(new Error(`EADDRINUSE: another program serves ${path}`), {
+          code: "EADDRINUSE",
+        });
       }
       files.remove(made); // Left behind by a killed process that had this pid.
-      const entry: Entry = { path, made, isBound: false, isPlaced: false, placing: Promise.resolve() };
+      const entry: Entry = {
+        path,
+        made,
+        isBound: false,
+        isPlaced: false,
+        placing: Promise.resolve(),
+      };
       entries.set(path, entry);
       entry.placing = follow(entry);
       entry.placing.catch((error) => warn(`the socket of ${path} could not be moved to its path: ${describeError(error)}`));
