@@ -18,7 +18,7 @@ import type { NativeHandover } from "./native_servers.ts";
 import { createReuseport } from "./reuseport.ts";
 import type { SharedPorts } from "./shared_ports.ts";
 import { createUnbound } from "./unbound.ts";
-import { createUnixSockets } from "./unix_sockets.ts";
+import { UnixSockets } from "./unix/unix_sockets.ts";
 
 /** How long a server that shuts down keeps accepting, for the connections that were made before. */
 const LAST_ACCEPTS_MS = 20;
@@ -84,7 +84,7 @@ export function createSockets(
   const begun: Promise<void>[] = [];
 
   const listeningSockets = new ListeningSockets(adapter, program);
-  const unixSockets = createUnixSockets(adapter, program);
+  const unixSockets = new UnixSockets(adapter, program);
   const datagrams = createDatagrams(adapter.datagrams, program);
   // Where all known servers are bound there is nothing to steer.
   const isSteering = () =>
@@ -208,10 +208,10 @@ export function createSockets(
       if (listeningSockets.isActivated(path)) {
         return await listeningSockets.bind(server, { name, options: { ...rest, path } });
       }
-      const made = await unixSockets.reserve(path);
+      const temporaryPath = await unixSockets.reserve(path);
       atPaths.set(path, {
         server,
-        listener: await adapter.listen(server, { options: { ...rest, path: made } }),
+        listener: await adapter.listen(server, { options: { ...rest, path: temporaryPath } }),
       });
       await unixSockets.placed(path);
     } catch (error) {
@@ -236,7 +236,7 @@ export function createSockets(
         begun.push(binding.catch(() => {}));
         await binding;
       },
-      path: unixSockets.reserve,
+      path: (path) => unixSockets.reserve(path),
     },
     listening: () => Promise.all(begun),
   };
