@@ -2,7 +2,7 @@
 import type { BasicAdapter } from "../core/adapter.ts";
 import type { DatagramAddress, DatagramHost, DatagramSocket } from "../core/datagrams.ts";
 import type { InheritedAddress } from "../core/native.ts";
-import { parseOffered } from "./native_servers.ts";
+import { parseOffered } from "../protocol/handshake.ts";
 
 /** The datagram sockets of this process. */
 export interface DatagramSockets extends DatagramHost {

@@ -4,6 +4,7 @@ import { show } from "../core/check.ts";
 import type { DatagramHost } from "../core/datagrams.ts";
 import type { Files } from "../core/files.ts";
 import type { AdoptedServer, InheritedAddress, NativeAddress, NativeHost, ServeFunction } from "../core/native.ts";
+import { parseOffered } from "../protocol/handshake.ts";
 
 /** The native servers of this process. */
 export interface NativeServers {
@@ -15,35 +16,6 @@ export interface NativeServers {
   readonly inherited: ReadonlyMap<string, InheritedAddress>;
   /** Called for each that is opened from now on. */
   onOpen: ((server: AdoptedServer) => void) | undefined;
-}
-
-/** An address that the predecessor has, in the text for its successor. */
-export interface OfferedAddress extends InheritedAddress {
-  readonly kind: "server" | "datagrams";
-  readonly key: string;
-}
-
-/** What the predecessor has of a kind, from its text; nothing for anything else. See `native` in src/reload/handover.ts. */
-export function parseOffered(
-  text: string | undefined,
-  of: OfferedAddress["kind"],
-): Map<string, InheritedAddress> {
-  const found = new Map<string, InheritedAddress>();
-  let list: unknown;
-  try {
-    list = JSON.parse(text ?? "[]");
-  } catch {
-    return found;
-  }
-  for (const one of Array.isArray(list) ? list : []) {
-    const { kind, key, reported, place } = (one ?? {}) as Partial<OfferedAddress>;
-    if (
-      kind === of && typeof key === "string" && typeof reported === "object" && reported !== null
-    ) {
-      found.set(key, { reported, place });
-    }
-  }
-  return found;
 }
 
 /** Names an address: the same in every generation, also where the kernel chose the port. */

@@ -10,7 +10,7 @@ import { listenAt, parsePlace, placeOf } from "../linux/places.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { duplicate, giveBack, takeListener, type TakenListener } from "../linux/transplant.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
-import type { OfferedAddress } from "../resources/native_servers.ts";
+import type { OfferedAddress } from "../protocol/handshake.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { explainMissing } from "./common.ts";

@@ -11,7 +11,7 @@ import { createDrain, type Drain } from "../drain/http1.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
 import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket } from "./bind_options.ts";
-import { createDatagrams } from "./datagrams.ts";
+import { Datagrams } from "./datagrams/datagrams.ts";
 import type { HttpServer } from "./http_server.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
 import type { NativeHandover } from "./native_servers.ts";
@@ -85,7 +85,7 @@ export function createSockets(
 
   const listeningSockets = new ListeningSockets(adapter, program);
   const unixSockets = new UnixSockets(adapter, program);
-  const datagrams = createDatagrams(adapter.datagrams, program);
+  const datagrams = new Datagrams(adapter.datagrams, program);
   // Where all known servers are bound there is nothing to steer.
   const isSteering = () =>
     adapter.libc !== undefined &&
