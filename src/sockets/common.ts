@@ -18,7 +18,7 @@ export interface Line<In, Out> {
 /** The line over a link. */
 export function openLine<In, Out extends HandoverData>(
   link: Link,
-  parse: (data: unknown) => In | undefined,
+  parse: (data: unknown) => In | undefined = () => undefined,
 ): Line<In, Out> {
   return {
     send: (message, handle) => link.send(message, handle),

@@ -14,9 +14,8 @@ import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket }
 import { Datagrams } from "./datagrams/datagrams.ts";
 import type { HttpServer } from "./http_server.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
-import type { NativeHandover } from "./native_servers.ts";
-import { createReuseport } from "./reuseport.ts";
-import type { SharedPorts } from "./shared_ports.ts";
+import type { NativeHandover } from "./native/native_servers.ts";
+import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { createUnbound } from "./unbound.ts";
 import { UnixSockets } from "./unix/unix_sockets.ts";
 
@@ -90,7 +89,7 @@ export function createSockets(
   const isSteering = () =>
     adapter.libc !== undefined &&
     (drains.size + program.datagrams.sockets.length === 0 || wrapped.exist);
-  const reuseport = createReuseport({
+  const reuseport = new Reuseport({
     program,
     descriptors: adapter.descriptors,
     libc() {
@@ -227,7 +226,7 @@ export function createSockets(
       datagrams: datagrams.handover,
       listening: listeningSockets.handover,
       unix: unixSockets.handover,
-      reuseport,
+      reuseport: reuseport.handover,
       unbound,
     },
     members: {
