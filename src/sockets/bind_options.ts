@@ -57,19 +57,20 @@ const INSTEAD: readonly [fits: (value: Members) => boolean, what: string][] = [
   ],
   [
     (value) => hasAll(value, ["fetch"]) && !hasAll(value, ["stop"]),
-    "write `serve(app)`, with serve of @js0/reload-self/serve, or `token.fetch(app.fetch)` for Deno.serve and Bun.serve",
+    "write `serve(app)`, with serve of @js0/reload-self/serve, or `token.fetch(app.fetch)` for " +
+    "Deno.serve and Bun.serve",
   ],
 ];
 
 /** Throws a TypeError that says what to write unless it is a server of node's kind. */
 export function checkServer(server: BindableServer): void {
   if (hasAll(server, METHODS)) return;
-  const [, instead] = INSTEAD.find(([fits]) => server !== null && server !== undefined && fits(server as unknown as Members)) ??
-    [];
+  const given: Members | null | undefined = server as unknown as Members | null | undefined;
+  const isThere = given !== null && given !== undefined;
+  const [, instead] = INSTEAD.find(([fits]) => isThere && fits(given)) ?? [];
   throw new TypeError(
-    `bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, or a socket of node:dgram, not ${
-      show(server)
-    }; ` +
+    "bind: the server must be one of node:net, node:tls, node:http, node:https or node:http2, " +
+      `or a socket of node:dgram, not ${show(server)}; ` +
       (instead ?? "Deno.serve and Bun.serve are adopted: `token.adopt(Bun.serve)({ ... })`"),
   );
 }
@@ -87,18 +88,23 @@ const KNOWN_OPTIONS = [
   "moveIdle",
 ];
 
-/** Throws a TypeError that names the first option that is wrong. Returns where a datagram socket is to be bound. */
+/**
+ * Throws a TypeError that names the first option that is wrong. Returns where a datagram socket is
+ * to be bound.
+ */
 export function checkDatagramOptions(
   options: BindOptions,
 ): { port: number; host: string | undefined } {
   const port = checkBindOptions(options);
-  const other = Object.entries(options).find(([name, value]) => name !== "port" && name !== "host" && value !== undefined);
+  const { port: _, host, ...others } = options;
+  const other = Object.entries(others).find(([, value]) => value !== undefined);
   if (other !== undefined || port === undefined) {
     throw new TypeError(
-      `bind: a datagram socket takes a port and a host, not ${other?.[0]}; createSocket() takes its other options`,
+      `bind: a datagram socket takes a port and a host, not ${other?.[0]}; createSocket() takes ` +
+        "its other options",
     );
   }
-  return { port, host: options.host };
+  return { port, host };
 }
 
 /** Throws a TypeError that names the first option that is wrong. Returns the port as a number. */
