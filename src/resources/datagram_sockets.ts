@@ -1,4 +1,7 @@
-/** The datagram sockets of this process. Those of the runtime's own functions are opened before the rest of the library is loaded. */
+/**
+ * The datagram sockets of this process. Those of the runtime's own functions are opened before the
+ * rest of the library is loaded.
+ */
 import type { BasicAdapter } from "../core/adapter.ts";
 import type { DatagramAddress, DatagramHost, DatagramSocket } from "../core/datagrams.ts";
 import type { InheritedAddress } from "../core/native.ts";

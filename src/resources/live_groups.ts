@@ -5,11 +5,14 @@ import type { Live, LiveHandlers, LiveSocket } from "../core/live.ts";
 /** Connections of one kind. */
 export interface LiveGroup {
   readonly name: string;
-  /** May each connection move by itself? */
+  /** Whether each connection may move by itself. */
   readonly isIndependent: boolean;
   /** Those that the application serves. */
   readonly sockets: Set<LiveSocket>;
-  /** Gets new connections instead of the application, while a reload moves the others. Some are in use already. */
+  /**
+   * Gets new connections instead of the application, while a reload moves the others. Some are in
+   * use already.
+   */
   divert: ((socket: LiveSocket, isUsed: boolean) => void) | undefined;
   /** Gives a connection to the application. */
   serve(socket: LiveSocket, session: unknown): void;
