@@ -178,11 +178,8 @@ export function parseOffered(
   }
   for (const one of Array.isArray(list) ? list : []) {
     const { kind, key, reported, place } = (one ?? {}) as Partial<OfferedAddress>;
-    if (
-      kind === of && typeof key === "string" && typeof reported === "object" && reported !== null
-    ) {
-      found.set(key, { reported, place });
-    }
+    const isObject = typeof reported === "object" && reported !== null && !Array.isArray(reported);
+    if (kind === of && typeof key === "string" && isObject) found.set(key, { reported, place });
   }
   return found;
 }
