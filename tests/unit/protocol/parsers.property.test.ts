@@ -363,7 +363,7 @@ for (const parser of [...messages, ...starts]) {
 for (const parser of texts) {
   test(`${parser.name}: texts of 64 MiB make nothing throw`, () => {
     for (const character of ["x", " ", "1"]) check(parser, character.repeat(2 ** 26));
-    const large = JSON.stringify({ ...status, runtime: "x".repeat(2 ** 26) });
-    check(parser, large);
+    if (parser.name !== "parseStatus") return;
+    check(parser, JSON.stringify({ ...status, runtime: "x".repeat(2 ** 26) }));
   });
 }
