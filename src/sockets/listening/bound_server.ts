@@ -1,6 +1,6 @@
 import type { Clock } from "../../core/adapter.ts";
 import { isGivenUp } from "../../core/marks.ts";
-import type { HeldSocket, Listener, ListenSource, SocketAdapter, SocketAddress } from "../../core/socket_adapter.ts";
+import type { Listener, ListenSource, RetainedSocket, SocketAdapter, SocketAddress } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { whenFree } from "../common.ts";
 
@@ -43,7 +43,7 @@ export class BoundServer {
   #address: SocketAddress | undefined;
   #fd: number | undefined;
   #listener: Listener | undefined;
-  #retained: HeldSocket | undefined;
+  #retained: RetainedSocket | undefined;
   #isPaused = false;
 
   constructor(options: BoundServerOptions) {
@@ -93,7 +93,7 @@ export class BoundServer {
   }
 
   /** Retains a socket that came from the other process. */
-  retain(socket: HeldSocket | undefined): void {
+  retain(socket: RetainedSocket | undefined): void {
     this.#retained?.release();
     this.#retained = socket;
   }
@@ -124,7 +124,7 @@ export class BoundServer {
     const listener = this.#listener;
     if (listener?.isOpen !== true) return false;
     if (listener.pause !== undefined && listener.pause()) return this.#isPaused = true;
-    this.#retained ??= await listener.hold?.();
+    this.#retained ??= await listener.retain?.();
     // A socket of systemd's cannot be opened again: this process keeps accepting while it may have
     // to take charge again.
     if (this.#fd !== undefined && this.#retained === undefined) return false;

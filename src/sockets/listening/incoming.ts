@@ -1,5 +1,5 @@
 import { describeError } from "../../core/describe_error.ts";
-import type { HeldSocket } from "../../core/socket_adapter.ts";
+import type { RetainedSocket } from "../../core/socket_adapter.ts";
 import {
   type BoundFromPredecessor,
   type BoundFromSuccessor,
@@ -51,7 +51,7 @@ export class IncomingListening implements IncomingHandover {
   }
 
   #claim(key: string): void {
-    const holds = this.#own.adapter.held !== undefined;
+    const holds = this.#own.adapter.retain !== undefined;
     this.#line.post({ claim: key, holds, takes: this.#link.descriptors !== undefined });
     // The application may close it in the same turn: it only wanted to know whether the port is
     // free.
@@ -73,7 +73,7 @@ export class IncomingListening implements IncomingHandover {
     if ("close" in message) return server.close(); // What was given back has not come.
     if (server.listener !== undefined) return;
     if (!("hold" in message)) return void this.#take(key, server, message.isFree === true, handle);
-    server.retain(this.#retained(message.number) ?? this.#own.adapter.held?.(handle));
+    server.retain(this.#retained(message.number) ?? this.#own.adapter.retain?.(handle));
     if (server.isRetained) this.#line.post({ holds: key });
   }
 
@@ -87,7 +87,7 @@ export class IncomingListening implements IncomingHandover {
     try {
       // The predecessor gets one back before this process accepts: what that has accepted would be
       // lost with it, should the commit fail.
-      const retained = adapter.held?.(handle);
+      const retained = adapter.retain?.(handle);
       if (retained !== undefined) server.retain(retained);
       // A predecessor that has shared a descriptor keeps its own.
       if (server.isRetained && (retained !== undefined || handle === undefined)) {
@@ -97,7 +97,7 @@ export class IncomingListening implements IncomingHandover {
       await (isFree ? server.openAnew() : server.open(handle));
       // Where sockets can be retained, the predecessor gets one back, for as long as it may have to
       // take charge again.
-      await this.#line.send({ done: true }, adapter.held && server.listener?.rawHandle);
+      await this.#line.send({ done: true }, adapter.retain && server.listener?.rawHandle);
     } catch (error) {
       this.#line.post({ done: true, error: `${key}: ${describeError(error)}` });
     }
@@ -114,7 +114,7 @@ export class IncomingListening implements IncomingHandover {
   }
 
   /** The socket that came as a descriptor under a number. */
-  #retained(number: number | undefined): HeldSocket | undefined {
+  #retained(number: number | undefined): RetainedSocket | undefined {
     const fd = receiveDescriptor(this.#link, number);
     if (fd === undefined) return undefined;
     return { source: { received: fd }, release: () => this.#link.descriptors?.discard([fd]) };

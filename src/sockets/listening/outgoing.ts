@@ -134,7 +134,7 @@ export class OutgoingListening implements OutgoingHandover {
       const isSent = fd === undefined && !this.#shared.has(key);
       const handle = isSent ? listener?.rawHandle ?? await listener?.handle : undefined;
       const back = await this.#ask({ key }, handle);
-      server.retain(this.#own.adapter.held?.(back));
+      server.retain(this.#own.adapter.retain?.(back));
       if (this.#reload.signal.aborted) server.release(); // All was rolled back meanwhile.
     } else {
       // No socket can be sent over this channel. The new process opens one as soon as this one is
