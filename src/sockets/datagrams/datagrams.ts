@@ -10,8 +10,7 @@ import { whenCancelled } from "../../core/when_cancelled.ts";
 import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload } from "../../reload/handover.ts";
 import { createWarnOnce } from "../common.ts";
-import { IncomingDatagrams } from "./incoming.ts";
-import { OutgoingDatagrams } from "./outgoing.ts";
+import { IncomingDatagrams, OutgoingDatagrams } from "./handover.ts";
 
 /** How long a process that shuts down reads on: what has come before is read. */
 const LAST_READS_MS = 20;

@@ -14,8 +14,7 @@ import { duplicate, replaceFile, replaceUnpolled } from "../../linux/transplant.
 import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover } from "../../reload/handover.ts";
 import { createWarnOnce } from "../common.ts";
-import { IncomingNative } from "./incoming.ts";
-import { OutgoingNative } from "./outgoing.ts";
+import { IncomingNative, OutgoingNative } from "./handover.ts";
 
 /** A server, and its socket. */
 export interface FoundServer {

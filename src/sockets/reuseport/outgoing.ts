@@ -1,14 +1,20 @@
 import { ReloadError, type ReloadErrorCode } from "../../core/error.ts";
-import { nextCheck } from "../../core/pause.ts";
+import { nextCheck, pause } from "../../core/pause.ts";
 import type { Libc } from "../../core/socket_adapter.ts";
-import { countListeners, type OwnListener, ownListeners } from "../../linux/listeners.ts";
+import { countListeners, hasWaiting, type OwnListener, ownListeners, takeAway } from "../../linux/listeners.ts";
 import { steer, unsteer } from "../../linux/steering.ts";
 import type { SteeringFromPredecessor } from "../../protocol/sockets.ts";
 import type { OutgoingHandover, OutgoingReload } from "../../reload/handover.ts";
 import { explainMissing, type Line, openLine } from "../common.ts";
-import { countNew, type Counts, countSince, type Group, positionsAfter } from "./groups.ts";
-import { leaveGroups } from "./leave.ts";
+import { countNew, type Counts, countSince, type Group, type Placed, positionsAfter, steeredTo } from "./groups.ts";
 import type { Reuseport, ReuseportOptions } from "./reuseport.ts";
+
+/** Milliseconds between two checks whether a server has accepted what waits for it. */
+const ACCEPT_CHECK_MS = 1;
+/** How long to wait for that before the socket is taken from the server. */
+const ACCEPT_TIMEOUT_MS = 1_000;
+/** How long a socket that may have got a connection at the last moment is left with its server. */
+const LAST_CONNECTION_MS = 200;
 
 /** Servers that cannot take over a socket, in the old process. */
 export class OutgoingReuseport implements OutgoingHandover {
@@ -86,13 +92,11 @@ export class OutgoingReuseport implements OutgoingHandover {
     this.#line.post({ positions });
   }
 
-  async retire(signal: AbortSignal): Promise<void> {
-    const { shared, program: { clock, warn } } = this.#options;
-    const groups = this.#groups;
-    const libc = this.#libc;
-    if (libc !== undefined) await leaveGroups({ libc, clock, groups, shared, signal, warn });
+  async retire(hurry: AbortSignal): Promise<void> {
+    const { shared } = this.#options;
+    if (this.#libc !== undefined) await this.#leaveAll(this.#libc, hurry);
     else await shared?.turn({});
-    const isLast = groups.some(({ own }) => own[0]?.position === 0);
+    const isLast = this.#groups.some(({ own }) => own[0]?.position === 0);
     if (shared !== undefined) this.#line.post({ isLast });
   }
 
@@ -142,5 +146,56 @@ export class OutgoingReuseport implements OutgoingHandover {
     const { clock } = this.#options.program;
     if (this.#missing().length === 0) return this.#line.post({ complete: true });
     this.#stopWatching = clock.timer(nextCheck(clock, begun), () => this.#watch(begun));
+  }
+
+  /**
+   * Takes the sockets of this process out of all groups, each group from the last to the first: the
+   * last socket of the group takes the place of one that leaves, and behind the old sockets there
+   * are only those of new processes.
+   */
+  async #leaveAll(libc: Libc, hurry: AbortSignal): Promise<void> {
+    const { shared } = this.#options;
+    const left = new Map(this.#groups.map(({ key, own }) => [key, [...own]]));
+    for (;;) {
+      const rest = [...left].filter(([, own]) => own.length > 0);
+      const positions = rest.map(([key, own]) => [key, own.map(({ position }) => position)]);
+      const key = shared === undefined ? rest[0]?.[0] : await shared.turn(Object.fromEntries(positions));
+      const group = this.#groups.find((group) => group.key === key);
+      const listener = left.get(key ?? "")?.pop();
+      if (group === undefined || listener === undefined) return;
+      if (!await this.#leave(libc, hurry, group, listener)) left.set(group.key, []);
+    }
+  }
+
+  /** Takes the last of the old sockets out of its group. Returns whether that was possible. */
+  async #leave(
+    libc: Libc,
+    hurry: AbortSignal,
+    { own, old }: Group,
+    { fd, key, name, position }: Placed,
+  ): Promise<boolean> {
+    const { clock, warn } = this.#options.program;
+    const [first, count] = steeredTo(position, old, countListeners(libc).get(key) ?? 0);
+    steer(libc, fd, first, Math.max(1, count));
+    const deadline = clock.now() + ACCEPT_TIMEOUT_MS;
+    while (hasWaiting(libc, fd) && clock.now() < deadline && !hurry.aborted) {
+      await pause(clock, ACCEPT_CHECK_MS);
+    }
+    // The new sockets that keep their positions.
+    const stable = count - 1;
+    if (stable > 0) steer(libc, fd, first, stable);
+    if (!takeAway(libc, fd)) {
+      const what = `the socket of ${name} could not be taken from the server`;
+      warn(`${what}: the new process shares it until this one ends`);
+      return false;
+    }
+    // Without a stable one the kernel chooses among all sockets for a moment. A connection that
+    // comes to one of ours is served by us.
+    if (stable <= 0 && position > 0 && !hurry.aborted) {
+      const rest = own.find((other) => other.position === position - 1);
+      if (rest !== undefined) steer(libc, rest.fd, position, 1);
+      await pause(clock, LAST_CONNECTION_MS);
+    }
+    return true;
   }
 }
