@@ -3,7 +3,8 @@
  * type says. A check in tests/checks makes sure that no parser is missing here.
  */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test as testNow } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { fromBase64, parseSession } from "../../../src/protocol/connections.ts";
 import { parseGeneration, parseOffered, takeHandshake } from "../../../src/protocol/handshake.ts";
@@ -13,6 +14,14 @@ import { pack, parseFromPredecessor, parseFromSuccessor } from "../../../src/pro
 import { parseInCharge } from "../../../src/protocol/run.ts";
 import * as sockets from "../../../src/protocol/sockets.ts";
 import { parseOrigin, parseStatus } from "../../../src/protocol/status.ts";
+
+/** A test that lets what it reports be written: Node ends right after the last one. */
+function test(name: string, run: () => void): void {
+  testNow(name, async () => {
+    run();
+    await setImmediate();
+  });
+}
 
 /** Whether a value is what a type says. */
 type Is = (value: unknown) => boolean;
