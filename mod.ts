@@ -71,13 +71,13 @@ export type { ListenOptions } from "./src/core/options.ts";
 export type { SharedSocket } from "./src/core/shared_socket.ts";
 export type {
   ConnectionAdapter,
-  HeldSocket,
   Http1View,
   IdleTaker,
   Libc,
   Listener,
   ListenSource,
   OwnSocket,
+  RetainedSocket,
   SocketAdapter,
   SocketAddress,
 } from "./src/core/socket_adapter.ts";

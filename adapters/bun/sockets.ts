@@ -2,7 +2,7 @@
 import type { Server } from "node:net";
 import { descriptorOf, type Listener, type ListenSource } from "../../src/core/socket_adapter.ts";
 import type { BindableServer } from "../../src/core/token.ts";
-import { holdDescriptor } from "../shared/libc.ts";
+import { retainDescriptor } from "../shared/libc.ts";
 import { bunLibc } from "./libc.ts";
 import { addressOf, quietly, startListening } from "../shared/node_sockets.ts";
 
@@ -55,8 +55,8 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   tellAgain();
   return {
     handle: front,
-    hold: () =>
-      Promise.resolve(holdDescriptor(bunLibc(), (front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
+    retain: () =>
+      Promise.resolve(retainDescriptor(bunLibc(), (front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
     get isOpen() {
       return front.listening;
     },

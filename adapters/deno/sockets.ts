@@ -3,7 +3,7 @@ import type { Listener, ListenSource } from "../../src/core/socket_adapter.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from "../../src/linux/constants.ts";
-import { holdDescriptor, openFirst } from "../shared/libc.ts";
+import { openFirst, retainDescriptor } from "../shared/libc.ts";
 import { denoLibc } from "./libc.ts";
 import { listenDirectly } from "../shared/node_sockets.ts";
 
@@ -29,7 +29,7 @@ export async function listenOnDeno(
     ...listener,
     rawHandle: undefined,
     // A socket that this process was started with cannot be opened again: it is kept for the time in which another process accepts from it.
-    ...(mayCall && "fd" in source && { hold: () => Promise.resolve(holdDescriptor(denoLibc(deno, true), source.fd)) }),
+    ...(mayCall && "fd" in source && { retain: () => Promise.resolve(retainDescriptor(denoLibc(deno, true), source.fd)) }),
     get isOpen() {
       return listener.isOpen;
     },

@@ -33,7 +33,7 @@ import { nodeFiles } from "../shared/node_files.ts";
 import { lastNumber, spawnWithNode, startSuccessor } from "../shared/node_process.ts";
 import { linkFiles } from "../shared/link_files.ts";
 import { findShell, nodeService } from "../shared/node_service.ts";
-import { heldByHandle, isServed, listenDirectly } from "../shared/node_sockets.ts";
+import { isServed, listenDirectly, retainByHandle } from "../shared/node_sockets.ts";
 
 /** How many connections may be on their way to another process at once. */
 const WINDOW = 32;
@@ -154,7 +154,7 @@ export function completeNodeAdapter(
       listen: activation.listen,
       files: () => nodeFiles(process),
       isServed,
-      held: adapter.runtime === "Node" && process.platform !== "win32" ? heldByHandle : undefined,
+      retain: adapter.runtime === "Node" && process.platform !== "win32" ? retainByHandle : undefined,
       http2CloseTruncates: false,
       datagrams,
       http1,

@@ -1,4 +1,4 @@
-import type { HeldSocket, Libc } from "../../src/core/socket_adapter.ts";
+import type { Libc, RetainedSocket } from "../../src/core/socket_adapter.ts";
 import { F_DUPFD_CLOEXEC } from "../../src/linux/constants.ts";
 
 /** The calls, with the types of their parameters in the words of Deno and Bun. All return a C `int`. */
@@ -55,8 +55,8 @@ export function withoutLibc(why: string, flag: string): string {
 }
 
 /** Keeps a listening socket by a second descriptor, which stays open when the first one is closed. */
-export function holdDescriptor(libc: Libc | string, fd: number | undefined): HeldSocket | undefined {
+export function retainDescriptor(libc: Libc | string, fd: number | undefined): RetainedSocket | undefined {
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
-  const held = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  return held < 0 ? undefined : { source: { fd: held }, release: () => void libc.close(held) };
+  const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return copy < 0 ? undefined : { source: { fd: copy }, release: () => void libc.close(copy) };
 }

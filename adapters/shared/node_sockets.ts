@@ -2,9 +2,9 @@
 import type { Server } from "node:net";
 import {
   descriptorOf,
-  type HeldSocket,
   type Listener,
   type ListenSource,
+  type RetainedSocket,
   type SocketAddress,
 } from "../../src/core/socket_adapter.ts";
 import { callOriginal, endWaiting, forgetOpened, isAnnounced, isOpened } from "../../src/core/marks.ts";
@@ -24,7 +24,7 @@ function isServer(handle: unknown): handle is Server {
 }
 
 /** Keeps a handle that came over the channel. */
-export function heldByHandle(handle: unknown): HeldSocket | undefined {
+export function retainByHandle(handle: unknown): RetainedSocket | undefined {
   if (handle === undefined || handle === null || isServer(handle)) return undefined;
   return { source: { handle }, release: () => (handle as RawHandle).close() };
 }

@@ -4,7 +4,7 @@ import type { LiveSocket } from "../core/live.ts";
 import type { ConnectionAdapter, IdleTaker } from "../core/socket_adapter.ts";
 import { type HttpSocket, isIdle, type Response } from "../drain/keep_alive.ts";
 import type { Link } from "../reload/handover.ts";
-import type { HttpServer } from "../sockets/http_server.ts";
+import type { HttpServer } from "../sockets/bindings.ts";
 import type { IdleSource, OutgoingIdle } from "./idle.ts";
 import { type ConnectionSender, departing, isGone } from "./sender.ts";
 

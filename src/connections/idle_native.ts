@@ -6,7 +6,7 @@ import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import { takeAtRest, takeClosed } from "../linux/idle_http.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { MovableServer } from "../sockets/native_servers.ts";
+import type { MovableServer } from "../sockets/native/native_servers.ts";
 import type { IdleSource, OutgoingIdle } from "./idle.ts";
 import type { NativeSockets } from "./native_sockets.ts";
 import type { ConnectionSender } from "./sender.ts";

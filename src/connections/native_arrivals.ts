@@ -15,7 +15,7 @@ import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/
 import { getAddress } from "../linux/socket_options.ts";
 import { readRegistrations, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { putBelow } from "../linux/transplant.ts";
-import type { FoundServer } from "../sockets/native_listeners.ts";
+import type { FoundServer } from "../sockets/native/native_servers.ts";
 
 /** How many are made at once: for so long no other client is accepted. */
 const MOST = 250;

@@ -4,8 +4,8 @@ import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { NativeAccess } from "./live_access.ts";
 import { createNativeArrivals, type NativeArrivals } from "./native_arrivals.ts";
-import { createNativeHandover, type NativeHandover } from "../sockets/native_servers.ts";
-import { createWarnOnce } from "../sockets/warn_once.ts";
+import { NativeHandover } from "../sockets/native/native_servers.ts";
+import { createWarnOnce } from "../sockets/common.ts";
 
 /** The native servers of a program, as its handovers see them. */
 export interface NativeSockets {
@@ -22,7 +22,7 @@ export interface NativeSockets {
 export function createNativeSockets(adapter: Pick<SocketAdapter, "libc" | "files">, program: ProgramContext): NativeSockets {
   const { clock, natives, warn } = program;
   let arrivals: NativeArrivals | undefined;
-  const servers = createNativeHandover(adapter, program, async () => void await arrivals?.settled());
+  const servers = new NativeHandover(adapter, program, async () => void await arrivals?.settled());
 
   return {
     servers,

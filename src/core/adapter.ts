@@ -159,7 +159,7 @@ export interface BasicAdapter extends Clock {
   readonly nativeServe?: NativeServe | undefined;
   /** The function that opens datagram sockets of the runtime's own. Node has none. */
   readonly nativeDatagrams?: NativeDatagrams | undefined;
-  /** The sockets of the predecessor, as it has described them; see src/resources/native_servers.ts. */
+  /** The sockets of the predecessor, as it has described them; see src/protocol/handshake.ts. */
   readonly nativeOffer?: string | undefined;
 }
 

@@ -36,8 +36,8 @@ export interface OwnSocket {
   readonly address: SocketAddress | string;
 }
 
-/** A listening socket that this process keeps without accepting from it: connections wait in it. */
-export interface HeldSocket {
+/** A listening socket that this process retains without accepting from it: connections wait in it. */
+export interface RetainedSocket {
   /** The way to listen on it. */
   readonly source: ListenSource;
   /** Closes it, if no server listens on it. */
@@ -59,8 +59,8 @@ export interface Listener {
   pause?(): boolean;
   /** Accepts again. Throws where that is not possible. */
   resume?(): void;
-  /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`. */
-  hold?(): Promise<HeldSocket | undefined>;
+  /** Retains the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`. */
+  retain?(): Promise<RetainedSocket | undefined>;
   /** Whether it still listens. The application may close its server at any time. */
   readonly isOpen: boolean;
   /** Where it listens; `undefined` for a path. */
@@ -221,10 +221,10 @@ export interface SocketAdapter {
    */
   readonly libc?: (() => Libc | string) | undefined;
   /**
-   * Keeps an `rawHandle` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
+   * Retains a `rawHandle` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
    * servers only.
    */
-  readonly held?: ((handle: unknown) => HeldSocket | undefined) | undefined;
+  readonly retain?: ((handle: unknown) => RetainedSocket | undefined) | undefined;
   /** Datagram sockets. Only where there are such. */
   readonly datagrams?: DatagramAdapter | undefined;
   /** The view of a connection of HTTP/1 that is not one of node:net below; `undefined` for one that is. */

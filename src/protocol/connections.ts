@@ -9,11 +9,15 @@ export function toBase64(bytes: Uint8Array): string {
 
 /** The bytes of a text from a message; `undefined` where it is none. */
 export function fromBase64(text: unknown): Uint8Array | undefined {
+  let characters: string;
   try {
-    return Uint8Array.from(atob(text as string), (character) => character.charCodeAt(0));
+    characters = atob(text as string);
   } catch {
     return undefined;
   }
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
 }
 
 /** The fields of a message for a session. */

@@ -1,3 +1,4 @@
+import type { InheritedAddress } from "../core/native.ts";
 import { PROTOCOL } from "./reload.ts";
 import type { CheckOrder, Supervisor } from "../core/service_adapter.ts";
 
@@ -155,4 +156,30 @@ function isMeant(value: string | undefined, generation: number, { parent, isAliv
 export function parseGeneration(value: string): number | undefined {
   const match = /^(\d{1,9}):([1-9]\d{0,14})$/.exec(value);
   return match !== null && Number(match[1]) === PROTOCOL ? Number(match[2]) : undefined;
+}
+
+/** An address that the predecessor has, in the text for its successor. */
+export interface OfferedAddress extends InheritedAddress {
+  readonly kind: "server" | "datagrams";
+  readonly key: string;
+}
+
+/** What the predecessor has of a kind, from its text; nothing for anything else. See `native` in src/reload/handover.ts. */
+export function parseOffered(
+  text: string | undefined,
+  of: OfferedAddress["kind"],
+): Map<string, InheritedAddress> {
+  const found = new Map<string, InheritedAddress>();
+  let list: unknown;
+  try {
+    list = JSON.parse(text ?? "[]");
+  } catch {
+    return found;
+  }
+  for (const one of Array.isArray(list) ? list : []) {
+    const { kind, key, reported, place } = (one ?? {}) as Partial<OfferedAddress>;
+    const isObject = typeof reported === "object" && reported !== null && !Array.isArray(reported);
+    if (kind === of && typeof key === "string" && isObject) found.set(key, { reported, place });
+  }
+  return found;
 }

@@ -22,7 +22,7 @@ export type ToInstance =
   | { type: "leave"; address: string }; // The last of its sockets on this address may leave.
 
 function isPositions(value: unknown): value is Positions {
-  return typeof value === "object" && value !== null &&
+  return typeof value === "object" && value !== null && !Array.isArray(value) &&
     Object.values(value).every((list) => Array.isArray(list) && list.every((i) => Number.isSafeInteger(i)));
 }
 

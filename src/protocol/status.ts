@@ -69,9 +69,10 @@ export function lastLines(text: string): string[] {
 
 const isPid = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) > 0 && Number(value) < 2 ** 31;
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
-/** The text is shown on a terminal, which would obey control characters. */
-// deno-lint-ignore no-control-regex
-const printable = (value: unknown) => String(value).replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
+/** A text that is shown on a terminal, which would obey control characters. */
+const printable = (value: unknown) =>
+  // deno-lint-ignore no-control-regex
+  typeof value === "string" ? value.replace(/[\x00-\x1f\x7f-\x9f]/g, " ") : "unknown";
 
 /** The reload that a process came from, or `undefined` for anything else. */
 export function parseOrigin(data: unknown): Origin | undefined {

@@ -1,8 +1,11 @@
-/** The datagram sockets of this process. Those of the runtime's own functions are opened before the rest of the library is loaded. */
+/**
+ * The datagram sockets of this process. Those of the runtime's own functions are opened before the
+ * rest of the library is loaded.
+ */
 import type { BasicAdapter } from "../core/adapter.ts";
 import type { DatagramAddress, DatagramHost, DatagramSocket } from "../core/datagrams.ts";
 import type { InheritedAddress } from "../core/native.ts";
-import { parseOffered } from "./native_servers.ts";
+import { parseOffered } from "../protocol/handshake.ts";
 
 /** The datagram sockets of this process. */
 export interface DatagramSockets extends DatagramHost {
@@ -15,7 +18,9 @@ export interface DatagramSockets extends DatagramHost {
 }
 
 /** No sockets yet. */
-export function createDatagramSockets({ nativeOffer }: Pick<BasicAdapter, "nativeOffer">): DatagramSockets {
+export function createDatagramSockets(
+  { nativeOffer }: Pick<BasicAdapter, "nativeOffer">,
+): DatagramSockets {
   let sockets: DatagramSocket[] = [];
   const inherited = parseOffered(nativeOffer, "datagrams");
 

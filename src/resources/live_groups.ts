@@ -5,11 +5,14 @@ import type { Live, LiveHandlers, LiveSocket } from "../core/live.ts";
 /** Connections of one kind. */
 export interface LiveGroup {
   readonly name: string;
-  /** May each connection move by itself? */
+  /** Whether each connection may move by itself. */
   readonly isIndependent: boolean;
   /** Those that the application serves. */
   readonly sockets: Set<LiveSocket>;
-  /** Gets new connections instead of the application, while a reload moves the others. Some are in use already. */
+  /**
+   * Gets new connections instead of the application, while a reload moves the others. Some are in
+   * use already.
+   */
   divert: ((socket: LiveSocket, isUsed: boolean) => void) | undefined;
   /** Gives a connection to the application. */
   serve(socket: LiveSocket, session: unknown): void;
@@ -21,9 +24,17 @@ export interface LiveGroup {
 export type LiveGroups = Map<string, LiveGroup>;
 
 /** Adds a group. */
-export function addLiveGroup(groups: LiveGroups, name: string, handlers: LiveHandlers<unknown, unknown>): Live<LiveSocket> {
-  if (typeof name !== "string" || name === "") throw new TypeError(`live: the name must be a string, not ${show(name)}`);
-  if (groups.has(name)) throw new TypeError(`live: ${name} is taken; each kind of connection has a name of its own`);
+export function addLiveGroup(
+  groups: LiveGroups,
+  name: string,
+  handlers: LiveHandlers<unknown, unknown>,
+): Live<LiveSocket> {
+  if (typeof name !== "string" || name === "") {
+    throw new TypeError(`live: the name must be a string, not ${show(name)}`);
+  }
+  if (groups.has(name)) {
+    throw new TypeError(`live: ${name} is taken; each kind of connection has a name of its own`);
+  }
   for (const method of ["accept", "release"] as const) {
     if (typeof handlers?.[method] !== "function") {
       throw new TypeError(`live: ${method} must be a function, not ${show(handlers?.[method])}`);
@@ -40,7 +51,10 @@ export function addLiveGroup(groups: LiveGroups, name: string, handlers: LiveHan
     serve(socket, session) {
       group.sockets.add(socket);
       socket.once("close", () => group.sockets.delete(socket));
-      before.set(socket, new Map(socket.eventNames().map((event) => [event, new Set(socket.rawListeners(event))])));
+      before.set(
+        socket,
+        new Map(socket.eventNames().map((event) => [event, new Set(socket.rawListeners(event))])),
+      );
       handlers.accept(socket, session);
     },
     release(socket) {

@@ -3,7 +3,7 @@ import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { Handover, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
 import { type FromInstance, parseToInstance, SOCKET, type ToInstance } from "../protocol/instances.ts";
 import type { RunParent } from "./run.ts";
-import type { SharedPorts } from "../sockets/shared_ports.ts";
+import type { SharedPorts } from "../sockets/reuseport/reuseport.ts";
 
 /** How long a socket waits for its turn to leave, in case an instance that should leave before is gone. */
 const TURN_TIMEOUT_MS = 5_000;

@@ -1,99 +1,126 @@
-/** Servers that listen without `token.bind()`: a new process cannot take them over, and they keep the old one from ending. */
+/**
+ * Servers that listen without `token.bind()`: a new process cannot take them over, and they keep
+ * the old one from ending. They are not handed over, and this says so where it matters.
+ */
+import type { ReloadErrorCode } from "../core/error.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { OwnSocket } from "../core/socket_adapter.ts";
+import { whenCancelled } from "../core/when_cancelled.ts";
+import { parseUnbound, type UnboundFromPredecessor } from "../protocol/sockets.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
-import { followEnd, type LingeringOptions } from "./lingering.ts";
-import { createWarnOnce } from "./warn_once.ts";
+import { createWarnOnce, type Line, openLine } from "./common.ts";
+
+/** What following the end of a process takes. */
+export interface LingeringOptions {
+  readonly program: Pick<ProgramContext, "token" | "warn">;
+  /** The listening sockets that nobody hands over. */
+  unbound(): readonly OwnSocket[];
+  /** What to write for such a socket. */
+  advise(sockets: readonly OwnSocket[]): string;
+  /** Takes the socket from its server. Returns whether that was possible. */
+  readonly stopListening: ((socket: OwnSocket) => boolean) | undefined;
+  /** What keeps this process from ending, where the runtime shows it. */
+  readonly holders: ServiceAdapter["holders"] | undefined;
+  /** Calls back again and again, without keeping the process alive. */
+  readonly every: ServiceAdapter["every"] | undefined;
+}
 
 /** What the handover needs. */
-export interface UnboundOptions extends Pick<LingeringOptions, "stopListening" | "holders"> {
-  program: Pick<ProgramContext, "token" | "warn">;
+export interface UnboundOptions extends Omit<LingeringOptions, "unbound" | "advise"> {
   /** The listening sockets that this process has made, where they can be listed. */
   listening(): readonly OwnSocket[] | undefined;
   /** Whether a socket is handed over. */
   isBound(socket: OwnSocket): boolean;
   /** Whether this process hands any server over. */
   handsOver(): boolean;
-  /** Whether the ports that cannot be shared are named by the handover of native servers: it knows more of them. */
+  /**
+   * Whether the ports that cannot be shared are named by the handover of native servers, which
+   * knows more of them.
+   */
   areNamed(): boolean;
-  /** Whether the application waits for the state of its predecessor, which comes when this process is in charge. */
+  /** Whether the application waits for a state, which comes when this process is in charge. */
   awaitsState(): boolean;
-  /** Calls back again and again, without keeping the process alive. */
-  every: ServiceAdapter["every"] | undefined;
 }
 
 /** How often a new process looks whether it listens, in milliseconds. */
 const CHECK_MS = 20;
+/** How long after its last task a cancelled process may take to close its servers. */
+export const CLOSE_MS = 1_000;
+/** How often a process says that it is still there, in milliseconds. */
+export const REMIND_MS = 60_000;
 
-function nameOf({ address }: OwnSocket): string {
-  if (typeof address === "string") return address;
-  return address.family === "IPv6" ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
-}
+/** The servers that are not bound. */
+export class Unbound {
+  readonly handover: Handover = {
+    name: "the servers that are not bound",
+    outgoing: (reload) => this.#outgoing(reload),
+    incoming: (reload) => this.#incoming(reload),
+    isListening: () => this.#sockets().length > 0,
+  };
+  readonly #options: UnboundOptions;
+  readonly #warnOnce: (message: string) => void;
 
-/** The call that binds a server to the address of a socket. */
-function callFor({ address }: OwnSocket): string {
-  return `token.bind(server, ${
-    typeof address === "string" ? `{ path: ${JSON.stringify(address)} }` : `{ port: ${address.port} }`
-  })`;
-}
+  constructor(options: UnboundOptions) {
+    this.#options = options;
+    this.#warnOnce = createWarnOnce(options.program.warn);
+    followEnd({ ...options, unbound: () => this.#sockets(), advise });
+  }
 
-/** The handover of servers that nobody has bound: it hands nothing over, and says so where it matters. */
-export function createUnbound(options: UnboundOptions): Handover {
-  const { program: { token, warn }, listening, isBound, handsOver, areNamed, awaitsState, every } = options;
-  const warnOnce = createWarnOnce(warn);
-  const unbound = () => listening()?.filter((socket) => !isBound(socket)) ?? [];
+  #sockets(): OwnSocket[] {
+    return this.#options.listening()?.filter((socket) => !this.#options.isBound(socket)) ?? [];
+  }
 
-  followEnd({
-    program: options.program,
-    unbound,
-    advise: (sockets) =>
-      `it still listens on ${sockets.map(nameOf).join(", ")}, which keeps it from ending. Write \`await ${
-        callFor(sockets[0] as OwnSocket)
-      }\` instead of \`server.listen(...)\`, or close the server after \`await token.cancelled()\``,
-    stopListening: options.stopListening,
-    holders: options.holders,
-    every,
-  });
+  /** Those that no other handover names. */
+  #unnamed(): OwnSocket[] {
+    const isUnnamed = !this.#options.areNamed();
+    return this.#sockets().filter(({ address }) => typeof address === "string" || isUnnamed);
+  }
 
-  function outgoing({ link }: OutgoingReload): OutgoingHandover {
+  #outgoing({ link }: OutgoingReload): OutgoingHandover {
+    const line: Line<never, UnboundFromPredecessor> = openLine(link);
     return {
-      offer() {
-        if (!handsOver() && unbound().length > 0) link.send({ mustListen: true }).catch(() => {});
+      offer: () => {
+        if (this.#options.handsOver() || this.#sockets().length === 0) return;
+        line.post({ mustListen: true });
       },
-      retire() {
-        const sockets = unbound().filter(({ address }) => typeof address === "string" || !areNamed());
-        if (sockets[0] === undefined) return;
-        warnOnce(
-          `it listens on ${
-            sockets.map(nameOf).join(", ")
-          } by itself: that is not handed over, and clients that wait there may be ` +
-            `lost. Write \`await ${callFor(sockets[0])}\` instead of \`server.listen(...)\``,
+      retire: () => {
+        const sockets = this.#unnamed();
+        if (sockets.length === 0) return;
+        this.#warnOnce(
+          `it listens on ${namesOf(sockets)} by itself: that is not handed over, and clients ` +
+            `that wait there may be lost. Write ${insteadFor(sockets)}`,
         );
       },
-      explain(code) {
-        if (code !== "exit" && code !== "refused" && (code !== "timeout" || handsOver())) return undefined;
-        const sockets = unbound().filter(({ address }) => typeof address === "string" || !areNamed() || code !== "exit");
-        if (sockets[0] === undefined) return undefined;
-        return `this process listens on ${sockets.map(nameOf).join(", ")} by itself, and no second process can: write ` +
-          `\`await ${callFor(sockets[0])}\` instead of \`server.listen(...)\``;
-      },
+      explain: (code) => this.#explain(code),
     };
   }
 
+  #explain(code: ReloadErrorCode): string | undefined {
+    const isTimeout = code === "timeout" && !this.#options.handsOver();
+    if (code !== "exit" && code !== "refused" && !isTimeout) return undefined;
+    const sockets = code === "exit" ? this.#unnamed() : this.#sockets();
+    if (sockets.length === 0) return undefined;
+    return `this process listens on ${namesOf(sockets)} by itself, and no second process can: ` +
+      `write ${insteadFor(sockets)}`;
+  }
+
   /**
-   * Where the old process listens, but hands no server over, the new one has to listen somewhere as well: one that ignores the error of its
-   * server would be ready without one. One that waits for the state listens later, as below `deno serve`.
+   * Where the old process listens, but hands no server over, the new one has to listen somewhere as
+   * well: one that ignores the error of its server would be ready without one. One that waits for
+   * the state listens later, as below `deno serve`.
    */
-  function incoming({ link, offered }: IncomingReload): IncomingHandover {
+  #incoming({ link, offered }: IncomingReload): IncomingHandover {
+    const { awaitsState, every, listening, program: { token } } = this.#options;
     const listens = Promise.withResolvers<void>();
     let mustListen = false;
     let stop: (() => void) | undefined;
-    link.onData((data) => void (mustListen ||= data.mustListen === true));
+    openLine(link, parseUnbound).onMessage(() => void (mustListen = true));
     return {
       complete: offered.then(() => {
         if (!mustListen || every === undefined) return;
-        // This alone does not keep the process alive: one that has nothing more to do ends, and the reload has failed at once.
+        // This alone does not keep the process alive: one that has nothing more to do ends, and the
+        // reload has failed at once.
         stop = every(CHECK_MS, () => {
           if (listening()?.length === 0 && !token.isCancelled && !awaitsState()) return;
           stop?.();
@@ -104,6 +131,67 @@ export function createUnbound(options: UnboundOptions): Handover {
       takeOver: () => stop?.(),
     };
   }
+}
 
-  return { name: "the servers that are not bound", outgoing, incoming, isListening: () => unbound().length > 0 };
+/**
+ * Follows the end of this process. One that was replaced or told to end, and does neither leave nor
+ * say why, is told here what keeps it.
+ */
+export function followEnd(options: LingeringOptions): void {
+  const { program: { token, warn }, unbound, advise, stopListening, holders, every } = options;
+
+  whenCancelled(token, async (reason) => {
+    await token.drained();
+    const isReplaced = reason.kind === "reload";
+    const successor = isReplaced ? reason.pid : undefined;
+    let stop: (() => void) | undefined = undefined;
+    stop = every?.(CLOSE_MS, () => {
+      stop?.();
+      const sockets = unbound();
+      if (sockets.length === 0) return;
+      // Its clients would be served by what was replaced, for as long as it lives.
+      const isTaken = isReplaced &&
+        sockets.map((socket) => stopListening?.(socket) === true).every(Boolean);
+      const rest = `. It accepts nothing there any more: pid ${successor} is in charge`;
+      warn(advise(sockets) + (isTaken ? rest : ""));
+    });
+    let minutes = 0;
+    every?.(REMIND_MS, () => {
+      const since = `${++minutes} ${minutes === 1 ? "minute" : "minutes"} ago`;
+      const what = countNames(holders?.() ?? []);
+      const holder = what === "" ? "Something keeps it: a timer, a connection, a server" : `What keeps it: ${what}`;
+      warn(
+        `it was ${isReplaced ? "replaced" : "told to end"} ${since}, is done with its work, and ` +
+          `has not left. ${holder}. Close that after \`await token.drained()\`, or call ` +
+          "`process.exit()`",
+      );
+    });
+  });
+}
+
+/** Counts equal names: `3 Timeout, TCPSocketWrap`. */
+export function countNames(names: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts].map(([name, count]) => count === 1 ? name : `${count} ${name}`).join(", ");
+}
+
+function namesOf(sockets: readonly OwnSocket[]): string {
+  return sockets.map(({ address }) => {
+    if (typeof address === "string") return address;
+    const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+    return `${host}:${address.port}`;
+  }).join(", ");
+}
+
+/** What to write instead of the call that has opened the first socket. */
+function insteadFor([first]: readonly OwnSocket[]): string {
+  const address = first?.address;
+  const where = typeof address === "string" ? `path: ${JSON.stringify(address)}` : `port: ${address?.port}`;
+  return `\`await token.bind(server, { ${where} })\` instead of \`server.listen(...)\``;
+}
+
+function advise(sockets: readonly OwnSocket[]): string {
+  return `it still listens on ${namesOf(sockets)}, which keeps it from ending. Write ` +
+    `${insteadFor(sockets)}, or close the server after \`await token.cancelled()\``;
 }

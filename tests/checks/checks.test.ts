@@ -187,6 +187,16 @@ test("every unit test is one of a bare `deno test`, or of those that need permis
   }
 });
 
+test("every parser of src/protocol is fed anything", () => {
+  const fuzzed = readFileSync(`${root}/tests/unit/protocol/parsers.property.test.ts`, "utf8");
+  for (const file of globSync("src/protocol/*.ts", { cwd: root })) {
+    const source = readFileSync(`${root}/${file}`, "utf8");
+    for (const [, name] of source.matchAll(/^export function ((?:parse|from|take)\w+)/gm)) {
+      assert.ok(fuzzed.includes(`"${name}"`), `${name} of ${file} is not in the test`);
+    }
+  }
+});
+
 test("tests clean up in one way, which keeps its order and does all of it", () => {
   for (const file of globSync("{tests,bench}/**/*.ts", { cwd: root })) {
     if (/clean_up(\.test)?\.ts$|node_modules/.test(file)) continue;

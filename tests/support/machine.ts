@@ -23,7 +23,7 @@ export function createServer(): BindableServer {
 interface KernelSocket {
   readonly port: number;
   /** The processes that have it open, and how many of their servers accept from it. */
-  readonly holders: Map<number, { accepting: number; held: number }>;
+  readonly holders: Map<number, { accepting: number; retained: number }>;
 }
 
 interface File {
@@ -44,7 +44,7 @@ export interface Machine {
   /** A process has ended. */
   end(process: SimulatedProcess, byItself: boolean): void;
   /** The processes that accept connections on a port, and those that keep its socket. */
-  listening(port: number): { accepting: number[]; held: number[] };
+  listening(port: number): { accepting: number[]; retained: number[] };
   /** The processes that have the datagram socket of a port, and those that read from it. */
   readonly datagramsAt: SimulatedDatagrams["at"];
   /** Serves a unix socket at a name, as a runtime's own server does. */
@@ -60,7 +60,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
   const datagrams = createSimulatedDatagrams();
 
   function share(socket: KernelSocket, pid: number) {
-    const holder = socket.holders.get(pid) ?? { accepting: 0, held: 0 };
+    const holder = socket.holders.get(pid) ?? { accepting: 0, retained: 0 };
     socket.holders.set(pid, holder);
     sockets.add(socket); // The kernel keeps a socket that is on its way, also when its sender has died.
     return holder;
@@ -68,7 +68,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
 
   function tidy(): void {
     for (const socket of sockets) {
-      for (const [pid, { accepting, held }] of socket.holders) if (accepting + held === 0) socket.holders.delete(pid);
+      for (const [pid, { accepting, retained }] of socket.holders) if (accepting + retained === 0) socket.holders.delete(pid);
       if (socket.holders.size === 0) sockets.delete(socket);
     }
   }
@@ -100,7 +100,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
         if ("handle" in source) {
           const socket = source.handle as KernelSocket;
           const holder = share(socket, pid);
-          if (holder.held > 0) holder.held--; // The kept one becomes the server's.
+          if (holder.retained > 0) holder.retained--; // The retained one becomes the server's.
           return listen(pid, socket);
         }
         const port = "options" in source ? Number(source.options.port) : 0;
@@ -111,15 +111,15 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
         sockets.add(socket);
         return listen(pid, socket);
       },
-      held(handle) {
+      retain(handle) {
         if (handle === undefined) return undefined;
         const socket = handle as KernelSocket;
-        share(socket, pid).held++;
+        share(socket, pid).retained++;
         return {
           source: { handle },
           release() {
             const holder = socket.holders.get(pid);
-            if (holder !== undefined && holder.held > 0) holder.held--;
+            if (holder !== undefined && holder.retained > 0) holder.retained--;
             tidy();
           },
         };
@@ -195,7 +195,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       const holders = [...sockets].filter((socket) => socket.port === port).flatMap(({ holders }) => [...holders]);
       return {
         accepting: holders.filter(([, { accepting }]) => accepting > 0).map(([pid]) => pid),
-        held: holders.filter(([, { held }]) => held > 0).map(([pid]) => pid),
+        retained: holders.filter(([, { retained }]) => retained > 0).map(([pid]) => pid),
       };
     },
     serveAt: (path, pid) => void files.set(path, { kind: "socket", text: "", mode: 0o755, server: pid }),

@@ -100,7 +100,7 @@ for (const runtime of runtimes) {
       command: [runtime.executable, ...runtime.flags, fixture("server.ts")],
       env: { SERVER: JSON.stringify({ kind: "http", path }) },
     });
-    await program.line(/is no socket/);
+    await program.line(/is not a socket/);
     assert.equal(readlinkSync(path), victim);
     unlinkSync(path);
   });

@@ -72,8 +72,8 @@ async function advance({ world }: Scene, steps: number): Promise<void> {
 
 /** The sockets never have nobody: while any process lives that has listened, the kernel refuses nothing. */
 function checkSocket({ machine }: Scene): void {
-  const { accepting, held } = machine.listening(PORT);
-  assert.ok(accepting.length + held.length > 0, "the port is refused");
+  const { accepting, retained } = machine.listening(PORT);
+  assert.ok(accepting.length + retained.length > 0, "the port is refused");
   assert.ok(machine.datagramsAt(PORT).holders.length > 0, "datagrams are refused");
 }
 
@@ -85,8 +85,8 @@ function checkEnd({ world, machine, apps }: Scene): SimulatedProcess {
   );
   assert.ok(inCharge !== undefined && more.length === 0, "one process is in charge");
   const { pid } = inCharge;
-  const { accepting, held } = machine.listening(PORT);
-  assert.deepEqual([accepting, held], [[pid], []], "it alone listens");
+  const { accepting, retained } = machine.listening(PORT);
+  assert.deepEqual([accepting, retained], [[pid], []], "it alone listens");
   assert.deepEqual(machine.datagramsAt(PORT), { holders: [pid], readers: [pid] }, "it alone receives datagrams");
   assert.equal(machine.files.get(PATH)?.server, pid, "its socket is at the path");
   assert.equal(machine.files.get(PID_FILE)?.text, `${pid}\n`);
@@ -99,7 +99,7 @@ function checkEnd({ world, machine, apps }: Scene): SimulatedProcess {
   const history = apps.get(inCharge)?.history ?? [];
   assert.equal(history.at(-1), inCharge.generation);
   const names = [...machine.files.keys()].filter((name) => name.startsWith(`${PATH}.`));
-  assert.deepEqual(names.filter((name) => name !== `${PATH}.${pid}`), [], "no private name is left behind");
+  assert.deepEqual(names.filter((name) => name !== `${PATH}.${pid}`), [], "no temporary path is left behind");
   return inCharge;
 }
 

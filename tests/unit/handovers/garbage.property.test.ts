@@ -13,8 +13,10 @@ const HANDOVERS = [
   "the live connections",
   "the datagram sockets",
   "the state",
-  "the probation",
+  "the idle grace",
   "the bound servers",
+  "the native servers",
+  "the servers that are not bound",
   "the unix sockets",
   "the steering of native servers",
   "the idle connections",
@@ -24,8 +26,8 @@ const HANDOVERS = [
 ];
 /** The members of all messages: garbage that has the right names goes further than any other. */
 const MEMBERS =
-  "ping pong socket connection id group session bytes unread taken refused sockets key isFree hold claim holds done error read " +
-  "positions addresses isLast complete received piece end made paths pid predecessor number milliseconds follow followed disowned adopted";
+  "ping pong socket connection id group session bytes unread taken refused sockets key isFree hold back close claim holds takes done error read " +
+  "positions addresses isLast complete mustListen received piece end made paths pid predecessor number milliseconds follow followed disowned adopted";
 
 const value = fc.oneof(
   fc.constantFrom(null, true, "", "x", 0, -1, NaN, "*:8000", "/run/app.sock"),

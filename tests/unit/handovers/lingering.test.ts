@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createCancellation } from "../../../src/core/cancellation.ts";
 import type { OwnSocket } from "../../../src/core/socket_adapter.ts";
-import { CLOSE_MS, countNames, followEnd, REMIND_MS } from "../../../src/sockets/lingering.ts";
+import { CLOSE_MS, countNames, followEnd, REMIND_MS } from "../../../src/sockets/unbound.ts";
 
 const socket: OwnSocket = { fd: 7, address: { address: "::", family: "IPv6", port: 80 } };
 

@@ -1,8 +1,8 @@
 /** Which sockets get connections during a reload, in a simulated kernel. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createReuseport } from "../../../src/sockets/reuseport.ts";
-import { orderAfter } from "../../../src/sockets/reuseport_groups.ts";
+import { Reuseport } from "../../../src/sockets/reuseport/reuseport.ts";
+import { orderAfter } from "../../../src/sockets/reuseport/groups.ts";
 import type { OutgoingHandover } from "../../../src/reload/handover.ts";
 import { createKernel } from "../../support/kernel.ts";
 
@@ -29,7 +29,7 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
   if (!isOrdered) group.reverse();
   let now = 0;
   const warnings: string[] = [];
-  const handover = createReuseport({
+  const { handover } = new Reuseport({
     program: {
       clock: {
         now: () => now,

@@ -1,8 +1,9 @@
 /**
- * The arithmetic of SO_REUSEPORT groups. The kernel keeps the sockets of a group in the order in which they began to listen; when one
- * leaves, the last takes its place. Old sockets come first, those of new processes behind them.
+ * The arithmetic of SO_REUSEPORT groups. The kernel keeps the sockets of a group in the order in
+ * which they began to listen; when one leaves, the last takes its place. Old sockets come first,
+ * those of new processes behind them.
  */
-import type { OwnListener } from "../linux/listeners.ts";
+import type { OwnListener } from "../../linux/listeners.ts";
 
 /** How many sockets listen on each address. */
 export type Counts = ReadonlyMap<string, number>;
@@ -25,11 +26,15 @@ export interface Group {
 /**
  * The sockets of this process in a group, by position.
  *
- * @param known Their positions, in the order in which they were opened. Where they are not known, this process has the first ones.
+ * @param known Their positions, in the order in which they were opened. Where they are not known,
+ *   this process has the first ones.
  */
 export function place(own: readonly OwnListener[], known: readonly number[] | undefined): Placed[] {
   const isKnown = known?.length === own.length;
-  return own.map((listener, i) => ({ ...listener, position: (isKnown ? known[i] : undefined) ?? i }))
+  return own.map((listener, i) => ({
+    ...listener,
+    position: (isKnown ? known[i] : undefined) ?? i,
+  }))
     .sort((a, b) => a.position - b.position);
 }
 
@@ -44,19 +49,27 @@ export function countNew(group: Group, now: Counts): number {
 }
 
 /**
- * The new sockets that connections are steered to while an old one leaves: the first position, and how many. The last of them moves when it
- * has left.
+ * The new sockets that connections are steered to while an old one leaves: the first position, and
+ * how many. The last of them moves when it has left.
  *
- * Behind the positions of all old sockets there are only new ones, whichever old one leaves: which of ours is at which position is known
- * from the order of their descriptors, which is not always that in which they were opened. Where there are fewer new sockets than old ones,
- * it has to do.
+ * Behind the positions of all old sockets there are only new ones, whichever old one leaves: which
+ * of ours is at which position is known from the order of their descriptors, which is not always
+ * that in which they were opened. Where there are fewer new sockets than old ones, that order is
+ * relied on.
  */
-export function steeredTo(position: number, old: number, total: number): [first: number, count: number] {
+export function steeredTo(
+  position: number,
+  old: number,
+  total: number,
+): [first: number, count: number] {
   const behind = total - old;
   return behind > 1 || (behind === 1 && position === 0) ? [old, behind] : [position + 1, total - 1 - position];
 }
 
-/** The order of the new sockets in a group of `old` and `fresh` ones, after the old ones have left from the last to the first. */
+/**
+ * The order of the new sockets in a group of `old` and `fresh` ones, after the old ones have left
+ * from the last to the first.
+ */
 export function orderAfter(old: number, fresh: number): number[] {
   const group = [...Array<number>(old).fill(-1), ...Array.from({ length: fresh }, (_, i) => i)];
   for (let i = old - 1; i >= 0; i--) {
@@ -73,7 +86,12 @@ export function orderAfter(old: number, fresh: number): number[] {
  * @param after The counts when it was ready.
  * @param all The number of sockets that all new processes have opened.
  */
-export function positionsAfter({ key, old }: Group, before: Counts, after: Counts, all: number): number[] {
+export function positionsAfter(
+  { key, old }: Group,
+  before: Counts,
+  after: Counts,
+  all: number,
+): number[] {
   const first = (before.get(key) ?? old) - old;
   const count = (after.get(key) ?? old) - old - first;
   const order = orderAfter(old, all);

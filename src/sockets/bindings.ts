@@ -1,0 +1,146 @@
+/** What the application has bound with `token.bind()`, and how it ends. */
+import { pause } from "../core/pause.ts";
+import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
+import type { BindableServer, BindOptions } from "../core/token.ts";
+import { createDrain, type Drain } from "../drain/http1.ts";
+import type { HttpSocket } from "../drain/keep_alive.ts";
+import type { ProgramContext } from "../reload/context.ts";
+import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket } from "./bind_options.ts";
+import { Datagrams } from "./datagrams/datagrams.ts";
+import { ListeningSockets } from "./listening/listening_sockets.ts";
+import { UnixSockets } from "./unix/unix_sockets.ts";
+
+/** How long a server that shuts down keeps accepting, for the connections that were made before. */
+export const LAST_ACCEPTS_MS = 20;
+
+/** A server whose connections can move. */
+export interface HttpServer {
+  /** Names it in both processes. */
+  readonly key: string;
+  readonly server: BindableServer & { keepAliveTimeout?: number; keepAliveTimeoutBuffer?: number };
+  /** Its connections, as they are at this moment. */
+  readonly connections: readonly HttpSocket[];
+}
+
+/** How connections are finished, in milliseconds. */
+export interface Graces {
+  /** How long an idle connection is left open for one more request. */
+  readonly idle: number;
+  /** The same where no new process is there, or needs it. */
+  readonly short: number;
+  /** When the remaining connections are cut. */
+  readonly timeout: number;
+}
+
+/** The servers and datagram sockets that were bound. */
+export class Bindings {
+  readonly listening: ListeningSockets;
+  readonly unix: UnixSockets;
+  readonly datagrams: Datagrams;
+  readonly #adapter: SocketAdapter;
+  readonly #program: ProgramContext;
+  /** Whether the ports are shared with other instances. */
+  readonly #reusePort: boolean;
+  readonly #drains = new Map<BindableServer, { name: string; drain: Drain; moveIdle: boolean }>();
+  readonly #atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
+  readonly #begun: Promise<void>[] = [];
+
+  constructor(adapter: SocketAdapter, program: ProgramContext, reusePort: boolean) {
+    this.#adapter = adapter;
+    this.#program = program;
+    this.#reusePort = reusePort;
+    this.listening = new ListeningSockets(adapter, program);
+    this.unix = new UnixSockets(adapter, program);
+    this.datagrams = new Datagrams(adapter.datagrams, program);
+  }
+
+  /** How many servers were bound. */
+  get size(): number {
+    return this.#drains.size;
+  }
+
+  /** As {@linkcode Token.bind}. */
+  async bind(server: BindableServer, options: BindOptions): Promise<void> {
+    const binding = this.#bind(server, options);
+    this.#begun.push(binding.catch(() => {}));
+    await binding;
+  }
+
+  /** Resolves when every server listens that has begun to. */
+  settled(): Promise<unknown> {
+    return Promise.all(this.#begun);
+  }
+
+  /** The servers whose idle connections move, by keys that are the same in every generation. */
+  movable(): HttpServer[] {
+    return [...this.listening.servers, ...this.#atPaths].flatMap(([key, { server }]) => {
+      const { drain, moveIdle } = this.#drains.get(server) ?? {};
+      return drain !== undefined && moveIdle ? [{ key, server, connections: drain.plain() }] : [];
+    });
+  }
+
+  /** Stops accepting, and finishes all connections, each server as a task of the token. */
+  finish(isReplaced: boolean, { idle, short, timeout }: Graces): void {
+    const { clock, emit, token } = this.#program;
+    // A successor accepts the connections that wait in a socket. Without one this process does,
+    // before the kernel resets them.
+    const isLast = !isReplaced && this.size > 0;
+    const closed = (isLast ? pause(clock, LAST_ACCEPTS_MS) : Promise.resolve()).then(() => {
+      this.listening.close();
+      for (const { listener } of this.#atPaths.values()) listener.close();
+    });
+    const settings = { idleGrace: isReplaced ? idle : short, timeout };
+    for (const { name, drain } of this.#drains.values()) {
+      const drained = closed.then(() => drain.finish(settings)).then((connections) => {
+        if (connections === 0) return;
+        emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
+      });
+      token.track(drained, { name: `the connections of ${name}` });
+    }
+  }
+
+  async #bind(server: BindableServer, options: BindOptions): Promise<void> {
+    const datagramAddress = isDatagramSocket(server) ? checkDatagramOptions(options) : undefined;
+    if (datagramAddress === undefined) checkServer(server);
+    const port = checkBindOptions(options);
+    if (this.#program.token.isCancelled) {
+      throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
+    }
+    if (datagramAddress !== undefined) return await this.datagrams.bind(server, datagramAddress);
+    if (this.#drains.has(server)) {
+      throw new TypeError(
+        "bind: this server is bound already; make a new one, with the same handlers",
+      );
+    }
+    const { clock } = this.#program;
+    const { http1, http2CloseTruncates } = this.#adapter;
+    const { moveIdle = true } = options;
+    const drain = createDrain(server, clock, http2CloseTruncates, http1);
+    this.#drains.set(server, { name: describe(options), drain, moveIdle });
+    try {
+      await this.#listen(server, options, port);
+    } catch (error) {
+      this.#drains.delete(server);
+      throw error;
+    }
+  }
+
+  async #listen(server: BindableServer, all: BindOptions, port: number | undefined): Promise<void> {
+    const { name, path, port: _, moveIdle: __, ...given } = all;
+    const options = this.#reusePort ? { reusePort: true, ...given } : given;
+    if (path === undefined) {
+      return await this.listening.bind(server, { name, options: { ...options, port } });
+    }
+    if (this.listening.isActivated(path)) {
+      return await this.listening.bind(server, { name, options: { ...options, path } });
+    }
+    const temporaryPath = await this.unix.reserve(path);
+    const source = { options: { ...options, path: temporaryPath } };
+    this.#atPaths.set(path, { server, listener: await this.#adapter.listen(server, source) });
+    await this.unix.placed(path);
+  }
+}
+
+function describe({ path, host, port, name }: BindOptions): string {
+  return path ?? (port === undefined ? `socket ${name}` : `${host ?? "*"}:${port}`);
+}
