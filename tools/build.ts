@@ -11,7 +11,13 @@ import { fileURLToPath } from "node:url";
 import { build as bundle, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const entries = { mod: "mod.ts", auto: "auto.ts", serve: "serve.ts", triggers: "triggers.ts", ws: "ws.ts", cli: "cli/main.ts" };
+const read = (name: string) => JSON.parse(readFileSync(join(root, name), "utf8"));
+/** The entry points, by the names of their files in the package: those that jsr.json exports. */
+const entries: Readonly<Record<string, string>> = Object.fromEntries(
+  Object.entries<string>(read("jsr.json").exports).map((
+    [key, source],
+  ) => [key === "." ? "mod" : key.slice(2), source.slice(2)]),
+);
 /** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
 const later = {
   commands: "cli/commands.ts",
@@ -104,7 +110,6 @@ export async function build(folder: string): Promise<string> {
 
 /** The manifests of both registries, made of those of the repository: the version is in jsr.json alone. */
 function createManifests() {
-  const read = (name: string) => JSON.parse(readFileSync(join(root, name), "utf8"));
   const { name, version, license } = read("jsr.json");
   const { imports } = read("deno.json");
   const { dependencies, engines } = read("package.json");

@@ -49,10 +49,11 @@ export interface ReloadErrorDetails {
  *
  * const token = listen();
  * try {
- *   await token.reload();
+ *   if (token.generation === 0) await token.reload();
  * } catch (error) {
  *   if (error instanceof ReloadError && error.code === "timeout") console.error("slow start", error.pid);
  * }
+ * await token.cancelled();
  * ```
  */
 export class ReloadError extends Error {

@@ -1,7 +1,7 @@
 /** The code of the documentation. What is a program of its own is run, too: tests/examples/documentation.test.ts. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -44,7 +44,7 @@ test("every piece of code fits the types of the library", (t) => {
   assert.ok(count > 20, `${count} pieces`);
   writeFileSync(join(folder, "app.ts"), `export default { fetch: (_: Request) => new Response() };\n`);
   writeFileSync(join(folder, "prelude.ts"), PRELUDE);
-  const entry = (name: string) => [join(root, `${name}.ts`)];
+  const entries = Object.entries<string>(JSON.parse(readFileSync(join(root, "jsr.json"), "utf8")).exports);
   writeFileSync(
     join(folder, "tsconfig.json"),
     JSON.stringify({
@@ -54,12 +54,7 @@ test("every piece of code fits the types of the library", (t) => {
         declaration: false,
         noUnusedLocals: false,
         noUnusedParameters: false,
-        paths: {
-          "@js0/reload-self": entry("mod"),
-          "@js0/reload-self/serve": entry("serve"),
-          "@js0/reload-self/triggers": entry("triggers"),
-          "@js0/reload-self/ws": entry("ws"),
-        },
+        paths: Object.fromEntries(entries.map(([key, source]) => [`@js0/reload-self${key.slice(1)}`, [join(root, source)]])),
       },
       include: ["*.ts"],
       exclude: [],
