@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cleanUp } from "../support/clean_up.ts";
-import { blocksOf } from "../support/documentation.ts";
+import { blockOf, blocksOf } from "../support/documentation.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -29,6 +29,14 @@ declare global {
 }
 `;
 
+/** What docs/testing.md uses of it. */
+const BUN_TEST = `declare module "bun:test" {
+  export function test(name: string, body: () => Promise<void>): void;
+  // deno-lint-ignore no-explicit-any
+  export function expect(value: unknown): any;
+}
+`;
+
 test("every piece of code fits the types of the library", (t) => {
   const cache = join(root, "node_modules/.cache");
   mkdirSync(cache, { recursive: true });
@@ -44,6 +52,8 @@ test("every piece of code fits the types of the library", (t) => {
   assert.ok(count > 20, `${count} pieces`);
   writeFileSync(join(folder, "app.ts"), `export default { fetch: (_: Request) => new Response() };\n`);
   writeFileSync(join(folder, "prelude.ts"), PRELUDE);
+  writeFileSync(join(folder, "counter.ts"), blockOf("docs/testing.md", "# Tests of your program", "ts") as string);
+  writeFileSync(join(folder, "bun_test.d.ts"), BUN_TEST);
   const entries = Object.entries<string>(JSON.parse(readFileSync(join(root, "jsr.json"), "utf8")).exports);
   writeFileSync(
     join(folder, "tsconfig.json"),
