@@ -21,6 +21,9 @@ const entries: Readonly<Record<string, string>> = Object.fromEntries(
 );
 /** Those that CommonJS can require. The command line is a program. */
 const { cli: _, ...required } = entries;
+/** Where a workflow builds it from. npm takes a statement of provenance only with the same address in the manifest. */
+const { GITHUB_SERVER_URL, GITHUB_REPOSITORY } = process.env;
+const repositoryUrl = GITHUB_REPOSITORY && `${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}`;
 /** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
 const later = {
   commands: "cli/commands.ts",
@@ -197,6 +200,7 @@ function createManifests() {
     version,
     description: "Zero-downtime reloads for servers on Deno, Bun and Node",
     license,
+    repository: repositoryUrl && { type: "git", url: `git+${repositoryUrl}.git` },
     type: "module",
     engines,
     main: "./cjs/mod.js",
