@@ -21,66 +21,11 @@ import { checkListenOptions, type ListenOptions, sameOptions } from "./src/core/
 import type { Token } from "./src/core/token.ts";
 import { beginProgram } from "./src/program/begin.ts";
 
-export type {
-  Adapter,
-  BasicAdapter,
-  Channel,
-  Clock,
-  DescriptorChannel,
-  ExitStatus,
-  FetchAdapter,
-  NativeServerView,
-  Predecessor,
-  StartedProcess,
-  StartRequest,
-} from "./src/core/adapter.ts";
-export type {
-  BindableDatagrams,
-  DatagramAdapter,
-  DatagramAddress,
-  DatagramHost,
-  DatagramSocket,
-  NativeDatagrams,
-} from "./src/core/datagrams.ts";
 export { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "./src/core/error.ts";
 export type { Logger, ReloadCause, ReloadEvent } from "./src/core/event.ts";
-export type {
-  BasicServiceAdapter,
-  CheckOrder,
-  ErrorOutput,
-  ReleaseLink,
-  ServiceAdapter,
-  Supervisor,
-} from "./src/core/service_adapter.ts";
-export type { Live, LiveHandlers, LiveSocket, SocketListener } from "./src/core/live.ts";
-export type {
-  ActivatedAddress,
-  AdoptedServer,
-  InheritedAddress,
-  NativeAddress,
-  NativeConnections,
-  NativeHost,
-  NativeServe,
-  Placement,
-  ServedApp,
-  ServedAt,
-  ServeFunction,
-} from "./src/core/native.ts";
-export type { FileAccess, Files } from "./src/core/files.ts";
+export type { Live, LiveHandlers } from "./src/core/live.ts";
+export type { ServeFunction } from "./src/core/native.ts";
 export type { ListenOptions } from "./src/core/options.ts";
-export type { SharedSocket } from "./src/core/shared_socket.ts";
-export type {
-  ConnectionAdapter,
-  Http1View,
-  IdleTaker,
-  Libc,
-  Listener,
-  ListenSource,
-  OwnSocket,
-  RetainedSocket,
-  SocketAdapter,
-  SocketAddress,
-} from "./src/core/socket_adapter.ts";
 export type {
   BindableServer,
   BindOptions,

@@ -103,6 +103,27 @@ export interface LiveWebSockets {
  * @param name The same in every generation, as for `token.live()`.
  * @param handlers What the application does with them.
  * @throws {TypeError} When the name is taken or a handler is missing.
+ *
+ * @example
+ * ```ts
+ * import { listen } from "@js0/reload-self";
+ * import { type LiveWebSocket, liveWebSockets } from "@js0/reload-self/ws";
+ *
+ * const token = listen();
+ * const counts = new Map<LiveWebSocket, number>();
+ * const counter = liveWebSockets<number>(token, "counter", {
+ *   accept(socket, count = 0) {
+ *     counts.set(socket, count);
+ *     socket.onmessage = () => {
+ *       counts.set(socket, ++count);
+ *       socket.send(`message ${count}`);
+ *     };
+ *   },
+ *   release: (socket) => counts.get(socket),
+ * });
+ * token.adopt(Deno.serve)({ port: 8000 }, counter.upgrade);
+ * await token.cancelled();
+ * ```
  */
 export function liveWebSockets<Session = unknown, Socket = LiveWebSocket, Request = unknown>(
   token: Token,

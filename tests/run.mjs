@@ -13,7 +13,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const nodeTest = (...options) => [pinned.node26, "--test", "--test-force-exit", ...options];
 
 /** The unit tests that deno.json leaves out: they open sockets, start processes or write files. */
-const needPermissions = ["adapters/deno", "adapters/reparent.property", "drain/keep_alive.property", "triggers/triggers"]
+const needPermissions = [
+  "adapters/deno",
+  "adapters/reparent.property",
+  "drain/keep_alive.property",
+  "testing/testing",
+  "triggers/triggers",
+]
   .map((name) => `tests/unit/${name}.test.ts`);
 
 /** The commands of each suite. What a suite's processes need of the machine decides how many files run at a time. */

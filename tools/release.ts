@@ -19,7 +19,9 @@ const found: Record<string, string | undefined> = {
 const wrong = Object.entries(found).filter(([, other]) => other !== version);
 for (const [where, other] of wrong) console.error(`${where}: ${other || "none"}, but jsr.json has version ${version}`);
 if (wrong.length > 0) process.exit(1);
+// Only a workflow can prove where it was built: .github/workflows/release.yml runs these commands.
+const provenance = process.env.GITHUB_ACTIONS === undefined ? "" : " --provenance";
 console.log(`${version} is built in ${folder}. To publish it:
 
-  npm publish ${folder} --access public
+  npm publish ${folder} --access public${provenance}
   cd ${folder} && DENO_NO_PACKAGE_JSON=1 deno publish`);

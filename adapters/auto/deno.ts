@@ -129,7 +129,7 @@ export function denoRuntime(deno: DenoNamespace) {
     isHandled: (signal: string): boolean => (given.get(signal)?.size ?? 0) + countOf(signal) > 0,
     emit(signal: string, number: number): void {
       for (const listener of given.get(signal) ?? []) listener();
-      if (countOf(signal) > 0) process().emit(signal as NodeJS.Signals, signal as NodeJS.Signals, number);
+      if (countOf(signal) > 0) (process().emit as (...args: unknown[]) => boolean).call(process(), signal, signal, number);
     },
     exit: (): void => (deno.exit as (code?: number) => void)(),
     holders: (): readonly string[] => [],

@@ -30,7 +30,8 @@ export function installLate(pid: number, host: AutoHost, takesOpened: boolean): 
 
 /** Whether node:cluster serves: it has a server of its own in the process that starts the workers, and none in the workers. */
 function isCluster(process: NodeProcess, host: AutoHost): boolean {
-  const cluster = process.getBuiltinModule("node:cluster");
+  // Deno's types of Node have the members only on the default export.
+  const cluster = process.getBuiltinModule("node:cluster") as unknown as { isWorker: boolean; workers?: object };
   if (cluster.isWorker) return true;
   if (Object.keys(cluster.workers ?? {}).length === 0) return false;
   host.say(
@@ -46,7 +47,7 @@ export function nodeRuntime(process: NodeProcess) {
     putAside: (signals: readonly string[]): SignalsAside => putSignalsAside(process, signals),
     isHandled: (signal: string): boolean => process.listenerCount(signal) > 0,
     emit: (signal: string, number: number): void =>
-      void process.emit(signal as NodeJS.Signals, signal as NodeJS.Signals, number),
+      void (process.emit as (...args: unknown[]) => boolean).call(process, signal, signal, number),
     exit: (): void => process.exit(),
     holders: (): readonly string[] => [...new Set(process.getActiveResourcesInfo())],
     unref: (milliseconds: number, callback: () => void): void => void setTimeout(callback, milliseconds).unref(),

@@ -6,18 +6,23 @@
 import { abortable } from "@std/async/abortable";
 import { delay } from "@std/async/delay";
 import { parseArgs } from "@std/cli/parse-args";
-import { listen } from "../../mod.ts";
+import { listen, type Token } from "../../mod.ts";
 
-const { every } = parseArgs(Deno.args, { string: ["every"], default: { every: "1000" } });
-const token = listen();
+/** Begins two tasks, which end when the token is cancelled. */
+export function start(token: Token, every: number, tick: () => void): void {
+  token.track(async function ticker(signal) {
+    for (;;) {
+      tick();
+      await delay(every, { signal }); // Rejects when it is cancelled, which is no failure to drained().
+    }
+  });
+  token.track(abortable(new Promise(() => {}), token.signal), { name: "something that never ends" });
+}
 
-token.track(async function ticker(signal) {
-  for (;;) {
-    console.log(`pid ${Deno.pid}, generation ${token.generation}`);
-    await delay(Number(every), { signal }); // Rejects when it is cancelled, which is no failure to drained().
-  }
-});
-token.track(abortable(new Promise(() => {}), token.signal), { name: "something that never ends" });
-
-const { failed } = await token.drained();
-console.log(`pid ${Deno.pid}: done, ${failed.length} tasks failed`);
+if (import.meta.main) {
+  const { every } = parseArgs(Deno.args, { string: ["every"], default: { every: "1000" } });
+  const token = listen();
+  start(token, Number(every), () => console.log(`pid ${Deno.pid}, generation ${token.generation}`));
+  const { failed } = await token.drained();
+  console.log(`pid ${Deno.pid}: done, ${failed.length} tasks failed`);
+}

@@ -40,6 +40,9 @@ export interface ReloadErrorDetails {
   exitSignal?: string | null;
 }
 
+/** What the errors of all copies of this class have: a process may import this library and require it. */
+const BRAND = Symbol.for("@js0/reload-self/ReloadError");
+
 /**
  * A reload did not happen. The running process is unharmed: it keeps its token, its sockets and its pid.
  *
@@ -49,10 +52,11 @@ export interface ReloadErrorDetails {
  *
  * const token = listen();
  * try {
- *   await token.reload();
+ *   if (token.generation === 0) await token.reload();
  * } catch (error) {
  *   if (error instanceof ReloadError && error.code === "timeout") console.error("slow start", error.pid);
  * }
+ * await token.cancelled();
  * ```
  */
 export class ReloadError extends Error {
@@ -66,6 +70,16 @@ export class ReloadError extends Error {
   readonly exitCode: number | null | undefined;
   /** With the code `exit`: the signal that ended the new process, or `null`. */
   readonly exitSignal: string | null | undefined;
+
+  static {
+    Object.defineProperty(this.prototype, BRAND, { value: true });
+  }
+
+  /** `instanceof` knows the errors of another copy of this library too. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (this !== ReloadError) return Function.prototype[Symbol.hasInstance].call(this, value);
+    return typeof value === "object" && value !== null && BRAND in value;
+  }
 
   /** Made by the library; an adapter of your own may throw one from `start()`. */
   constructor(code: ReloadErrorCode, message: string, details: ReloadErrorDetails = {}) {

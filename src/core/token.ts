@@ -60,11 +60,48 @@ export interface CancellationToken extends AsyncDisposable {
   readonly signal: AbortSignal;
   /** Whether the token is cancelled. */
   readonly isCancelled: boolean;
-  /** Resolves with the reason when the token is cancelled. Keeps the process alive until then. */
+  /**
+   * Resolves with the reason when the token is cancelled. Keeps the process alive until then.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const why = await token.cancelled();
+   * console.log(why.kind === "reload" ? `replaced by process ${why.pid}` : `told to stop by ${why.signal}`);
+   * ```
+   */
   cancelled(): Promise<CancelReason>;
-  /** Shuts down. Does nothing when the token is cancelled already. */
+  /**
+   * Shuts down. Does nothing when the token is cancelled already.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * token.cancel("nothing to do");
+   * console.log(await token.cancelled()); // { kind: "shutdown", reason: "nothing to do" }
+   * ```
+   */
   cancel(reason?: unknown): void;
-  /** Creates a token that is cancelled with this one, but not the other way round. Its tasks are tasks of this token too. */
+  /**
+   * Creates a token that is cancelled with this one, but not the other way round. Its tasks are tasks of this token too.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const job = token.child();
+   * job.track((signal) => new Promise((resolve) => signal.addEventListener("abort", resolve)));
+   * job.cancel();
+   * await job.drained();
+   * console.log(token.isCancelled); // false: only the job was cancelled
+   * token.cancel();
+   * ```
+   */
   child(): CancellationToken;
   /**
    * Adds a task, for which `drained()` then waits: a promise, or a function that is called at once with the token's signal. A rejection is
@@ -72,6 +109,18 @@ export interface CancellationToken extends AsyncDisposable {
    *
    * @returns The promise of the task.
    * @throws {TypeError} When the task is neither a promise nor a function.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * token.track(async function poll(signal) {
+   *   while (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100));
+   * });
+   * token.cancel();
+   * console.log(await token.drained()); // { complete: true, running: [], failed: [] }
+   * ```
    */
   track<T>(task: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T> | T), options?: TrackOptions): Promise<T>;
   /**
@@ -79,6 +128,17 @@ export interface CancellationToken extends AsyncDisposable {
    * not make it reject.
    *
    * @throws {TypeError} When the timeout is not a number of milliseconds.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * token.track(new Promise(() => {}), { name: "something that never ends" });
+   * token.cancel();
+   * const { complete, running } = await token.drained({ timeout: 100 });
+   * if (!complete) console.log("not ended:", running);
+   * ```
    */
   drained(options?: DrainOptions): Promise<Drained>;
   /** Cancels the token and waits for its tasks. */
@@ -155,6 +215,16 @@ export interface Token extends CancellationToken {
   /**
    * Declares that this process can take over. Needed with `ready: "manual"`; otherwise it only makes the process ready earlier. A second call,
    * or a late one, does nothing.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen({ ready: "manual" });
+   * await new Promise((resolve) => setTimeout(resolve, 100)); // Warms its cache.
+   * token.ready();
+   * await token.cancelled();
+   * ```
    */
   ready(): void;
   /**
@@ -162,6 +232,15 @@ export interface Token extends CancellationToken {
    *
    * @returns The process id of the new process, which is in charge.
    * @throws {ReloadError} When the reload failed; this process goes on.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * if (token.generation === 0) console.log(`process ${await token.reload()} is in charge`);
+   * await token.cancelled();
+   * ```
    */
   reload(): Promise<number>;
   /**
@@ -178,7 +257,18 @@ export interface Token extends CancellationToken {
    * @throws {TypeError} When the server or an option is wrong.
    * @throws {Error} The error of `server.listen()` or `socket.bind()`, for example when the address is in use.
    *
-   * @example
+   * @example A server
+   * ```ts
+   * import { createServer } from "node:http";
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const server = createServer((_request, response) => response.end("hello"));
+   * await token.bind(server, { port: 8000 });
+   * await token.drained();
+   * ```
+   *
+   * @example Datagrams
    * ```ts
    * import { createSocket } from "node:dgram";
    * import { listen } from "@js0/reload-self";
@@ -210,6 +300,7 @@ export interface Token extends CancellationToken {
    * const token = listen();
    * const serve = token.adopt(Deno.serve);
    * serve({ port: 8000 }, () => new Response("hello"));
+   * await token.drained();
    * ```
    */
   adopt<S extends ServeFunction>(serve: S): S;
@@ -219,6 +310,17 @@ export interface Token extends CancellationToken {
    * `drainTimeout` are cut: unanswered ones get 503, streamed answers of Deno's break off, Bun's server closes all its connections.
    *
    * @throws {TypeError} When the handler is not a function.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const handler = token.fetch((request: Request) => new Response(`you asked for ${request.url}`));
+   * const server = Deno.serve({ port: 8000, reusePort: true }, handler);
+   * await token.drained();
+   * await server.shutdown();
+   * ```
    */
   fetch<H extends FetchHandler>(handler: H): H;
   /**
@@ -227,6 +329,16 @@ export interface Token extends CancellationToken {
    * The socket of a killed process is replaced. `bind()` does all this by itself.
    *
    * @throws {Error} With the code `EADDRINUSE` when another program serves the path.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const server = Deno.serve({ path: await token.path("app.sock") }, token.fetch(() => new Response("hello")));
+   * await token.drained();
+   * await server.shutdown();
+   * ```
    */
   path(path: string): Promise<string>;
   /**
@@ -268,6 +380,20 @@ export interface Token extends CancellationToken {
    * Closes a WebSocket with 1001 (going away) when the token is cancelled.
    *
    * @throws {TypeError} When it cannot be closed.
+   *
+   * @example
+   * ```ts
+   * import { listen } from "@js0/reload-self";
+   *
+   * const token = listen();
+   * const serve = token.adopt(Deno.serve);
+   * serve({ port: 8000 }, (request) => {
+   *   const { socket, response } = Deno.upgradeWebSocket(request);
+   *   token.webSocket(socket).onmessage = ({ data }) => socket.send(data);
+   *   return response;
+   * });
+   * await token.cancelled();
+   * ```
    */
   webSocket<S extends WebSocketLike>(socket: S): S;
   /**

@@ -16,7 +16,7 @@ import { createProgram } from "./program.ts";
 import { createStateHandover } from "./state.ts";
 
 /** Puts together the parts of a program, as far as the runtime has them. */
-function compose(
+export function compose(
   { sockets: socketAdapter, service: serviceAdapter }: Adapter,
   program: ProgramContext,
   pidFile: Handover | undefined,

@@ -49,6 +49,14 @@ export function createStateHandover(take: (() => unknown) | undefined, hasPredec
   };
 }
 
+/** Takes the state as it travels; `undefined` where there is none. */
+export async function stateAsText(take: (() => unknown) | undefined): Promise<string | undefined> {
+  const text = JSON.stringify(await take?.());
+  const bytes = text === undefined ? 0 : new TextEncoder().encode(text).length;
+  if (bytes > MAX_BYTES) throw new Error(`it has ${bytes} bytes as JSON; at most ${MAX_BYTES} are handed over`);
+  return text;
+}
+
 function sendState({ link, signal }: OutgoingReload, take: (() => unknown) | undefined): OutgoingHandover {
   if (take === undefined) return {};
   const received = Promise.withResolvers<void>();
@@ -59,10 +67,8 @@ function sendState({ link, signal }: OutgoingReload, take: (() => unknown) | und
   });
   return {
     async commit() {
-      const text = JSON.stringify(await take());
+      const text = await stateAsText(take);
       if (text === undefined) return;
-      const bytes = new TextEncoder().encode(text).length;
-      if (bytes > MAX_BYTES) throw new Error(`it has ${bytes} bytes as JSON; at most ${MAX_BYTES} are handed over`);
       for (let at = 0; at < text.length; at += PIECE_CHARACTERS) {
         signal.throwIfAborted();
         await link.send({ piece: text.slice(at, at + PIECE_CHARACTERS) });

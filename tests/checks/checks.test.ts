@@ -27,6 +27,8 @@ async function succeeds(file: string, args: string[]): Promise<void> {
 }
 
 const json = (name: string) => JSON.parse(readFileSync(`${root}/${name}`, "utf8"));
+/** The entry points of the package. */
+const entries = Object.values<string>(json("jsr.json").exports);
 const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno/"));
 
 const checks: [name: string, file: string, args: string[]][] = [
@@ -34,22 +36,14 @@ const checks: [name: string, file: string, args: string[]][] = [
   ["deno check", pinned.deno, [
     "check",
     "--quiet",
-    "mod.ts",
-    "auto.ts",
-    "serve.ts",
-    "triggers.ts",
-    "ws.ts",
-    "cli/main.ts",
+    ...entries,
     ...examples,
   ]],
   ["deno check of the examples in doc comments", pinned.deno, [
     "check",
     "--quiet",
     "--doc",
-    "mod.ts",
-    "serve.ts",
-    "triggers.ts",
-    "ws.ts",
+    ...entries.filter((name) => name !== "./cli/main.ts"),
     "src/core/error.ts",
     "src/core/token.ts",
   ]],
@@ -59,12 +53,7 @@ const checks: [name: string, file: string, args: string[]][] = [
     "doc",
     "--quiet",
     "--lint",
-    "mod.ts",
-    "auto.ts",
-    "serve.ts",
-    "triggers.ts",
-    "ws.ts",
-    "cli/main.ts",
+    ...entries,
   ]],
 ];
 for (const [name, file, args] of checks) test(name, () => succeeds(file, args));

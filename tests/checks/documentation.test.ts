@@ -1,12 +1,12 @@
 /** The code of the documentation. What is a program of its own is run, too: tests/examples/documentation.test.ts. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { cleanUp } from "../support/clean_up.ts";
-import { blocksOf } from "../support/documentation.ts";
+import { blockOf, blocksOf } from "../support/documentation.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -29,6 +29,14 @@ declare global {
 }
 `;
 
+/** What docs/testing.md uses of it. */
+const BUN_TEST = `declare module "bun:test" {
+  export function test(name: string, body: () => Promise<void>): void;
+  // deno-lint-ignore no-explicit-any
+  export function expect(value: unknown): any;
+}
+`;
+
 test("every piece of code fits the types of the library", (t) => {
   const cache = join(root, "node_modules/.cache");
   mkdirSync(cache, { recursive: true });
@@ -44,7 +52,9 @@ test("every piece of code fits the types of the library", (t) => {
   assert.ok(count > 20, `${count} pieces`);
   writeFileSync(join(folder, "app.ts"), `export default { fetch: (_: Request) => new Response() };\n`);
   writeFileSync(join(folder, "prelude.ts"), PRELUDE);
-  const entry = (name: string) => [join(root, `${name}.ts`)];
+  writeFileSync(join(folder, "counter.ts"), blockOf("docs/testing.md", "# Tests of your program", "ts") as string);
+  writeFileSync(join(folder, "bun_test.d.ts"), BUN_TEST);
+  const entries = Object.entries<string>(JSON.parse(readFileSync(join(root, "jsr.json"), "utf8")).exports);
   writeFileSync(
     join(folder, "tsconfig.json"),
     JSON.stringify({
@@ -54,12 +64,7 @@ test("every piece of code fits the types of the library", (t) => {
         declaration: false,
         noUnusedLocals: false,
         noUnusedParameters: false,
-        paths: {
-          "@js0/reload-self": entry("mod"),
-          "@js0/reload-self/serve": entry("serve"),
-          "@js0/reload-self/triggers": entry("triggers"),
-          "@js0/reload-self/ws": entry("ws"),
-        },
+        paths: Object.fromEntries(entries.map(([key, source]) => [`@js0/reload-self${key.slice(1)}`, [join(root, source)]])),
       },
       include: ["*.ts"],
       exclude: [],

@@ -24,11 +24,11 @@ const given: Record<string, string> = {
   token: `const token = listen();`,
 };
 
-/** Pieces of code that are no programs of their own, each once: its first place, and its text. */
+/** Pieces of code that are no files of their own, each once: its first place, and its text. */
 const pieces = new Map<string, string>();
 for (const file of globSync("docs/**/*.md", { cwd: root }).sort()) {
   for (const code of blocksOf(file, "ts")) {
-    if (!/^\/\/ (main|app)\.ts$/m.test(code) && !pieces.has(code)) pieces.set(code, `${file}: ${code.split("\n")[0]}`);
+    if (!/^\/\/ [\w.]+\.ts$/m.test(code) && !pieces.has(code)) pieces.set(code, `${file}: ${code.split("\n")[0]}`);
   }
 }
 

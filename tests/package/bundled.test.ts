@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
 import { build } from "esbuild";
 import { pinned } from "../pinned.mjs";
-import { pack, run, unpack } from "../support/package.ts";
+import { pack, root, run, unpack } from "../support/package.ts";
 import { isAlive } from "../support/proc.ts";
 import { startProgram } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
@@ -31,6 +31,32 @@ const token = listen();
 const server = createServer((_request, response) => void response.end(String(token.generation)));
 token.bind(server, { port: 0 }).then(() => {
   console.log(\`pid \${process.pid}, generation \${token.generation}, port \${server.address().port}\`);
+});
+`;
+
+/** Tests of a program as Jest runs them by default: as CommonJS. */
+const JEST = `const { createServer } = require("node:http");
+const { ReloadError } = require("@js0/reload-self");
+const { createTestToken } = require("@js0/reload-self/testing");
+
+test("a server is reloaded", async () => {
+  const { token, reload } = createTestToken({ saveState: () => "saved" });
+  const server = createServer((_request, response) => void response.end("hello"));
+  await token.bind(server, { port: 0, host: "127.0.0.1" });
+  const url = "http://127.0.0.1:" + server.address().port;
+  expect(await (await fetch(url)).text()).toBe("hello");
+  expect(await reload()).toEqual({ state: "saved", live: [] });
+  expect(await token.drained()).toMatchObject({ complete: true });
+  await expect(fetch(url)).rejects.toThrow();
+});
+
+test("a reload fails", async () => {
+  const logger = { info() {}, warn() {}, error() {} };
+  const { token, reload } = createTestToken({ logger, onReload() { throw new Error("no"); } });
+  const error = await reload().catch((error) => error);
+  expect(error).toBeInstanceOf(ReloadError);
+  token.cancel();
+  await token.drained();
 });
 `;
 
@@ -81,6 +107,43 @@ for (const runtime of runtimes) {
     await reloads(t, runtime, file);
   });
 
+  test(`${runtime.name}: the package imported, required, and as CommonJS by its path: one program, one kind of error`, () => {
+    writeFileSync(
+      join(project, "mixed.mjs"),
+      `import { createRequire } from "node:module";
+import * as imported from "@js0/reload-self";
+const require = createRequire(import.meta.url);
+const required = require("@js0/reload-self");
+const commonJs = require("./node_modules/@js0/reload-self/cjs/mod.js");
+const token = required.listen();
+const { createTestToken } = require("./node_modules/@js0/reload-self/cjs/testing.js");
+const failed = await createTestToken({ logger: { info() {}, warn() {}, error() {} }, saveState() { throw 1; } }).reload().catch((e) => e);
+class Own extends imported.ReloadError {}
+console.log(JSON.stringify({
+  same: imported.listen === required.listen,
+  tokens: imported.listen() === token && commonJs.listen() === token,
+  errors: [imported, required, commonJs].map(({ ReloadError }) => failed instanceof ReloadError),
+  own: [failed instanceof Own, new Own("exit", "") instanceof Own, new Own("exit", "") instanceof commonJs.ReloadError],
+  others: [null, 1, new Error("")].map((error) => error instanceof commonJs.ReloadError),
+}));
+process.exit();
+`,
+    );
+    const { stdout, stderr } = spawnSync(runtime.executable, [...runtime.flags, "mixed.mjs"], {
+      cwd: project,
+      encoding: "utf8",
+      timeout: 30_000,
+      env: environment,
+    });
+    assert.deepEqual(JSON.parse(stdout || "null"), {
+      same: true,
+      tokens: true,
+      errors: [true, true, true],
+      own: [false, true, true],
+      others: [false, false, false],
+    }, stderr);
+  });
+
   test(`${runtime.name}: two copies of one version share the token; two versions say so`, () => {
     const copy = mkdtempSync(join(folder, "copy-"));
     cpSync(join(project, "node_modules/@js0/reload-self"), copy, { recursive: true });
@@ -115,6 +178,32 @@ await import(${second});
       versions.stderr,
       /two versions of @js0\/reload-self are loaded in this process: keep one; `npm ls @js0\/reload-self`/,
     );
+  });
+}
+
+for (const runtime of runtimes.filter(({ kind }) => kind === "node")) {
+  test(`${runtime.name}: require() where no module can be required, as in a Node before 22.12`, async (t) => {
+    const flag = runtime.name === "node26" ? "--no-require-module" : "--no-experimental-require-module";
+    const file = join(project, "old.cjs");
+    const program = PROGRAM.replaceAll(/^import (.*) from (.*);$/gm, "const $1 = require($2);");
+    const check = `if (!require.resolve("@js0/reload-self").includes("cjs")) throw new Error("a module");\n`;
+    writeFileSync(file, check + program.replace("IMPORT", `const { listen } = require("@js0/reload-self");`));
+    await reloads(t, { ...runtime, flags: [...runtime.flags, flag] }, file);
+  });
+
+  test(`${runtime.name}: Jest, without flags`, () => {
+    const place = mkdtempSync(join(project, "jest-"));
+    writeFileSync(join(place, "package.json"), JSON.stringify({ type: "commonjs", jest: { testEnvironment: "node" } }));
+    writeFileSync(join(place, "program.test.js"), JEST);
+    const { status, stderr } = spawnSync(runtime.executable, [join(root, "node_modules/jest/bin/jest.js"), "--ci"], {
+      cwd: place,
+      encoding: "utf8",
+      timeout: 60_000,
+      env: { ...environment, NODE_TEST_CONTEXT: undefined },
+    });
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /Tests: +2 passed, 2 total/);
+    assert.doesNotMatch(stderr, /did not exit|open handle/);
   });
 }
 

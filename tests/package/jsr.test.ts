@@ -44,6 +44,7 @@ test("Deno: the README's program, imported from JSR", { skip: deno === undefined
   assert.ok(readFileSync(file, "utf8").includes(line));
   const program = startProgram(t, deno as NonNullable<typeof deno>, {
     command: [pinned.deno, "run", "--allow-all", file],
+    cwd: folder, // Where its deno.lock is written.
     env,
   });
   const pid = await pidOnLine(program, /generation 0: listening/);
@@ -63,7 +64,7 @@ test("Deno: the README's program, imported from JSR", { skip: deno === undefined
 });
 
 test("Deno: the command line, from JSR", { skip: deno === undefined && "not asked for" }, async () => {
-  const { stdout } = await run(pinned.deno, ["run", "-A", "jsr:@js0/reload-self/cli", "--help"], { env });
+  const { stdout } = await run(pinned.deno, ["run", "-A", "jsr:@js0/reload-self/cli", "--help"], { env, cwd: folder });
   assert.match(stdout, /reload-self/);
 });
 
@@ -76,6 +77,6 @@ test(
       file,
       `import { listen } from "jsr:@js0/reload-self";\n// @ts-expect-error no such option\nlisten({ setle: 1 });\nlisten({ probation: 1 });\n`,
     );
-    await run(pinned.deno, ["check", file], { env });
+    await run(pinned.deno, ["check", file], { env, cwd: folder });
   },
 );

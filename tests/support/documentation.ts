@@ -21,6 +21,18 @@ export function blockOf(file: string, heading: string, language: string): string
   return blocksIn(section, language)[0];
 }
 
+/** The examples of the doc comments of a file, each with the line of code that its comment belongs to. */
+export function examplesOf(file: string): { declaration: string; code: string }[] {
+  const comments = [...read(file).matchAll(/^( *)\/\*\*\n([^]*?)^ *\*\/\n(?: *\/\/.*\n)*(.*)/gm)];
+  return comments.flatMap(([, , comment = "", declaration = ""]) => {
+    const text = comment.replaceAll(/^ *\* ?/gm, "");
+    return [...text.matchAll(/^@example.*\n```ts\n([^]*?)^```/gm)].map(([, code = ""]) => ({
+      declaration: text.includes("@module") ? "the module" : declaration.trim(),
+      code,
+    }));
+  });
+}
+
 /** The README's program for Node, with a port of its own; its answer, and a line, tell the pid and the generation. */
 export function readmeProgram(port: number): string {
   const code = blocksOf("README.md", "ts").find((code) => code.startsWith("// Node\n")) as string;

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clock } from "../../../adapters/shared/clock.ts";
-import { type Adapter, listen } from "../../../mod.ts";
+import type { Adapter } from "../../../adapter.ts";
+import { listen } from "../../../mod.ts";
 
 test("an injected adapter stands in for the runtime", async () => {
   const handlers = new Map<string, () => void>();
