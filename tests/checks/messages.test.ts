@@ -26,7 +26,7 @@ for (const page of ["docs/troubleshooting.md", "docs/zh/troubleshooting.md"]) {
 test("the texts are found in the code as they are printed", () => {
   for (
     const text of [
-      "this process listens on … by itself, and no second process can: write await … instead of server.listen(...)",
+      "this process listens on … by itself, and no second process can: write …",
       "the new process cannot listen on …",
       "listen: the pid file … cannot be written: …",
     ]

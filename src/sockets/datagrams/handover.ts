@@ -128,8 +128,7 @@ export class OutgoingDatagrams implements OutgoingHandover {
     for (const socket of this.#claimed) {
       const refusal = socket.isClosed ? undefined : this.#own.suspend(socket);
       if (refusal === undefined) continue;
-      const which = `${socket.key} is read by both processes until this one ends`;
-      this.#own.warnOnce(`${which}: ${refusal}`);
+      this.#own.warnOnce(`${socket.key} is read by both processes until this one ends: ${refusal}`);
     }
   }
 }
@@ -218,8 +217,7 @@ export class IncomingDatagrams implements IncomingHandover {
   #begin(socket: DatagramSocket): void {
     const refusal = this.#own.isEnded ? undefined : this.#own.resume(socket);
     if (refusal === undefined) return;
-    const why = `${socket.key} receives nothing: ${refusal}`;
-    this.#own.program.warn(`${why}. Start the program again`);
+    this.#own.program.warn(`${socket.key} receives nothing: ${refusal}. Start the program again`);
   }
 
   /** Opens those that wait, at the addresses of a predecessor that does not answer any more. */

@@ -55,8 +55,7 @@ export class OutgoingReuseport implements OutgoingHandover {
     if (this.#groups.length > 0) shared?.needOrder();
     for (const { own, name, old } of this.#groups) {
       if (own[0] === undefined || steer(libc, own[0].fd, 0, old)) continue;
-      const why = `the kernel does not let ${name} be steered`;
-      this.#own.warnOnce(`${why}: a reload may lose connections`);
+      this.#own.warnOnce(`the kernel does not let ${name} be steered: a reload may lose connections`);
     }
   }
 
@@ -185,8 +184,7 @@ export class OutgoingReuseport implements OutgoingHandover {
     const stable = count - 1;
     if (stable > 0) steer(libc, fd, first, stable);
     if (!takeAway(libc, fd)) {
-      const what = `the socket of ${name} could not be taken from the server`;
-      warn(`${what}: the new process shares it until this one ends`);
+      warn(`the socket of ${name} could not be taken from the server: the new process shares it until this one ends`);
       return false;
     }
     // Without a stable one the kernel chooses among all sockets for a moment. A connection that
