@@ -22,8 +22,7 @@ const GET = "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 /** What stands for the library in a server without it. */
 const WITHOUT = `export const listen = () => ({
   bind: (server, options) => new Promise((resolve) => server.listen(options, resolve)),
-  fetch: (handler) => handler,
-  cancelled: () => new Promise(() => {}),
+  adopt: (serve) => serve,
 });
 `;
 
@@ -32,7 +31,7 @@ export function writePrograms(project: string): void {
   writeFileSync(join(project, "without.mjs"), WITHOUT);
   symlinkSync(join(root, "node_modules/express"), join(project, "node_modules/express"));
   for (const name of ["http", "native", "express"]) {
-    const { code } = transformSync(readFileSync(join(root, `bench/programs/${name}.ts`), "utf8"), { loader: "ts" });
+    const { code } = transformSync(readFileSync(join(root, `tools/bench/programs/${name}.ts`), "utf8"), { loader: "ts" });
     for (const [kind, library] of [["with", "@js0/reload-self"], ["bare", "./without.mjs"]]) {
       writeFileSync(join(project, `${name}.${kind}.mjs`), code.replace("../../mod.ts", library as string));
     }
