@@ -177,7 +177,7 @@ export function createNativeHandover(
       if ([...inherited.keys()].every((key) => claimed.has(key))) clock.timer(0, complete.resolve);
     }
 
-    /** The predecessor died before it had sent its socket. */
+    /** There is no socket of the predecessor for it: it died too early, or the server is opened too late. */
     async function listenAnew(libc: Libc, server: AdoptedServer): Promise<void> {
       const { path, own } = server;
       const place = parsePlace(inherited.get(server.key)?.place);
@@ -189,6 +189,10 @@ export function createNativeHandover(
         throw Object.assign(new Error(`${server.key} cannot be listened on`), { code: "EADDRINUSE" });
       });
       put(libc, scanSockets(libc), server, fd);
+    }
+
+    function openAlone(libc: Libc, server: AdoptedServer): void {
+      listenAnew(libc, server).catch((error) => warn(describeError(error)));
     }
 
     natives.onOpen = (server) => {
@@ -206,7 +210,11 @@ export function createNativeHandover(
     return {
       complete: offered.then(() => inherited.size > 0 ? complete.promise : undefined),
       takeOver(predecessor) {
-        natives.onOpen = activate;
+        natives.onOpen = (server) => {
+          // It is at its private place, because the predecessor had this address when this process was started.
+          if (typeof libc === "object" && inherited.has(server.key)) openAlone(libc, server);
+          else activate(server);
+        };
         if (typeof libc !== "object") return;
         const errors: string[] = [];
         const scan = scanSockets(libc); // Stays right for each server whose descriptor has not been replaced yet.
@@ -215,7 +223,7 @@ export function createNativeHandover(
           sockets.delete(server.key);
           try {
             if (socket !== undefined) put(libc, scan, server, socket);
-            else if (predecessor === "gone") listenAnew(libc, server).catch((error) => warn(describeError(error)));
+            else if (predecessor === "gone") openAlone(libc, server);
           } catch (error) {
             errors.push(describeError(error));
           }
