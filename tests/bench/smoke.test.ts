@@ -49,6 +49,13 @@ test("compare: the pages are written", async (t) => {
   assert.match(readFileSync(join(folder, "benchmark.svg"), "utf8"), /class="ours">reload-self, Bun\.serve</);
 });
 
+test("day: a few seconds of reloads", async (t) => {
+  const { code, text } = await bench(t, "day", "--minutes", "0.15", "--seed", "1", "--runtime", "bun", "--rows", "a reload");
+  assert.equal(code, 0, text);
+  assert.match(text, /ok +bun +seed 1, 0\.15 minutes: \d+ reloads done, 0 failed, .* 0 lost, 0 doubled, 0 leaked, 0 broken/);
+  assert.match(text, /\| bun \| 0\.15 \|/);
+});
+
 test("a part or an option that does not exist is named, with what there is", async (t) => {
   for (const args of [["speed"], ["wire", "--speed", "3"], ["wire", "--clients", "many"], ["wire", "--runtime", "perl"]]) {
     const { code, text } = await bench(t, ...args);

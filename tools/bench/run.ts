@@ -20,6 +20,7 @@ import { compressedSize, type Start, startup } from "./startup.ts";
 import { autoStart, preloadOf } from "./auto.ts";
 import { throughput } from "./throughput.ts";
 import { type Asked, type Bench, optionsText, parse, runtimesOf } from "./options.ts";
+import { day } from "./day/run.ts";
 import { reloads } from "./reloads.ts";
 import { wire } from "./wire.ts";
 
@@ -30,6 +31,7 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
   compare,
   reloads,
   wire,
+  day,
 
   async load({ asked, isWanted, print }) {
     const reloads = asked.number("reloads", 100);

@@ -52,12 +52,13 @@ export interface Measuring {
 const CLIENTS = 8;
 /** Of each kind, behind the wire. */
 export const LONG_LIVED = 100;
-/** Milliseconds from one reload to the next: longer than the longest pause of a client that thinks. */
+/** Milliseconds from one reload to the next, and from its end: longer than the longest pause of a client that thinks. */
 const BETWEEN_MS = 5_000;
+const AFTER_MS = 3_500;
 /** What belongs to a reload begins a second before its command. */
 const BEFORE_MS = 1_000;
 const PAUSE_MS = 2;
-const TCP_PATIENCE_MS = 2_000;
+const PATIENCE_MS = 10_000;
 const REQUEST = "GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 
 /** A request as it was made. */
@@ -101,7 +102,7 @@ export async function measure(subject: Subject, stage: Stage, { reloads, latency
     const first = await until("the new version", () => made.find((request) => request.version === String(version)));
     result.untilNew.push(first.begun + first.milliseconds - command);
     await reloading;
-    await delay(Math.max(0, BETWEEN_MS - (performance.now() - command)));
+    await delay(Math.max(AFTER_MS, BETWEEN_MS - (performance.now() - command)));
     result.cut.push(Math.min(LONG_LIVED, thinking.tally.connections - connections));
     if (subject.hasWebSockets) result.cutWebSockets.push(LONG_LIVED - await sockets.keep(() => true));
     if (subject.hasTcp) result.leftTcp.push(LONG_LIVED - await raws.keep((answer) => answer === String(version)));
@@ -190,7 +191,7 @@ function createLongLived(t: TestScope, open: (() => Promise<LongLived>) | undefi
 /** What comes first: an answer, or that there is none in time. */
 async function inTime(ask: (answered: (text: string) => void) => void): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
-  const timer = setTimeout(() => resolve(undefined), TCP_PATIENCE_MS);
+  const timer = setTimeout(() => resolve(undefined), PATIENCE_MS);
   ask(resolve);
   try {
     return await promise;
