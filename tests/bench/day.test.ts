@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createRandom } from "../../tools/bench/day/random.ts";
 import { liveDay } from "../../tools/bench/day/run.ts";
+import { withRows } from "../../tools/bench/day/table.ts";
 import { type Failure, type History, isExcused } from "../../tools/bench/day/verdict.ts";
 import { isAlive } from "../support/proc.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
@@ -31,6 +32,7 @@ const cases: [what: string, failure: Failure, excused: boolean][] = [
   ["one that was the predecessor's, and has moved to the killed process", failure(9_000, 20_010, 1), true],
   ["one that was cut before the process was killed", failure(15_000, 15_010, 2), false],
   ["one whose process has answered after that", failure(22_000, 22_010, 3), false],
+  ["one that a busy client has read an answer from a moment after the death", failure(20_100, 20_500, 2, 20_400), true],
   ["a connection that is refused until the next process listens", failure(20_500, 20_510), true],
   ["one that is refused later", failure(25_000, 25_010), false],
   ["a new connection while no descriptors are left", failure(30_500, 30_600), true],
@@ -43,6 +45,16 @@ for (const [what, one, excused] of cases) {
 test("a new process that was never in charge had no connection", () => {
   const deaths = [{ pid: 9, from: 15_000, to: 15_000 }];
   assert.equal(isExcused(failure(14_900, 15_010, 2), { ...history, deaths }), false);
+});
+
+test("the table keeps the rows of other runtimes", () => {
+  const empty = "before\n\n<!-- npm run bench -- day -->\n\n<!-- end -->\nafter\n";
+  const [deno, bun] = [["deno", "1", "2"], ["bun", "3", "4"]];
+  const first = withRows(empty, ["", "a", "b"], [deno]);
+  assert.match(first, /^before\n\n<!--.*-->\n\n\| {2}\| a \| b \|\n.*\n\| deno \| 1 \| 2 \|\n\n<!-- end -->\nafter\n$/);
+  const second = withRows(withRows(first, ["", "a", "b"], [bun]), ["", "a", "b"], [["deno", "5", "6"]]);
+  assert.match(second, /\n\| deno \| 5 \| 6 \|\n\| bun \| 3 \| 4 \|\n\n<!-- end/);
+  assert.throws(() => withRows("nothing", [], []), /no place/);
 });
 
 test("a seed repeats a schedule, and another one has another", () => {

@@ -49,6 +49,21 @@ test("compare: the pages are written", async (t) => {
   assert.match(readFileSync(join(folder, "benchmark.svg"), "utf8"), /class="ours">reload-self, Bun\.serve</);
 });
 
+test("scale: the page is written", async (t) => {
+  const folder = temporaryFolder(t);
+  const size = ["--connections", "5", "--sockets", "2", "--instances", "2", "--runtime", "bun", "--output", folder];
+  const { code, text } = await bench(t, "scale", ...size);
+  assert.equal(code, 0, text);
+  const page = readFileSync(join(folder, "scale.md"), "utf8");
+  for (const title of ["HTTP connections", "Connections of", "WebSockets", "Listening sockets", "Instances"]) {
+    assert.match(
+      page,
+      new RegExp(`^## ${title}.*\\n\\nThe limit is [^|]*\\n\\n\\|[^|]*\\|[^]*?\\| bun +\\| +[25] +\\| +\\d+`, "m"),
+      page,
+    );
+  }
+});
+
 test("day: a few seconds of reloads", async (t) => {
   const { code, text } = await bench(t, "day", "--minutes", "0.15", "--seed", "1", "--runtime", "bun", "--rows", "a reload");
   assert.equal(code, 0, text);

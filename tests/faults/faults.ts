@@ -385,9 +385,9 @@ export const faults: readonly Fault[] = [
     async happen({ program, first }) {
       for (let i = 0; i < 50; i++) {
         const pid = program.pids().findLast(isAlive);
-        if (pid !== undefined && program.reports.some((report) => report.type === "serving" && report.pid === pid)) {
-          program.signal(pid);
-        }
+        const isServing = pid === first.pid ||
+          program.reports.some((report) => report.type === "serving" && report.pid === pid);
+        if (pid !== undefined && isServing) program.signal(pid);
         await new Promise((resolve) => setTimeout(resolve, 40));
       }
       assert.ok(program.reports.some(({ type, pid }) => type === "reload-begin" && pid === first.pid));

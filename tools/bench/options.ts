@@ -15,7 +15,7 @@ const OPTIONS = {
   latency: "milliseconds that the wire takes in each direction",
   minutes: "for day: how long",
   seed: "for day: what repeats a run",
-  output: "for compare, scale: the folder for the pages that are written; docs by default",
+  output: "for compare, scale, day: the folder of the pages that are written: docs by default, for day none",
 } as const;
 
 export type Option = keyof typeof OPTIONS;

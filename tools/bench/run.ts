@@ -22,6 +22,7 @@ import { throughput } from "./throughput.ts";
 import { type Asked, type Bench, optionsText, parse, runtimesOf } from "./options.ts";
 import { day } from "./day/run.ts";
 import { reloads } from "./reloads.ts";
+import { scale } from "./scale.ts";
 import { wire } from "./wire.ts";
 
 /** The kinds of servers of a runtime that are opened as they are today. */
@@ -31,6 +32,7 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
   compare,
   reloads,
   wire,
+  scale,
   day,
 
   async load({ asked, isWanted, print }) {

@@ -17,8 +17,8 @@ export interface Moment {
 
 /** Milliseconds of probation of the program. */
 export const PROBATION_MS = 1_000;
-/** Milliseconds that a new process has to become ready. */
-export const READY_MS = 5_000;
+/** Milliseconds that a new process has to become ready. A runtime takes seconds to start on a machine with much to do. */
+export const READY_MS = 10_000;
 
 /** Those that need another program, that end it, or that need a memory limit of the machine. */
 const LEFT_OUT = /SIGTERM|shutdown|memory limit|planted link|closed pipes/;

@@ -17,6 +17,7 @@ import { type Chronicle, createChronicle } from "./chronicle.ts";
 import { type Clients, startClients } from "./clients.ts";
 import { type Moment, moments, pickMoment, PROBATION_MS, READY_MS } from "./moments.ts";
 import { createRandom, type Random } from "./random.ts";
+import { HEADERS, table, writeTables } from "./table.ts";
 import { isExcused } from "./verdict.ts";
 
 /** What came of a day. */
@@ -235,7 +236,7 @@ export async function day({ asked, print, isWanted }: Bench): Promise<void> {
   const minutes = asked.number("minutes", 30);
   const seed = asked.number("seed", Math.floor(Math.random() * 1_000_000));
   const only = moments.filter(({ name }) => isWanted(name));
-  const rows: string[] = [];
+  const rows: string[][] = [];
   for (const runtime of runtimesOf(asked, true)) {
     await scoped(async (t) => {
       const log: string[] = [];
@@ -263,12 +264,10 @@ export async function day({ asked, print, isWanted }: Bench): Promise<void> {
         console.log(`the moments:\n${log.map((line) => `  ${line}`).join("\n")}`);
       }
       const columns = [runtime.name, minutes, reloads.done, faults, all, lost.length, doubled.length, leaked.length, excused];
-      rows.push(`| ${columns.join(" | ")} |`);
+      rows.push(columns.map(String));
     });
   }
-  console.log(
-    "\n| runtime | minutes | reloads | faults | requests and messages | lost | doubled | leaked | with a killed process |",
-  );
-  console.log("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-  console.log(rows.join("\n"));
+  console.log(`\n${table(HEADERS.en, rows)}`);
+  const folder = asked.text("output");
+  if (folder !== undefined) writeTables(folder, rows);
 }

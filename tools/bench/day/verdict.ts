@@ -41,13 +41,13 @@ export interface History {
   readonly shortages: readonly { readonly from: number; readonly to: number }[];
 }
 
-/** What is answered just before a process dies is read just after. */
-const READ_LATE_MS = 200;
+/** What is answered just before a process dies is read just after: on a busy machine as late as this, in milliseconds. */
+const READ_LATE_MS = 1_000;
 
 /** Whether it has to do with a process that was killed, or with one that had no descriptors. */
 export function isExcused({ begun, last, noticed }: Failure, { served, deaths, gaps, shortages }: History): boolean {
-  const since = last?.at ?? begun;
-  const overlaps = ({ from, to }: { from: number; to: number }) => from <= noticed && to >= since - READ_LATE_MS;
+  const since = (last?.at ?? begun) - READ_LATE_MS;
+  const overlaps = ({ from, to }: { from: number; to: number }) => from <= noticed && to >= since;
   const mayHaveHad = (pid: number): boolean => {
     const one = served.get(pid);
     // A process that was not in charge yet has accepted nothing, and has been given nothing.
