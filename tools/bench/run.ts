@@ -124,13 +124,14 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
     }
   },
 
-  async auto({ asked, print }) {
+  async auto({ asked, isWanted, print }) {
     const rounds = asked.number("rounds", 21);
     await scoped(async (t) => {
       const folder = temporaryFolder(t);
       const project = await unpack(await pack(folder), folder);
       for (const runtime of runtimesOf(asked)) {
         for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", runtime.kind] as const) {
+          if (!isWanted(`${runtime.name} ${kind}`)) continue;
           const { bare, added } = await autoStart(runtime, project, kind, rounds);
           const start = `start ${bare.toFixed(1)} ms, and ${added.toFixed(1)} ms with auto`;
           const served = kind === "http" ? "http" : "adopted";
@@ -147,9 +148,10 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
     });
   },
 
-  async throughput({ asked, print }) {
+  async throughput({ asked, isWanted, print }) {
     for (const runtime of runtimesOf(asked)) {
       for (const kind of currentKinds(runtime)) {
+        if (!isWanted(`${runtime.name} ${kind}`)) continue;
         const { kept, fresh } = await throughput(runtime, kind, asked.number("rounds", 21));
         const name = `${runtime.name} ${kind}`.padEnd(16);
         const expected = runtime.kind === "bun" && kind === "http" ? 0.95 : 0.99;
@@ -182,7 +184,7 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
   },
 
   async faults({ asked, isWanted, print }) {
-    const broken = await printFaults(subjectsOf(runtimesOf(asked, true)).filter(({ name }) => isWanted(name)));
+    const broken = await printFaults(subjectsOf(runtimesOf(asked, true)), isWanted);
     print(broken === 0, `${broken} promises broken`);
   },
 

@@ -114,7 +114,10 @@ const WIDTH = 420;
 const ROW = 46;
 const TOP = 74;
 /** Where the numbers beside the rows stand, and what they are. */
-const NUMBERS = [["failed", "requests"], ["HTTP", "cut"], ["WebSock.", "cut"], ["raw TCP", "cut"]] as const;
+const NUMBERS = [["failed", "requests"], ["HTTP", "cut of 100"], ["WebSockets", "cut of 100"], [
+  "raw TCP",
+  "cut of 100",
+]] as const;
 const COLUMN = 74;
 
 /** The picture: a row for each subject, its failed requests and its latency over the time around a reload, and what was cut. */

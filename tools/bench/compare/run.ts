@@ -14,9 +14,9 @@ import { chart, costTable, latencyTable, summary, table } from "./report.ts";
 import { prepareStage } from "./stage.ts";
 import { subjects, versionOf, whyNot } from "./subjects.ts";
 
-/** What cannot be measured anywhere, and why. */
+/** What nobody has measured here, and why. */
 const NEVER = [
-  "Rust with shellflip: it hands over no listening socket, which its own example says, so it would be the row of SO_REUSEPORT",
+  "Rust with shellflip: its crate and those that it needs are not among Debian's packages; by its own example it hands over no listening sockets, so that a server needs SO_REUSEPORT",
 ];
 
 /** What the library costs a start, as it is published. */
