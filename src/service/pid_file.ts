@@ -111,17 +111,8 @@ function refuseForeign(adapter: BasicServiceAdapter, files: Files, path: string,
   if (text === undefined || text.trim() === "") return;
   const pid = parsePid(text);
   if (pid === undefined) return refuse("contains no pid; it is not replaced. Is it the right path? If so, remove the file");
-  if (pid === own || !adapter.isAlive(pid) || isZombie(files, pid) || isReused(adapter, files, path, pid)) return;
+  if (pid === own || !adapter.isAlive(pid) || isReused(adapter, files, path, pid)) return;
   refuse(`belongs to process ${pid}, which is running: stop that first, or, if it is another program, remove the file`);
-}
-
-/** Whether the process has ended, and only its parent has not asked for it yet: process 1 of a container may never do so. proc_pid_stat(5) */
-function isZombie(files: Files, pid: number): boolean {
-  try {
-    return /^.*\) [ZX] /s.test(files.read(`/proc/${pid}/stat`) ?? "");
-  } catch {
-    return false; // No /proc, or no permission to read it.
-  }
 }
 
 /** Has the pid been given to another process since the file was written? Then the process is younger than the file. */

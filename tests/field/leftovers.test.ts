@@ -1,4 +1,4 @@
-/** What killed processes leave behind is removed by those that follow. Found by `npm run bench -- day`. */
+/** What killed processes leave behind (files, zombies) does not trouble those that follow. Found by `npm run bench -- day`. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { isAlive, stateOf } from "../support/proc.ts";
-import { startProgram, temporaryFolder } from "../support/program.ts";
+import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -43,5 +43,16 @@ for (const runtime of oneOfEachKind) {
     const program = startProgram(t, runtime, { env: { OPTIONS: JSON.stringify({ pidFile: path }) } });
     program.signal(await program.report("start"));
     await program.report("in-charge", { generation: 1 });
+  });
+
+  test(`${runtime.name}: the old process is killed while the new one starts, and its parent does not care`, async (t) => {
+    const command = [runtime.executable, ...runtime.flags, fixture("program.ts")];
+    const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", '"$@" & exec sleep 1000', "sh", ...command] });
+    const first = await program.report("start");
+    program.signal(first);
+    const { pid } = await program.report("successor-start");
+    program.signal(first, "SIGKILL");
+    await until("a zombie", () => stateOf(first.pid) === "Z");
+    await program.report("in-charge", { pid, generation: 1, predecessor: "gone" });
   });
 }

@@ -28,7 +28,9 @@ describe("idle connections behind a wire", { concurrency: true }, () => {
 // One after the other: they are drained, and the handshakes of all would keep clients from asking within the idle grace, which has its default.
 describe("connections with TLS behind a wire", () => {
   // That of node:https on Deno and Bun is drained by the same code, and is in the benchmark.
-  for (const row of rows.filter(({ setup: { kind, tls }, runtime }) => tls && (kind === "adopted" || runtime.kind === "node"))) {
+  for (
+    const row of rows.filter(({ setup: { kind, tls }, runtime }) => tls && (kind === "adopted" || runtime.kind === "node"))
+  ) {
     test(`${row.name}: a reload loses no request`, async (t) => {
       const tally = await runWire(t, row, { clients: CLIENTS, reloads: 1 });
       t.diagnostic(describeThinking(tally));
