@@ -41,6 +41,7 @@ const suites = {
   auto: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/auto/*.test.ts"]],
   load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
   faults: [[...nodeTest("--test-timeout=600000"), "tests/faults/*.test.ts"]],
+  bench: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/bench/*.test.ts"]],
   field: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/field/*.test.ts"]],
   package: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/package/*.test.ts"]],
   examples: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/examples/*.test.ts"]],

@@ -1,6 +1,6 @@
 import type { Files } from "../../src/core/files.ts";
 import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
-import { parseStartTime } from "../../src/linux/proc.ts";
+import { hasEnded, parseStartTime } from "../../src/linux/proc.ts";
 import { attempt } from "../shared/attempt.ts";
 import type { Environment } from "../shared/environment.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
@@ -9,7 +9,9 @@ import type { Permissions } from "./permissions.ts";
 
 /** Whether there is a process with this pid. `undefined` where /proc cannot be seen. */
 export function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
-  return seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined;
+  if (!seesProc) return undefined;
+  const stat = attempt(() => deno.readTextFileSync(`/proc/${pid}/stat`));
+  return stat !== undefined && !hasEnded(stat);
 }
 
 /** What a service on Deno needs at once. */

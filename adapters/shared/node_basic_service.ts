@@ -1,17 +1,25 @@
 import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
-import { parseStartTime } from "../../src/linux/proc.ts";
+import { hasEnded, parseStartTime } from "../../src/linux/proc.ts";
 import { attempt } from "./attempt.ts";
 import type { Environment } from "./environment.ts";
 import type { NodeProcess } from "./node_channel.ts";
 import { nodeFiles } from "./node_files.ts";
 
-/** Whether there is a process with this pid. */
+/** The text of /proc/PID/stat, where there is one. */
+function readStat(process: NodeProcess, pid: number): string | undefined {
+  // Wine has a /proc too, of other processes.
+  if (process.platform !== "linux") return undefined;
+  return attempt(() => process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8"));
+}
+
+/** Whether a process with this pid runs: a zombie does not. */
 export function isAlive(process: NodeProcess, pid: number): boolean {
   try {
-    return process.kill(pid, 0);
+    process.kill(pid, 0);
   } catch (error) {
-    return (error as { code?: unknown }).code === "EPERM"; // Another user's.
+    if ((error as { code?: unknown }).code !== "EPERM") return false; // EPERM: another user's.
   }
+  return !hasEnded(readStat(process, pid) ?? "");
 }
 
 /** What a service on Node or Bun needs at once. */
@@ -25,9 +33,8 @@ export function basicService(
     files: () => nodeFiles(process),
     isAlive: (pid) => isAlive(process, pid),
     startTime(pid) {
-      // Wine has a /proc too, of other processes.
-      if (process.platform !== "linux") return undefined;
-      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
+      const stat = readStat(process, pid);
+      return stat === undefined ? undefined : parseStartTime(stat);
     },
     onExit,
   };

@@ -32,3 +32,11 @@ export function parseStartTime(stat: string): string | undefined {
   const [ticks] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(19);
   return ticks !== undefined && /^\d+$/.test(ticks) ? ticks : undefined;
 }
+
+/**
+ * Whether a process has ended, from the text of /proc/PID/stat: a zombie stays until its parent asks for it, which process 1 of a container
+ * may never do; proc_pid_stat(5).
+ */
+export function hasEnded(stat: string): boolean {
+  return /^[ZX] /.test(stat.slice(stat.lastIndexOf(")") + 2));
+}

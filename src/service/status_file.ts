@@ -70,7 +70,10 @@ export function createStatusFile(adapter: ServiceAdapter, program: ProgramContex
     let milliseconds = 0;
     reload.signal.addEventListener("abort", () => failed = reload.pid);
     return {
-      prepare: () => void status.reloads++,
+      prepare() {
+        status.reloads++;
+        ignoreErrors(removeLeftovers); // Those of predecessors that were killed when they had handed over.
+      },
       started: () => update({ state: "reloading" }),
       offer: () => void reload.link.send({ predecessor: pid }).catch(() => {}),
       handedOver() {

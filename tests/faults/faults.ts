@@ -50,7 +50,7 @@ export function subjectsOf(runtimes: readonly Runtime[]): Subject[] {
 }
 
 /** A server that was started, with its clients. */
-interface Scene {
+export interface Scene {
   readonly t: TestScope;
   readonly subject: Subject;
   readonly program: Program;
@@ -183,7 +183,7 @@ async function waiting({ program, first }: Scene): Promise<Report> {
 }
 
 /** All generations have become one, which nobody is about to replace. */
-async function settled(program: Program): Promise<Report> {
+export async function settled(program: Program): Promise<Report> {
   return await until("the reloads to be over", () => {
     const alive = new Set(program.pids().filter(isAlive));
     if (alive.size !== 1) return undefined;
@@ -200,7 +200,7 @@ function limited(more: number): Fault["happen"] {
     program.signal(first);
     const { type, error } = await program.report("", ({ type }) => type === "reload-fail" || type === "reload-end");
     if (type === "reload-fail") assert.match(error.message, /file descriptors|open files|EMFILE|errno 24|os error 24/i);
-    const survivor = type === "reload-fail" ? first : await program.report("in-charge", { generation: 1 });
+    const survivor = type === "reload-fail" ? first : await program.report("in-charge", { generation: first.generation + 1 });
     limit(survivor.pid, 1024);
     return survivor;
   };
@@ -225,8 +225,8 @@ function descriptorNumbers(pid: number): number[] {
   return readdirSync(`/proc/${pid}/fd`).map(Number);
 }
 
-/** A file system without room. */
-function fullDisk(t: TestScope): string {
+/** A file system that is soon full. */
+export function smallDisk(t: TestScope): string {
   const folder = temporaryFolder(t);
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", folder]);
   cleanUp(t, () => execFileSync("umount", ["-l", folder]));
@@ -345,7 +345,7 @@ export const faults: readonly Fault[] = [
     mayFail: inFlight,
     async happen({ program, first }) {
       program.signal(first);
-      const next = await program.report("in-charge", { generation: 1 });
+      const next = await program.report("in-charge", { generation: first.generation + 1 });
       program.signal(first, "SIGKILL");
       await until("the old process to be gone", () => !isAlive(first.pid));
       return next;
@@ -385,9 +385,9 @@ export const faults: readonly Fault[] = [
     async happen({ program, first }) {
       for (let i = 0; i < 50; i++) {
         const pid = program.pids().findLast(isAlive);
-        if (pid !== undefined && program.reports.some((report) => report.type === "serving" && report.pid === pid)) {
-          program.signal(pid);
-        }
+        const isServing = pid === first.pid ||
+          program.reports.some((report) => report.type === "serving" && report.pid === pid);
+        if (pid !== undefined && isServing) program.signal(pid);
         await new Promise((resolve) => setTimeout(resolve, 40));
       }
       assert.ok(program.reports.some(({ type, pid }) => type === "reload-begin" && pid === first.pid));
@@ -422,7 +422,7 @@ export const faults: readonly Fault[] = [
     mayFail: all,
     async happen({ program, first }) {
       program.signal(first);
-      const next = await program.report("in-charge", { generation: 1 });
+      const next = await program.report("in-charge", { generation: first.generation + 1 });
       program.signal(first, "SIGTERM");
       const { reason } = await program.report("cancelled", { pid: next.pid });
       assert.deepEqual(reason, { kind: "shutdown", signal: "SIGTERM" });
@@ -435,7 +435,7 @@ export const faults: readonly Fault[] = [
     mayFail: all,
     async happen({ program, first }) {
       program.signal(first);
-      const next = await program.report("in-charge", { generation: 1 });
+      const next = await program.report("in-charge", { generation: first.generation + 1 });
       program.signal(next, "SIGTERM");
       await program.report("cancelled", { pid: next.pid });
       const { reason } = await program.report("cancelled", { pid: first.pid });
@@ -467,12 +467,12 @@ export const faults: readonly Fault[] = [
   },
   {
     name: "the disk is full",
-    env: (t) => ({ XDG_RUNTIME_DIR: fullDisk(t) }),
+    env: (t) => ({ XDG_RUNTIME_DIR: smallDisk(t) }),
     async happen({ program, first }) {
       const folder = (/XDG_RUNTIME_DIR=([^\0]*)/.exec(readFileSync(`/proc/${first.pid}/environ`, "utf8")) ?? [])[1] as string;
       fill(folder);
       program.signal(first);
-      const next = await program.report("in-charge", { generation: 1 });
+      const next = await program.report("in-charge", { generation: first.generation + 1 });
       await program.report("cancel", { pid: first.pid });
       const left = readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith(".new"));
       assert.deepEqual(left, [], "nothing half-written is left");
@@ -489,7 +489,7 @@ export const faults: readonly Fault[] = [
     },
     async happen({ program, first }) {
       program.signal(first);
-      return await program.report("in-charge", { generation: 1 });
+      return await program.report("in-charge", { generation: first.generation + 1 });
     },
   },
   {

@@ -18,6 +18,13 @@ export interface ThinkingOptions {
    * read on to the next request; others may close the connection. Default: false.
    */
   unread?: boolean;
+  /**
+   * What the server answers with: `pattern` as tests/fixtures/server.ts does, `version` with nothing but the number of its version, whatever
+   * is asked. Every request is a POST then. Default: `pattern`.
+   */
+  answers?: "pattern" | "version";
+  /** Is told of each request. Times are in milliseconds, the first one on the clock of `performance.now()`. */
+  record?(begun: number, milliseconds: number, failed: boolean): void;
 }
 
 /** What came of it. */
@@ -53,11 +60,11 @@ export function failed(failures: ReadonlyMap<string, number>): number {
   return [...failures.values()].reduce((sum, count) => sum + count, 0);
 }
 
-/** Starts `count` clients of a server that answers as tests/fixtures/server.ts does. */
+/** Starts `count` clients of a server. */
 export function startThinking(
   target: Target,
   count: number,
-  { least = 200, most = 3_000, mostBody = 20_000, unread = false }: ThinkingOptions = {},
+  { least = 200, most = 3_000, mostBody = 20_000, unread = false, answers = "pattern", record }: ThinkingOptions = {},
 ): Thinking {
   const tally: ThinkingTally = { requests: 0, failures: new Map(), connections: 0, longest: 0 };
   const generations: number[] = [];
@@ -75,14 +82,15 @@ export function startThinking(
   async function ask(connection: Connection, client: number, turn: number): Promise<boolean> {
     const ask = { seed: client * 10_000 + turn, size: Math.floor(Math.random() * (mostBody + 1)), pieces: 1, delay: 0 };
     const expected = pattern(ask.seed, ask.size);
-    const kind = (client + turn) % (unread ? 3 : 2);
+    const saysVersion = answers === "version";
+    const kind = saysVersion ? 0 : (client + turn) % (unread ? 3 : 2);
     const head = `${kind === 0 ? "POST /" : `GET ${pathOf(ask)}`} HTTP/1.1\r\nHost: wire\r\n`;
     connection.write(kind === 1 ? `${head}\r\n` : `${head}Content-Length: ${ask.size}\r\n\r\n${expected}`);
     const { status, headers, body } = await connection.answer();
     if (status !== 200) throw new Error(`status ${status}`);
-    if (body !== expected) throw new Error("wrong bytes");
+    if (saysVersion ? !/^\d+$/.test(body) : body !== expected) throw new Error("wrong bytes");
     if (connection.isAnswering) throw new Error("more bytes than an answer");
-    generations[client] = Number(headers.get("x-generation"));
+    generations[client] = Number(saysVersion ? body : headers.get("x-generation"));
     return headers.get("connection")?.toLowerCase() !== "close";
   }
 
@@ -93,6 +101,7 @@ export function startThinking(
       await think();
       if (signal.aborted) break;
       const begun = performance.now();
+      let hasFailed = false;
       tally.requests++;
       try {
         if (connection === undefined || connection.isClosed) connection = await open();
@@ -103,11 +112,14 @@ export function startThinking(
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
         const kind = code ?? message;
+        hasFailed = true;
         tally.failures.set(kind, (tally.failures.get(kind) ?? 0) + 1);
         connection?.close();
         connection = undefined;
       }
-      tally.longest = Math.max(tally.longest, performance.now() - begun);
+      const milliseconds = performance.now() - begun;
+      tally.longest = Math.max(tally.longest, milliseconds);
+      record?.(begun, milliseconds, hasFailed);
     }
     connection?.close();
   }

@@ -39,7 +39,6 @@ export function wireRowsOf(runtimes: readonly Runtime[]): WireRow[] {
       bound,
       secure,
       row(native, { kind: "adopted" }),
-      row(`${native}, reusePort`, { kind: "native" }),
       row(`${native}, TLS`, { kind: "adopted", tls: certificate }),
     ];
   });

@@ -16,15 +16,18 @@ async function tryFault(subject: Subject, fault: (typeof faults)[number]): Promi
   return result;
 }
 
-/** Runs every fault for every server, and prints the table for the docs: requests that failed, of all. */
-export async function printFaults(subjects: readonly Subject[]): Promise<number> {
+/** Runs every fault for every server that is wanted, as `server: fault`, and prints the table for the docs: requests that failed, of all. */
+export async function printFaults(all: readonly Subject[], isWanted: (row: string) => boolean): Promise<number> {
   let broken = 0;
+  const isTried = (subject: Subject, fault: (typeof faults)[number]) =>
+    fault.onlyFor?.(subject) !== false && isWanted(`${subject.name}: ${fault.name}`);
+  const subjects = all.filter((subject) => faults.some((fault) => isTried(subject, fault)));
   console.log(`| what happens | ${subjects.map(({ name }) => name).join(" | ")} |`);
   console.log(`|---|${subjects.map(() => "---|").join("")}`);
-  for (const fault of faults) {
+  for (const fault of faults.filter((fault) => subjects.some((subject) => isTried(subject, fault)))) {
     const cells: string[] = [];
     for (const subject of subjects) {
-      if (fault.onlyFor?.(subject) === false) {
+      if (!isTried(subject, fault)) {
         cells.push("");
         continue;
       }

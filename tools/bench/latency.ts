@@ -17,13 +17,14 @@ import { until } from "../../tests/support/wait.ts";
  * is seen later than it could be had. That of a bare start is not: the kernel keeps its first connection until it can answer.
  */
 const LOOK = 1;
+/** Milliseconds after which no answer is expected any more. */
+const PATIENCE = 60_000;
 const GET = "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 
 /** What stands for the library in a server without it. */
 const WITHOUT = `export const listen = () => ({
   bind: (server, options) => new Promise((resolve) => server.listen(options, resolve)),
-  fetch: (handler) => handler,
-  cancelled: () => new Promise(() => {}),
+  adopt: (serve) => serve,
 });
 `;
 
@@ -32,9 +33,9 @@ export function writePrograms(project: string): void {
   writeFileSync(join(project, "without.mjs"), WITHOUT);
   symlinkSync(join(root, "node_modules/express"), join(project, "node_modules/express"));
   for (const name of ["http", "native", "express"]) {
-    const { code } = transformSync(readFileSync(join(root, `bench/programs/${name}.ts`), "utf8"), { loader: "ts" });
+    const { code } = transformSync(readFileSync(join(root, `tools/bench/programs/${name}.ts`), "utf8"), { loader: "ts" });
     for (const [kind, library] of [["with", "@js0/reload-self"], ["bare", "./without.mjs"]]) {
-      writeFileSync(join(project, `${name}.${kind}.mjs`), code.replace("../../mod.ts", library as string));
+      writeFileSync(join(project, `${name}.${kind}.mjs`), code.replace("../../../mod.ts", library as string));
     }
   }
 }
@@ -79,12 +80,13 @@ export async function latency(
 
   /** Asks both ports in turns, for the running server answers in both cases, and shares the machine with the one that starts. */
   async function firstAnswer(wanted: number, before?: number): Promise<number> {
-    for (;;) {
+    for (const deadline = performance.now() + PATIENCE; performance.now() < deadline;) {
       const [running, started] = [await ask(port), await ask(other)];
       const pid = wanted === port ? running : started;
       if (pid !== undefined && pid !== before) return pid;
       await new Promise((resolve) => setTimeout(resolve, LOOK));
     }
+    throw new Error(`${program}: no answer of a new process`);
   }
 
   start("with", port);

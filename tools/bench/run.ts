@@ -1,8 +1,6 @@
 /**
- * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md and its picture, in eight minutes; ONLY=nginx
- * prints those whose names contain a text, and writes nothing. `npm run bench -- load latency startup auto throughput connections wire parent faults
- * soak` are the others, `npm run bench -- all` is everything, and takes hours. RUNTIMES=deno,bun narrows them down, ROWS=http2 those of the
- * load, the wire and the faults; RELOADS, ROUNDS, SOAK, CONNECTIONS and CLIENTS change how long they are.
+ * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md and its picture; `npm run bench -- PART ...` runs
+ * others, `all` is everything, and takes hours. `npm run bench -- --help` lists the parts and the options.
  */
 import { describeTally, failureCount, startLoad } from "../../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../../tests/load/rows.ts";
@@ -10,7 +8,7 @@ import { pack, unpack } from "../../tests/support/package.ts";
 import { startProgram, temporaryFolder } from "../../tests/support/program.ts";
 import { commandLineOf, descriptorsOf, isAlive, memoryOf } from "../../tests/support/proc.ts";
 import { cli } from "../../tests/support/cli.ts";
-import { oneOfEachKind, runtimes } from "../../tests/support/runtimes.ts";
+import type { Runtime } from "../../tests/support/runtimes.ts";
 import { until } from "../../tests/support/wait.ts";
 import { subjectsOf } from "../../tests/faults/faults.ts";
 import { printFaults } from "./faults.ts";
@@ -21,27 +19,29 @@ import { scoped } from "./scoped.ts";
 import { compressedSize, type Start, startup } from "./startup.ts";
 import { autoStart, preloadOf } from "./auto.ts";
 import { throughput } from "./throughput.ts";
+import { type Asked, type Bench, optionsText, parse, runtimesOf } from "./options.ts";
+import { day } from "./day/run.ts";
+import { reloads } from "./reloads.ts";
+import { scale } from "./scale.ts";
 import { wire } from "./wire.ts";
 
-const RELOADS = Number(process.env.RELOADS ?? 100);
-const ROUNDS = Number(process.env.ROUNDS ?? 21);
-const CONNECTIONS = Number(process.env.CONNECTIONS ?? 10_000);
-const SOAK = Number(process.env.SOAK ?? 1000);
+/** The kinds of servers of a runtime that are opened as they are today. */
+const currentKinds = (runtime: Runtime) => runtime.kind === "node" ? ["http"] as const : ["http", "adopted"] as const;
 
-let bad = 0;
+const parts: Record<string, (bench: Bench) => Promise<void>> = {
+  compare,
+  reloads,
+  wire,
+  scale,
+  day,
 
-function print(ok: boolean, ...columns: string[]): void {
-  if (!ok) bad++;
-  console.log([ok ? "ok " : "BAD", ...columns].join("  "));
-}
-
-const parts: Record<string, () => Promise<void>> = {
-  async load() {
-    for (const row of rowsOf(runtimes).filter(({ name }) => name.includes(process.env.ROWS ?? ""))) {
+  async load({ asked, isWanted, print }) {
+    const reloads = asked.number("reloads", 100);
+    for (const row of rowsOf(runtimesOf(asked)).filter(({ name }) => isWanted(name))) {
       for (const crash of [false, true]) {
         await scoped(async (t) => {
           const begun = performance.now();
-          const tallies = await runRow(t, row, { reloads: RELOADS, crash, probation: 500 });
+          const tallies = await runRow(t, row, { reloads, crash, probation: 500 });
           const seconds = (performance.now() - begun) / 1000;
           for (const [kind, tally] of tallies) {
             const rate = `${Math.round(tally.connections / seconds)} new connections/s`;
@@ -53,16 +53,17 @@ const parts: Record<string, () => Promise<void>> = {
     }
   },
 
-  async latency() {
+  async latency({ asked, print }) {
+    const rounds = asked.number("rounds", 21);
     await scoped(async (outer) => {
       const folder = temporaryFolder(outer);
       const project = await unpack(await pack(folder), folder);
       writePrograms(project);
-      for (const runtime of runtimes) {
+      for (const runtime of runtimesOf(asked)) {
         // The smallest servers there are, for which every millisecond is two or three per cent, and what a program may be like.
-        for (const kind of [...runtime.servers, "express" as const]) {
+        for (const kind of runtime.kind === "node" ? ["http", "express"] : ["http", "native", "express"]) {
           await scoped(async (t) => {
-            const { bare, reload, ratio } = await latency(t, runtime, project, kind, ROUNDS);
+            const { bare, reload, ratio } = await latency(t, runtime, project, kind, rounds);
             const name = `${runtime.name} ${kind}`.padEnd(16);
             print(
               ratio <= (kind === "express" ? 1.15 : 1.25),
@@ -77,14 +78,15 @@ const parts: Record<string, () => Promise<void>> = {
     });
   },
 
-  async startup() {
+  async startup({ asked, print }) {
+    const rounds = asked.number("rounds", 21);
     await scoped(async (t) => {
       const folder = temporaryFolder(t);
       const project = await unpack(await pack(folder), folder);
       const size = compressedSize(project, "mod.js");
       print(size <= 20 * 1024, "mod.js".padEnd(16), `${(size / 1024).toFixed(1)} KiB gzipped`);
-      for (const runtime of runtimes) {
-        const { empty, added, loaded } = await startup(runtime, project, ROUNDS);
+      for (const runtime of runtimesOf(asked)) {
+        const { empty, added, loaded } = await startup(runtime, project, rounds);
         const [milliseconds, mebibytes] = runtime.kind === "deno" ? [1.5, 3] : [5, 4];
         const format = ({ milliseconds, memory }: Start) =>
           `${milliseconds.toFixed(1)} ms, ${(memory / 2 ** 20).toFixed(1)} MiB`;
@@ -99,15 +101,15 @@ const parts: Record<string, () => Promise<void>> = {
     });
   },
 
-  async connections() {
-    const rows = runtimes.flatMap((runtime) =>
+  async connections({ asked, print }) {
+    const rows = runtimesOf(asked).flatMap((runtime) =>
       (["connections", "WebSockets"] as const).flatMap((kind) =>
         runtime.kind === "node" && kind === "WebSockets" ? [] : [[runtime, kind, false], [runtime, kind, true]] as const
       )
     );
     for (const [runtime, kind, isIndependent] of rows) {
       await scoped(async (t) => {
-        const move = await moveConnections(t, runtime, kind, CONNECTIONS, isIndependent);
+        const move = await moveConnections(t, runtime, kind, asked.number("connections", 10_000), isIndependent);
         const { moved, left, perSecond, waits, cut, memory } = move;
         const milliseconds = [waits.median, waits.p99, waits.max].map((wait) => wait.toFixed(0)).join(", ");
         print(
@@ -122,25 +124,21 @@ const parts: Record<string, () => Promise<void>> = {
     }
   },
 
-  async wire() {
-    await wire((row) => row.name.includes(process.env.ROWS ?? ""), print);
-  },
-
-  compare: () => compare(process.env.ONLY ?? ""),
-
-  async auto() {
+  async auto({ asked, isWanted, print }) {
+    const rounds = asked.number("rounds", 21);
     await scoped(async (t) => {
       const folder = temporaryFolder(t);
       const project = await unpack(await pack(folder), folder);
-      for (const runtime of runtimes) {
+      for (const runtime of runtimesOf(asked)) {
         for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", runtime.kind] as const) {
-          const { bare, added } = await autoStart(runtime, project, kind, ROUNDS);
+          if (!isWanted(`${runtime.name} ${kind}`)) continue;
+          const { bare, added } = await autoStart(runtime, project, kind, rounds);
           const start = `start ${bare.toFixed(1)} ms, and ${added.toFixed(1)} ms with auto`;
-          const served = kind === "http" ? "http" : "native";
+          const served = kind === "http" ? "http" : "adopted";
           const { kept: { bare: without, library, ratio } } = await throughput(
             runtime,
             served,
-            ROUNDS,
+            rounds,
             preloadOf(runtime, project),
           );
           const rates = `without ${Math.round(without)}/s, with ${Math.round(library)}/s, ratio ${ratio.toFixed(3)}`;
@@ -150,10 +148,11 @@ const parts: Record<string, () => Promise<void>> = {
     });
   },
 
-  async throughput() {
-    for (const runtime of runtimes) {
-      for (const kind of runtime.servers) {
-        const { kept, fresh } = await throughput(runtime, kind, ROUNDS);
+  async throughput({ asked, isWanted, print }) {
+    for (const runtime of runtimesOf(asked)) {
+      for (const kind of currentKinds(runtime)) {
+        if (!isWanted(`${runtime.name} ${kind}`)) continue;
+        const { kept, fresh } = await throughput(runtime, kind, asked.number("rounds", 21));
         const name = `${runtime.name} ${kind}`.padEnd(16);
         const expected = runtime.kind === "bun" && kind === "http" ? 0.95 : 0.99;
         // A new connection costs the client more than the server, and the rates of it differ more.
@@ -171,8 +170,8 @@ const parts: Record<string, () => Promise<void>> = {
     }
   },
 
-  async parent() {
-    for (const runtime of oneOfEachKind) {
+  async parent({ asked, print }) {
+    for (const runtime of runtimesOf(asked, true)) {
       await scoped(async (t) => {
         const program = startProgram(t, runtime, { command: [...cli(runtime), "run", "--", "sleep", "1000"] });
         const { pid } = program.process as { pid: number };
@@ -184,26 +183,27 @@ const parts: Record<string, () => Promise<void>> = {
     }
   },
 
-  async faults() {
-    const subjects = subjectsOf(runtimes.filter(({ name }) => name !== "node22" && name !== "node24"));
-    bad += await printFaults(subjects.filter(({ name }) => name.includes(process.env.ROWS ?? "")));
+  async faults({ asked, isWanted, print }) {
+    const broken = await printFaults(subjectsOf(runtimesOf(asked, true)), isWanted);
+    print(broken === 0, `${broken} promises broken`);
   },
 
-  async soak() {
-    for (const runtime of runtimes) {
+  async soak({ asked, print }) {
+    const count = asked.number("reloads", 1_000);
+    for (const runtime of runtimesOf(asked)) {
       await scoped(async (t) => {
-        const kind = runtime.kind === "node" ? "http" : "native";
+        const kind = runtime.kind === "node" ? "http" : "adopted";
         const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 500 } });
         const loads = [startLoad("new", target, 4), startLoad("keep", target, 4)];
         const memory: number[] = [];
         const descriptors: number[] = [];
         let current = first;
-        for (let i = 1; i <= SOAK; i++) {
+        for (let i = 1; i <= count; i++) {
           const old = current;
           program.signal(old);
           current = await program.report("in-charge", { generation: i });
           await until("the old process to be gone", () => !isAlive(old.pid));
-          if (i % Math.max(1, Math.floor(SOAK / 20)) !== 0) continue;
+          if (i % Math.max(1, Math.floor(count / 20)) !== 0) continue;
           memory.push(memoryOf(current.pid));
           descriptors.push(descriptorsOf(current.pid).filter((name) => !name.startsWith("socket:")).length);
         }
@@ -216,7 +216,7 @@ const parts: Record<string, () => Promise<void>> = {
         print(
           failures === 0 && growth < 1.1 && spread <= 2,
           runtime.name.padEnd(16),
-          `${SOAK} reloads, ${failures} failures`,
+          `${count} reloads, ${failures} failures`,
           tallies.map(describeTally).join("; ").replace(/, generations[^;]*/g, ""),
           `memory ${(mean(memory) / 2 ** 20).toFixed(1)} MiB, second half ${growth.toFixed(2)} of the first`,
           `${Math.min(...descriptors)} to ${Math.max(...descriptors)} descriptors besides sockets`,
@@ -226,11 +226,37 @@ const parts: Record<string, () => Promise<void>> = {
   },
 };
 
-const [first = "compare", ...others] = process.argv.slice(2);
-for (const part of first === "all" ? Object.keys(parts) : [first, ...others]) {
-  const run = parts[part];
-  if (run === undefined) throw new Error(`no such benchmark: ${part}; there are all, ${Object.keys(parts).join(", ")}`);
-  console.log(`\n${part}`);
-  await run();
+/** Runs what was asked for, and returns the exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  let asked: Asked;
+  try {
+    if (args.includes("--help")) throw new Error("npm run bench -- PART ... --option value");
+    asked = parse(args);
+    const unknown = asked.parts.find((part) => part !== "all" && !Object.hasOwn(parts, part));
+    if (unknown !== undefined) throw new Error(`no such benchmark: ${unknown}`);
+    runtimesOf(asked);
+  } catch (error) {
+    console.error(
+      `${(error as Error).message}\n\nbenchmarks: all, ${Object.keys(parts).join(", ")}\noptions:\n${optionsText()}`,
+    );
+    return 2;
+  }
+  let bad = 0;
+  const rows = asked.text("rows") ?? "";
+  const bench: Bench = {
+    asked,
+    isWanted: (row) => row.includes(rows),
+    print(ok, ...columns) {
+      if (!ok) bad++;
+      console.log([ok ? "ok " : "BAD", ...columns].join("  "));
+    },
+  };
+  const wanted = asked.parts.length === 0 ? ["compare"] : asked.parts.includes("all") ? Object.keys(parts) : asked.parts;
+  for (const part of wanted) {
+    console.log(`\n${part}`);
+    await (parts[part] as (bench: Bench) => Promise<void>)(bench);
+  }
+  return bad > 0 ? 1 : 0;
 }
-process.exitCode = bad > 0 ? 1 : 0;
+
+process.exitCode = await main(process.argv.slice(2));

@@ -106,7 +106,7 @@ export interface Rates {
  */
 export async function throughput(
   runtime: Runtime,
-  kind: "http" | "adopted" | "native",
+  kind: "http" | "adopted",
   rounds: number,
   preload: readonly string[] | undefined = undefined,
 ): Promise<{ kept: Rates; fresh: Rates }> {
@@ -121,14 +121,7 @@ export async function throughput(
         const runtimeFlags = which === 0 || preload === undefined ? runtime.flags : [...runtime.flags, ...preload];
         // A preload leaves servers alone whose port the kernel has chosen.
         const ports = preload === undefined ? undefined : [await freePort()];
-        const { target } = await startServer(t, runtime, {
-          kind,
-          bare,
-          ...(preload && { reusePort: false }),
-          ...(ports && { ports }),
-        }, {
-          runtimeFlags,
-        });
+        const { target } = await startServer(t, runtime, { kind, bare, ports }, { runtimeFlags });
         const opened = await openClients(target.port as number);
         cleanUp(t, opened.close);
         clients.set(which, opened);

@@ -145,9 +145,13 @@ export class IncomingNative implements IncomingHandover {
   }
 
   takeOver(predecessor: Departure): void {
-    const { natives, warn } = this.#own.program;
+    const { natives } = this.#own.program;
     const libc = this.#libc;
-    natives.onOpen = (server) => this.#own.activate(server);
+    natives.onOpen = (server) => {
+      // It is at its private place: the predecessor had this address when this process was started.
+      if (libc !== undefined && natives.inherited.has(server.key)) this.#openAlone(libc, server);
+      else this.#own.activate(server);
+    };
     if (libc === undefined) return;
     const errors: string[] = [];
     const scan = scanSockets(libc); // Right for each server whose descriptor was not replaced yet.
@@ -156,9 +160,7 @@ export class IncomingNative implements IncomingHandover {
       this.#sockets.delete(server.key);
       try {
         if (socket !== undefined) this.#own.put(libc, scan, server, socket);
-        else if (predecessor === "gone") {
-          this.#listenAnew(libc, server).catch((error) => warn(describeError(error)));
-        }
+        else if (predecessor === "gone") this.#openAlone(libc, server);
       } catch (error) {
         errors.push(describeError(error));
       }
@@ -203,7 +205,12 @@ export class IncomingNative implements IncomingHandover {
     if (isComplete) clock.timer(0, this.#allClaimed.resolve);
   }
 
-  /** Opens a socket. The predecessor has died before it had sent its own. */
+  #openAlone(libc: Libc, server: AdoptedServer): void {
+    const { warn } = this.#own.program;
+    this.#listenAnew(libc, server).catch((error) => warn(describeError(error)));
+  }
+
+  /** Opens a socket: the predecessor has died before it had sent its own, or the server is opened late. */
   async #listenAnew(libc: Libc, server: AdoptedServer): Promise<void> {
     const { adapter, program: { clock, natives } } = this.#own;
     const { path, own } = server;

@@ -104,6 +104,24 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     assert.equal((await ask({ port })).generation, last.generation);
   });
 
+  for (const where of ["a port", "a unix socket"]) {
+    test(`${runtime.name}, ${where}: the old process is killed before the new one has opened its server`, async (t) => {
+      const path = where === "a port" ? undefined : join(temporaryFolder(t), "server.sock");
+      const program = start(t, runtime, path === undefined ? {} : { SOCKET: path });
+      const first = await program.report("serving");
+      const target = path === undefined ? { port: first.ports[0] } : { path };
+      program.behave("late");
+      program.signal(first);
+      await program.report("late");
+      program.signal(first, "SIGKILL");
+      const next = await program.report("serving", { generation: 1 });
+      await until("the new process to answer", () => ask(target).then(({ generation }) => generation === 1, () => false));
+      program.behave("run");
+      const last = await reload(program, next);
+      assert.equal((await ask(target)).generation, last.generation);
+    });
+  }
+
   test(`${runtime.name}: a unix socket is the same one in all generations, with its owner, group and mode`, async (t) => {
     const path = join(temporaryFolder(t), "server.sock");
     const program = start(t, runtime, { SOCKET: path });

@@ -1,7 +1,7 @@
 /** The results as a table in Markdown, and as a picture. */
 import { quantile } from "../../../tests/support/median.ts";
 import type { Start, StartupCost } from "../startup.ts";
-import type { Result, Sample } from "./measure.ts";
+import type { Clients, Result, Sample } from "./measure.ts";
 
 function markdown(header: readonly string[], rows: readonly string[][]): string {
   return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
@@ -21,19 +21,21 @@ function byReload<Value>({ samples, untilNew }: Result, of: (samples: readonly S
 
 const countFailures = (samples: readonly Sample[]) => samples.filter(({ failed }) => failed).length;
 
-/** By reload: the requests that failed on connections that are kept, or on new ones. */
-function failuresOf(result: Result, kept: boolean): number[] {
-  return byReload(result, (samples) => countFailures(samples.filter(({ keepsAlive }) => keepsAlive === kept)));
+/** By reload: the requests of these clients that failed. */
+function failuresOf(result: Result, clients: Clients): number[] {
+  return byReload(result, (samples) => countFailures(samples.filter((sample) => sample.clients === clients)));
 }
 
 const nameOf = ({ subject }: Result) => subject.isOurs ? `**${subject.name}**` : subject.name;
 
 const HEADER = [
   "",
-  "failed requests, new connections",
-  "failed requests, kept connections",
-  "of 100 idle connections closed",
-  "of 100 WebSockets closed",
+  "failed requests: wire",
+  "new connections",
+  "kept connections",
+  "cut: HTTP",
+  "WebSockets",
+  "raw TCP",
   "ms until the new version answers",
   "memory, MiB",
 ];
@@ -42,10 +44,12 @@ const HEADER = [
 export function table(results: readonly Result[]): string {
   const rows = results.map((result) => [
     nameOf(result),
-    spread(failuresOf(result, false)),
-    spread(failuresOf(result, true)),
-    spread(result.closed),
-    spread(result.closedWebSockets),
+    spread(failuresOf(result, "wire")),
+    spread(failuresOf(result, "new")),
+    spread(failuresOf(result, "kept")),
+    spread(result.cut),
+    spread(result.cutWebSockets),
+    spread(result.leftTcp),
     spread(result.untilNew),
     (result.memory / 2 ** 20).toFixed(0),
   ]);
@@ -54,29 +58,44 @@ export function table(results: readonly Result[]): string {
 
 /** The same in a line for the terminal. */
 export function summary(result: Result): string {
-  const [onNew, onKept] = [false, true].map((kept) => spread(failuresOf(result, kept)));
-  const failed = `failed requests per reload: ${onNew} on new connections, ${onKept} on kept ones`;
-  return `${result.subject.name.padEnd(26)} ${failed}; the new version answers after ${spread(result.untilNew)} ms`;
+  const [wire, fresh, kept] = (["wire", "new", "kept"] as const).map((clients) => spread(failuresOf(result, clients)));
+  const cut = [result.cut, result.cutWebSockets, result.leftTcp].map((counts) => spread(counts) || "-").join(", ");
+  return `${
+    result.subject.name.padEnd(26)
+  } failed requests per reload: ${wire} behind the wire, ${fresh} on new connections, ` +
+    `${kept} on kept ones; cut of 100: HTTP, WebSockets, TCP ${cut}; the new version answers after ${
+      spread(result.untilNew)
+    } ms`;
 }
 
-/** Latencies in the second that begins with the command, otherwise, and how many times as long as otherwise. */
+/** Latencies in the second that begins with the command, and otherwise. */
 export function latencyTable(results: readonly Result[]): string {
   const isAround = ({ at }: Sample) => at >= 0 && at < 1_000;
-  const parts = [["p50", 0.5], ["p99", 0.99], ["max", 1]] as const;
-  const rows = results.map((result) => {
-    const quantiles = (samples: readonly Sample[], part: number) =>
-      quantile(samples.filter(({ failed }) => !failed).map(({ milliseconds }) => milliseconds), part);
-    return [
-      nameOf(result),
-      ...parts.flatMap(([, part]) => {
-        const around = byReload(result, (samples) => quantiles(samples.filter(isAround), part));
-        const otherwise = byReload(result, (samples) => quantiles(samples.filter((sample) => !isAround(sample)), part));
-        const ratios = around.map((time, reload) => time / (otherwise[reload] as number));
-        return [spread(around, 1), spread(otherwise, 1), spread(ratios, 1)];
-      }),
-    ];
-  });
-  return markdown(["", ...parts.flatMap(([name]) => [`${name}, reload`, "otherwise", "times"])], rows);
+  const isWire = ({ clients }: Sample) => clients === "wire";
+  const columns = [
+    ["p50", 0.5, false],
+    ["p99", 0.99, false],
+    ["longest", 1, false],
+    ["wire: p50", 0.5, true],
+    ["wire: longest", 1, true],
+  ] as const;
+  const rows = results.map((result) => [
+    nameOf(result),
+    ...columns.flatMap(([, part, ofWire]) =>
+      [true, false].map((around) =>
+        spread(
+          byReload(result, (samples) => {
+            const wanted = samples.filter((sample) =>
+              !sample.failed && isAround(sample) === around && isWire(sample) === ofWire
+            );
+            return quantile(wanted.map(({ milliseconds }) => milliseconds), part);
+          }).filter((value) => !Number.isNaN(value)),
+          1,
+        )
+      )
+    ),
+  ]);
+  return markdown(["", ...columns.flatMap(([name]) => [`${name}, reload`, "otherwise"])], rows);
 }
 
 /** What the library costs a start, by runtime. */
@@ -88,61 +107,34 @@ export function costTable(costs: readonly { name: string; cost: StartupCost }[])
 }
 
 const FROM_MS = -500;
-const TO_MS = 3_000;
+const TO_MS = 4_000;
 const BUCKET_MS = 50;
-const LEFT = 190;
-const WIDTH = 640;
+const LEFT = 180;
+const WIDTH = 420;
 const ROW = 46;
-const TOP = 46;
+const TOP = 74;
+/** Where the numbers beside the rows stand, and what they are. */
+const NUMBERS = [["failed", "requests"], ["HTTP", "cut of 100"], ["WebSockets", "cut of 100"], [
+  "raw TCP",
+  "cut of 100",
+]] as const;
+const COLUMN = 74;
 
-/** The picture: a row for each subject, its failed requests and its latency over the time around a reload. */
+/** The picture: a row for each subject, its failed requests and its latency over the time around a reload, and what was cut. */
 export function chart(results: readonly Result[]): string {
   const x = (at: number) => LEFT + (at - FROM_MS) / (TO_MS - FROM_MS) * WIDTH;
-  const buckets = Array.from({ length: (TO_MS - FROM_MS) / BUCKET_MS }, (_, i) => FROM_MS + i * BUCKET_MS);
-  const lines: string[] = [];
+  const column = (i: number) => LEFT + WIDTH + COLUMN * (i + 0.6);
   const height = TOP + results.length * ROW + 30;
-  results.forEach((result, row) => {
-    const { subject, samples } = result;
-    const failures = byReload(result, countFailures);
-    const base = TOP + (row + 1) * ROW - 8;
-    const points: string[] = [];
-    const bars: string[] = [];
-    for (const bucket of buckets) {
-      const inside = samples.filter(({ at }) => at >= bucket && at < bucket + BUCKET_MS);
-      const failed = countFailures(inside) / failures.length;
-      // A logarithm, so that one failure can be seen beside a thousand.
-      const size = Math.min(ROW - 12, failed === 0 ? 0 : 5 + 8 * Math.log10(1 + failed));
-      if (failed > 0) {
-        bars.push(
-          `<rect class="failed" x="${x(bucket).toFixed(1)}" y="${(base - size).toFixed(1)}" width="${
-            (WIDTH / buckets.length - 1).toFixed(1)
-          }" height="${size.toFixed(1)}"/>`,
-        );
-      }
-      const times = inside.filter((sample) => !sample.failed).map(({ milliseconds }) => milliseconds);
-      if (times.length === 0) continue;
-      const up = Math.min(ROW - 12, 8 * Math.log10(1 + quantile(times, 0.99)));
-      points.push(`${x(bucket + BUCKET_MS / 2).toFixed(1)},${(base - up).toFixed(1)}`);
-    }
-    const most = Math.max(...failures);
-    const verdict = most === 0 ? "none failed" : `up to ${most} failed`;
-    lines.push(
-      `<text x="${LEFT - 12}" y="${base - 10}" text-anchor="end"${
-        subject.isOurs ? ' class="ours"' : ""
-      }>${subject.name}</text>`,
-      `<line class="axis" x1="${LEFT}" x2="${LEFT + WIDTH}" y1="${base}" y2="${base}"/>`,
-      ...bars,
-      `<polyline class="latency" points="${points.join(" ")}"/>`,
-      `<text x="${LEFT + WIDTH + 10}" y="${base - 10}" class="${most > 0 ? "bad" : "good"}">${verdict}</text>`,
-    );
-  });
-  const ticks = [0, 1_000, 2_000, 3_000].map((at) =>
+  const width = LEFT + WIDTH + COLUMN * NUMBERS.length + 16;
+  const rows = results.flatMap((result, i) => rowOf(result, TOP + (i + 1) * ROW - 8, x, column));
+  const ticks = [0, 1_000, 2_000, 3_000, 4_000].map((at) =>
     `<line class="tick" x1="${x(at)}" x2="${x(at)}" y1="${TOP}" y2="${height - 24}"/>` +
     `<text x="${x(at)}" y="${height - 8}" text-anchor="middle">${at === 0 ? "reload" : `+${at / 1_000} s`}</text>`
   );
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${
-    LEFT + WIDTH + 130
-  } ${height}" role="img" aria-label="Requests that fail, and latency, around a reload">
+  const heads = NUMBERS.flatMap((words, i) =>
+    words.map((word, line) => `<text x="${column(i)}" y="${TOP - 18 + 14 * line}" text-anchor="middle">${word}</text>`)
+  );
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${"Requests that fail, connections that are cut, and latency, around a reload"}">
 <style>
   text { font: 12px system-ui, sans-serif; fill: #57606a }
   .title { font-size: 14px; font-weight: 600 }
@@ -151,9 +143,48 @@ export function chart(results: readonly Result[]): string {
   .axis { stroke: #8c959f; stroke-width: 1 } .tick { stroke: #8c959f; stroke-width: 1; stroke-dasharray: 2 4 }
   @media (prefers-color-scheme: dark) { text { fill: #9198a1 } }
 </style>
-<text x="12" y="20" class="title">Around a reload: requests that fail (red) and 99th percentile of the latency (blue), both logarithmic</text>
-${ticks.join("\n")}
-${lines.join("\n")}
+<text x="12" y="20" class="title">A reload, as clients notice it</text>
+<text x="12" y="38">red: requests that fail; blue: 99th percentile of the latency (both logarithmic); beside: the most in a reload</text>
+${[...ticks, ...heads, ...rows].join("\n")}
 </svg>
 `;
+}
+
+/** The row of a subject, above a line. */
+function rowOf(result: Result, base: number, x: (at: number) => number, column: (i: number) => number): string[] {
+  const { subject, samples } = result;
+  const points: string[] = [];
+  const bars: string[] = [];
+  for (let bucket = FROM_MS; bucket < TO_MS; bucket += BUCKET_MS) {
+    const inside = samples.filter(({ at }) => at >= bucket && at < bucket + BUCKET_MS);
+    const failed = countFailures(inside) / result.untilNew.length;
+    if (failed > 0) {
+      // A logarithm, so that one failure can be seen beside a thousand.
+      const size = Math.min(ROW - 12, 5 + 8 * Math.log10(1 + failed));
+      const thickness = x(BUCKET_MS) - x(0) - 1;
+      bars.push(
+        `<rect class="failed" x="${x(bucket).toFixed(1)}" y="${(base - size).toFixed(1)}" width="${thickness.toFixed(1)}" ` +
+          `height="${size.toFixed(1)}"/>`,
+      );
+    }
+    // The wire is always slower: its clients are for what fails.
+    const times = inside.filter((sample) => !sample.failed && sample.clients !== "wire").map(({ milliseconds }) =>
+      milliseconds
+    );
+    if (times.length === 0) continue;
+    const up = Math.min(ROW - 12, 8 * Math.log10(1 + quantile(times, 0.99)));
+    points.push(`${x(bucket + BUCKET_MS / 2).toFixed(1)},${(base - up).toFixed(1)}`);
+  }
+  const numbers = [byReload(result, countFailures), result.cut, result.cutWebSockets, result.leftTcp].map((counts, i) => {
+    const most = counts.length === 0 ? undefined : Math.max(...counts);
+    const style = most === undefined ? "" : ` class="${most > 0 ? "bad" : "good"}"`;
+    return `<text x="${column(i)}" y="${base - 10}" text-anchor="middle"${style}>${most ?? "–"}</text>`;
+  });
+  return [
+    `<text x="${LEFT - 12}" y="${base - 10}" text-anchor="end"${subject.isOurs ? ' class="ours"' : ""}>${subject.name}</text>`,
+    `<line class="axis" x1="${x(FROM_MS)}" x2="${x(TO_MS)}" y1="${base}" y2="${base}"/>`,
+    ...bars,
+    `<polyline class="latency" points="${points.join(" ")}"/>`,
+    ...numbers,
+  ];
 }

@@ -1,12 +1,13 @@
 /** What is compared: servers that answer with their version, and the ways to give them a new one. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pinned } from "../../../tests/pinned.mjs";
-import { cleanUp, type TestScope } from "../../../tests/support/clean_up.ts";
-import { provide, root, run } from "../../../tests/support/package.ts";
-import { allPids, hasVariable, killAtEnd, parentOf } from "../../../tests/support/proc.ts";
+import { cleanUp } from "../../../tests/support/clean_up.ts";
+import { root, run } from "../../../tests/support/package.ts";
+import { allPids, parentOf } from "../../../tests/support/proc.ts";
 import { until } from "../../../tests/support/wait.ts";
+import type { Stage } from "./stage.ts";
 
 const PM2 = "7.0.4";
 /** Where Debian keeps libraries for Go. */
@@ -27,9 +28,11 @@ export interface Subject {
   readonly isOurs: boolean;
   /** Does the server know WebSockets? */
   readonly hasWebSockets: boolean;
+  /** Does it serve raw TCP as well? */
+  readonly hasTcp: boolean;
   /** A program of Debian's that it needs. */
   readonly needs?: Tool;
-  /** Starts it. `setVersion` has been called before, and is called before each reload. */
+  /** Starts it. The version of the stage is set before each reload. */
   start(stage: Stage): Promise<Running>;
 }
 
@@ -41,41 +44,15 @@ export interface Tool {
   readonly packages: string;
 }
 
-/** Where a server is started. */
-export interface Stage {
-  readonly t: TestScope;
-  readonly folder: string;
-  readonly port: number;
-  readonly env: NodeJS.ProcessEnv;
-  /** Starts a process that is ended with the stage. */
-  spawn(file: string, args: readonly string[], env?: NodeJS.ProcessEnv): ChildProcess;
-  /** The processes of the stage. */
-  pids(): number[];
+/** Why a subject cannot be measured here; `undefined` where it can. */
+export function whyNot({ needs }: Subject): string | undefined {
+  return needs === undefined || versionOf(needs) !== undefined ? undefined : `apt-get install ${needs.packages}`;
 }
 
-/** A folder with the servers, the library as it is published, and ws. */
-export async function createStage(t: TestScope, folder: string, port: number, mark: string): Promise<Stage> {
-  cpSync(join(root, "bench/compare/apps"), folder, { recursive: true });
-  await provide(folder, "ws");
-  const env = {
-    ...process.env,
-    PORT: String(port),
-    VERSION_FILE: join(folder, "version"),
-    XDG_RUNTIME_DIR: folder,
-    PM2_HOME: join(folder, ".pm2"),
-    BENCH_STAGE: mark,
-  };
-  const pids = () => allPids().filter((pid) => hasVariable(pid, `BENCH_STAGE=${mark}`));
-  killAtEnd(t, pids);
-  return {
-    t,
-    folder,
-    port,
-    env,
-    pids,
-    spawn: (file, args, more) =>
-      spawn(file, args, { cwd: folder, env: { ...env, ...more }, stdio: ["ignore", "pipe", "inherit"] }),
-  };
+/** The first line of what a program says of its version; `undefined` where it is not installed. */
+export function versionOf({ version }: Tool): string | undefined {
+  const { status, stdout } = spawnSync("sh", ["-c", `${version} 2>&1`], { encoding: "utf8" });
+  return status === 0 ? stdout.split("\n")[0] : undefined;
 }
 
 /** Starts the server that has no help. Resolves when it listens. */
@@ -106,6 +83,7 @@ function byNewProcess(
     name,
     isOurs,
     hasWebSockets,
+    hasTcp: true,
     needs,
     async start(stage) {
       const [file = "", ...args] = await command(stage.folder);
@@ -128,6 +106,7 @@ function bySignal(
     name,
     isOurs: false,
     hasWebSockets,
+    hasTcp: hasWebSockets,
     needs,
     async start(stage) {
       const { pid } = start(stage);
@@ -151,14 +130,16 @@ async function installPm2(): Promise<string> {
 /** All that is compared. */
 export const subjects: readonly Subject[] = [
   byNewProcess("reload-self, node:http", () => [pinned.node26, "reload_self.mjs"], { isOurs: true, hasWebSockets: true }),
-  byNewProcess("reload-self, Deno.serve", () => [pinned.deno, "run", "-A", "--quiet", "--unstable-net", "native.mjs"], {
+  byNewProcess("reload-self, Deno.serve", () => [pinned.deno, "run", "-A", "--quiet", "native.mjs"], {
     isOurs: true,
+    hasWebSockets: true,
   }),
-  byNewProcess("reload-self, Bun.serve", () => [pinned.bun, "native.mjs"], { isOurs: true }),
+  byNewProcess("reload-self, Bun.serve", () => [pinned.bun, "native.mjs"], { isOurs: true, hasWebSockets: true }),
   {
     name: `PM2 ${PM2}, reload`,
     isOurs: false,
     hasWebSockets: true,
+    hasTcp: true,
     async start({ folder, env, port, t }) {
       const pm2 = await installPm2();
       const call = (...args: string[]) =>
@@ -174,6 +155,7 @@ export const subjects: readonly Subject[] = [
     name: "SO_REUSEPORT restart",
     isOurs: false,
     hasWebSockets: true,
+    hasTcp: true,
     async start(stage) {
       const start = () => startPlain(stage, { REUSE_PORT: "1" });
       let current = await start();
@@ -190,6 +172,7 @@ export const subjects: readonly Subject[] = [
     name: "stop and start",
     isOurs: false,
     hasWebSockets: true,
+    hasTcp: true,
     async start(stage) {
       const start = () => startPlain(stage);
       let current = await start();
@@ -210,6 +193,7 @@ export const subjects: readonly Subject[] = [
     name: "nginx -s reload",
     isOurs: false,
     hasWebSockets: false,
+    hasTcp: false,
     needs: { version: "nginx -v", packages: "nginx-light" },
     async start({ folder, port, env, t }) {
       const file = join(folder, "nginx.conf");
@@ -243,6 +227,7 @@ export const subjects: readonly Subject[] = [
     name: "HAProxy, SIGUSR2",
     isOurs: false,
     hasWebSockets: false,
+    hasTcp: false,
     needs: { version: "haproxy -v", packages: "haproxy" },
     async start(stage) {
       const file = join(stage.folder, "haproxy.cfg");

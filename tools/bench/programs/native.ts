@@ -7,12 +7,7 @@ const { Deno, Bun } = globalThis as any;
 const [pid, port] = Deno !== undefined ? [Deno.pid, Number(Deno.args[0])] : [process.pid, Number(Bun.argv[2])];
 
 const token = listen({ probation: 20, idleGrace: 20 });
-const answer = token.fetch(() => new Response(String(pid)));
+const answer = () => new Response(String(pid));
 
-if (Deno !== undefined) {
-  const server = Deno.serve({ port, reusePort: true, onListen() {} }, answer);
-  token.drained().then(() => server.shutdown());
-} else {
-  const server = Bun.serve({ port, reusePort: true, fetch: answer });
-  token.cancelled().then(() => server.stop());
-}
+if (Deno !== undefined) token.adopt(Deno.serve)({ port, onListen() {} }, answer);
+else token.adopt(Bun.serve)({ port, fetch: answer });

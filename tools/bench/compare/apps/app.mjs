@@ -1,16 +1,16 @@
 /** The same small server for everything that runs on Node: it answers with its version, and echoes WebSockets. */
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
-
-/** The version of this process: read once, as code is. */
-export const version = readFileSync(process.env.VERSION_FILE, "utf8").trim();
+import { version } from "./tcp.mjs";
 
 export const port = Number(process.env.PORT);
 
-export function answer(_request, response) {
-  response.setHeader("content-type", "text/plain");
-  response.end(version);
+export function answer(request, response) {
+  request.resume(); // What a POST brings is read, as by a program that does something with it.
+  request.on("end", () => {
+    response.setHeader("content-type", "text/plain");
+    response.end(version);
+  });
 }
 
 export function createApp() {
@@ -20,8 +20,9 @@ export function createApp() {
 }
 
 /** Ends the process when its connections are finished: as the documentation of Node and Express recommends. */
-export function closeAndExit(server, sockets) {
+export function closeAndExit(server, sockets, tcp) {
   for (const socket of sockets.clients) socket.close(1001);
+  tcp.close();
   server.close(() => process.exit());
 }
 

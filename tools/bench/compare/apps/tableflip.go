@@ -2,13 +2,17 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -42,12 +46,34 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, version)
 	})}
 	go func() {
 		if err := server.Serve(listener); err != http.ErrServerClosed {
 			log.Fatal(err)
+		}
+	}()
+
+	// Raw TCP: each line is answered with the version. Connections that are open when the process is replaced are waited for.
+	raw, err := upgrader.Listen("tcp", "127.0.0.1:"+os.Getenv("TCP_PORT"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	var open sync.WaitGroup
+	go func() {
+		for {
+			conn, err := raw.Accept()
+			if err != nil {
+				return
+			}
+			open.Add(1)
+			go func() {
+				defer open.Done()
+				defer conn.Close()
+				answerLines(conn, version)
+			}()
 		}
 	}()
 	fmt.Println(os.Getpid())
@@ -59,4 +85,20 @@ func main() {
 	timeout, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	server.Shutdown(timeout)
+	finished := make(chan struct{})
+	go func() {
+		open.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-timeout.Done():
+	}
+}
+
+func answerLines(conn net.Conn, version string) {
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		fmt.Fprintln(conn, version)
+	}
 }
