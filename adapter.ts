@@ -51,13 +51,13 @@ export type {
 export type { SharedSocket } from "./src/core/shared_socket.ts";
 export type {
   ConnectionAdapter,
-  RetainedSocket,
   Http1View,
   IdleTaker,
   Libc,
   Listener,
   ListenSource,
   OwnSocket,
+  RetainedSocket,
   SocketAdapter,
   SocketAddress,
 } from "./src/core/socket_adapter.ts";
