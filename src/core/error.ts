@@ -77,7 +77,8 @@ export class ReloadError extends Error {
 
   /** `instanceof` knows the errors of another copy of this library too. */
   static override [Symbol.hasInstance](value: unknown): boolean {
-    if (this !== ReloadError) return Function.prototype[Symbol.hasInstance].call(this, value);
+    // The class does not name itself: esbuild would call it _ReloadError, which the runtime prints.
+    if (!Object.hasOwn(this.prototype, BRAND)) return Function.prototype[Symbol.hasInstance].call(this, value);
     return typeof value === "object" && value !== null && BRAND in value;
   }
 

@@ -33,6 +33,7 @@ test("the workflow runs what a release prints; what JSR checks before it takes t
   const place = temporaryFolder(t);
   const env = {
     ...process.env,
+    NO_COLOR: "1",
     GITHUB_ACTIONS: "true",
     GITHUB_SERVER_URL: "https://example.org",
     GITHUB_REPOSITORY: "some/where",
