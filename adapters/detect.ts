@@ -41,7 +41,7 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
 }
 
 /**
- * Is this Node's main thread? A worker may not change the directory: the call fails before it looks at its argument, which is none. Loading
+ * Whether this is Node's main thread. A worker may not change the directory: the call fails before it looks at its argument, which is none. Loading
  * node:worker_threads to ask it would take 2 ms of every start.
  */
 function isMainThread(process: NodeProcess): boolean {

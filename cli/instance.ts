@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { constants as os } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { attempt } from "../src/core/attempt.ts";
 import type { Supervisor } from "../src/core/service_adapter.ts";
 import { startGuarded } from "../adapters/tools/machine.ts";
 import { SOCKET } from "../src/protocol/instances.ts";
@@ -40,11 +41,7 @@ export interface Instance {
 
 /** Signals a process that may be gone. */
 export function kill(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It is gone.
-  }
+  attempt(() => process.kill(pid, signal));
 }
 
 /** Makes a folder, and follows the processes that are noted in it. */
@@ -56,13 +53,7 @@ export function createInstance(folder: string): Instance {
   let first: ChildProcess | undefined;
 
   const remove = (name: string) => rmSync(join(folder, name), { force: true });
-  function read(name: string): string | undefined {
-    try {
-      return readFileSync(join(folder, name), "utf8");
-    } catch {
-      return undefined;
-    }
-  }
+  const read = (name: string) => attempt(() => readFileSync(join(folder, name), "utf8"));
   const inCharge = () => parseInCharge(read(IN_CHARGE) ?? "");
 
   /** The guards that live. */

@@ -4,7 +4,7 @@ import { describeError } from "../src/core/describe_error.ts";
 import { isWebAddress } from "../src/core/options.ts";
 import type { CheckOrder } from "../src/core/service_adapter.ts";
 import { MEMORY_PAUSE_MS } from "../src/triggers/memory.ts";
-import { checkSize, checkTime } from "../src/triggers/units.ts";
+import { checkSize, checkTime } from "../src/core/units.ts";
 import { Failure } from "./failure.ts";
 import type { Triggers } from "./triggers.ts";
 

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { service } from "../adapters/tools/machine.ts";
+import { attempt } from "../src/core/attempt.ts";
 import { Failure } from "./failure.ts";
 
 /** A file of a process in /proc, empty where it cannot be read. */
@@ -37,13 +38,7 @@ export function innerPid(pid: number): number {
 /** The pid in this namespace of a process that has the pid `inner` in the namespace of `pid`. */
 export function outerPid(pid: number, inner: number): number {
   if (process.platform !== "linux") return inner;
-  const namespace = (of: number | string) => {
-    try {
-      return readlinkSync(`/proc/${of}/ns/pid`);
-    } catch {
-      return undefined;
-    }
-  };
+  const namespace = (of: number | string) => attempt(() => readlinkSync(`/proc/${of}/ns/pid`));
   const wanted = namespace(pid);
   if (wanted === undefined || wanted === namespace("self")) return inner;
   const found = readdirSync("/proc").find((name) =>
@@ -66,12 +61,7 @@ export function checkAlive(pid: number): void {
   if (/^State:\s*[ZX]/m.test(readProc(pid, "status"))) throw new Failure(2, `process ${pid} has ended`);
 }
 
-/** Is there such a process? */
+/** Whether there is such a process, and it may be signalled. */
 export function isAlive(pid: number): boolean {
-  try {
-    checkAlive(pid);
-    return true;
-  } catch {
-    return false;
-  }
+  return attempt(() => (checkAlive(pid), true)) === true;
 }

@@ -5,14 +5,16 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import type { CheckOrder } from "../src/core/service_adapter.ts";
-import { acceptSockets, type KeptSocket, listenForOthers, type SocketRequest } from "../adapters/tools/machine.ts";
+import { acceptSockets, type KeptSocket, listenForOthers, service, type SocketRequest } from "../adapters/tools/machine.ts";
 import { SOCKET } from "../src/protocol/instances.ts";
+import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
 import { Failure } from "./failure.ts";
 import { createInstance, type Instance, kill } from "./instance.ts";
-import { publishParent } from "./parent_status.ts";
 import type { BeginTriggers } from "./triggers.ts";
 import { createCoordinator } from "./coordinator.ts";
+import { REAPER_VARIABLE } from "./reaper.ts";
+import { statusFile } from "../src/protocol/status.ts";
 
 /** The options of `reload-self run`. */
 export interface RunOptions {
@@ -191,13 +193,7 @@ export function checkCommand([file = ""]: readonly string[]): void {
   const paths = file.includes("/")
     ? [file]
     : (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder || ".", file));
-  for (const path of paths) {
-    try {
-      return accessSync(path, constants.X_OK);
-    } catch {
-      // The next one.
-    }
-  }
+  if (paths.some((path) => attempt(() => (accessSync(path, constants.X_OK), true)))) return;
   throw new Failure(2, `there is no program ${file}${file.includes("/") ? "" : " in PATH"} that can be run`);
 }
 
@@ -208,12 +204,8 @@ function signalName(number: number): string {
 /** A folder for this user only; in memory where the folder for temporary files cannot be written to. */
 function makeFolder(): string {
   for (const base of [process.env.XDG_RUNTIME_DIR, tmpdir(), "/dev/shm"]) {
-    if (!base) continue;
-    try {
-      return mkdtempSync(join(base, "reload-self-run-"));
-    } catch {
-      // Read-only, full, or not there.
-    }
+    const folder = base ? attempt(() => mkdtempSync(join(base, "reload-self-run-"))) : undefined;
+    if (folder !== undefined) return folder; // Otherwise it is read-only, full, or not there.
   }
   throw new Failure(2, `no folder can be written to: neither ${tmpdir()} nor /dev/shm. Set TMPDIR to one`);
 }
@@ -225,5 +217,26 @@ function follow(folder: string, changed: () => void): () => void {
   return () => {
     for (const watcher of watchers) watcher.close();
     clearInterval(interval);
+  };
+}
+
+/** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
+export function publishParent(): { update(pid: number): void; remove(): void } {
+  const folder = service.runtimeFolder();
+  // With a reaper, process 1 is a shell that waits for this process.
+  const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];
+  const paths = folder === undefined ? [] : pids.map((pid) => ({ pid, path: `${folder}/${statusFile(pid)}` }));
+  let last: number | undefined;
+  return {
+    update(supervises) {
+      if (supervises === last) return;
+      last = supervises;
+      for (const { pid, path } of paths) {
+        service.files().replace(path, JSON.stringify({ version: 1, pid, startTime: service.startTime(pid), supervises }));
+      }
+    },
+    remove() {
+      for (const { path } of paths) rmSync(path, { force: true });
+    },
   };
 }

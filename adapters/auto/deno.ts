@@ -1,10 +1,9 @@
 /** The preload on Deno: Deno's own servers. */
 import type { AutoHost } from "../../src/core/auto.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { DenoNamespace } from "../deno/namespace.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
-import { installLate } from "./node.ts";
-import { putSignalsAside, type SignalsAside } from "./signals.ts";
+import { installLate, putSignalsAside, type SignalsAside } from "./node.ts";
 import { originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import { isPrivatePath } from "./listen_arguments.ts";

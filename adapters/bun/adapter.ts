@@ -3,8 +3,7 @@ import { countActivated } from "../shared/listen_fds.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { bunDatagrams } from "./datagrams.ts";
-import { bunServe } from "./native.ts";
-import { bunFetch } from "./fetch.ts";
+import { bunFetch, bunServe } from "./native.ts";
 
 /** The part of the global `Bun` that is used here. */
 export interface BunNamespace {

@@ -1,14 +1,13 @@
 /** The part of Bun's adapter that a start does not wait for. */
 import type { Adapter } from "../../src/core/adapter.ts";
-import { attachConsole } from "../../src/windows/console.ts";
+import { attachConsole, KERNEL, type Kernel32 } from "../../src/windows/console.ts";
 import { takeAway } from "../../src/linux/listeners.ts";
 import { type NodeStart, readOwnProc } from "../node/adapter.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";
 import { bunDatagramAdapter } from "./dgram.ts";
-import { openKernel } from "./kernel.ts";
 import { bunHttp1 } from "./http1.ts";
-import { bunLibc } from "./libc.ts";
+import { bunLibc, openFfi } from "./libc.ts";
 import { listenOnBun } from "./listening.ts";
 import { listenInFront } from "./sockets.ts";
 
@@ -28,4 +27,10 @@ export function completeBunAdapter(start: NodeStart): Adapter {
       return typeof libc === "object" && takeAway(libc, fd);
     },
   });
+}
+
+/** Windows' own library. */
+export function openKernel(): Kernel32 {
+  const { symbols } = openFfi().dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
+  return symbols as unknown as Kernel32;
 }

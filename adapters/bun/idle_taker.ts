@@ -2,7 +2,7 @@
 import type { LiveSocket } from "../../src/core/live.ts";
 import type { IdleTaker, Libc } from "../../src/core/socket_adapter.ts";
 import { takeClosed } from "../../src/linux/idle_http.ts";
-import { setReading } from "../../src/linux/reading.ts";
+import { setReading } from "../../src/linux/polling.ts";
 import { type OpenSocket, scanSockets } from "../../src/linux/socket_scan.ts";
 import { closeIfIdle, isNative, seemsIdle } from "./http1.ts";
 

@@ -4,9 +4,9 @@ import { originalOf } from "../../src/core/marks.ts";
 import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
-import { createNativeActivation } from "../shared/native_activation.ts";
-import { networkPlace } from "../shared/private_place.ts";
+import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { bunLibc } from "./libc.ts";
+import type { FetchAdapter, NativeServerView } from "../../src/core/adapter.ts";
 
 /** A WebSocket of Bun's. */
 interface Socket {
@@ -234,3 +234,30 @@ export function bunServe(
     adopt: (serve, host) => (options: Options) => open(originalOf(serve), host, options, { bun, reusePort }),
   };
 }
+
+/** A server of Bun.serve. */
+interface BunServer {
+  readonly pendingRequests: number;
+  readonly pendingWebSockets: number;
+  stop(closeActiveConnections: boolean): unknown;
+}
+
+const views = new WeakMap<object, NativeServerView>();
+
+/** Bun gives each handler its server, which counts its requests and can cut them. */
+export const bunFetch: FetchAdapter = {
+  server(more) {
+    if (typeof more !== "object" || more === null) return undefined;
+    const known = views.get(more);
+    if (known !== undefined || !("pendingRequests" in more && "stop" in more)) return known;
+    const server = more as BunServer;
+    const view: NativeServerView = {
+      get pending() {
+        return server.pendingRequests + server.pendingWebSockets;
+      },
+      cut: () => void server.stop(true),
+    };
+    views.set(server, view);
+    return view;
+  },
+};

@@ -1,13 +1,13 @@
 import type { Files } from "../../src/core/files.ts";
 import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
 import { parseStartTime } from "../../src/linux/proc.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { Environment } from "../shared/environment.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 
-/** Is there a process with this pid? `undefined` where /proc cannot be seen. */
+/** Whether there is a process with this pid; `undefined` where /proc cannot be seen. */
 export function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
   return seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined;
 }

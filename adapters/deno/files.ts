@@ -1,7 +1,6 @@
 import type { Files } from "../../src/core/files.ts";
-import { MAX_FILE_BYTES } from "../shared/node_files.ts";
-import { attempt } from "../shared/attempt.ts";
-import { replaceFile } from "../shared/replace_file.ts";
+import { MAX_FILE_BYTES, replaceFile } from "../shared/node_files.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 function isError(error: unknown, name: string): boolean {

@@ -3,11 +3,11 @@ import { originalOf } from "../../src/core/marks.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
-import { createNativeActivation } from "../shared/native_activation.ts";
-import { networkPlace } from "../shared/private_place.ts";
+import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
 import { followConnections } from "./native_connections.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import type { FetchAdapter } from "../../src/core/adapter.ts";
 
 /** The address of a server, as Deno has it. */
 type Address = Readonly<Record<string, unknown>>;
@@ -140,3 +140,21 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, activated: num
     },
   };
 }
+
+/** The state of a response, behind a symbol; `InnerBody` in ext/fetch/22_body.js of Deno 2.9. */
+interface Inner {
+  readonly body?: { readonly streamOrStatic?: { getReader?: unknown }; readonly source?: unknown } | null;
+}
+
+/** Of this name, one for all responses. */
+let symbol: symbol | undefined;
+
+/** Asking for `body` would turn any body into a stream, and cost Deno.serve its fast path. */
+export const denoFetch: FetchAdapter = {
+  hasStream(response) {
+    symbol ??= Object.getOwnPropertySymbols(response).find(({ description }) => description === "response") ?? Symbol();
+    const body = (response as unknown as Record<symbol, Inner | undefined>)[symbol]?.body;
+    // A blob has a stream too, and a source; it has an end. A text has a source, and is the usual answer: it is asked for first.
+    return body?.source === null && typeof body.streamOrStatic?.getReader === "function";
+  },
+};

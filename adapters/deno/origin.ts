@@ -1,5 +1,5 @@
 import { ReloadError } from "../../src/core/error.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import {
   type CommandLine,
   type Files,
@@ -8,12 +8,11 @@ import {
   typedDirectory,
   typedExecutable,
 } from "../shared/command_line.ts";
-import { type Environment, parseEnviron } from "../shared/environment.ts";
+import { type Environment, parseEnviron, type Snapshot } from "../shared/environment.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { withFreeInspector } from "../shared/inspector.ts";
 import { startError } from "../shared/node_process.ts";
 import type { DenoFileInfo, DenoNamespace } from "./namespace.ts";
-import type { Snapshot } from "../shared/snapshot.ts";
 import { hasProc, type Permissions } from "./permissions.ts";
 
 /** How this program was started. */

@@ -1,12 +1,13 @@
 import { ReloadError } from "../../src/core/error.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import { connectChannel } from "./channel.ts";
-import { listenOnPipe } from "../../src/windows/pipe_listener.ts";
+import { serveNamedPipe } from "../../src/windows/named_pipe.ts";
 import type { Environment } from "../shared/environment.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "../shared/runtime_dir.ts";
+import { type LinkFiles, MOST_ENTRIES } from "../shared/release_link.ts";
 
 /** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
 export function denoService(
@@ -53,7 +54,7 @@ export function denoService(
       };
     },
     parent: () => deno.ppid,
-    ...(deno.build.os === "windows" && { answer: listenOnPipe }),
+    ...(deno.build.os === "windows" && { serveNamedPipe }),
     async execute(file, args) {
       if (!isGranted("run", { command: file })) {
         throw new ReloadError("permission", `Deno does not allow this process to run ${file}: add --allow-run=${file}`);
@@ -72,5 +73,18 @@ export function denoService(
       deno.unrefTimer(timer);
       return () => clearInterval(timer);
     },
+  };
+}
+
+/** What finding a link needs, as far as `--allow-read` goes. */
+export function linkFiles(deno: DenoNamespace, { isGranted }: Permissions): LinkFiles {
+  const ifReadable = <T>(path: string, work: () => T) => isGranted("read", { path }) ? attempt(work) : undefined;
+  return {
+    links: (folder) =>
+      ifReadable(
+        folder,
+        () => [...deno.readDirSync(folder)].slice(0, MOST_ENTRIES).filter(({ isSymlink }) => isSymlink).map(({ name }) => name),
+      ) ?? [],
+    realPath: (path) => ifReadable(path, () => deno.realPathSync(path)),
   };
 }

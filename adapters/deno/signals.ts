@@ -1,9 +1,9 @@
 /** Who else handles a signal, on Deno. */
 import { originalOf } from "../../src/core/marks.ts";
 import type { BasicAdapter } from "../../src/core/adapter.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
-import { createRaising, type Raising } from "../shared/raise.ts";
+import { createRaising, type Raising } from "../shared/signals.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 

@@ -1,4 +1,5 @@
 /** The WebSockets of Deno.upgradeWebSocket. */
+import { attempt } from "../../src/core/attempt.ts";
 import type { RawWebSocket } from "../shared/live_web_socket.ts";
 import { type NativeWebSockets, upgradeRequired } from "../shared/native_web_sockets.ts";
 
@@ -20,13 +21,7 @@ function rawOf(socket: WebSocket): RawWebSocket {
     send: (data) => socket.send(data as ArrayBuffer),
     close: (code, reason) => socket.close(code, reason),
     // It finds that its client has gone.
-    terminate() {
-      try {
-        socket.close();
-      } catch {
-        // It is closed already.
-      }
-    },
+    terminate: () => void attempt(() => socket.close()),
   };
 }
 

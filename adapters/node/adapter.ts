@@ -1,10 +1,9 @@
 import type { Adapter, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import { clock } from "../shared/clock.ts";
 import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
-import { createRaising } from "../shared/raise.ts";
-import { platformSignals } from "../shared/signals.ts";
-import type { Snapshot } from "../shared/snapshot.ts";
+import { createRaising, platformSignals } from "../shared/signals.ts";
+import type { Snapshot } from "../shared/environment.ts";
 import { basicService, isAlive } from "../shared/node_basic_service.ts";
 import { inheritedChannel, type NodeProcess } from "../shared/node_channel.ts";
 

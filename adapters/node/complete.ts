@@ -6,7 +6,7 @@ import type { Listener, ListenSource, OwnSocket, SocketAdapter } from "../../src
 import type { BindableServer } from "../../src/core/token.ts";
 import { closeWhenQuiet } from "../../src/windows/accept_ahead.ts";
 import { createActivation, type ProcFiles, readUntil } from "../shared/activation.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import { joinDescriptors, offerDescriptors } from "../shared/descriptors.ts";
 import { descriptorVariables, nativeVariable } from "../../src/protocol/handshake.ts";
 import {
@@ -19,20 +19,17 @@ import {
   typedDirectory,
   typedExecutable,
 } from "../shared/command_line.ts";
-import { type Environment, parseEnviron } from "../shared/environment.ts";
+import { type Environment, parseEnviron, type Snapshot } from "../shared/environment.ts";
 import { debuggerPorts, withFreeInspector } from "../shared/inspector.ts";
 import { findReleaseLink } from "../shared/release_link.ts";
-import { ownSockets } from "../shared/own_sockets.ts";
-import { closeActiveServer, listActiveServers } from "../shared/own_servers.ts";
-import type { Snapshot } from "../shared/snapshot.ts";
+import { closeActiveServer, listActiveServers, ownSockets } from "../shared/own_sockets.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { markIdleOnNode, nodeConnections } from "../shared/node_connections.ts";
 import { nodeDatagrams } from "../shared/node_datagrams.ts";
 import { nodeFiles } from "../shared/node_files.ts";
 import { lastNumber, spawnWithNode, startSuccessor } from "../shared/node_process.ts";
-import { linkFiles } from "../shared/link_files.ts";
-import { findShell, nodeService } from "../shared/node_service.ts";
+import { findShell, linkFiles, nodeService } from "../shared/node_service.ts";
 import { heldByHandle, isServed, listenDirectly } from "../shared/node_sockets.ts";
 
 /** How many connections may be on their way to another process at once. */

@@ -26,7 +26,7 @@ export function parseCmdline(text: string): string[] {
 }
 
 /**
- * Is this the command line that the process was started with? On Node and Deno `process.title` overwrites it in place and fills the rest with
+ * Whether this is the command line that the process was started with. On Node and Deno `process.title` overwrites it in place and fills the rest with
  * zeros, which read as empty arguments (uv_set_process_title).
  *
  * @param argv0 The name that the process was started under, where the runtime knows it.

@@ -1,3 +1,4 @@
+import { attempt } from "../../src/core/attempt.ts";
 import type { HeldSocket, Libc } from "../../src/core/socket_adapter.ts";
 import { F_DUPFD_CLOEXEC } from "../../src/linux/constants.ts";
 
@@ -40,11 +41,8 @@ export const LIBRARIES: readonly string[] = ["libc.so.6", "libc.musl-x86_64.so.1
 /** Opens the C library under the first of its names that works. */
 export function openFirst<T>(open: (name: string) => T): T | undefined {
   for (const name of LIBRARIES) {
-    try {
-      return open(name);
-    } catch {
-      // It has another name.
-    }
+    const opened = attempt(() => open(name));
+    if (opened !== undefined) return opened;
   }
   return undefined;
 }

@@ -1,5 +1,5 @@
 /** Sockets that a process was started with, for servers of the runtime's own. They are asked for before the rest of the library is loaded. */
-import type { ActivatedAddress, NativeAddress } from "../../src/core/native.ts";
+import type { ActivatedAddress, NativeAddress, Placement } from "../../src/core/native.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import { isSameHost, readSocketAddress } from "../../src/linux/addresses.ts";
 import { getAddress } from "../../src/linux/socket_options.ts";
@@ -36,4 +36,15 @@ export function createNativeActivation(
     if (found !== undefined) used.add(found.fd);
     return found;
   };
+}
+
+/**
+ * Where a native server is opened that asks for a port: instead of an address of the predecessor's, or of a socket that this process was
+ * started with, at a private port, until it gets that socket. Only this machine reaches it, and nobody is told.
+ *
+ * @param reusePort Whether several processes have sockets at the address.
+ */
+export function networkPlace({ inherited, activated }: Placement, reusePort: boolean): object {
+  if (inherited !== undefined || activated !== undefined) return { port: 0, hostname: "127.0.0.1", reusePort: false };
+  return reusePort ? { reusePort } : {};
 }

@@ -1,11 +1,11 @@
 import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
 import { parseStartTime } from "../../src/linux/proc.ts";
-import { attempt } from "./attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { Environment } from "./environment.ts";
 import type { NodeProcess } from "./node_channel.ts";
 import { nodeFiles } from "./node_files.ts";
 
-/** Is there a process with this pid? */
+/** Whether there is a process with this pid. */
 export function isAlive(process: NodeProcess, pid: number): boolean {
   try {
     return process.kill(pid, 0);

@@ -1,8 +1,7 @@
 /** Files in places where another user may have put another file, with node:fs. */
 import type * as FileSystem from "node:fs";
 import type { Files } from "../../src/core/files.ts";
-import { attempt } from "./attempt.ts";
-import { replaceFile } from "./replace_file.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { NodeProcess } from "./node_channel.ts";
 
 /** In bytes. A status file, a pid file, a table of /proc are smaller. */
@@ -80,4 +79,26 @@ export function nodeFiles(process: NodeProcess): Files {
     rename: fs.renameSync,
   };
   return files;
+}
+
+/**
+ * Replaces a file in one step, and leaves nothing behind when that fails.
+ *
+ * @param write Writes the new file under a name at which there is none; must not follow a link.
+ */
+export function replaceFile(
+  { remove, rename }: Pick<Files, "remove" | "rename">,
+  path: string,
+  pid: number,
+  write: (temporary: string) => void,
+): void {
+  const temporary = `${path}.${pid}.new`;
+  remove(temporary);
+  try {
+    write(temporary);
+    rename(temporary, path);
+  } catch (error) {
+    remove(temporary);
+    throw error;
+  }
 }

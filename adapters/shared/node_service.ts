@@ -1,10 +1,12 @@
 import type { NodeProcess } from "./node_channel.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
-import { attempt } from "./attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import { connectSocket } from "./socket_channel.ts";
 import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "./runtime_dir.ts";
-import { listenOnPipe } from "../../src/windows/pipe_listener.ts";
+import { serveNamedPipe } from "../../src/windows/named_pipe.ts";
 import type { Environment } from "./environment.ts";
+import type * as FileSystem from "node:fs";
+import { type LinkFiles, MOST_ENTRIES } from "./release_link.ts";
 
 /** The service adapter of Node and Bun. */
 export function nodeService(
@@ -52,7 +54,7 @@ export function nodeService(
       };
     },
     parent: () => process.ppid,
-    ...(process.platform === "win32" && { answer: listenOnPipe }),
+    ...(process.platform === "win32" && { serveNamedPipe }),
     async execute(file, args) {
       const { execFile } = await import("node:child_process");
       await new Promise<void>((resolve, reject) => {
@@ -73,4 +75,21 @@ export function nodeService(
 export function findShell(process: NodeProcess): string | undefined {
   const shell = "/bin/sh";
   return attempt(() => process.getBuiltinModule("node:fs").statSync(shell)) && shell;
+}
+
+/** What finding a link needs, on Node and Bun. */
+export function linkFiles(fs: typeof FileSystem): LinkFiles {
+  return {
+    links: (folder) =>
+      attempt(() => {
+        const directory = fs.opendirSync(folder);
+        const names: string[] = [];
+        for (let i = 0, entry; i < MOST_ENTRIES && (entry = directory.readSync()) !== null; i++) {
+          if (entry.isSymbolicLink()) names.push(entry.name);
+        }
+        directory.closeSync();
+        return names;
+      }) ?? [],
+    realPath: (path) => attempt(() => fs.realpathSync(path)),
+  };
 }

@@ -2,6 +2,8 @@
 import type { OwnSocket, SocketAddress } from "../../src/core/socket_adapter.ts";
 import { hasAllListeners, LISTENING, parseSocketInode } from "../../src/linux/proc.ts";
 import { parseAddress, type ProcFiles } from "./activation.ts";
+import type { Server } from "node:net";
+import type { NodeProcess } from "./node_channel.ts";
 
 /** The flags of a listening socket in /proc/net/unix: __SO_ACCEPTCON. */
 const ACCEPTS = "00010000";
@@ -33,4 +35,35 @@ export function ownSockets(descriptors: readonly number[], proc: ProcFiles): Own
     if (inode !== undefined && address !== undefined) found.set(inode, { fd, address });
   }
   return [...found.values()];
+}
+
+/** A server of node:net, among what keeps Node from ending. */
+type ActiveServer = Server & { readonly _handle?: { readonly fd?: number } | null };
+
+function activeServers(process: NodeProcess): ActiveServer[] {
+  // Deprecated in its documentation (DEP0161): `getActiveResourcesInfo` shows no addresses, and cannot close anything.
+  const { _getActiveHandles: handles } = process as unknown as { _getActiveHandles?: () => unknown[] };
+  const { Server } = process.getBuiltinModule("node:net");
+  return (handles?.call(process) ?? []).filter((handle): handle is ActiveServer =>
+    handle instanceof Server && handle.listening
+  );
+}
+
+/** The listening sockets as Node itself shows them: where there is no /proc, or it may not be read. */
+export function listActiveServers(process: NodeProcess): OwnSocket[] {
+  return activeServers(process).flatMap((server): OwnSocket[] => {
+    const address = server.address();
+    const { fd = -1 } = server._handle ?? {};
+    if (address === null) return [];
+    if (typeof address === "string") return [{ fd, address }];
+    return [{ fd, address: { ...address, family: String(address.family) } }];
+  });
+}
+
+/** Closes the server with this descriptor. Its connections stay. */
+export function closeActiveServer(process: NodeProcess, fd: number): boolean {
+  const server = activeServers(process).find(({ _handle }) => _handle?.fd === fd);
+  if (server === undefined) return false;
+  process.getBuiltinModule("node:net").Server.prototype.close.call(server);
+  return true;
 }

@@ -1,5 +1,5 @@
 /** The folder for the status files of a user's programs. */
-import { attempt } from "./attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 
 /** The bytes at the end of stderr that are kept for a status. */
 export const MAX_OUTPUT = 8_192;
@@ -29,10 +29,5 @@ export function runtimeFolder(candidates: readonly string[], uid: number, { make
 export function windowsFolder(localAppData: string | undefined, make: (path: string) => unknown): string | undefined {
   if (!localAppData) return undefined;
   const path = `${localAppData}\\reload-self`;
-  try {
-    make(path);
-    return path;
-  } catch {
-    return undefined;
-  }
+  return attempt(() => (make(path), path));
 }

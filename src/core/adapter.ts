@@ -89,9 +89,9 @@ export interface StartRequest {
   how: "plain" | "disowned" | "guarded";
   /** The `reload-self run` that follows the new process. */
   supervisor?: Supervisor | undefined;
-  /** Will listening sockets be sent to it? */
+  /** Whether listening sockets will be sent to it. */
   sendsSockets: boolean;
-  /** Will descriptors be sent to it, besides the channel? They are where the C library can be called. */
+  /** Whether descriptors will be sent to it, besides the channel. They are where the C library can be called. */
   sendsDescriptors: boolean;
   /** The sockets of this process that the new one has to know when it opens its own, for the `nativeOffer` of its adapter. */
   native: string | undefined;
@@ -131,7 +131,7 @@ export interface BasicAdapter extends Clock {
   readonly runtime: string;
   /** This process. */
   readonly pid: number;
-  /** Are there signals and processes at all? When `false`, neither `onSignal` nor `start` is called. */
+  /** Whether there are signals and processes at all. When `false`, neither `onSignal` nor `start` is called. */
   readonly canReload: boolean;
   /** The signals that a program can handle on this platform, and their numbers. */
   readonly signals: Readonly<Record<string, number>>;

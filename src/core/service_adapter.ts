@@ -43,7 +43,7 @@ export interface BasicServiceAdapter {
   variable(name: string): string | undefined;
   /** The operations on files. */
   files(): Files;
-  /** Is there a process with this pid? */
+  /** Whether there is a process with this pid. */
   isAlive(pid: number): boolean;
   /** When a process started: different for every process with the same pid. `undefined` where the kernel does not show it. */
   startTime(pid: number): string | undefined;
@@ -69,7 +69,7 @@ export interface ServiceAdapter extends BasicServiceAdapter {
    * Answers requests of this user's other processes on a named pipe, a line each. Only on Windows. Does not keep the process alive. Rejects
    * when the name is taken.
    */
-  answer?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
+  serveNamedPipe?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
   /** Connects to a unix socket. The channel never keeps the process alive. Rejects when nobody listens there. */
   connect(path: string): Promise<Channel>;
   /** Calls back every so many milliseconds, without keeping the process alive. Returns a function that stops it. */

@@ -61,13 +61,14 @@ export interface Listener {
   resume?(): void;
   /** Keeps the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`. */
   hold?(): Promise<HeldSocket | undefined>;
-  /** Does it still listen? The application may close its server at any time. */
+  /** Whether it still listens. The application may close its server at any time. */
   readonly isOpen: boolean;
   /** Where it listens; `undefined` for a path. */
   readonly address: SocketAddress | undefined;
   /** Stops listening. Leaves all connections alone, also idle ones. */
   close(): void;
-  /** Closes at a moment in which no connection is lost, when another process has the socket. Only where not every moment is good. */
+  /** Closes at a moment in which no connection is lost, when another process has the socket. Only on platforms where closing can reset accepted
+   * connections: Node on Windows. */
   letGo?(): Promise<void>;
 }
 
@@ -208,7 +209,7 @@ export interface SocketAdapter {
   readonly activated: readonly { fd: number; name: string; address: SocketAddress | string | undefined }[];
   /** The operations on files. */
   files(): Files;
-  /** Does a server accept connections at this path? */
+  /** Whether a server accepts connections at this path. */
   isServed(path: string): Promise<boolean>;
   /** The descriptors of this process; `undefined` where they cannot be listed. */
   descriptors(): number[] | undefined;
@@ -231,6 +232,6 @@ export interface SocketAdapter {
   readonly http1?: ((socket: LiveSocket) => Http1View | undefined) | undefined;
   /** Open connections. Only where the channel can carry them. */
   readonly connections?: ConnectionAdapter | undefined;
-  /** Does closing a session of node:http2 cut its last answer? */
+  /** Whether closing a session of node:http2 cuts its last answer. Deno 2.9 does. */
   readonly http2CloseTruncates: boolean;
 }

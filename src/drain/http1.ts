@@ -6,7 +6,7 @@ import { earlyEvents, isUnaware } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
 import type { Http1View } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import { followWebSocket, type RawSocket, sendGoingAway } from "./raw_web_sockets.ts";
+import { followWebSocket, type RawSocket, sendGoingAway } from "./web_sockets.ts";
 import { type HttpSocket, nodeHttp1 } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session } from "./http2.ts";
 
@@ -29,12 +29,12 @@ interface Response {
 interface State {
   /** What marks a connection that has had no request; with TLS there were the bytes of the handshake. */
   base: unknown;
-  /** Is it not HTTP? Then the application has to end it. */
+  /** Whether it is not HTTP. Then the application has to end it. */
   opaque: boolean;
   /** What marked it at the last check, and the time of the last change. */
   mark: unknown;
   since: number;
-  /** Did the last check find it idle for long enough? */
+  /** Whether the last check found it idle for long enough. */
   due: boolean;
   ending: boolean;
 }

@@ -35,7 +35,7 @@ const SEND_MS = 1_000;
 /**
  * Follows the sessions of a server. `onEnd` is called for each that has ended.
  *
- * @param http2CloseTruncates Does closing a session cut its last response?
+ * @param http2CloseTruncates Whether closing a session cuts its last response.
  */
 export function createSessions(clock: Clock, http2CloseTruncates: boolean, onEnd: () => void): Sessions {
   interface State {

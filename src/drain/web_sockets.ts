@@ -1,4 +1,5 @@
-import { GOING_AWAY, GOING_AWAY_REASON } from "../core/going_away.ts";
+import { attempt } from "../core/attempt.ts";
+import { GOING_AWAY, GOING_AWAY_FRAME, GOING_AWAY_REASON } from "../core/going_away.ts";
 import type { WebSocketLike } from "../core/token.ts";
 
 const CLOSED = 3;
@@ -16,11 +17,7 @@ export function createWebSockets(signal: AbortSignal): WebSockets {
 
   function tell(socket: WebSocketLike): void {
     sockets.delete(socket);
-    try {
-      socket.close(GOING_AWAY, GOING_AWAY_REASON);
-    } catch {
-      // Closed meanwhile, or never opened.
-    }
+    attempt(() => socket.close(GOING_AWAY, GOING_AWAY_REASON)); // Closed meanwhile, or never opened.
   }
 
   signal.addEventListener("abort", () => [...sockets].forEach(tell));
@@ -33,4 +30,28 @@ export function createWebSockets(signal: AbortSignal): WebSockets {
       limit = Math.max(1_000, 2 * sockets.size);
     },
   };
+}
+
+/** The part of a socket of node:net that is used here. */
+export interface RawSocket {
+  readonly destroyed: boolean;
+  readonly writable: boolean;
+  listenerCount(event: string): number;
+  once(event: "close", listener: () => void): unknown;
+  write(bytes: Uint8Array): unknown;
+}
+
+/** Knows a WebSocket whose library does not know of the drain, in a program below a preload, for as long as it is open. */
+export function followWebSocket(socket: RawSocket, open: Set<RawSocket>): void {
+  open.add(socket);
+  socket.once("close", () => open.delete(socket));
+}
+
+/**
+ * Asks the client to close. Libraries write each frame in one piece, and a control frame may stand between any two (RFC 6455, section 5.4);
+ * the bytes of a proxy, which are piped, come as they come.
+ */
+export function sendGoingAway(socket: RawSocket): void {
+  const isPiped = socket.listenerCount("unpipe") > 0;
+  if (!socket.destroyed && socket.writable && !isPiped) socket.write(GOING_AWAY_FRAME);
 }

@@ -53,7 +53,7 @@ function readTable(libc: Libc, table: string): string[] {
   });
 }
 
-/** Are there connections that the server has not accepted yet? struct tcp_info; tcp(7). */
+/** Whether there are connections that the server has not accepted yet: struct tcp_info; tcp(7). */
 export function hasWaiting(libc: Libc, fd: number): boolean {
   const info = new Uint8Array(104);
   const length = new Uint8Array(new Uint32Array([info.length]).buffer);

@@ -11,7 +11,7 @@ export function parseEndpoint(field: string): { bytes: Uint8Array; port: number 
 }
 
 /**
- * Does a part of /proc/net/tcp contain all listening sockets? They come first. A busy server has a hundred thousand sockets behind them that
+ * Whether a part of /proc/net/tcp contains all listening sockets. They come first. A busy server has a hundred thousand sockets behind them that
  * were closed a moment ago.
  */
 export function hasAllListeners(part: string): boolean {

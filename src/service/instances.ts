@@ -16,11 +16,11 @@ export interface Instances extends SharedPorts {
 /** The other instances of this program, where `reload-self run` keeps several; otherwise `undefined`. */
 export function createInstances(
   adapter: ServiceAdapter,
-  supervision: RunParent | undefined,
+  runParent: RunParent | undefined,
   clock: Clock,
 ): Instances | undefined {
-  if (supervision === undefined || !(supervision.supervisor.instances > 1)) return undefined;
-  const path = `${supervision.supervisor.folder}/${SOCKET}`;
+  if (runParent === undefined || !(runParent.supervisor.instances > 1)) return undefined;
+  const path = `${runParent.supervisor.folder}/${SOCKET}`;
   let isOrdered = false;
   let connection: Promise<Channel> | undefined;
   /** Receives each message, and `undefined` when the connection is lost. */

@@ -1,4 +1,5 @@
 /** Reports the state of the service to systemd; sd_notify(3), systemd.service(5). */
+import { attempt } from "../core/attempt.ts";
 import { describeError } from "../core/describe_error.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
@@ -23,7 +24,7 @@ export interface Systemd {
 /**
  * Reports to systemd, or is `undefined` where systemd did not ask for it.
  *
- * @param isSupervised Is `reload-self run` the main process of the service?
+ * @param isSupervised Whether `reload-self run` is the main process of the service.
  */
 export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, isSupervised: boolean): Systemd | undefined {
   const { clock, hasPredecessor, pid, token, warn } = program;
@@ -137,10 +138,7 @@ function createNotifier(
  * requires that it is not earlier than the reload. /proc/uptime has hundredths of a second, rounded down.
  */
 function monotonicTime(adapter: ServiceAdapter): string[] {
-  try {
-    const seconds = Number(adapter.files().read("/proc/uptime")?.split(" ")[0]);
-    return seconds > 0 ? [`MONOTONIC_USEC=${Math.round(seconds * 1e6) + 10_000}`] : [];
-  } catch {
-    return []; // Deno lets only a program with all permissions read it.
-  }
+  // Deno lets only a program with all permissions read it.
+  const seconds = Number(attempt(() => adapter.files().read("/proc/uptime"))?.split(" ")[0]);
+  return seconds > 0 ? [`MONOTONIC_USEC=${Math.round(seconds * 1e6) + 10_000}`] : [];
 }
