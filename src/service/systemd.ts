@@ -27,32 +27,12 @@ export interface Systemd {
  * @param isSupervised Whether `reload-self run` is the main process of the service.
  */
 export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, isSupervised: boolean): Systemd | undefined {
-  const { clock, hasPredecessor, pid, token, warn } = program;
+  const { clock, pid, token, warn } = program;
   if (!adapter.variable("NOTIFY_SOCKET")) return undefined;
   const notify = createNotifier(adapter, () => token.isCancelled, warn);
-  const watchdogPid = adapter.variable("WATCHDOG_PID");
-  // The first process is named by the variable, and removes it from the environment of the next.
-  const isWatched = watchdogPid === undefined
-    ? hasPredecessor || !!adapter.variable("WATCHDOG_USEC")
-    : watchdogPid === String(pid);
-  const watchdogMilliseconds = isWatched ? Number(adapter.variable("WATCHDOG_USEC") ?? 0) / 1000 : 0;
-  let stopWatchdog = () => {};
-
-  function startWatchdog(): void {
-    if (!(watchdogMilliseconds > 0)) return;
-    stopWatchdog();
-    let isSending = false;
-    // At half of the time, as sd_watchdog_enabled(3) recommends.
-    stopWatchdog = adapter.every(watchdogMilliseconds / 2, async () => {
-      if (isSending) return;
-      isSending = true;
-      await notify("WATCHDOG=1");
-      isSending = false;
-    });
-  }
-
+  const watchdog = createWatchdog(adapter, program, () => notify("WATCHDOG=1"));
   whenCancelled(token, (reason) => {
-    stopWatchdog();
+    watchdog?.stop();
     if (reason.kind !== "shutdown") return;
     const why = reason.signal === undefined ? "" : ` (${reason.signal})`;
     token.track(notify("STOPPING=1", `STATUS=Shutting down${why}`), { name: "the report to systemd" });
@@ -95,7 +75,7 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
       while (adapter.parent() === parent) await pause(clock, PARENT_CHECK_MS);
     });
     return {
-      takeOver: startWatchdog,
+      takeOver: () => watchdog?.start(),
       over(predecessor) {
         // A predecessor that retires has reported its successor.
         if (predecessor === "gone") notify(...main(pid), ...serving(pid));
@@ -105,10 +85,48 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
 
   function ready(): void {
     notify(...serving(pid));
-    startWatchdog();
+    watchdog?.start();
   }
 
-  return { handover: { name: "systemd", outgoing, incoming, ready }, env: isWatched ? { WATCHDOG_PID: undefined } : {} };
+  return { handover: { name: "systemd", outgoing, incoming, ready }, env: watchdog ? { WATCHDOG_PID: undefined } : {} };
+}
+
+/** What tells systemd that this process is alive. */
+interface Watchdog {
+  start(): void;
+  stop(): void;
+}
+
+/**
+ * The watchdog of this process; `undefined` where systemd watches none, or another one.
+ *
+ * @param notify Tells systemd once.
+ */
+function createWatchdog(
+  { variable, every }: ServiceAdapter,
+  { hasPredecessor, pid }: ProgramContext,
+  notify: () => Promise<void>,
+): Watchdog | undefined {
+  const milliseconds = Number(variable("WATCHDOG_USEC") ?? 0) / 1000;
+  const named = variable("WATCHDOG_PID");
+  // The first process is named by the variable, and removes it from the environment of the next.
+  if (named === undefined ? !hasPredecessor && !variable("WATCHDOG_USEC") : named !== String(pid)) return undefined;
+  let stop = () => {};
+  return {
+    start() {
+      if (!(milliseconds > 0)) return;
+      stop();
+      let isSending = false;
+      // At half of the time, as sd_watchdog_enabled(3) recommends.
+      stop = every(milliseconds / 2, async () => {
+        if (isSending) return;
+        isSending = true;
+        await notify();
+        isSending = false;
+      });
+    },
+    stop: () => stop(),
+  };
 }
 
 /** Sends messages in order, each by a process of its own. Never rejects; the first failure is reported. */
