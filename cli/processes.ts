@@ -1,18 +1,13 @@
 /** Processes on Linux, also in other namespaces. Wine has a /proc too, of other processes. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
 import process from "node:process";
-import { service } from "../adapters/tools/machine.ts";
+import { readProcOf, service } from "../adapters/tools/machine.ts";
 import { attempt } from "../src/core/attempt.ts";
 import { Failure } from "./failure.ts";
 
 /** A file of a process in /proc, empty where it cannot be read. */
 export function readProc(pid: number, name: "environ" | "status"): string {
-  if (process.platform !== "linux") return "";
-  try {
-    return readFileSync(`/proc/${pid}/${name}`, "utf8");
-  } catch {
-    return "";
-  }
+  return (process.platform === "linux" ? readProcOf(process, pid, name) : undefined) ?? "";
 }
 
 /** When a process started; see `ServiceAdapter.startTime`. */

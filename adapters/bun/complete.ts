@@ -2,7 +2,8 @@
 import type { Adapter } from "../../src/core/adapter.ts";
 import { attachConsole, KERNEL, type Kernel32 } from "../../src/windows/console.ts";
 import { takeAway } from "../../src/linux/listeners.ts";
-import { type NodeStart, readOwnProc } from "../node/adapter.ts";
+import type { NodeStart } from "../node/adapter.ts";
+import { readProc } from "../shared/node_basic_service.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";
 import { bunDatagramAdapter } from "./dgram.ts";
@@ -15,7 +16,7 @@ import { listenInFront } from "./sockets.ts";
 export function completeBunAdapter(start: NodeStart): Adapter {
   const { process, handshake, snapshot, adapter } = start;
   if (handshake.generation !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
-  const read = (name: string) => adapter.canReload ? readOwnProc(process, name) : undefined;
+  const read = (name: string) => adapter.canReload ? readProc(process, "self", name) : undefined;
   return completeNodeAdapter({ ...start, snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") } }, {
     listen: process.platform === "linux" ? listenOnBun : listenInFront,
     http1: bunHttp1,

@@ -24,7 +24,7 @@ function keyOf({ localPort, remoteAddress, remotePort }: Ends): string | undefin
 
 function endsOf(socket: OpenSocket): Ends | undefined {
   const { localPort, peerPort } = socket;
-  const host = socket.peer()?.name.replace(/:\d+$/, "").replace(/[[\]]/g, "");
+  const host = socket.peer()?.host;
   return host === undefined ? undefined : { localPort, remoteAddress: host, remotePort: peerPort } as Ends;
 }
 

@@ -28,6 +28,33 @@ export interface DenoStart {
   readonly service: BasicServiceAdapter;
 }
 
+/** What cannot be found out later, because the program may change it. */
+function takeSnapshot(deno: DenoNamespace, { isGranted, seesProc }: Permissions, isMainThread: boolean): Snapshot {
+  const read = (name: string) =>
+    isMainThread && seesProc ? attempt(() => deno.readTextFileSync(`/proc/self/${name}`)) : undefined;
+  return {
+    cwd: deno.cwd(),
+    loaded: isGranted("env") ? deno.env.toObject() : {},
+    cmdline: read("cmdline"),
+    environ: read("environ"),
+  };
+}
+
+function findPredecessor(
+  deno: DenoNamespace,
+  { checkPath }: Permissions,
+  { generation, channelPath }: Partial<Handshake>,
+): Predecessor | undefined {
+  if (generation === undefined) return undefined;
+  if (channelPath !== undefined) {
+    checkPath(channelPath);
+    return { generation, channel: connectChannel(deno, channelPath) };
+  }
+  const { process } = globalThis as unknown as { process: NodeProcess };
+  const inherited = inheritedChannel(process, generation, denoCarries(deno.build.os === "windows"));
+  return inherited && { ...inherited, channel: watchChannel(deno, inherited.channel) };
+}
+
 /**
  * The adapter for Deno. Signals and `listen()` need no permission. A reload needs `--allow-env`, because the environment is handed on, and
  * `--allow-run=<the deno executable>`; to start from a flipped symbolic link it needs `--allow-read` of that link.
@@ -35,46 +62,22 @@ export interface DenoStart {
  * Start-up uses only Deno's own functions: the first use of Node's `process` costs 20 ms.
  */
 export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAdapter {
+  const { os } = deno.build;
   const permissions = createPermissions(deno);
   const mayReadEnv = permissions.isGranted("env");
   const isMainThread = isMain && (!mayReadEnv || isElected(deno.env, deno.pid, `${performance.now()}${Math.random()}`));
-  const isWindows = deno.build.os === "windows";
   const handshake: Partial<Handshake> = isMainThread && mayReadEnv
-    ? takeHandshake(deno.env, {
-      parent: deno.ppid,
-      isAlive: (pid) => isInProc(deno, permissions, pid),
-    })
+    ? takeHandshake(deno.env, { parent: deno.ppid, isAlive: (pid) => isInProc(deno, permissions, pid) })
     : {};
-  const readProc = (name: string) =>
-    isMainThread && permissions.seesProc ? attempt(() => deno.readTextFileSync(`/proc/self/${name}`)) : undefined;
-  const snapshot: Snapshot = {
-    cwd: deno.cwd(),
-    loaded: mayReadEnv ? deno.env.toObject() : {},
-    cmdline: readProc("cmdline"),
-    environ: readProc("environ"),
-  };
-  const platform = platformSignals(isWindows ? "win32" : deno.build.os);
+  const isSuccessor = handshake.generation !== undefined;
+  const snapshot = takeSnapshot(deno, permissions, isMainThread);
+  const platform = platformSignals(os === "windows" ? "win32" : os);
   const { onExit, ...signals } = denoSignals(deno, permissions, platform.signals);
   const files = denoFiles(deno, permissions.checkPath);
   const service = basicService(deno, permissions, snapshot.loaded, files, onExit);
+  const activated = os === "linux" ? countActivated(snapshot.loaded, deno.pid, isSuccessor) : 0;
 
   let found: Predecessor | undefined;
-
-  function findPredecessor(): Predecessor | undefined {
-    const { generation, channelPath } = handshake;
-    if (generation === undefined) return undefined;
-    if (channelPath !== undefined) {
-      permissions.checkPath(channelPath);
-      return { generation, channel: connectChannel(deno, channelPath) };
-    }
-    const { process } = globalThis as unknown as { process: NodeProcess };
-    const inherited = inheritedChannel(process, generation, denoCarries(isWindows));
-    return inherited && { ...inherited, channel: watchChannel(deno, inherited.channel) };
-  }
-
-  const activated = deno.build.os === "linux"
-    ? countActivated(snapshot.loaded, deno.pid, handshake.generation !== undefined)
-    : 0;
   const adapter: DenoStart["adapter"] = {
     ...clock,
     ...platform,
@@ -82,10 +85,10 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     runtime: "Deno",
     pid: deno.pid,
     canReload: isMainThread,
-    isSuccessor: handshake.generation !== undefined,
+    isSuccessor,
     predecessor() {
       handshake.takeRest?.();
-      return found ??= findPredecessor();
+      return found ??= findPredecessor(deno, permissions, handshake);
     },
     exit: (code) => deno.exit(code),
     fetch: denoFetch,

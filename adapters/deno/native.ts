@@ -5,7 +5,7 @@ import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
-import { followConnections } from "./native_connections.ts";
+import { FollowedConnections } from "./native_connections.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { FetchAdapter } from "../../src/core/adapter.ts";
 
@@ -52,18 +52,15 @@ function open(
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
   const { inherited, activated, temporaryPath } = placement;
   const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
-  const reported = (own: Address): Address => {
-    if (inherited !== undefined) return inherited.reported;
-    return {
-      ...own,
-      ...(path !== undefined && { path }),
-      ...(activated && { hostname: activated.hostname, port: activated.port }),
-    };
+  const elsewhere = {
+    ...(path !== undefined && { path }),
+    ...(activated && { hostname: activated.hostname, port: activated.port }),
   };
+  const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...elsewhere };
   let isClosing = false;
   const cutter = new AbortController();
   const isPlain = path === undefined && options.cert === undefined;
-  const followed = isPlain ? followConnections(deno, host.running) : undefined;
+  const followed = isPlain ? new FollowedConnections(deno, host.running) : undefined;
   const server: Server = serve({
     ...options,
     ...where,
@@ -73,7 +70,7 @@ function open(
       if (options.onListen === undefined) announce(address, options.cert !== undefined);
       else options.onListen(address);
     },
-  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing, followed?.onUpgrade));
+  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing, followed && (() => followed.onUpgrade())));
   const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
@@ -86,7 +83,7 @@ function open(
     path,
     own,
     reported: address,
-    connections: followed?.connections,
+    connections: followed,
     activated: activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {

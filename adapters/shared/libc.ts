@@ -52,6 +52,9 @@ export function withoutLibc(why: string, flag: string): string {
   return `the sockets of Deno.serve and Bun.serve cannot be handed over because ${why}: a reload loses connections, or fails${flag}`;
 }
 
+/** The C library, where it can be called. */
+export const ifUsable = (libc: Libc | string | undefined): Libc | undefined => typeof libc === "object" ? libc : undefined;
+
 /** Keeps a listening socket by a second descriptor, which stays open when the first one is closed. */
 export function holdDescriptor(libc: Libc | string, fd: number | undefined): HeldSocket | undefined {
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;

@@ -58,6 +58,19 @@ export interface LiveWebSocketControl {
   retire(): void;
 }
 
+/** What waits until the client can be reached. */
+function createQueue(): { add(action: () => void): void; open(): void } {
+  let waiting: (() => void)[] | undefined = [];
+  return {
+    add: (action) => waiting === undefined ? action() : void waiting.push(action),
+    open() {
+      const actions = waiting ?? [];
+      waiting = undefined;
+      for (const action of actions) action();
+    },
+  };
+}
+
 /**
  * Makes one whose client cannot be reached yet: what is sent waits for `arrived`.
  *
@@ -69,12 +82,7 @@ export function createLiveWebSocket(
 ): LiveWebSocketControl {
   let readyState = OPEN;
   let isRetired = false;
-  let waiting: (() => void)[] | undefined = [];
-
-  const later = (action: () => void) => {
-    if (waiting !== undefined) waiting.push(action);
-    else action();
-  };
+  const queue = createQueue();
 
   const socket = Object.assign(new EventTarget(), {
     onmessage: null as LiveWebSocket["onmessage"],
@@ -83,7 +91,7 @@ export function createLiveWebSocket(
     protocol: raw.protocol,
     send(data: string | ArrayBufferView | ArrayBuffer) {
       if (readyState !== OPEN) return;
-      later(() => {
+      queue.add(() => {
         onSend(data);
         raw.send(data);
       });
@@ -91,7 +99,7 @@ export function createLiveWebSocket(
     close(code?: number, reason?: string) {
       if (readyState !== OPEN) return;
       readyState = CLOSING;
-      later(() => raw.close(code, reason));
+      queue.add(() => raw.close(code, reason));
     },
   });
   Object.defineProperties(socket, {
@@ -114,11 +122,7 @@ export function createLiveWebSocket(
       readyState = CLOSED;
       dispatch(closeEvent(code, reason), socket.onclose);
     },
-    arrived() {
-      const actions = waiting ?? [];
-      waiting = undefined;
-      for (const action of actions) action();
-    },
+    arrived: queue.open,
     retire() {
       isRetired = true;
       readyState = CLOSED;

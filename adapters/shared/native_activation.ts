@@ -20,9 +20,8 @@ export function createNativeActivation(
 
   function addressOf(libc: Libc, fd: number): ActivatedAddress | undefined {
     const bytes = getAddress(libc, "getsockname", fd);
-    const { name, port } = (bytes && readSocketAddress(bytes)) ?? {};
-    if (name === undefined || port === undefined) return undefined;
-    return { fd, hostname: name.slice(0, name.lastIndexOf(":")).replace(/[[\]]/g, ""), port };
+    const { host: hostname, port } = (bytes && readSocketAddress(bytes)) ?? {};
+    return hostname === undefined || port === undefined ? undefined : { fd, hostname, port };
   }
 
   return (asked) => {

@@ -14,6 +14,12 @@ export function isAlive(process: NodeProcess, pid: number): boolean {
   }
 }
 
+/** A file of a process in /proc; `undefined` where it cannot be read. Wine has a /proc too, of other processes. */
+export function readProc(process: NodeProcess, who: number | "self", name: string): string | undefined {
+  if (process.platform === "win32") return undefined;
+  return attempt(() => process.getBuiltinModule("node:fs").readFileSync(`/proc/${who}/${name}`, "utf8"));
+}
+
 /** What a service on Node or Bun needs at once. */
 export function basicService(
   process: NodeProcess,
@@ -24,11 +30,7 @@ export function basicService(
     variable: (name) => loaded[name],
     files: () => nodeFiles(process),
     isAlive: (pid) => isAlive(process, pid),
-    startTime(pid) {
-      // Wine has a /proc too, of other processes.
-      if (process.platform !== "linux") return undefined;
-      return attempt(() => parseStartTime(process.getBuiltinModule("node:fs").readFileSync(`/proc/${pid}/stat`, "utf8")));
-    },
+    startTime: (pid) => parseStartTime(readProc(process, pid, "stat") ?? ""),
     onExit,
   };
 }

@@ -12,6 +12,7 @@ import { nodeService } from "../shared/node_service.ts";
 import { readSmallFile as read, type SmallFile } from "../shared/node_files.ts";
 import { guarded } from "../shared/reparent.ts";
 
+export { readProc as readProcOf } from "../shared/node_basic_service.ts";
 export { parseEnviron } from "../shared/environment.ts";
 export { acceptSockets } from "../shared/socket_channel.ts";
 export { type KeptSocket, listenForOthers, type SocketRequest } from "./listen_for_others.ts";
@@ -23,7 +24,7 @@ const env = { ...process.env };
 export const service: ServiceAdapter = nodeService(
   process,
   basicService(process, env, (handler) => void process.on("exit", handler)),
-  env,
+  { cwd: process.cwd(), loaded: env },
   undefined,
 );
 

@@ -27,9 +27,9 @@ export interface Systemd {
  * @param isSupervised Whether `reload-self run` is the main process of the service.
  */
 export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, isSupervised: boolean): Systemd | undefined {
-  const { clock, pid, token, warn } = program;
+  const { clock, pid, token } = program;
   if (!adapter.variable("NOTIFY_SOCKET")) return undefined;
-  const notify = createNotifier(adapter, () => token.isCancelled, warn);
+  const notify = createNotifier(adapter, program);
   const watchdog = createWatchdog(adapter, program, () => notify("WATCHDOG=1"));
   whenCancelled(token, (reason) => {
     watchdog?.stop();
@@ -49,16 +49,8 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
       },
       // Not earlier: systemd would take the end of a main process on probation for the end of the service.
       async retire() {
+        if (!isSupervised) await disown(reload, program);
         const successor = reload.pid as number;
-        // systemd accepts only its own child as the main process, and stops nothing else gracefully.
-        if (!isSupervised && await reload.disown()) {
-          await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
-        } else if (!isSupervised) {
-          warn(
-            `process ${successor} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
-              "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
-          );
-        }
         await notify(...main(successor), ...serving(successor));
       },
       async rollback(reason) {
@@ -89,6 +81,15 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
   }
 
   return { handover: { name: "systemd", outgoing, incoming, ready }, env: watchdog ? { WATCHDOG_PID: undefined } : {} };
+}
+
+/** Makes PID 1 the parent of the new process: systemd accepts only its own child as the main process, and stops nothing else gracefully. */
+async function disown(reload: OutgoingReload, { clock, warn }: ProgramContext): Promise<void> {
+  if (await reload.disown()) return await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
+  warn(
+    `process ${reload.pid} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
+      "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
+  );
 }
 
 /** What tells systemd that this process is alive. */
@@ -132,8 +133,7 @@ function createWatchdog(
 /** Sends messages in order, each by a process of its own. Never rejects; the first failure is reported. */
 function createNotifier(
   adapter: ServiceAdapter,
-  isCancelled: () => boolean,
-  warn: (message: string) => void,
+  { token, warn }: ProgramContext,
 ): (...variables: string[]) => Promise<void> {
   let isReported = false;
   let last: Promise<void> = Promise.resolve();
@@ -144,7 +144,7 @@ function createNotifier(
       } catch (error) {
         // At a stop systemd signals every process of the service, now and then also the one that sends a message. It signals once more
         // for processes that are new.
-        if (isCancelled()) return await adapter.execute(NOTIFY, variables).catch(() => {});
+        if (token.isCancelled) return await adapter.execute(NOTIFY, variables).catch(() => {});
         if (!isReported) warn(`systemd cannot be notified (${variables.join(" ")}): ${describeError(error)}`);
         isReported = true;
       }
