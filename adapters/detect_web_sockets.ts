@@ -5,7 +5,7 @@ import { denoLibc } from "./deno/libc.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
 import { createPermissions } from "./deno/permissions.ts";
 import { denoWebSockets } from "./deno/web_sockets.ts";
-import type { NativeWebSockets } from "./shared/native_web_sockets.ts";
+import type { NativeWebSockets } from "./shared/live_web_socket.ts";
 
 /** The WebSockets of this runtime, and its C library: only where it may be called without asking anybody. */
 export interface WebSocketAdapter {

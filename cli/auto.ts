@@ -4,8 +4,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { readOptions, readTime } from "../src/auto/options.ts";
 import { describeError } from "../src/core/describe_error.ts";
-import type { Values } from "./options.ts";
-import { Failure } from "./failure.ts";
+import { Failure, type Values } from "./options.ts";
 
 /** The options of the command that are variables of the environment for the preload. */
 const VARIABLES: Readonly<Record<string, string>> = {

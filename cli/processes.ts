@@ -3,7 +3,7 @@ import { readdirSync, readlinkSync } from "node:fs";
 import process from "node:process";
 import { readProcOf, service } from "../adapters/tools/machine.ts";
 import { attempt } from "../src/core/attempt.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "./options.ts";
 
 /** A file of a process in /proc, empty where it cannot be read. */
 export function readProc(pid: number, name: "environ" | "status"): string {

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { ReloadOutcome, Status } from "../src/protocol/status.ts";
 import { type NoAnswer, type PipeAnswer, pipeName, RELOAD, requestOnPipe } from "../src/windows/named_pipe.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "./options.ts";
 import { checkAlive, isAlive } from "./processes.ts";
 import { findReplacement, findStatus, foldersOf, pidOf, statusOf } from "./target.ts";
 

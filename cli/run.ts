@@ -9,11 +9,10 @@ import { acceptSockets, type KeptSocket, listenForOthers, service, type SocketRe
 import { SOCKET } from "../src/protocol/instances.ts";
 import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
-import { Failure } from "./failure.ts";
-import { Instance, kill } from "./instance.ts";
+import { Failure } from "./options.ts";
+import { Instance, kill, REAPER_VARIABLE } from "./instance.ts";
 import type { BeginTriggers } from "./triggers.ts";
 import { Coordinator } from "./coordinator.ts";
-import { REAPER_VARIABLE } from "./reaper.ts";
 import { statusFile } from "../src/protocol/status.ts";
 
 /** The options of `reload-self run`. */

@@ -9,7 +9,7 @@ import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
 import { parsePid } from "../src/protocol/pid_file.ts";
 import { parseStatus, type Status, statusFile } from "../src/protocol/status.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "./options.ts";
 import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
 
 /** A folder with the status files of a user. */

@@ -6,11 +6,15 @@ import type { NodeStart } from "../node/adapter.ts";
 import { readProc } from "../shared/node_basic_service.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { bunConnections } from "./connections.ts";
-import { bunDatagramAdapter } from "./dgram.ts";
-import { bunHttp1 } from "./http1.ts";
+import { bunHttp1 } from "./idle_taker.ts";
 import { bunLibc, openFfi } from "./libc.ts";
 import { listenOnBun } from "./listening.ts";
 import { listenInFront } from "./sockets.ts";
+import type { Socket } from "node:dgram";
+import type { DatagramAdapter } from "../../src/core/datagrams.ts";
+import { descriptorDatagrams } from "../shared/descriptor_datagrams.ts";
+import { isMemberByCode, joinAgain } from "../shared/join_again.ts";
+import { createBindable, handleOf } from "../shared/node_datagrams.ts";
 
 /** Completes the adapter. */
 export function completeBunAdapter(start: NodeStart): Adapter {
@@ -34,4 +38,28 @@ export function completeBunAdapter(start: NodeStart): Adapter {
 export function openKernel(): Kernel32 {
   const { symbols } = openFfi().dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
   return symbols as unknown as Kernel32;
+}
+
+/** How datagram sockets pass on Bun. */
+export function bunDatagramAdapter(isLinux: boolean): DatagramAdapter {
+  return descriptorDatagrams({
+    libc: bunLibc,
+    refusal: () =>
+      !isLinux ? "Bun can do that on Linux only" : typeof bunLibc() === "string" ? "the C library is not found" : undefined,
+    bindable(socket, key, where) {
+      const own = socket as Socket;
+      /** Known before Bun's handle says it. */
+      let inherited: number | undefined;
+      const one = createBindable(own, key, where, (shared) => {
+        inherited = (shared as { fd: number }).fd;
+        joinAgain(own, isMemberByCode);
+        own.bind({ fd: inherited });
+      });
+      const descriptor = () => {
+        const fd = handleOf<{ readonly fd?: number }>(own)?.fd;
+        return fd !== undefined && fd >= 0 ? fd : inherited;
+      };
+      return Object.assign(one, { descriptor });
+    },
+  });
 }

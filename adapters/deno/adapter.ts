@@ -7,8 +7,7 @@ import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
 import { countActivated } from "../shared/listen_fds.ts";
 import { inheritedChannel, type NodeProcess } from "../shared/node_channel.ts";
 import { platformSignals } from "../shared/signals.ts";
-import type { Snapshot } from "../shared/environment.ts";
-import { basicService, isInProc } from "./basic_service.ts";
+import type { Environment, Snapshot } from "../shared/environment.ts";
 import { connectChannel, denoCarries, watchChannel } from "./channel.ts";
 import { denoDatagrams } from "./datagrams.ts";
 import { denoFetch, denoServe } from "./native.ts";
@@ -17,6 +16,7 @@ import type { DenoNamespace } from "./namespace.ts";
 import { createPermissions, type Permissions } from "./permissions.ts";
 import { denoSignals } from "./signals.ts";
 import { isElected } from "./threads.ts";
+import { parseStartTime } from "../../src/linux/proc.ts";
 
 /** The start of Deno's adapter, and what the rest is made of. */
 export interface DenoStart {
@@ -101,5 +101,36 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   return {
     ...adapter,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeDenoAdapter(deno, start),
+  };
+}
+
+/** Whether there is a process with this pid; `undefined` where /proc cannot be seen. */
+export function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
+  return seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined;
+}
+
+/** What a service on Deno needs at once. */
+export function basicService(
+  deno: DenoNamespace,
+  permissions: Permissions,
+  loaded: Environment,
+  files: Files,
+  onExit: BasicServiceAdapter["onExit"],
+): BasicServiceAdapter {
+  return {
+    variable: (name) => loaded[name],
+    files: () => files,
+    isAlive(pid) {
+      const isThere = isInProc(deno, permissions, pid);
+      if (isThere !== undefined) return isThere;
+      try {
+        return (globalThis as unknown as { process: NodeProcess }).process.kill(pid, 0);
+      } catch (error) {
+        return (error as { code?: unknown }).code !== "ESRCH"; // Another user's, or Deno does not allow the question.
+      }
+    },
+    startTime: (pid) =>
+      permissions.seesProc ? attempt(() => parseStartTime(deno.readTextFileSync(`/proc/${pid}/stat`))) : undefined,
+    onExit,
   };
 }

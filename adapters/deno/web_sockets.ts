@@ -1,7 +1,6 @@
 /** The WebSockets of Deno.upgradeWebSocket. */
 import { attempt } from "../../src/core/attempt.ts";
-import type { RawWebSocket } from "../shared/live_web_socket.ts";
-import { type NativeWebSockets, upgradeRequired } from "../shared/native_web_sockets.ts";
+import { type NativeWebSockets, type RawWebSocket, upgradeRequired } from "../shared/live_web_socket.ts";
 
 /** The part of the global `Deno` that is used here. */
 interface Deno {
