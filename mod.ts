@@ -29,7 +29,9 @@ export type {
   DescriptorChannel,
   ExitStatus,
   FetchAdapter,
+  NativeAdapter,
   NativeServerView,
+  OtherHandlers,
   Predecessor,
   StartedProcess,
   StartRequest,
@@ -73,6 +75,7 @@ export type {
   ConnectionAdapter,
   HeldSocket,
   Http1View,
+  IdleDescriptors,
   IdleTaker,
   Libc,
   Listener,
@@ -80,6 +83,7 @@ export type {
   OwnSocket,
   SocketAdapter,
   SocketAddress,
+  TakeableSocket,
 } from "./src/core/socket_adapter.ts";
 export type {
   BindableServer,

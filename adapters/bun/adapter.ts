@@ -21,8 +21,10 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
   const activated = process.platform === "linux" ? countActivated(loaded, process.pid, generation !== undefined) : 0;
   return {
     ...start.adapter,
-    nativeServe: bunServe(bun, process.platform !== "linux" || isShared, activated, (name) => process.env[name]),
-    nativeDatagrams: bunDatagrams(bun),
+    native: {
+      serve: bunServe(bun, process.platform !== "linux" || isShared, activated, (name) => process.env[name]),
+      datagrams: bunDatagrams(bun),
+    },
     fetch: bunFetch,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
   };

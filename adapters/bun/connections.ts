@@ -3,6 +3,7 @@ import type { ConnectionAdapter } from "../../src/core/socket_adapter.ts";
 import type { LiveSocket } from "../../src/core/live.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 import { duplicate } from "../../src/linux/transplant.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { emitCounted } from "../shared/node_connections.ts";
 import { serveOn } from "./arrivals.ts";
 import { lookForIdle } from "./idle_taker.ts";
@@ -39,11 +40,13 @@ export const bunConnections: ConnectionAdapter = {
   },
   handle: (socket) => handleOf(socket) && socket,
   adopt: (handle) => Promise.resolve(handle as LiveSocket),
-  lookForIdle() {
-    const libc = bunLibc();
-    return typeof libc === "string" ? undefined : lookForIdle(libc);
+  withoutHandles: {
+    look() {
+      const libc = ifUsable(bunLibc());
+      return libc && lookForIdle(libc);
+    },
+    serve: serveSoon,
   },
-  serveIdleDescriptor: serveSoon,
   serveIdle(server, socket, unlimited) {
     const fd = takeOut(server, socket);
     if (fd !== undefined) return serveSoon(server, fd, unlimited);

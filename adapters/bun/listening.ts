@@ -138,17 +138,19 @@ function createListener(server: OwnServer, address: Address, socket?: Takeable):
       if (fd === undefined || typeof libc === "string") return undefined;
       return front ??= createFront(server, { fd: duplicate(libc, fd) });
     },
-    descriptor: () => findOnce()?.fd,
-    pause() {
-      closeFront();
-      const socket = findOnce();
-      if (socket === undefined || socket.take() !== undefined) return false;
-      overrideAddress(server, address);
-      return true;
-    },
-    resume() {
-      const refusal = socket?.giveBack();
-      if (refusal !== undefined) throw new Error(refusal);
+    takeable: {
+      descriptor: () => findOnce()?.fd,
+      pause() {
+        closeFront();
+        const socket = findOnce();
+        if (socket === undefined || socket.take() !== undefined) return false;
+        overrideAddress(server, address);
+        return true;
+      },
+      resume() {
+        const refusal = socket?.giveBack();
+        if (refusal !== undefined) throw new Error(refusal);
+      },
     },
     get isOpen() {
       return !isClosed && server.listening;

@@ -262,6 +262,7 @@ export function bunServe(
   const defaultPort = () => variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
   return {
     name: "Bun.serve",
+    takesRoutes: true,
     is: (serve) => originalOf(serve) === originalOf(bun.serve),
     isServed(path) {
       const libc = bunLibc();

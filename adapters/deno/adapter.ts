@@ -93,8 +93,10 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     exit: (code) => deno.exit(code),
     fetch: denoFetch,
     service: isMainThread ? service : undefined,
-    nativeServe: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, activated, permissions.mayCall),
-    nativeDatagrams: denoDatagrams(deno),
+    native: {
+      serve: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, activated, permissions.mayCall),
+      datagrams: denoDatagrams(deno),
+    },
     nativeOffer: handshake.native,
   };
   const start = { adapter, permissions, snapshot, handshake, files, service };

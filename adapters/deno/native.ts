@@ -108,16 +108,14 @@ function open(
 export function denoServe(deno: DenoNamespace, isShared: boolean, activated: number, mayCall: () => boolean): NativeServe {
   return {
     name: "Deno.serve",
+    takesRoutes: false,
     is: (serve) => originalOf(serve) === originalOf(deno.serve),
     isServed(path) {
       const libc = denoLibc(deno, mayCall());
       return typeof libc === "string" ? undefined : isServedAt(libc, path);
     },
     activated: createNativeActivation(activated, () => denoLibc(deno, mayCall()), () => DEFAULT_PORT),
-    open(adopt, { fetch, tls, error, routes, websocket }, where) {
-      for (const [name, value] of Object.entries({ routes, websocket })) {
-        if (value !== undefined) throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports`);
-      }
+    open(adopt, { fetch, tls, error }, where) {
       const address = "path" in where ? where : { port: where.port, hostname: where.host };
       const quiet = { onListen() {}, ...(error !== undefined && { onError: error }) };
       const server = adopt(deno.serve as ServeFunction)(

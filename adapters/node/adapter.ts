@@ -1,4 +1,4 @@
-import type { Adapter, BasicAdapter, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
+import type { Adapter, BasicAdapter, OtherHandlers, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
 import { clock } from "../shared/clock.ts";
 import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
 import { createRaising, platformSignals } from "../shared/signals.ts";
@@ -29,7 +29,10 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
 }
 
 /** The signals of the process. A preload may put the program's handlers aside: these methods stay the ones of the process. */
-function nodeSignals(process: NodeProcess): Required<Pick<BasicAdapter, "onSignal" | "otherListeners" | "isHandled">> {
+function nodeSignals(
+  process: NodeProcess,
+  raise: OtherHandlers["raise"],
+): Required<Pick<BasicAdapter, "onSignal" | "otherHandlers">> {
   const [on, off, listenerCount] = [process.on, process.off, process.listenerCount].map((method) => method.bind(process)) as [
     typeof process.on,
     typeof process.off,
@@ -48,8 +51,7 @@ function nodeSignals(process: NodeProcess): Required<Pick<BasicAdapter, "onSigna
         count(signal, -1);
       };
     },
-    otherListeners: others,
-    isHandled: (signal) => others(signal) > 0,
+    otherHandlers: { count: others, isHandled: (signal) => others(signal) > 0, raise },
   };
 }
 
@@ -61,7 +63,6 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
     ? takeHandshake(variables, { parent: process.ppid, isAlive: (pid) => isAlive(process, pid) })
     : {};
   const { generation } = handshake;
-  const signals = nodeSignals(process);
   // Bun has no title that overwrites it, and takes 2 ms to load node:fs: there it is read later.
   const read = (name: string) => runtime === "Node" && isMainThread ? readProc(process, "self", name) : undefined;
   const snapshot = { cwd: process.cwd(), loaded: { ...env }, cmdline: read("cmdline"), environ: read("environ") };
@@ -71,6 +72,7 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
     (signal) => process.platform !== "win32" && process.kill(process.pid, signal),
     (signal) => process.exit(128 + (platform.signals[signal] ?? 0)),
   );
+  const signals = nodeSignals(process, raise);
   let predecessor: Predecessor | undefined;
   return {
     process,
@@ -90,7 +92,6 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
           ? undefined
           : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false });
       },
-      raise,
       exit: (code) => process.exit(code),
       service: isMainThread ? basicService(process, snapshot.loaded, onExit) : undefined,
       nativeOffer: handshake.native,

@@ -41,7 +41,7 @@ export interface NodeSockets {
   datagrams?: SocketAdapter["datagrams"];
   connections?: SocketAdapter["connections"];
   http1?: SocketAdapter["http1"];
-  stopListening?: SocketAdapter["stopListening"];
+  stopListening: SocketAdapter["stopListening"];
 }
 
 async function listenOnWindows(server: BindableServer, source: ListenSource): Promise<Listener> {

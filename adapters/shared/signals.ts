@@ -1,4 +1,4 @@
-import type { BasicAdapter } from "../../src/core/adapter.ts";
+import type { OtherHandlers } from "../../src/core/adapter.ts";
 import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
 /** The signals of a platform. */
 export interface PlatformSignals {
@@ -42,8 +42,8 @@ export function platformSignals(platform: string): PlatformSignals {
 export interface Raising {
   /** As {@linkcode BasicServiceAdapter.onExit}. */
   readonly onExit: BasicServiceAdapter["onExit"];
-  /** As {@linkcode BasicAdapter.raise}. */
-  readonly raise: NonNullable<BasicAdapter["raise"]>;
+  /** As {@linkcode OtherHandlers.raise}. */
+  readonly raise: OtherHandlers["raise"];
 }
 
 /**

@@ -114,7 +114,7 @@ function beginAuto({ registry, listen, runtime, say }: Parts): Token {
     },
     isHandled,
     emit: (signal) => runtime.emit(signal, numberOf(signal)),
-    raise: (signal) => adapter.raise?.(signal) ?? adapter.exit(128 + numberOf(signal)),
+    raise: (signal) => adapter.otherHandlers?.raise(signal) ?? adapter.exit(128 + numberOf(signal)),
     exit,
     holders,
     unref,

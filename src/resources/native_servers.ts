@@ -48,11 +48,12 @@ function keyOf(asked: NativeAddress): string {
 
 /** No servers yet. */
 export function createNativeServers(
-  { canReload, nativeDatagrams, nativeServe, nativeOffer, pid, runtime }: BasicAdapter,
+  { canReload, native, nativeOffer, pid, runtime }: BasicAdapter,
   files: () => Pick<Files, "kind" | "remove" | "rename">,
   host: Pick<NativeHost, "wrap" | "running" | "answered">,
   datagramHost: DatagramHost,
 ): NativeServers {
+  const { serve: nativeServe, datagrams: nativeDatagrams } = native ?? {};
   const servers: AdoptedServer[] = [];
   const inherited = parseOffered(nativeOffer, "server");
   /** How many servers were asked for at an address. */

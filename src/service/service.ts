@@ -19,7 +19,7 @@ export function createService(
 ): Pick<ProgramParts, "env" | "how" | "supervisor"> & { readonly handovers: ServiceHandovers } {
   const { clock, options, pid, reload, warn } = program;
   const systemd = createSystemd(adapter, program, runParent !== undefined);
-  const link = adapter.releaseLink?.();
+  const link = adapter.releaseLink();
   if (adapter.serveNamedPipe !== undefined) answerOnPipe(adapter.serveNamedPipe, pid, clock.now, reload, warn);
   const processOne = runParent === undefined ? describeProcessOne(adapter, pid, program.hasPredecessor) : undefined;
   if (processOne !== undefined) warn(processOne);

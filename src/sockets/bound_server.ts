@@ -134,7 +134,7 @@ export function createBoundServer(
     openAnew: () => whenFree(clock, () => listen(anew())),
     async suspend() {
       if (listener?.isOpen !== true) return false;
-      if (listener.pause !== undefined && listener.pause()) return isPaused = true;
+      if (listener.takeable?.pause() === true) return isPaused = true;
       held ??= await listener.hold?.();
       // A socket of systemd's cannot be opened again: this process keeps accepting while it may have to take charge again.
       if (fd !== undefined && held === undefined) return false;
@@ -145,7 +145,7 @@ export function createBoundServer(
     async resume() {
       if (isPaused) {
         isPaused = false;
-        return listener?.resume?.();
+        return listener?.takeable?.resume();
       }
       const wasHeld = held !== undefined;
       await whenFree(clock, () => listen(source()));

@@ -75,7 +75,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
     function lend(key: string, holdsHandles: boolean, takesDescriptors: boolean): void {
       const { listener, fd } = servers.get(key) as BoundServer;
       if (fd !== undefined || listener === undefined) return;
-      const own = takesDescriptors ? listener.descriptor?.() : undefined;
+      const own = takesDescriptors ? listener.takeable?.descriptor() : undefined;
       const number = own === undefined ? undefined : link.descriptors?.send([own]);
       if (number !== undefined) {
         held.add(key);
@@ -112,7 +112,7 @@ export function createListeningSockets(adapter: SocketAdapter, { clock, hasPrede
 
     return {
       sendsSockets: () => [...servers.values()].some(({ fd, isFree }) => fd === undefined && !isFree),
-      sendsDescriptors: () => open().some(([, { fd, listener }]) => fd === undefined && listener?.descriptor !== undefined),
+      sendsDescriptors: () => open().some(([, { fd, listener }]) => fd === undefined && listener?.takeable !== undefined),
       async offer() {
         const sockets = open().map(([key, { address }]) => ({ key, address }));
         const keys = new Set(sockets.map(({ key }) => key));

@@ -21,6 +21,6 @@ export async function openReturned(server: BoundServer, returned: Promise<unknow
 
 /** Deno 2.9 may lose the message with the socket (denoCarries), but not the socket. */
 export function holdLost(adapter: Pick<SocketAdapter, "listening">, server: BoundServer): void {
-  const lost = adapter.listening?.()?.find(({ address }) => isSameAddress(address, server.address));
+  const lost = adapter.listening()?.find(({ address }) => isSameAddress(address, server.address));
   if (lost !== undefined) server.hold({ source: { fd: lost.fd }, release() {} });
 }

@@ -90,7 +90,7 @@ export function createSockets(adapter: SocketAdapter, program: ProgramContext, o
   });
   const unbound = createUnbound({
     program,
-    listening: () => adapter.listening?.()?.filter(({ fd }) => !adapter.activated.some((socket) => socket.fd === fd)),
+    listening: () => adapter.listening()?.filter(({ fd }) => !adapter.activated.some((socket) => socket.fd === fd)),
     isBound: ({ address }) =>
       typeof address === "string"
         ? unixSockets.has(address) || nativeServers.has(address)
