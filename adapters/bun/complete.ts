@@ -5,6 +5,7 @@ import { takeAway } from "../../src/linux/listeners.ts";
 import type { NodeStart } from "../node/adapter.ts";
 import { readProc } from "../shared/node_basic_service.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { bunConnections } from "./connections.ts";
 import { bunHttp1 } from "./idle_taker.ts";
 import { bunLibc, openFfi } from "./libc.ts";
@@ -28,8 +29,8 @@ export function completeBunAdapter(start: NodeStart): Adapter {
     datagrams: bunDatagramAdapter(process.platform === "linux"),
     connections: bunConnections,
     stopListening({ fd }) {
-      const libc = process.platform === "linux" ? bunLibc() : undefined;
-      return typeof libc === "object" && takeAway(libc, fd);
+      const libc = process.platform === "linux" ? ifUsable(bunLibc()) : undefined;
+      return libc !== undefined && takeAway(libc, fd);
     },
   });
 }

@@ -57,8 +57,8 @@ export const bunConnections: ConnectionAdapter = {
 
 /** The descriptor of a socket that came from a process of a version up to 0.6, where the server can serve it as one of its own. */
 function takeOut(server: BindableServer, socket: LiveSocket): number | undefined {
-  const libc = listenerOf(server) === undefined ? undefined : bunLibc();
-  if (typeof libc !== "object") return undefined;
+  const libc = listenerOf(server) === undefined ? undefined : ifUsable(bunLibc());
+  if (libc === undefined) return undefined;
   const fd = duplicate(libc, (handleOf(socket) as { fd?: number } | undefined)?.fd ?? -1);
   if (fd < 0) return undefined;
   socket.destroy(); // Nothing has been read from it.
@@ -82,9 +82,9 @@ async function serveAll(server: BindableServer, all: number[], unlimited: (socke
     await new Promise((resolve) => setTimeout(resolve, 0));
     const fds = all.splice(0);
     if (fds.length === 0) break;
-    const libc = bunLibc();
+    const libc = ifUsable(bunLibc());
     const listener = listenerOf(server);
-    const left = typeof libc === "string" || listener === undefined ? fds : await serveOn(libc, server, listener, fds);
+    const left = libc && listener ? await serveOn(libc, server, listener, fds) : fds;
     for (const fd of left) unlimited(await serveInFront(server, fd));
   }
   arriving.delete(server);

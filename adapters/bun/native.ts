@@ -11,6 +11,7 @@ import type {
 } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { bunLibc } from "./libc.ts";
 
@@ -265,8 +266,8 @@ export function bunServe(
     takesRoutes: true,
     is: (serve) => originalOf(serve) === originalOf(bun.serve),
     isServed(path) {
-      const libc = bunLibc();
-      return typeof libc === "string" ? undefined : isServedAt(libc, path);
+      const libc = ifUsable(bunLibc());
+      return libc && isServedAt(libc, path);
     },
     activated: createNativeActivation(activated, bunLibc, defaultPort),
     open: (adopt, app, where) =>

@@ -3,6 +3,7 @@ import { originalOf } from "../../src/core/marks.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
 import { FollowedConnections } from "./native_connections.ts";
@@ -111,8 +112,8 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, activated: num
     takesRoutes: false,
     is: (serve) => originalOf(serve) === originalOf(deno.serve),
     isServed(path) {
-      const libc = denoLibc(deno, mayCall());
-      return typeof libc === "string" ? undefined : isServedAt(libc, path);
+      const libc = ifUsable(denoLibc(deno, mayCall()));
+      return libc && isServedAt(libc, path);
     },
     activated: createNativeActivation(activated, () => denoLibc(deno, mayCall()), () => DEFAULT_PORT),
     open(adopt, { fetch, tls, error }, where) {

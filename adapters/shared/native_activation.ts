@@ -3,6 +3,7 @@ import type { ActivatedAddress, NativeAddress, Placement } from "../../src/core/
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import { isSameHost, readSocketAddress } from "../../src/linux/addresses.ts";
 import { getAddress } from "../../src/linux/socket_options.ts";
+import { ifUsable } from "./libc.ts";
 import { FIRST } from "./listen_fds.ts";
 
 /**
@@ -25,9 +26,8 @@ export function createNativeActivation(
   }
 
   return (asked) => {
-    if (count === 0 || "path" in asked) return undefined;
-    const opened = libc();
-    if (typeof opened === "string") return undefined;
+    const opened = count === 0 || "path" in asked ? undefined : ifUsable(libc());
+    if (opened === undefined || "path" in asked) return undefined;
     const port = Number(asked.port ?? defaultPort());
     const hostname = typeof asked.hostname === "string" ? asked.hostname : undefined;
     const found = Array.from({ length: count }, (_, i) => FIRST + i).filter((fd) => !used.has(fd))
