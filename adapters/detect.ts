@@ -59,7 +59,7 @@ function isMainThread(process: NodeProcess): boolean {
 }
 
 /** The adapter for platforms without signals and processes: serverless platforms, browsers. */
-export function createUnsupportedAdapter(runtime: string): StartAdapter {
+function createUnsupportedAdapter(runtime: string): StartAdapter {
   function unsupported(): never {
     throw new ReloadError("unsupported", `there are no signals and no processes here (${runtime})`);
   }

@@ -243,7 +243,7 @@ function follow(folder: string, changed: () => void): () => void {
 }
 
 /** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
-export function publishParent(): { update(pid: number): void; remove(): void } {
+function publishParent(): { update(pid: number): void; remove(): void } {
   const folder = service.runtimeFolder();
   // With a reaper, process 1 is a shell that waits for this process.
   const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];

@@ -6,7 +6,7 @@ import type { NodeProcess } from "../shared/node_channel.ts";
 import { installLate, putSignalsAside, type SignalsAside } from "./node.ts";
 import { originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
-import { isPrivatePath } from "./listen_arguments.ts";
+import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
 
 type Listener = () => void;
 
@@ -25,10 +25,6 @@ interface Options {
   readonly port?: unknown;
   readonly hostname?: unknown;
   readonly path?: unknown;
-}
-
-function isPrivate({ port, path }: Options, pid: number): boolean {
-  return typeof path === "string" ? isPrivatePath(path, pid) : port !== undefined && Number(port) === 0;
 }
 
 /** A text, without asking for a permission on the terminal. */
@@ -51,12 +47,15 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   const { serve, listen, listenTls, listenDatagram } = deno;
   deno.serve = replacing(originalOf(serve), (first: unknown, second?: unknown) => {
     const options = (typeof first === "object" && first !== null ? first : second ?? {}) as Options;
-    return isPrivate(options, pid) ? originalOf(serve)(first, second) : host.begin().adopt(originalOf(serve))(first, second);
+    return isPrivateAddress(options.path, options.port, pid)
+      ? originalOf(serve)(first, second)
+      : host.begin().adopt(originalOf(serve))(first, second);
   });
   const warning = (name: string, original: ServeFunction) =>
     replacing(original, (options: Options, ...rest: unknown[]) => {
-      if (!isPrivate(options ?? {}, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
-        host.say(explainListen(name, options));
+      const { path, port } = options ?? {};
+      if (!isPrivateAddress(path, port, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
+        host.say(explainListen(name, options, path, "Deno.serve or node:net"));
       }
       return original(options, ...rest);
     });
@@ -76,13 +75,6 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
 /** Whether it is `deno serve`, which loads no preload, but a module that imports this one. Only the command line says so. */
 function isDenoServe(deno: DenoNamespace): boolean {
   return read(deno, "/proc/self/cmdline")?.split("\0")[1] === "serve";
-}
-
-function explainListen(name: string, { hostname, port, path }: Options): string {
-  return `a socket of ${name}, at ${
-    path ?? `${hostname ?? "*"}:${port}`
-  }, cannot be handed over: a reload fails, because no second ` +
-    "process can open it. A server of Deno.serve or node:net can be handed over";
 }
 
 const process = () => (globalThis as unknown as { process: NodeProcess }).process;

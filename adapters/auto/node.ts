@@ -61,7 +61,7 @@ const OF_SERVERS = "_unref";
  * Calls back with the prototype of each kind of server when the first server of that kind is made. To load node:net and node:http for a
  * program that uses neither takes 40 ms on Bun and 60 ms on Deno; nothing tells when a program loads them.
  */
-export function onFirstServer(emitter: object, found: (prototype: ServerPrototype) => void): void {
+function onFirstServer(emitter: object, found: (prototype: ServerPrototype) => void): void {
   Object.defineProperty(emitter, OF_SERVERS, {
     configurable: true,
     get: () => undefined,

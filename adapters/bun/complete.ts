@@ -14,7 +14,7 @@ import { listenInFront } from "./sockets.ts";
 import type { Socket } from "node:dgram";
 import type { DatagramAdapter } from "../../src/core/datagrams.ts";
 import { descriptorDatagrams } from "../shared/descriptor_datagrams.ts";
-import { isMemberByCode, joinAgain } from "../shared/join_again.ts";
+import { isMemberByCode, joinAgain } from "../shared/datagram_opening.ts";
 import { createBindable, handleOf } from "../shared/node_datagrams.ts";
 
 /** Completes the adapter. */
@@ -42,7 +42,7 @@ export function openKernel(): Kernel32 {
 }
 
 /** How datagram sockets pass on Bun. */
-export function bunDatagramAdapter(isLinux: boolean): DatagramAdapter {
+function bunDatagramAdapter(isLinux: boolean): DatagramAdapter {
   return descriptorDatagrams({
     libc: bunLibc,
     refusal: () =>

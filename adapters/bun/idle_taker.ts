@@ -36,7 +36,7 @@ function nativeHandle(socket: LiveSocket): NativeHandle | undefined {
 export const isNative = (socket: LiveSocket): boolean => nativeHandle(socket) !== undefined;
 
 /** Whether no request is being answered, or its body read. Only `closeIfIdle` knows of one whose head has come in part. */
-export function seemsIdle(socket: LiveSocket): boolean {
+function seemsIdle(socket: LiveSocket): boolean {
   const { _httpMessage, parser } = socket as RequestState;
   return !_httpMessage && parser?.incoming?.complete !== false && !nativeHandle(socket)?.response?.bufferedAmount;
 }

@@ -107,7 +107,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
 }
 
 /** Whether there is a process with this pid; `undefined` where /proc cannot be seen. */
-export function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
+function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
   return seesProc ? attempt(() => deno.statSync(`/proc/${pid}`)) !== undefined : undefined;
 }
 

@@ -3,7 +3,7 @@ import { originalOf } from "../../src/core/marks.ts";
 import type { DatagramHost, NativeDatagrams } from "../../src/core/datagrams.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import type { DescriptorSearch, DescriptorSocket } from "../shared/descriptor_datagrams.ts";
-import { isMemberByCode } from "../shared/join_again.ts";
+import { isMemberByCode } from "../shared/datagram_opening.ts";
 import type { Aside } from "../shared/node_datagrams.ts";
 import type { DenoNamespace } from "./namespace.ts";
 

@@ -15,7 +15,7 @@ export interface ActivatedSocket {
 }
 
 /** The sockets this process was started with. */
-export function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {
+function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {
   const named = names?.split(":") ?? [];
   const addresses = listeningAddresses(proc);
   return Array.from({ length: count }, (_, i) => ({ fd: FIRST + i, name: named[i] || "unknown" })).flatMap((socket) => {

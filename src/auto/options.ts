@@ -48,9 +48,6 @@ const VARIABLES: Readonly<Record<string, (name: string, text: string) => ListenO
 /** The least that is written to stderr. */
 const LEVEL = "RELOAD_SELF_LOG";
 
-/** The names of the variables. */
-export const OPTION_VARIABLES: readonly string[] = [...Object.keys(VARIABLES), LEVEL];
-
 /**
  * Reads the options.
  *
