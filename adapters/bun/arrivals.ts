@@ -14,7 +14,7 @@ import { getAddress } from "../../src/linux/socket_options.ts";
 import { readSocket, scanSockets } from "../../src/linux/socket_scan.ts";
 import type { Takeable } from "../../src/linux/taken_listener.ts";
 import { replaceFile } from "../../src/linux/transplant.ts";
-import { isNative } from "./idle_taker.ts";
+import { isNative } from "./http1.ts";
 
 /** How many are made at once. */
 const MOST = 500;

@@ -7,7 +7,7 @@ import { readProc } from "../shared/node_basic_service.ts";
 import { completeNodeAdapter } from "../node/complete.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { bunConnections } from "./connections.ts";
-import { bunHttp1 } from "./idle_taker.ts";
+import { bunHttp1 } from "./http1.ts";
 import { bunLibc, openFfi } from "./libc.ts";
 import { listenOnBun } from "./listening.ts";
 import { listenInFront } from "./sockets.ts";

@@ -6,7 +6,7 @@ import { duplicate } from "../../src/linux/transplant.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { emitCounted } from "../shared/node_connections.ts";
 import { serveOn } from "./arrivals.ts";
-import { lookForIdle } from "./idle_taker.ts";
+import { lookForIdle } from "./http1.ts";
 import { bunLibc } from "./libc.ts";
 import { listenerOf } from "./listening.ts";
 

@@ -1,4 +1,7 @@
-/** Taking idle connections out of servers of node:http that Bun serves by itself. */
+/**
+ * The connections of node:http that Bun serves by itself: what can be seen of them, and how idle ones are taken out of their servers. What Bun
+ * shows of one is a socket without a handle, and below it, under a symbol, an object that knows the parser.
+ */
 import type { LiveSocket } from "../../src/core/live.ts";
 import type { Http1View, IdleTaker, Libc } from "../../src/core/socket_adapter.ts";
 import { takeClosed } from "../../src/linux/idle_http.ts";
