@@ -34,7 +34,7 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
     const { unix, port } = options ?? {};
-    if (!isPrivateAddress(unix, port, pid) && !isOfNode()) host.say(explainListen("Bun.listen", options, unix, "node:net"));
+    if (!isPrivateAddress(unix, port, pid) && !isOfNode()) host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
     return originalOf(listen).call(bun, options, ...rest);
   });
   if (udpSocket === undefined) return;

@@ -55,7 +55,7 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
     replacing(original, (options: Options, ...rest: unknown[]) => {
       const { path, port } = options ?? {};
       if (!isPrivateAddress(path, port, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
-        host.say(explainListen(name, options, path, "Deno.serve or node:net"));
+        host.say(explainListen(name, options, path, ["Deno.serve", "node:net"]));
       }
       return original(options, ...rest);
     });

@@ -45,11 +45,11 @@ export function explainListen(
   name: string,
   { hostname, port }: { readonly hostname?: unknown; readonly port?: unknown },
   path: unknown,
-  instead: string,
+  instead: readonly string[],
 ): string {
   const where = path ?? `${hostname ?? "*"}:${port}`;
   return `a socket of ${name}, at ${where}, cannot be handed over: a reload fails, because no second process can open it. ` +
-    `A server of ${instead} can be handed over`;
+    `A server of ${instead.join(" or ")} can be handed over`;
 }
 
 /** Reads the arguments. A port of 0 is the process's own as well: nobody outside can know it. */
