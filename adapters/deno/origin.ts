@@ -2,9 +2,9 @@ import { ReloadError } from "../../src/core/error.ts";
 import { attempt } from "../../src/core/attempt.ts";
 import {
   type CommandLine,
-  type Files,
   isGenuine,
   parseCmdline,
+  type RealPath,
   typedDirectory,
   typedExecutable,
 } from "../shared/command_line.ts";
@@ -29,7 +29,7 @@ export class Origin {
   readonly #permissions: Permissions;
   readonly #snapshot: Snapshot;
   readonly #execPath: string;
-  readonly #files: Files;
+  readonly #realPath: RealPath;
   #facts: Facts | undefined;
   /** The working directory as it was typed. */
   readonly cwd: string;
@@ -40,10 +40,8 @@ export class Origin {
     this.#permissions = permissions;
     this.#snapshot = snapshot;
     this.#execPath = deno.execPath().replace(/ \(deleted\)$/, "");
-    this.#files = {
-      realPath: (path) => permissions.isGranted("read", { path }) ? attempt(() => deno.realPathSync(path)) : undefined,
-    };
-    this.cwd = typedDirectory(snapshot.loaded.PWD, snapshot.cwd, this.#files);
+    this.#realPath = (path) => permissions.isGranted("read", { path }) ? attempt(() => deno.realPathSync(path)) : undefined;
+    this.cwd = typedDirectory(snapshot.loaded.PWD, snapshot.cwd, this.#realPath);
     if (permissions.seesProc) this.#facts = this.#parse(snapshot.cmdline, snapshot.environ);
   }
 
@@ -100,7 +98,7 @@ export class Origin {
     if (this.#deno.build.standalone) return { file: this.#execPath, args: this.#deno.args };
     const [argv0 = "", ...args] = parseCmdline(cmdline);
     if (!isGenuine([argv0, ...args], undefined)) return undefined;
-    return { file: typedExecutable(argv0, this.#execPath, this.cwd, this.#snapshot.loaded.PATH, this.#files), argv0, args };
+    return { file: typedExecutable(argv0, this.#execPath, this.cwd, this.#snapshot.loaded.PATH, this.#realPath), argv0, args };
   }
 
   /**

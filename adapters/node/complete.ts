@@ -11,7 +11,6 @@ import { descriptorVariables, nativeVariable } from "../../src/protocol/handshak
 import {
   asCommandLine,
   type CommandLine,
-  type Files,
   isGenuine,
   parseCmdline,
   rebuildCommandLine,
@@ -57,11 +56,11 @@ interface Origin {
 
 function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Snapshot): Origin {
   const fs = process.getBuiltinModule("node:fs");
-  const files: Files = { realPath: (path) => attempt(() => fs.realpathSync(path)) };
-  const typed = typedDirectory(loaded.PWD, cwd, files);
+  const realPath = (path: string) => attempt(() => fs.realpathSync(path));
+  const typed = typedDirectory(loaded.PWD, cwd, realPath);
   const fields = parseCmdline(cmdline ?? "");
   const { argv0, execPath } = process;
-  const file = typedExecutable(argv0, execPath, typed, loaded.PATH, files);
+  const file = typedExecutable(argv0, execPath, typed, loaded.PATH, realPath);
   const command: CommandLine = isGenuine(fields, argv0)
     ? { file, argv0, args: fields.slice(1) }
     : { ...rebuildCommandLine(process, cwd, typed), file };
