@@ -32,7 +32,8 @@
  *
  * @module
  */
-import { detectWebSockets } from "./adapters/detect_web_sockets.ts";
+import { detectWebSockets, hasOwnPackage } from "./adapters/detect_web_sockets.ts";
+import { registry } from "./adapters/registry.ts";
 import type { LiveWebSocket } from "./adapters/shared/live_web_socket.ts";
 import { show } from "./src/core/check.ts";
 import { ReloadError } from "./src/core/error.ts";
@@ -143,8 +144,10 @@ export function liveWebSockets<Session, Socket, Request>(
   const adapter = second === undefined ? detectWebSockets() : undefined;
   // deno-lint-ignore no-explicit-any
   const native = adapter && serveNative<Session>(token, name, adapter, checked as any); // Socket is LiveWebSocket here.
-  const attach = (server: WebSocketServerLike) =>
+  const attach = (server: WebSocketServerLike) => {
+    if (hasOwnPackage()) registry.listening?.inside.warn?.(explainPackage(name));
     servePackage(token, native === undefined ? name : `${name} (ws)`, server, checked);
+  };
 
   if (second !== undefined) attach(first as WebSocketServerLike);
   return {
@@ -160,4 +163,9 @@ export function liveWebSockets<Session, Socket, Request>(
     websocket: adapter?.sockets.handlers,
     attach,
   };
+}
+
+function explainPackage(name: string): string {
+  return `liveWebSockets ${name}: those of ws do not move on Bun, which has a ws of its own: a reload closes them with 1001. ` +
+    "Those of Bun.serve move: use `upgrade` and `websocket` of what liveWebSockets() returns";
 }

@@ -14,6 +14,11 @@ export interface WebSocketAdapter {
   libc(): Libc | undefined;
 }
 
+/** Whether those of the package ws cannot move: Bun 1.4 has another `ws` of its own, below which no connection of node:net can be had. */
+export function hasOwnPackage(globals: object = globalThis): boolean {
+  return "Bun" in globals;
+}
+
 /** The WebSockets of this runtime's own servers; `undefined` where it has none. */
 export function detectWebSockets(globals: object = globalThis): WebSocketAdapter | undefined {
   const { Bun, Deno, process } = globals as {

@@ -17,6 +17,8 @@ export interface Inside {
   release(signal: string): void;
   /** Resolves when no reload is under way, and the other processes know of a shutdown. */
   settled(): Promise<unknown>;
+  /** Reports that a reload may lose something. */
+  warn?(message: string): void;
 }
 
 /** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */

@@ -78,7 +78,10 @@ function withPreload(command: readonly string[], where: string, log: (line: stri
   }
   if (subcommand === "run") return [file, subcommand, "--preload", where, ...rest];
   if (subcommand === "serve") {
-    throw new Failure(2, "run: the server of `deno serve` cannot be handed over: use `reload-self serve`");
+    throw new Failure(
+      2,
+      "run: `deno serve` takes no preload: import @js0/reload-self/auto in the first line of the module, or use `reload-self serve`",
+    );
   }
   log(
     "Deno takes no preload from the environment: the task has to have it, as in " +

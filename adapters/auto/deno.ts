@@ -27,26 +27,17 @@ interface Options {
   readonly path?: unknown;
 }
 
-/** A text, without asking for a permission on the terminal. */
-function read(deno: DenoNamespace, path: string): string | undefined {
-  return attempt(() =>
-    deno.permissions.querySync({ name: "read", path }).state === "granted" ? deno.readTextFileSync(path) : undefined
-  );
-}
-
 /** Replaces what opens servers. */
 export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): void {
   const { pid } = deno;
   installLate(pid, host, true);
-  if (isDenoServe(deno)) {
-    host.say(
-      "`deno serve` opens its server by itself, where it cannot be handed over: use " +
-        "`deno run -A npm:@js0/reload-self/cli serve`, with the same module",
-    );
-  }
   const { serve, listen, listenTls, listenDatagram } = deno;
   deno.serve = replacing(originalOf(serve), (first: unknown, second?: unknown) => {
     const options = (typeof first === "object" && first !== null ? first : second ?? {}) as Options;
+    if (isOfThread(options)) {
+      host.say(explainThreads);
+      return originalOf(serve)(first, second);
+    }
     return isPrivateAddress(options.path, options.port, pid)
       ? originalOf(serve)(first, second)
       : host.begin().adopt(originalOf(serve))(first, second);
@@ -72,10 +63,15 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   );
 }
 
-/** Whether it is `deno serve`, which loads no preload, but a module that imports this one. Only the command line says so. */
-function isDenoServe(deno: DenoNamespace): boolean {
-  return read(deno, "/proc/self/cmdline")?.split("\0")[1] === "serve";
+/** Whether Deno itself asks for the server of a thread: `deno serve --parallel`, of a module that imports this one. Deno 2.9 says so by a symbol. */
+function isOfThread(options: object): boolean {
+  return Object.getOwnPropertySymbols(options).some((symbol) =>
+    symbol.description === "kLoadBalanced" && (options as Record<symbol, unknown>)[symbol] === true
+  );
 }
+
+const explainThreads = "the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use " +
+  "`deno run -A npm:@js0/reload-self/cli serve`, with the same module, below `reload-self run --instances 4`";
 
 const process = () => (globalThis as unknown as { process: NodeProcess }).process;
 /** Whether Node's `process` was loaded; see adapters/deno/signals.ts. */

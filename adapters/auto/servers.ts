@@ -2,7 +2,7 @@
  * Servers of node:net and all that is built on them, which a preload hands to the token: `listen` of every server is replaced. For the
  * program nothing changes: the same events, callbacks, errors and results, at the same times.
  */
-import type { Server } from "node:net";
+import type { Server, Socket } from "node:net";
 import type { AutoHost } from "../../src/core/auto.ts";
 import { describeError } from "../../src/core/describe_error.ts";
 import {
@@ -38,6 +38,8 @@ export interface ServerPatch {
 
 /** The events of a server that opens connections. */
 const CONNECTIONS = ["connection", "secureConnection", "session"];
+/** Those of a server of HTTP whose connections become others. Only where the application has a listener: one of ours would be an answer. */
+const UPGRADES = ["upgrade", "connect"];
 
 /** Replaces `listen`. */
 export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: ServerPatch): void {
@@ -63,15 +65,20 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
   });
 }
 
-/** Notes the connections of a server from now on. Returns what ends that. */
-function noteConnections(server: Server): () => void {
-  const events = markOpened(server);
-  const stop = CONNECTIONS.map((event) => {
-    const note = (first: object) => void events.push([event, first]);
-    server.prependListener(event, note);
-    return () => server.off(event, note);
-  });
-  return () => stop.forEach((each) => each());
+/** Notes what happens to a server that was opened. */
+function createNotes(server: Server): { follow(events: readonly string[]): void; end(): void } {
+  const notes = markOpened(server);
+  const stop: (() => void)[] = [];
+  return {
+    follow(events) {
+      for (const event of events) {
+        const note = (first: object, socket?: Socket) => void notes.push([event, first, socket, socket?.bytesWritten]);
+        server.prependListener(event, note);
+        stop.push(() => server.off(event, note));
+      }
+    },
+    end: () => stop.forEach((each) => each()),
+  };
 }
 
 /**
@@ -79,9 +86,11 @@ function noteConnections(server: Server): () => void {
  * of the server has no listener of ours: one alone would keep it from ending the program.
  */
 function followOpened(host: AutoHost, server: Server, options: BindOptions): () => void {
-  const end = noteConnections(server);
+  const { follow, end } = createNotes(server);
+  follow(CONNECTIONS);
   server.prependOnceListener("listening", () => {
     markAnnounced(server, true);
+    follow(UPGRADES.filter((event) => server.listenerCount(event) > 0));
     const token = host.begin(); // Before anybody hears that it listens, and sends a signal.
     closeInAnyState(server, () => token.isCancelled);
     // Not one that only looks whether a port is free.

@@ -94,16 +94,24 @@ const readingBodies: Wrapper = {
     },
 };
 
-/** Knows the WebSockets of a server, to close them. */
-function following(websocket: Options["websocket"], sockets: Set<Socket>): Options["websocket"] {
+/** The WebSockets of a server, to close them. */
+interface WebSockets {
+  readonly open: Set<Socket>;
+  /** Whether those that are opened from now on are closed as well. */
+  areGoing: boolean;
+}
+
+/** Knows the WebSockets of a server. */
+function following(websocket: Options["websocket"], sockets: WebSockets): Options["websocket"] {
   if (websocket === undefined) return undefined;
   return override(websocket, {
     open(this: unknown, socket: Socket, ...rest: unknown[]) {
-      sockets.add(socket);
+      sockets.open.add(socket);
+      if (sockets.areGoing) queueMicrotask(() => socket.close(GOING_AWAY, GOING_AWAY_REASON));
       return websocket.open?.call(this, socket, ...rest);
     },
     close(this: unknown, socket: Socket, ...rest: unknown[]) {
-      sockets.delete(socket);
+      sockets.open.delete(socket);
       return websocket.close?.call(this, socket, ...rest);
     },
   }) as Options["websocket"];
@@ -125,8 +133,7 @@ class OpenServer {
   readonly server: Server;
   readonly #host: NativeHost;
   readonly #reload: Server["reload"];
-  /** The WebSockets, to close them. */
-  readonly sockets: Set<Socket> = new Set();
+  readonly sockets: WebSockets = { open: new Set(), areGoing: false };
   /** What the application wants the server to do. */
   #current: Options;
   #wrapper: Wrapper | undefined;
@@ -234,7 +241,8 @@ function open(
     activated: activated?.fd,
     setClosing: (isClosing) => opened.setClosing(isClosing),
     async finish(idle) {
-      for (const socket of [...sockets]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
+      sockets.areGoing = true;
+      for (const socket of [...sockets.open]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
       await idle;
       await server.stop();
     },

@@ -51,7 +51,7 @@ export interface DenoCommand {
 
 /** The part of the global `Deno` that is used here. Declared by hand, because the other runtimes' type checkers do not know it. */
 export interface DenoNamespace {
-  upgradeWebSocket(request: unknown, ...rest: unknown[]): unknown;
+  upgradeWebSocket(request: unknown, ...rest: unknown[]): { readonly socket: WebSocket };
   readonly internal: symbol;
   readonly [inside: symbol]: unknown;
   readonly pid: number;

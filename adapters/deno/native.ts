@@ -32,6 +32,8 @@ interface Server {
 }
 
 const DEFAULT_PORT = 8000;
+/** How long clients may take to answer the close of their WebSockets. */
+const CLOSE_TIMEOUT_MS = 5_000;
 
 /** What Deno prints where the application has no `onListen`. */
 function announce({ path, hostname, port }: Address, isTls: boolean): void {
@@ -60,8 +62,9 @@ function open(
   const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...elsewhere };
   let isClosing = false;
   const cutter = new AbortController();
+  const isCut = Promise.withResolvers<void>();
   const isPlain = path === undefined && options.cert === undefined;
-  const followed = isPlain ? new FollowedConnections(deno, host.running) : undefined;
+  const followed = new FollowedConnections(deno, host.running);
   const server: Server = serve({
     ...options,
     ...where,
@@ -71,7 +74,7 @@ function open(
       if (options.onListen === undefined) announce(address, options.cert !== undefined);
       else options.onListen(address);
     },
-  }, host.wrap(followed?.follow(handler) ?? handler, () => isClosing, followed && (() => followed.onUpgrade())));
+  }, host.wrap(followed.follow(handler), () => isClosing, () => followed.onUpgrade()));
   const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
@@ -84,17 +87,22 @@ function open(
     path,
     own,
     reported: address,
-    connections: followed,
+    connections: isPlain ? followed : undefined,
     activated: activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
-      // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809).
+      followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
+      // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809), and cuts WebSockets.
       await Promise.all([host.answered(), idle]);
+      const late = new Promise((resolve) => deno.unrefTimer(setTimeout(resolve, CLOSE_TIMEOUT_MS)));
+      await Promise.race([followed.webSocketsClosed(), isCut.promise, late]);
       await server.shutdown();
     },
     cut() {
+      const { size } = followed.openWebSockets;
       cutter.abort();
-      return 0;
+      isCut.resolve();
+      return size;
     },
   });
   return server;

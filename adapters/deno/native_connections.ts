@@ -1,8 +1,10 @@
 /** The connections of Deno.serve, which another process can serve. */
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import type { NativeConnections } from "../../src/core/native.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { SocketAddress } from "../../src/core/socket_adapter.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
+import { closeWebSocket } from "./web_sockets.ts";
 
 /** What Deno gives a handler besides the request. */
 interface Info {
@@ -17,6 +19,9 @@ interface Address {
   readonly port: number;
 }
 
+/** The states of a WebSocket before it is closed. */
+const CONNECTING = 0;
+const OPEN = 1;
 /** One request of so many is looked at, while nothing moves: it takes a microsecond or two. */
 const SAMPLE = 32;
 /** How many are looked at before that: a server with few requests knows all. */
@@ -50,13 +55,21 @@ class MovedInfo implements Info {
   }
 }
 
+/** Closes a WebSocket as soon as it is open: Deno 2.9 does nothing when it is asked earlier. */
+function sendAway(socket: WebSocket): void {
+  if (socket.readyState === OPEN) closeWebSocket(socket, GOING_AWAY, GOING_AWAY_REASON);
+  else if (socket.readyState === CONNECTING) socket.addEventListener("open", () => sendAway(socket));
+}
+
 type Running = () => Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
 
-/** Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who the client is. */
-type Hear = (request: unknown) => (() => void) | undefined;
+/**
+ * Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who the client is. Returns what is called with
+ * the WebSocket.
+ */
+type Hear = (request: unknown) => ((socket: WebSocket) => void) | undefined;
 const listeners = new Set<Hear>();
 
-/** @param hear Returns what is called when the WebSocket exists. */
 function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
   const isFirst = listeners.size === 0;
   listeners.add(hear);
@@ -65,7 +78,7 @@ function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
   deno.upgradeWebSocket = (request, ...rest) => {
     const made = [...listeners].map((hear) => hear(request));
     const upgrade = upgradeWebSocket.call(deno, request, ...rest);
-    for (const one of made) one?.();
+    for (const one of made) one?.(upgrade.socket);
     return upgrade;
   };
 }
@@ -73,6 +86,9 @@ function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
 /** Follows the connections of one server. */
 export class FollowedConnections implements NativeConnections {
   readonly #running: Running;
+  /** The WebSockets that are open. */
+  readonly openWebSockets: Set<WebSocket> = new Set();
+  #isGoing = false;
   /** The ports of clients that have WebSockets. */
   readonly #webSockets = new Set<number>();
   /** The calls of Deno.upgradeWebSocket for requests of this server, less the WebSockets that came of it. */
@@ -105,6 +121,18 @@ export class FollowedConnections implements NativeConnections {
     if (this.#expected-- > 0) return;
     this.#expected = 0;
     this.#hasUnknown = true;
+  }
+
+  /** Tells the clients of all WebSockets to go. */
+  closeWebSockets(): void {
+    this.#isGoing = true;
+    this.openWebSockets.forEach(sendAway);
+  }
+
+  /** Resolves when those that are open now are closed. */
+  webSocketsClosed(): Promise<unknown> {
+    const closed = (socket: WebSocket) => new Promise((resolve) => socket.addEventListener("close", resolve));
+    return Promise.all([...this.openWebSockets].map(closed));
   }
 
   watch(isWatching: boolean): void {
@@ -164,13 +192,17 @@ export class FollowedConnections implements NativeConnections {
     if (!request.headers.has("host")) this.#http2.add(port);
   }
 
-  #upgrade(request: unknown): (() => void) | undefined {
-    const info = request === this.#lastRequest
-      ? this.#lastInfo
-      : [...this.#running()].find((call) => call.request === request)?.more;
-    if (info === undefined) return undefined;
-    const { port } = clientOf(info as Info, this.#clients);
-    return () => {
+  #upgrade(request: unknown): ReturnType<Hear> {
+    const call = request === this.#lastRequest
+      ? { more: this.#lastInfo }
+      : [...this.#running()].find((call) => call.request === request);
+    if (call === undefined) return undefined;
+    const port = call.more ? clientOf(call.more as Info, this.#clients).port : undefined;
+    return (socket) => {
+      this.openWebSockets.add(socket);
+      socket.addEventListener("close", () => this.openWebSockets.delete(socket));
+      if (this.#isGoing) sendAway(socket);
+      if (port === undefined) return; // The handler takes no arguments.
       this.#webSockets.add(port);
       this.#expected++;
     };

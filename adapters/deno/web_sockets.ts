@@ -10,6 +10,20 @@ interface Deno {
   ): { socket: WebSocket; response: Response };
 }
 
+/** The member that says which side a WebSocket is, and its value for a client's. */
+const ROLE = "[[role]]";
+const CLIENT = 1;
+
+/**
+ * Closes a WebSocket of a server. When a message comes before the close frame has been sent, Deno 2.9 drops the connection
+ * (ext/websocket/01_websocket.js, eventLoop), and the client sees 1006. It waits for the answer on the client's side.
+ */
+export function closeWebSocket(socket: WebSocket, code: number | undefined, reason: string | undefined): void {
+  socket.close(code, reason);
+  const role = Object.getOwnPropertySymbols(socket).find(({ description }) => description === ROLE);
+  if (role !== undefined) (socket as unknown as Record<symbol, number>)[role] = CLIENT;
+}
+
 function rawOf(socket: WebSocket): RawWebSocket {
   return {
     get bufferedAmount() {
@@ -18,7 +32,7 @@ function rawOf(socket: WebSocket): RawWebSocket {
     protocol: socket.protocol,
     inner: socket,
     send: (data) => socket.send(data as ArrayBuffer),
-    close: (code, reason) => socket.close(code, reason),
+    close: (code, reason) => closeWebSocket(socket, code, reason),
     // It finds that its client has gone.
     terminate: () => void attempt(() => socket.close()),
   };

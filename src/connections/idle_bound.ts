@@ -56,7 +56,8 @@ interface BoundMove {
   servers(): readonly HttpServer[];
 }
 
-function takeBound({ adapter, clock, servers, sender, link }: BoundMove): OutgoingIdle {
+function takeBound(move: BoundMove): OutgoingIdle {
+  const { adapter, clock, servers, sender, link } = move;
   const released = new Set<HttpSocket>();
   /** The answers after which a connection is idle. */
   const awaited = new WeakSet<object>();
@@ -75,7 +76,7 @@ function takeBound({ adapter, clock, servers, sender, link }: BoundMove): Outgoi
       if (mine === undefined) adapter.stop(socket);
       else mine.stop(socket);
       clock.timer(0, () => {
-        if (mine !== undefined) return isOver ? mine.start(socket) : take(mine, server, [socket]);
+        if (mine !== undefined) return isOver ? mine.start(socket) : sendDescriptors(move, mine, server, [socket]);
         if (!isOver) release(server, socket);
         if (!released.has(socket)) adapter.start(socket);
       });
@@ -90,24 +91,20 @@ function takeBound({ adapter, clock, servers, sender, link }: BoundMove): Outgoi
     sendSocket(adapter, sender, server, socket);
   }
 
-  function take(taker: IdleTaker, { key, server }: HttpServer, sockets: readonly HttpSocket[]): void {
-    for (const fd of taker.take(sockets)) {
-      sender.add({
-        group: key,
-        shared: { fd },
-        close: () => taker.close(fd),
-        giveBack: () => adapter.withoutHandles?.serve(server, fd, closeWhenIdle(clock, server)),
-      });
-    }
-  }
-
   return {
     hasAny: () => link.sendsHandles && connections().length > 0,
     sendsDescriptors: () => adapter.withoutHandles !== undefined && servers().length > 0,
     take() {
       taker = sender.takesDescriptors ? adapter.withoutHandles?.look() : undefined;
       for (const server of servers()) {
-        if (taker) take(taker, server, server.connections.filter((socket) => adapter.handle(socket) === undefined));
+        if (taker) {
+          sendDescriptors(
+            move,
+            taker,
+            server,
+            server.connections.filter((socket) => adapter.handle(socket) === undefined),
+          );
+        }
         for (const socket of server.connections) release(server, socket);
       }
     },
@@ -117,6 +114,22 @@ function takeBound({ adapter, clock, servers, sender, link }: BoundMove): Outgoi
     },
     left: () => connections().filter(({ destroyed }) => !destroyed).length,
   };
+}
+
+function sendDescriptors(
+  { adapter, clock, sender }: BoundMove,
+  taker: IdleTaker,
+  { key, server }: HttpServer,
+  sockets: readonly HttpSocket[],
+): void {
+  for (const fd of taker.take(sockets)) {
+    sender.add({
+      group: key,
+      shared: { fd },
+      close: () => taker.close(fd),
+      giveBack: () => adapter.withoutHandles?.serve(server, fd, closeWhenIdle(clock, server)),
+    });
+  }
 }
 
 function sendSocket(

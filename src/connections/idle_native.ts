@@ -1,4 +1,5 @@
 /** The idle connections of native servers. */
+import type { Clock } from "../core/adapter.ts";
 import { isNative } from "../core/native_socket.ts";
 import { pause } from "../core/pause.ts";
 import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
@@ -38,6 +39,22 @@ function connectionsOf(scan: SocketScan, { port }: MovableServer): number[] {
     .map(({ fd }) => fd);
 }
 
+/** Takes those of a server that wait for a request. */
+async function takeOf(
+  libc: Libc,
+  clock: Clock,
+  scan: SocketScan,
+  { connections }: MovableServer,
+  fds: readonly number[],
+): Promise<number[]> {
+  if (connections.closeIdle !== undefined) return takeClosed(libc, fds, () => connections.closeIdle?.());
+  const look = () => {
+    const busy = connections.busy?.();
+    return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
+  };
+  return await takeAtRest(libc, scan, fds, look, () => pause(clock, 0));
+}
+
 function takeNative(
   open: () => Libc | undefined,
   { clock, live, token }: ProgramContext,
@@ -47,16 +64,6 @@ function takeNative(
   let libc: Libc | undefined;
   let movable: readonly MovableServer[] = [];
   let busy = 0;
-
-  /** Takes those of a server that wait for a request. */
-  async function takeOf(libc: Libc, scan: SocketScan, { connections }: MovableServer, fds: readonly number[]) {
-    if (connections.closeIdle !== undefined) return takeClosed(libc, fds, () => connections.closeIdle?.());
-    const look = () => {
-      const busy = connections.busy?.();
-      return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
-    };
-    return await takeAtRest(libc, scan, fds, look, () => pause(clock, 0));
-  }
 
   return {
     beforeStart() {
@@ -77,7 +84,7 @@ function takeNative(
       const scan = scanSockets(known);
       for (const one of movable) {
         const fds = connectionsOf(scan, one);
-        const taken = fds.length === 0 ? [] : await takeOf(known, scan, one, fds);
+        const taken = fds.length === 0 ? [] : await takeOf(known, clock, scan, one, fds);
         busy += fds.length - taken.length;
         for (const fd of taken) {
           sender.add({
@@ -94,14 +101,10 @@ function takeNative(
     left() {
       for (const { server } of movable) server.setClosing(true);
       const scan = scanSockets(libc as Libc);
-      let all = 0;
-      for (const one of movable) {
-        const { length } = connectionsOf(scan, one);
-        all += length;
-        if (length === 0) emptied.add(one.server);
-      }
+      const counts = movable.map((one) => [one.server, connectionsOf(scan, one).length] as const);
+      for (const [server, count] of counts) if (count === 0) emptied.add(server);
       const webSockets = [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;
-      return Math.max(0, all - webSockets);
+      return Math.max(0, counts.reduce((sum, [, count]) => sum + count, 0) - webSockets);
     },
     rollback() {
       for (const { server, connections } of movable) {

@@ -11,10 +11,10 @@ import type { ConnectionAdapter } from "../core/socket_adapter.ts";
 import type { LiveGroup } from "../resources/live_groups.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { Handover, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
-import { createConnectionSender, departing, isGone } from "./sender.ts";
+import { type ConnectionSender, createConnectionSender, departing, isGone } from "./sender.ts";
 import { concat } from "../protocol/connections.ts";
 import { createLiveArrivals } from "./live_arrivals.ts";
-import { liveAccess } from "./live_access.ts";
+import { type LiveAccess, liveAccess, type NativeAccess } from "./live_access.ts";
 import type { NativeSockets } from "./native_sockets.ts";
 
 /** Milliseconds between two attempts with connections that could not be moved before. */
@@ -43,160 +43,56 @@ export function createLiveConnections(
   };
 }
 
+/** The move of one reload. */
+interface LiveMove {
+  readonly adapter: ConnectionAdapter;
+  readonly program: Pick<ProgramContext, "clock" | "live" | "warn">;
+  readonly natives: NativeSockets | undefined;
+  readonly native: NativeAccess | undefined;
+  readonly access: LiveAccess;
+  readonly sender: ConnectionSender;
+  /** Fires when the reload has failed. */
+  readonly signal: AbortSignal;
+  /** Those that the application, or what it has written, does not let go of yet. */
+  readonly waiting: Map<LiveSocket, LiveGroup>;
+  /** Whether the probation is over: then each is tried once more. */
+  isLast: boolean;
+}
+
 function sendConnections(
   adapter: ConnectionAdapter,
-  { clock, live: groups, warn }: ProgramContext,
+  program: ProgramContext,
   natives: NativeSockets | undefined,
   reload: OutgoingReload,
 ): OutgoingHandover {
+  const { live: groups } = program;
   const { link, signal } = reload;
-  const sender = createConnectionSender(adapter.window, clock, reload);
-  /** Those that the application, or what it has written, does not let go of yet. */
-  const waiting = new Map<LiveSocket, LiveGroup>();
-  let isLast = false;
-  let moving: Promise<void> | undefined;
-
+  const sender = createConnectionSender(adapter.window, program.clock, reload);
   const native = natives?.access();
   const access = liveAccess(adapter, native);
-  const canMove = (socket: LiveSocket) => (!isNative(socket) || sender.takesDescriptors) && access.canMove(socket);
-
-  function keepNative(group: LiveGroup, socket: NativeSocket, session: unknown): void {
-    const fd = access.take(socket);
-    if (native === undefined || fd === undefined) return warn(`${group.name}: a connection could not be moved, and is closed`);
-    sender.add({
-      group: group.name,
-      shared: { fd },
-      session,
-      close: () => native.libc.close(fd),
-      giveBack: () => group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
-    });
-  }
-
-  function keep(group: LiveGroup, socket: LiveSocket, session: unknown): void {
-    if (isNative(socket)) return keepNative(group, socket, session);
-    const chunks: Uint8Array[] = [];
-    for (let chunk; socket.readableLength > 0 && (chunk = socket.read()) !== null;) chunks.push(chunk);
-    const unread = concat(chunks);
-    adapter.stop(socket); // Reading from the buffer starts the reading below it.
-    socket.on("error", ignore);
-    sender.add({
-      ...departing(adapter, socket),
-      group: group.name,
-      session,
-      unread,
-      giveBack() {
-        socket.removeListener("error", ignore);
-        if (isGone(socket)) return void socket.destroy();
-        if (unread.length > 0) socket.unshift(unread);
-        group.serve(socket, session);
-        adapter.start(socket);
-      },
-    });
-  }
-
-  /** Lets the application let go of a connection, if that is possible now. */
-  function release(group: LiveGroup, socket: LiveSocket): void {
-    waiting.delete(socket);
-    if (isGone(socket)) return;
-    access.stop(socket);
-    if (socket.writableLength > 0) return void waiting.set(socket, group);
-    let session: unknown;
-    try {
-      session = group.release(socket);
-    } catch (error) {
-      warn(`${group.name}: release() threw, and the connection is not moved: ${describeError(error)}`);
-      return access.start(socket);
-    }
-    if (session !== undefined) return keep(group, socket, session);
-    waiting.set(socket, group);
-    access.start(socket);
-  }
-
-  function goOn(): void {
-    for (const group of groups.values()) group.divert = undefined;
-    for (const { sockets } of groups.values()) for (const socket of sockets) if (canMove(socket)) access.start(socket);
-  }
-
-  /**
-   * Waits until what was written has left this process, and what was read has reached the application. A client that does not read, or is in
-   * the middle of a message, is not waited for.
-   */
-  async function flush(sockets: readonly LiveSocket[]): Promise<void> {
-    const isBusy = (socket: LiveSocket) =>
-      socket.writableLength > 0 || (isNative(socket) && socket.served?.isAtRest() === false);
-    const begun = clock.now();
-    let progress = 0;
-    let last = begun; // That of the last progress.
-    let turns = 0; // Those without progress: one may take longer than all the time that there is.
-    for (let busy = sockets.filter(isBusy); busy.length > 0; busy = busy.filter(isBusy)) {
-      const before = progress;
-      progress = busy.reduce((sum, socket) => sum + (isNative(socket) ? socket.served?.progress ?? 0 : 0), 0);
-      if (before !== progress) [last, turns] = [clock.now(), 0];
-      if (turns++ >= FLUSH_TURNS && clock.now() - last > FLUSH_TIMEOUT_MS) break;
-      if (clock.now() - begun > MOST_FLUSH_MS) break;
-      await pause(clock, 1);
-    }
-  }
-
-  async function move(): Promise<void> {
-    await sender.tell("begin");
-    await sender.sendAll();
-    await sender.tell("complete");
-    const independent = [...groups.values()].filter(({ isIndependent }) => isIndependent)
-      .flatMap((group) => [...group.sockets].map((socket) => [group, socket] as const));
-    access.refresh();
-    while (independent.length > 0 && !signal.aborted) {
-      const window = isNative(independent[0]?.[1] as LiveSocket) ? NATIVE_WINDOW : adapter.window;
-      for (const [group, socket] of independent.splice(0, window)) if (canMove(socket)) release(group, socket);
-      await sender.sendAll();
-    }
-    for (; !signal.aborted && !isLast; await sender.sendAll()) {
-      await pause(clock, RETRY_MS);
-      access.refresh();
-      const again = [...waiting].filter(([socket]) => isNative(socket));
-      for (const [socket] of again) access.stop(socket);
-      await flush(again.map(([socket]) => socket));
-      for (const [socket, group] of [...waiting]) release(group, socket);
-    }
-  }
-
+  const move: LiveMove = {
+    ...{ adapter, program, natives, native, access, sender, signal },
+    waiting: new Map(),
+    isLast: false,
+  };
+  let moving: Promise<void> | undefined;
   return {
     sendsSockets: () => groups.size > 0,
     sendsDescriptors: () => groups.size > 0 && native !== undefined,
     offer: sender.open,
     async commit() {
-      if (!link.sendsHandles || groups.size === 0) return;
-      if (native !== undefined) await sender.tell("begin").catch(() => {}); // Does it take descriptors?
-      access.refresh();
-      const all: [LiveGroup, LiveSocket][] = [];
-      for (const group of groups.values()) {
-        if (group.isIndependent) continue;
-        group.divert = (socket, isUsed) => {
-          if (!isUsed) {
-            access.stop(socket);
-            return keep(group, socket, undefined);
-          }
-          group.serve(socket, undefined);
-          if (canMove(socket)) release(group, socket);
-        };
-        for (const socket of group.sockets) if (canMove(socket)) all.push([group, socket]);
-      }
-      for (const [, socket] of all) access.stop(socket);
-      await flush(all.map(([, socket]) => socket));
-      signal.throwIfAborted();
-      for (const [group, socket] of all) release(group, socket);
-      await sender.tell("announced").catch(() => {}); // Then none is sent later, either, and all are served here.
+      if (link.sendsHandles && groups.size > 0) await releaseAll(move);
     },
     onProbation() {
       if (!link.sendsHandles || groups.size === 0) return;
-      moving = move().catch(() => {}); // The new process is gone, or hangs: what is left stays here.
+      moving = sendReleased(move).catch(() => {}); // The new process is gone, or hangs: what is left stays here.
     },
     async beforeRetire() {
       if (moving === undefined) return;
-      isLast = true;
+      move.isLast = true;
       await moving;
       sender.finish();
-      goOn();
+      goOn(move);
     },
     moved() {
       const left = [...groups.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
@@ -205,9 +101,157 @@ function sendConnections(
     },
     rollback() {
       sender.giveBack();
-      goOn();
+      goOn(move);
     },
   };
+}
+
+const canMove = ({ sender, access }: LiveMove, socket: LiveSocket) =>
+  (!isNative(socket) || sender.takesDescriptors) && access.canMove(socket);
+
+/** Lets the application let go of all connections that depend on its state, before that is taken. */
+async function releaseAll(move: LiveMove): Promise<void> {
+  const { program: { live }, native, access, sender, signal } = move;
+  if (native !== undefined) await sender.tell("begin").catch(() => {}); // Does it take descriptors?
+  access.refresh();
+  const all: [LiveGroup, LiveSocket][] = [];
+  for (const group of live.values()) {
+    if (group.isIndependent) continue;
+    group.divert = (socket, isUsed) => divert(move, group, socket, isUsed);
+    for (const socket of group.sockets) if (canMove(move, socket)) all.push([group, socket]);
+  }
+  for (const [, socket] of all) access.stop(socket);
+  await flush(move, all.map(([, socket]) => socket));
+  signal.throwIfAborted();
+  for (const [group, socket] of all) release(move, group, socket);
+  await sender.tell("announced").catch(() => {}); // Then none is sent later, either, and all are served here.
+}
+
+/** A connection that this process gets after the commit. */
+function divert(move: LiveMove, group: LiveGroup, socket: LiveSocket, isUsed: boolean): void {
+  if (!isUsed) {
+    move.access.stop(socket);
+    return keep(move, group, socket, undefined);
+  }
+  group.serve(socket, undefined);
+  if (canMove(move, socket)) release(move, group, socket);
+}
+
+/** Lets the application let go of a connection, if that is possible now. */
+function release(move: LiveMove, group: LiveGroup, socket: LiveSocket): void {
+  const { waiting, access, program: { warn } } = move;
+  waiting.delete(socket);
+  if (isGone(socket)) return;
+  access.stop(socket);
+  if (socket.writableLength > 0) return void waiting.set(socket, group);
+  let session: unknown;
+  try {
+    session = group.release(socket);
+  } catch (error) {
+    warn(`${group.name}: release() threw, and the connection is not moved: ${describeError(error)}`);
+    return access.start(socket);
+  }
+  if (session !== undefined) return keep(move, group, socket, session);
+  waiting.set(socket, group);
+  access.start(socket);
+}
+
+/** Keeps a connection that the application has let go of until the new process has taken it. */
+function keep(move: LiveMove, group: LiveGroup, socket: LiveSocket, session: unknown): void {
+  if (isNative(socket)) return keepNative(move, group, socket, session);
+  const { adapter, sender } = move;
+  const chunks: Uint8Array[] = [];
+  for (let chunk; socket.readableLength > 0 && (chunk = socket.read()) !== null;) chunks.push(chunk);
+  const unread = concat(chunks);
+  adapter.stop(socket); // Reading from the buffer starts the reading below it.
+  socket.on("error", ignore);
+  sender.add({
+    ...departing(adapter, socket),
+    group: group.name,
+    session,
+    unread,
+    giveBack() {
+      socket.removeListener("error", ignore);
+      if (isGone(socket)) return void socket.destroy();
+      if (unread.length > 0) socket.unshift(unread);
+      group.serve(socket, session);
+      adapter.start(socket);
+    },
+  });
+}
+
+function keepNative(
+  { natives, native, access, sender, program: { warn } }: LiveMove,
+  group: LiveGroup,
+  socket: NativeSocket,
+  session: unknown,
+): void {
+  const fd = access.take(socket);
+  if (native === undefined || fd === undefined) return warn(`${group.name}: a connection could not be moved, and is closed`);
+  sender.add({
+    group: group.name,
+    shared: { fd },
+    session,
+    close: () => native.libc.close(fd),
+    giveBack: () => group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
+  });
+}
+
+/**
+ * Waits until what was written has left this process, and what was read has reached the application. A client that does not read, or is in
+ * the middle of a message, is not waited for.
+ */
+async function flush({ program: { clock } }: LiveMove, sockets: readonly LiveSocket[]): Promise<void> {
+  const isBusy = (socket: LiveSocket) => socket.writableLength > 0 || (isNative(socket) && socket.served?.isAtRest() === false);
+  const begun = clock.now();
+  let progress = 0;
+  let last = begun; // That of the last progress.
+  let turns = 0; // Those without progress: one may take longer than all the time that there is.
+  for (let busy = sockets.filter(isBusy); busy.length > 0; busy = busy.filter(isBusy)) {
+    const before = progress;
+    progress = busy.reduce((sum, socket) => sum + (isNative(socket) ? socket.served?.progress ?? 0 : 0), 0);
+    if (before !== progress) [last, turns] = [clock.now(), 0];
+    if (turns++ >= FLUSH_TURNS && clock.now() - last > FLUSH_TIMEOUT_MS) break;
+    if (clock.now() - begun > MOST_FLUSH_MS) break;
+    await pause(clock, 1);
+  }
+}
+
+/** Sends those that were released, then the independent ones, then, until the probation is over, those that were busy. */
+async function sendReleased(move: LiveMove): Promise<void> {
+  const { program: { clock }, waiting, access, sender, signal } = move;
+  await sender.tell("begin");
+  await sender.sendAll();
+  await sender.tell("complete");
+  await sendIndependent(move);
+  for (; !signal.aborted && !move.isLast; await sender.sendAll()) {
+    await pause(clock, RETRY_MS);
+    access.refresh();
+    const again = [...waiting].filter(([socket]) => isNative(socket));
+    for (const [socket] of again) access.stop(socket);
+    await flush(move, again.map(([socket]) => socket));
+    for (const [socket, group] of [...waiting]) release(move, group, socket);
+  }
+}
+
+/** Each of them is away for the time of its own move only. */
+async function sendIndependent(move: LiveMove): Promise<void> {
+  const { adapter, program: { live }, access, sender, signal } = move;
+  const independent = [...live.values()].filter(({ isIndependent }) => isIndependent)
+    .flatMap((group) => [...group.sockets].map((socket) => [group, socket] as const));
+  access.refresh();
+  while (independent.length > 0 && !signal.aborted) {
+    const window = isNative(independent[0]?.[1] as LiveSocket) ? NATIVE_WINDOW : adapter.window;
+    for (const [group, socket] of independent.splice(0, window)) if (canMove(move, socket)) release(move, group, socket);
+    await sender.sendAll();
+  }
+}
+
+/** This process goes on with what it still has. */
+function goOn(move: LiveMove): void {
+  const groups = [...move.program.live.values()];
+  for (const group of groups) group.divert = undefined;
+  for (const { sockets } of groups) for (const socket of sockets) if (canMove(move, socket)) move.access.start(socket);
 }
 
 const ignore = () => {};

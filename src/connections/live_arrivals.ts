@@ -25,6 +25,16 @@ export interface LiveArrivals {
   receive(arrival: IncomingReload): IncomingHandover;
 }
 
+/** The arrivals of one reload. */
+interface Receiving {
+  readonly adapter: ConnectionAdapter;
+  readonly program: ProgramContext;
+  readonly adopted: Set<LiveSocket>;
+  /** `undefined`: each is accepted as it arrives. */
+  gathered: Gathered | undefined;
+  stopTimer(): void;
+}
+
 /**
  * All connections that the old process released at the commit are accepted at once, before any is read from, unless they are independent: what
  * one client sends to all others reaches those that arrive last.
@@ -34,88 +44,97 @@ export function createLiveArrivals(
   program: ProgramContext,
   natives: NativeSockets | undefined,
 ): LiveArrivals {
-  const { clock, live: groups, token, warn } = program;
+  const { token } = program;
   const adopted = new Set<LiveSocket>();
   whenCancelled(token, () => {
     if (adopted.size > 0) token.track(drain(adopted, program), { name: "the live connections" });
   });
+  return {
+    receive(arrival) {
+      const receiving: Receiving = { adapter, program, adopted, gathered: undefined, stopTimer() {} };
+      return receive(receiving, natives, arrival);
+    },
+  };
+}
 
-  function accept(name: string, socket: LiveSocket, session: unknown): void {
-    try {
-      groups.get(name)?.serve(socket, session);
-    } catch (error) {
-      warn(`${name}: accept() threw, and the connection is closed: ${describeError(error)}`);
-      socket.destroy();
-    }
-  }
-
-  function receive(arrival: IncomingReload): IncomingHandover {
-    let gathered: Gathered | undefined;
-    let stopTimer = () => {};
-
-    function waitAtMost(milliseconds: number): void {
-      stopTimer();
-      stopTimer = clock.timer(milliseconds, acceptAll);
-    }
-
-    function acceptAll(): void {
-      stopTimer();
-      for (const group of groups.values()) group.divert = undefined;
-      const all = gathered ?? [];
-      gathered = undefined;
-      for (const { name, socket, session, isUsed } of all) if (!isUsed) accept(name, socket, session);
-      for (const { socket } of all) if (!isNative(socket)) adapter.start(socket);
-    }
-
-    function serve(name: string, socket: LiveSocket, session: unknown): boolean {
-      const group = groups.get(name);
-      if (group === undefined) {
-        warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
-        return false;
-      }
-      adopted.add(socket);
-      socket.once("close", () => adopted.delete(socket));
-      if (gathered !== undefined && !group.isIndependent) {
-        gathered.push({ name, socket, session });
-        waitAtMost(NEXT_TIMEOUT_MS);
-      } else {
-        accept(name, socket, session);
-        if (!isNative(socket)) adapter.start(socket);
-      }
-      return true;
-    }
-
-    receiveConnections(adapter, arrival, {
-      ...(natives && {
-        serveDescriptor(name, fd, session) {
-          const { libc } = natives.access() ?? {};
-          if (libc === undefined) return false;
-          const socket = natives.arrivals(libc).passing(fd);
-          return serve(name, socket, session) && (socket.arrival ?? true); // Those that wait for others have none yet.
-        },
-      }),
-      announced() {
-        const list: Gathered = gathered = [];
-        for (const [name, group] of groups) {
-          if (group.isIndependent) continue;
-          group.divert = (socket, isUsed) => {
-            if (isUsed) accept(name, socket, undefined);
-            if (!isNative(socket)) adapter.stop(socket);
-            list.push({ name, socket, isUsed });
-          };
-        }
+function receive(receiving: Receiving, natives: NativeSockets | undefined, arrival: IncomingReload): IncomingHandover {
+  const serveOne = (name: string, socket: LiveSocket, session: unknown) => serve(receiving, name, socket, session);
+  receiveConnections(receiving.adapter, arrival, {
+    ...(natives && {
+      serveDescriptor(name, fd, session) {
+        const { libc } = natives.access() ?? {};
+        if (libc === undefined) return false;
+        const socket = natives.arrivals(libc).passing(fd);
+        return serveOne(name, socket, session) && (socket.arrival ?? true); // Those that wait for others have none yet.
       },
-      complete: acceptAll,
-      serve,
-    });
-    return {
-      takeOver() {
-        if (gathered !== undefined) waitAtMost(FIRST_TIMEOUT_MS);
-      },
-      over: acceptAll,
+    }),
+    announced: () => gather(receiving),
+    complete: () => acceptAll(receiving),
+    serve: serveOne,
+  });
+  return {
+    takeOver() {
+      if (receiving.gathered !== undefined) waitAtMost(receiving, FIRST_TIMEOUT_MS);
+    },
+    over: () => acceptAll(receiving),
+  };
+}
+
+/** From now on connections wait for one another, also those that clients make meanwhile. */
+function gather(receiving: Receiving): void {
+  const { adapter, program } = receiving;
+  const list: Gathered = receiving.gathered = [];
+  for (const [name, group] of program.live) {
+    if (group.isIndependent) continue;
+    group.divert = (socket, isUsed) => {
+      if (isUsed) accept(program, name, socket, undefined);
+      if (!isNative(socket)) adapter.stop(socket);
+      list.push({ name, socket, isUsed });
     };
   }
-  return { receive };
+}
+
+/** Returns whether there is a group of that name. */
+function serve(receiving: Receiving, name: string, socket: LiveSocket, session: unknown): boolean {
+  const { adapter, program, adopted, gathered } = receiving;
+  const group = program.live.get(name);
+  if (group === undefined) {
+    program.warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
+    return false;
+  }
+  adopted.add(socket);
+  socket.once("close", () => adopted.delete(socket));
+  if (gathered !== undefined && !group.isIndependent) {
+    gathered.push({ name, socket, session });
+    waitAtMost(receiving, NEXT_TIMEOUT_MS);
+  } else {
+    accept(program, name, socket, session);
+    if (!isNative(socket)) adapter.start(socket);
+  }
+  return true;
+}
+
+function waitAtMost(receiving: Receiving, milliseconds: number): void {
+  receiving.stopTimer();
+  receiving.stopTimer = receiving.program.clock.timer(milliseconds, () => acceptAll(receiving));
+}
+
+function acceptAll(receiving: Receiving): void {
+  const { adapter, program, gathered: all = [] } = receiving;
+  receiving.stopTimer();
+  receiving.gathered = undefined;
+  for (const group of program.live.values()) group.divert = undefined;
+  for (const { name, socket, session, isUsed } of all) if (!isUsed) accept(program, name, socket, session);
+  for (const { socket } of all) if (!isNative(socket)) adapter.start(socket);
+}
+
+function accept({ live, warn }: ProgramContext, name: string, socket: LiveSocket, session: unknown): void {
+  try {
+    live.get(name)?.serve(socket, session);
+  } catch (error) {
+    warn(`${name}: accept() threw, and the connection is closed: ${describeError(error)}`);
+    socket.destroy();
+  }
 }
 
 /** Waits for the application and the clients to end these connections, and cuts those that are left. */

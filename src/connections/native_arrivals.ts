@@ -62,101 +62,10 @@ interface Placed extends Arriving {
 }
 
 /** No arrivals yet. */
-export function createNativeArrivals({ clock, libc, servers, findAll, warn }: ArrivalOptions): NativeArrivals {
+export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
+  const { libc, servers, warn } = options;
   const queues = new Map<AdoptedServer, Arriving[]>();
   const running = new Set<Promise<void>>();
-
-  function discard(all: readonly Arriving[]): void {
-    for (const { fd, entry, done } of all) {
-      if (entry !== undefined) libc.write(fd, GOING_AWAY_FRAME, GOING_AWAY_FRAME.length);
-      libc.close(fd);
-      entry?.failed();
-      done();
-    }
-  }
-
-  /** Waits until the server has accepted all, and lets it accept from its own socket again. */
-  async function accept(own: OwnConnections): Promise<Map<OwnConnection, number>> {
-    const begun = clock.now();
-    do await pause(clock, 0); while (
-      own.accepted().size < own.connections.length && clock.now() - begun < ACCEPT_TIMEOUT_MS
-    );
-    const refusal = own.end();
-    if (refusal !== undefined) warn(`it accepts no connections any more: ${refusal}. Start the program again`);
-    return own.accepted();
-  }
-
-  /** Has the server accept connections of this process, as many as are needed, or as many as there can be. */
-  async function place(server: AdoptedServer, scan: SocketScan, all: Arriving[]): Promise<Placed[]> {
-    const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
-    if (listener === undefined || others.length > 0) throw new Error("its socket is not found");
-    const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
-    if (typeof own === "string") throw new Error(own);
-    const accepted = await accept(own);
-    for (const connection of own.connections) if (!accepted.has(connection)) libc.close(connection.client);
-    if (accepted.size === 0) throw new Error("it does not accept them");
-    return [...accepted].map(([own, target]) => ({ ...all.pop() as Arriving, own, target }));
-  }
-
-  /** Completes the handshakes that the application's side needs. The clients hear nothing of it. */
-  async function enter(server: AdoptedServer, placed: readonly Placed[]): Promise<void> {
-    const path = `/${crypto.randomUUID()}`;
-    const entering = placed.filter(({ entry }) => entry !== undefined);
-    if (entering.length === 0) return;
-    const end = server.connections?.enter(
-      path,
-      (request: Request, more: unknown) =>
-        entering[Number(new URL(request.url).search.slice(1))]?.entry?.upgrade(request, more),
-    );
-    for (const [i, { entry, own }] of entering.entries()) {
-      const bytes = handshake(`${path}?${i}`, entry?.headers ?? {});
-      libc.write(own.client, bytes, bytes.length);
-    }
-    await atMost(clock, ENTER_TIMEOUT_MS, Promise.all(entering.map(({ entry }) => entry?.opened)));
-    // What the server sends until then is for us.
-    const begun = clock.now();
-    while (!entering.every(({ own }) => isAnswered(libc, own.client)) && clock.now() - begun < ENTER_TIMEOUT_MS) {
-      await pause(clock, 0);
-    }
-    end?.();
-  }
-
-  function putAll(server: AdoptedServer, { epolls }: SocketScan, placed: readonly Placed[]): void {
-    const polled = readRegistrations(libc, epolls);
-    for (const { fd, entry, own, target, done } of placed) {
-      const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
-      if (client !== undefined) server.connections?.goOn?.(own.address, client);
-      const refusal = putBelow(libc, polled, target, fd);
-      libc.close(own.client);
-      if (refusal === undefined) entry?.arrived(target);
-      else entry?.failed();
-      done();
-    }
-  }
-
-  /** All that wait are entered before the first of them is read from: what one client sends to all reaches each. */
-  async function serveAll(server: AdoptedServer, queue: Arriving[]): Promise<void> {
-    let scan: SocketScan | undefined; // The server has its own socket again when others are placed.
-    for (;;) {
-      await pause(clock, 0); // For those that come at the same time.
-      if (queue.length === 0) break;
-      scan ??= scanSockets(libc);
-      const all = queue.splice(0);
-      const placed: Placed[] = [];
-      try {
-        while (all.length > 0) {
-          const some = await place(server, scan, all);
-          placed.push(...some);
-          await enter(server, some);
-        }
-      } catch (error) {
-        warn(`${server.key}: ${all.length} connections of the predecessor are closed: ${describeError(error)}`);
-        discard(all);
-      }
-      putAll(server, scan, placed);
-    }
-    queues.delete(server);
-  }
 
   function add(server: AdoptedServer, fd: number, entry?: Entry): Promise<void> {
     const { promise, resolve: done } = Promise.withResolvers<void>();
@@ -168,7 +77,7 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
     }
     const first = [arriving];
     queues.set(server, first);
-    const served = serveAll(server, first).finally(() => running.delete(served));
+    const served = serveAll(options, server, first, () => queues.delete(server)).finally(() => running.delete(served));
     running.add(served);
     return promise;
   }
@@ -181,11 +90,114 @@ export function createNativeArrivals({ clock, libc, servers, findAll, warn }: Ar
         const server = servers().find((server) => server.key === key);
         if (server?.connections !== undefined) return add(server, fd, entry);
         warn(`no server of this process listens at ${key}: its WebSockets are closed`);
-        discard([{ fd, entry, done() {} }]);
+        discard(libc, [{ fd, entry, done() {} }]);
         return Promise.resolve();
       }, () => libc.close(fd));
     },
   };
+}
+
+function discard(libc: Libc, all: readonly Arriving[]): void {
+  for (const { fd, entry, done } of all) {
+    if (entry !== undefined) libc.write(fd, GOING_AWAY_FRAME, GOING_AWAY_FRAME.length);
+    libc.close(fd);
+    entry?.failed();
+    done();
+  }
+}
+
+/** All that wait are entered before the first of them is read from: what one client sends to all reaches each. */
+async function serveAll(
+  options: ArrivalOptions,
+  server: AdoptedServer,
+  queue: Arriving[],
+  onEmpty: () => void,
+): Promise<void> {
+  const { clock, libc, warn } = options;
+  let scan: SocketScan | undefined; // The server has its own socket again when others are placed.
+  for (;;) {
+    await pause(clock, 0); // For those that come at the same time.
+    if (queue.length === 0) return onEmpty(); // In this turn: one that comes later begins anew.
+    scan ??= scanSockets(libc);
+    const all = queue.splice(0);
+    const placed: Placed[] = [];
+    try {
+      while (all.length > 0) {
+        const some = await place(options, server, scan, all);
+        placed.push(...some);
+        await enter(options, server, some);
+      }
+    } catch (error) {
+      warn(`${server.key}: ${all.length} connections of the predecessor are closed: ${describeError(error)}`);
+      discard(libc, all);
+    }
+    putAll(libc, server, scan, placed);
+  }
+}
+
+/** Has the server accept connections of this process, as many as are needed, or as many as there can be. */
+async function place(
+  options: ArrivalOptions,
+  server: AdoptedServer,
+  scan: SocketScan,
+  all: Arriving[],
+): Promise<Placed[]> {
+  const { libc, findAll } = options;
+  const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
+  if (listener === undefined || others.length > 0) throw new Error("its socket is not found: are there descriptors left?");
+  const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
+  if (typeof own === "string") throw new Error(own);
+  const accepted = await accept(options, own);
+  for (const connection of own.connections) if (!accepted.has(connection)) libc.close(connection.client);
+  if (accepted.size === 0) throw new Error("it does not accept them");
+  return [...accepted].map(([own, target]) => ({ ...all.pop() as Arriving, own, target }));
+}
+
+/** Waits until the server has accepted all, and lets it accept from its own socket again. */
+async function accept({ clock, warn }: ArrivalOptions, own: OwnConnections): Promise<Map<OwnConnection, number>> {
+  const begun = clock.now();
+  do await pause(clock, 0); while (
+    own.accepted().size < own.connections.length && clock.now() - begun < ACCEPT_TIMEOUT_MS
+  );
+  const refusal = own.end();
+  if (refusal !== undefined) warn(`it accepts no connections any more: ${refusal}. Start the program again`);
+  return own.accepted();
+}
+
+/** Completes the handshakes that the application's side needs. The clients hear nothing of it. */
+async function enter({ clock, libc }: ArrivalOptions, server: AdoptedServer, placed: readonly Placed[]): Promise<void> {
+  const path = `/${crypto.randomUUID()}`;
+  const entering = placed.filter(({ entry }) => entry !== undefined);
+  if (entering.length === 0) return;
+  const end = server.connections?.enter(
+    path,
+    (request: Request, more: unknown) => entering[Number(new URL(request.url).search.slice(1))]?.entry?.upgrade(request, more),
+  );
+  for (const [i, { entry, own }] of entering.entries()) {
+    const bytes = handshake(`${path}?${i}`, entry?.headers ?? {});
+    libc.write(own.client, bytes, bytes.length);
+  }
+  await atMost(clock, ENTER_TIMEOUT_MS, Promise.all(entering.map(({ entry }) => entry?.opened)));
+  // What the server sends until then is for us.
+  const begun = clock.now();
+  while (!entering.every(({ own }) => isAnswered(libc, own.client)) && clock.now() - begun < ENTER_TIMEOUT_MS) {
+    await pause(clock, 0);
+  }
+  end?.();
+}
+
+/** Puts each connection below the one that was accepted for it. */
+function putAll(libc: Libc, server: AdoptedServer, { epolls }: SocketScan, placed: readonly Placed[]): void {
+  const polled = readRegistrations(libc, epolls);
+  for (const { fd, entry, own, target, done } of placed) {
+    const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
+    if (client !== undefined) server.connections?.goOn?.(own.address, client);
+    const refusal = putBelow(libc, polled, target, fd);
+    libc.close(own.client);
+    if (refusal === undefined) entry?.arrived(target);
+    else entry?.failed();
+    done();
+  }
 }
 
 function handshake(target: string, headers: Readonly<Record<string, string>>): Uint8Array {

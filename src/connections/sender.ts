@@ -4,7 +4,7 @@ import type { LiveSocket } from "../core/live.ts";
 import { atMost, pause } from "../core/pause.ts";
 import type { SharedSocket } from "../core/shared_socket.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
-import type { OutgoingReload } from "../reload/handover.ts";
+import type { Link, OutgoingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { packSession, toBase64 } from "../protocol/connections.ts";
 
@@ -66,7 +66,7 @@ export interface ConnectionSender {
   finish(): void;
 }
 
-/** Is there nothing to move any more? */
+/** Whether there is nothing to move any more. */
 export function isGone({ destroyed, readableEnded, writableEnded }: LiveSocket): boolean {
   return destroyed || readableEnded || writableEnded;
 }
@@ -83,99 +83,52 @@ export function departing(
   };
 }
 
+/** What the sender of one reload knows. */
+interface Sending {
+  readonly clock: Clock;
+  readonly link: Link;
+  /** Fires when the reload has failed. */
+  readonly signal: AbortSignal;
+  /** Those that the new process has not taken yet, by the numbers they are sent under. */
+  readonly waiting: Map<number, Departing>;
+  /** What an answer ends, by the same numbers. Those of connections that were sent. */
+  readonly answered: Map<number, () => void>;
+  ack(): void;
+  takesDescriptors: boolean;
+  moved: number;
+  count: number;
+  begun: number | undefined;
+  ended: number;
+}
+
 /**
  * Makes the sender of one reload.
  *
  * @param window How many handles may be on their way at once.
  */
 export function createConnectionSender(window: number, clock: Clock, { link, signal }: OutgoingReload): ConnectionSender {
-  /** Those that the new process has not taken yet, by the numbers they are sent under. */
-  const waiting = new Map<number, Departing>();
-  /** What an answer ends, by the same numbers. Those of connections that were sent. */
-  const answered = new Map<number, () => void>();
-  let pong = () => {};
-  let takesDescriptors = false;
-  let moved = 0;
-  let count = 0;
-  let begun: number | undefined;
-  let ended = 0;
-
-  function receive({ pong: isPong, takes, taken, refused }: HandoverData): void {
-    if (takes === true) takesDescriptors = true;
-    if (isPong === true) pong();
-    const id = Number(taken ?? refused);
-    const connection = waiting.get(id);
-    if (connection === undefined) return;
-    waiting.delete(id);
-    if (taken !== undefined) {
-      moved++;
-      ended = clock.now();
-      connection.close();
-    } else connection.giveBack();
-    answered.get(id)?.();
-    answered.delete(id);
-  }
-
-  /** Sends a descriptor. Returns its number; `undefined` where there is no room for a long time. */
-  async function sendDescriptor(id: number, fd: number): Promise<number | undefined> {
-    for (const begun = clock.now(); waiting.has(id) && !signal.aborted; await pause(clock, FULL_MS)) {
-      const number = link.descriptors?.send([fd]);
-      if (number !== undefined || clock.now() - begun > TAKE_TIMEOUT_MS) return number;
-    }
-    return undefined;
-  }
-
-  async function send(id: number, { group, shared, session, unread, isGone, close }: Departing): Promise<void> {
-    const answer = Promise.withResolvers<void>();
-    for (let attempt = 1; waiting.has(id) && !signal.aborted; attempt++) {
-      if (isGone?.()) {
-        waiting.delete(id);
-        return close();
-      }
-      if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
-      const number = "fd" in shared ? await sendDescriptor(id, shared.fd) : undefined;
-      if ("fd" in shared && number === undefined) continue;
-      const connection = { id, group, ...packSession(session), unread: toBase64(unread ?? new Uint8Array()), number };
-      answered.set(id, answer.resolve);
-      const sent = link.send({ connection }, "fd" in shared ? undefined : shared.handle);
-      await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer.promise]));
-    }
-  }
-
-  /** Sends those of one kind, so many at a time. */
-  async function sendSome(atOnce: number, isDescriptor: boolean): Promise<void> {
-    const all = waiting.entries();
-    await Promise.all(Array.from({ length: atOnce }, async () => {
-      for (const [id, connection] of all) {
-        if (signal.aborted) return;
-        if ("fd" in connection.shared === isDescriptor) await send(id, connection);
-      }
-    }));
-  }
-
+  const sending: Sending = {
+    ...{ clock, link, signal, waiting: new Map(), answered: new Map(), ack() {} },
+    ...{ takesDescriptors: false, moved: 0, count: 0, begun: undefined, ended: 0 },
+  };
+  const { waiting, answered } = sending;
   return {
     get moved() {
-      return moved;
+      return sending.moved;
     },
     get milliseconds() {
-      return moved === 0 ? 0 : ended - (begun ?? 0);
+      return sending.moved === 0 ? 0 : sending.ended - (sending.begun ?? 0);
     },
     get takesDescriptors() {
-      return takesDescriptors && link.descriptors !== undefined;
+      return sending.takesDescriptors && link.descriptors !== undefined;
     },
-    open: () => link.onData(receive),
-    add: (connection) => void waiting.set(++count, connection),
-    async tell(what) {
-      const answer = new Promise<void>((resolve) => pong = resolve);
-      let isAnswered = false;
-      await link.send({ ping: what });
-      await atMost(clock, TAKE_TIMEOUT_MS, answer.then(() => isAnswered = true));
-      if (!isAnswered) throw new Error("the new process does not answer");
-    },
+    open: () => link.onData((data) => receive(sending, data)),
+    add: (connection) => void waiting.set(++sending.count, connection),
+    tell: (what) => sync(sending, what),
     async sendAll() {
-      begun ??= clock.now();
-      await sendSome(window, false);
-      await sendSome(DESCRIPTOR_WINDOW, true); // Not at the same time: Deno 2.9 loses a handle that arrives with another message.
+      sending.begun ??= clock.now();
+      await sendSome(sending, window, false);
+      await sendSome(sending, DESCRIPTOR_WINDOW, true); // Not at the same time: Deno 2.9 loses a handle that arrives with another message.
     },
     giveBack() {
       for (const connection of waiting.values()) connection.giveBack();
@@ -189,4 +142,71 @@ export function createConnectionSender(window: number, clock: Clock, { link, sig
       waiting.clear();
     },
   };
+}
+
+/** An answer of the new process. */
+function receive(sending: Sending, { pong, takes, taken, refused }: HandoverData): void {
+  const { waiting, answered, clock } = sending;
+  if (takes === true) sending.takesDescriptors = true;
+  if (pong === true) sending.ack();
+  const id = Number(taken ?? refused);
+  const connection = waiting.get(id);
+  if (connection === undefined) return;
+  waiting.delete(id);
+  if (taken !== undefined) {
+    sending.moved++;
+    sending.ended = clock.now();
+    connection.close();
+  } else connection.giveBack();
+  answered.get(id)?.();
+  answered.delete(id);
+}
+
+/** Sends a message, and waits until it is read. */
+async function sync(sending: Sending, what: string): Promise<void> {
+  const answer = new Promise<void>((resolve) => sending.ack = resolve);
+  let isAnswered = false;
+  await sending.link.send({ ping: what });
+  await atMost(sending.clock, TAKE_TIMEOUT_MS, answer.then(() => isAnswered = true));
+  if (!isAnswered) throw new Error("the new process does not answer");
+}
+
+/** Sends those of one kind, so many at a time. */
+async function sendSome(sending: Sending, atOnce: number, isDescriptor: boolean): Promise<void> {
+  const all = sending.waiting.entries();
+  await Promise.all(Array.from({ length: atOnce }, async () => {
+    for (const [id, connection] of all) {
+      if (sending.signal.aborted) return;
+      if ("fd" in connection.shared === isDescriptor) await send(sending, id, connection);
+    }
+  }));
+}
+
+async function send(sending: Sending, id: number, connection: Departing): Promise<void> {
+  const { clock, link, signal, waiting, answered } = sending;
+  const { group, shared, session, unread, isGone, close } = connection;
+  const answer = Promise.withResolvers<void>();
+  for (let attempt = 1; waiting.has(id) && !signal.aborted; attempt++) {
+    if (isGone?.()) {
+      waiting.delete(id);
+      return close();
+    }
+    if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
+    const number = "fd" in shared ? await sendDescriptor(sending, id, shared.fd) : undefined;
+    if ("fd" in shared && number === undefined) continue;
+    const message = { id, group, ...packSession(session), unread: toBase64(unread ?? new Uint8Array()), number };
+    answered.set(id, answer.resolve);
+    const sent = link.send({ connection: message }, "fd" in shared ? undefined : shared.handle);
+    await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer.promise]));
+  }
+}
+
+/** Sends a descriptor. Returns its number; `undefined` where there is no room for a long time. */
+async function sendDescriptor(sending: Sending, id: number, fd: number): Promise<number | undefined> {
+  const { clock, link, signal, waiting } = sending;
+  for (const begun = clock.now(); waiting.has(id) && !signal.aborted; await pause(clock, FULL_MS)) {
+    const number = link.descriptors?.send([fd]);
+    if (number !== undefined || clock.now() - begun > TAKE_TIMEOUT_MS) return number;
+  }
+  return undefined;
 }

@@ -35,9 +35,9 @@ export interface Live<Socket> {
 
 /** A connection of node:net, as far as it is used here. */
 export interface LiveSocket {
-  /** Is it closed? */
+  /** Whether it is closed. */
   readonly destroyed: boolean;
-  /** Has the client ended its side? */
+  /** Whether the client has ended its side. */
   readonly readableEnded: boolean;
   /** Set by `setEncoding`. */
   readonly readableEncoding: string | null;
@@ -45,9 +45,9 @@ export interface LiveSocket {
   readonly readableLength: number;
   /** The bytes that were written and have not left this process. */
   readonly writableLength: number;
-  /** Has this side ended? */
+  /** Whether this side has ended. */
   readonly writableEnded: boolean;
-  /** Is it a connection of node:tls? */
+  /** Whether it is a connection of node:tls. */
   readonly encrypted?: boolean;
   /** The events that have listeners. */
   eventNames(): (string | symbol)[];

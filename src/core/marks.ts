@@ -18,8 +18,8 @@ const WAITING: unique symbol = Symbol.for("@js0/reload-self waiting");
 /** On a server that the application has closed while it waited for the predecessor's socket. */
 const GIVEN_UP: unique symbol = Symbol.for("@js0/reload-self given up");
 
-/** An event of a server, and its first argument. */
-export type ServerEvent = readonly [event: string, first: object];
+/** An event of a server with its arguments, and how many bytes had been written to the socket by then, where that is asked for. */
+export type ServerEvent = readonly [event: string, first: object, socket?: { readonly bytesWritten: number }, written?: number];
 
 interface Marked {
   [ORIGINAL]?: unknown;

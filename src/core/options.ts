@@ -160,12 +160,12 @@ export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter
   if (onEvent !== undefined && typeof onEvent !== "function") fail("onEvent", "a function", onEvent);
 }
 
-/** Is this an address of HTTP? */
+/** Whether this is an address of HTTP. */
 export function isWebAddress(value: unknown): value is string {
   return typeof value === "string" && /^https?:$/.test(URL.parse(value)?.protocol ?? "");
 }
 
-/** Are the options of two calls of `listen()` the same? */
+/** Whether the options of two calls of `listen()` are the same. */
 export function sameOptions(a: ListenOptions, b: ListenOptions): boolean {
   return KNOWN.every((name) => sameValue(a[name], b[name]));
 }

@@ -34,7 +34,7 @@ export interface TaskFailure {
 
 /** The outcome of the tracked tasks. */
 export interface Drained {
-  /** Has every task ended? `false` only after a timeout. */
+  /** Whether every task has ended. `false` only after a timeout. */
   readonly complete: boolean;
   /** The names of the tasks that were still running at the timeout. */
   readonly running: readonly string[];
@@ -58,7 +58,7 @@ export interface TrackOptions {
 export interface CancellationToken extends AsyncDisposable {
   /** Fires when the token is cancelled; its `reason` is a {@linkcode CancelReason}. */
   readonly signal: AbortSignal;
-  /** Is the token cancelled? */
+  /** Whether the token is cancelled. */
   readonly isCancelled: boolean;
   /** Resolves with the reason when the token is cancelled. Keeps the process alive until then. */
   cancelled(): Promise<CancelReason>;
@@ -150,7 +150,7 @@ export type FetchHandler = (...args: any[]) => Response | undefined | void | Pro
 export interface Token extends CancellationToken {
   /** The generation of this process: 0 was started by the operator, each reload adds 1. */
   readonly generation: number;
-  /** Can this program be reloaded at all? `false` where there are no signals or processes, and in worker threads. */
+  /** Whether this program can be reloaded at all. `false` where there are no signals or processes, and in worker threads. */
   readonly canReload: boolean;
   /**
    * Declares that this process can take over. Needed with `ready: "manual"`; otherwise it only makes the process ready earlier. A second call,

@@ -6,7 +6,7 @@ import { earlyEvents, isUnaware } from "../core/marks.ts";
 import { STOPPED_MS } from "../core/pause.ts";
 import type { Http1View, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer } from "../core/token.ts";
-import { followWebSocket, type RawSocket, sendGoingAway } from "./web_sockets.ts";
+import { createRawWebSockets, type RawSocket } from "./web_sockets.ts";
 import { type HttpSocket, nodeHttp1 } from "./keep_alive.ts";
 import { createSessions, FIRST_REQUEST_MS, type Session, type Sessions } from "./http2.ts";
 
@@ -23,6 +23,11 @@ interface Response {
   readonly req: { readonly httpVersionMajor: number; readonly complete: boolean };
   setHeader(name: string, value: string): unknown;
   writeHead(...args: unknown[]): unknown;
+}
+
+/** A request for another protocol. */
+interface UpgradeRequest {
+  readonly headers?: { readonly upgrade?: string };
 }
 
 /** What is known of a connection. */
@@ -119,7 +124,7 @@ class ServerDrain implements Drain {
   readonly #sessions: Sessions;
   /** Those that speak another protocol by now. */
   readonly #upgraded = new WeakSet<object>();
-  readonly #rawWebSockets = new Set<RawSocket>();
+  readonly #rawWebSockets = createRawWebSockets();
   readonly #handshaking = new Map<string, Connection>();
   readonly #isHttp2: boolean;
   readonly #isHttp: boolean;
@@ -153,7 +158,10 @@ class ServerDrain implements Drain {
       if (event === "connection") this.#server.prependListener(event, follow[event] as () => void);
       else this.#server.on(event, follow[event] as () => void);
     }
-    for (const [event, first] of earlyEvents(this.#server)) follow[event]?.(first as Connection & Session);
+    for (const [event, first, socket, written = 0] of earlyEvents(this.#server)) {
+      if (event in follow) follow[event]?.(first as Connection & Session);
+      else this.#upgrade(first as UpgradeRequest, socket as Connection & RawSocket, written);
+    }
   }
 
   #connected(connection: Connection): void {
@@ -185,12 +193,8 @@ class ServerDrain implements Drain {
   /** Only where the application has such a listener: a single listener of ours would change the behaviour of the server. */
   #followUpgrades(): void {
     const server = this.#server;
-    const leave = (request: { headers?: { upgrade?: string } }, connection: Connection & RawSocket) => {
-      this.#upgraded.add(connection);
-      if (/^websocket$/i.test(request.headers?.upgrade ?? "") && isUnaware(server)) {
-        followWebSocket(connection, this.#rawWebSockets);
-      }
-    };
+    const leave = (request: UpgradeRequest, connection: Connection & RawSocket) =>
+      this.#upgrade(request, connection, connection.bytesWritten);
     const events = ["upgrade", "connect"];
     for (const event of events) if (server.listenerCount(event) > 0) server.prependListener(event, leave);
     server.on("newListener", (event: string, listener: unknown) => {
@@ -198,6 +202,13 @@ class ServerDrain implements Drain {
         server.prependListener(event, leave);
       }
     });
+  }
+
+  /** @param written What had been written before, in bytes. */
+  #upgrade({ headers }: UpgradeRequest, connection: Connection & RawSocket, written: number): void {
+    this.#upgraded.add(connection);
+    const isWebSocket = /^websocket$/i.test(headers?.upgrade ?? "");
+    if (isWebSocket && isUnaware(this.#server)) this.#rawWebSockets.add(connection, written);
   }
 
   plain(): HttpSocket[] {
@@ -211,7 +222,6 @@ class ServerDrain implements Drain {
     const done = Promise.withResolvers<number>();
     this.#sessions.finish(settings.idleGrace);
     if (this.#isHttp) askAllToClose(this.#server);
-    for (const socket of this.#rawWebSockets) sendGoingAway(socket);
     for (const [connection, state] of this.#connections) {
       // An idle connection counts as idle from now on; one without any request since it was made.
       state.mark = this.#view(connection).mark(connection);
@@ -236,6 +246,7 @@ class ServerDrain implements Drain {
     }
     finishing.looked = now;
     this.#sessions.check();
+    this.#rawWebSockets.sendAway();
     for (const [connection, state] of this.#connections) this.#endIfIdle(connection, state, idleGrace);
     if (this.#connections.size === 0 && this.#sessions.size === 0) {
       this.#finishing = undefined;

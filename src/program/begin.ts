@@ -1,5 +1,5 @@
 import type { BasicAdapter, Predecessor } from "../core/adapter.ts";
-import { type Cancellation, createCancellation } from "../core/cancellation.ts";
+import { type Cancellation, type CancellationHandlers, createCancellation } from "../core/cancellation.ts";
 import { show } from "../core/check.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { ReloadCause, ReloadEvent } from "../core/event.ts";
@@ -15,7 +15,7 @@ import { createPidFile } from "../service/pid_file.ts";
 import { createDatagramSockets, type DatagramSockets } from "../resources/datagram_sockets.ts";
 import { createNativeServers, type NativeServers } from "../resources/native_servers.ts";
 import { addLiveGroup, type LiveGroups } from "../resources/live_groups.ts";
-import { explainOthers, followSignal, subscribe } from "./signals.ts";
+import { explainOthers, followSignal, subscribe, type Subscriptions } from "./signals.ts";
 import { extendToken } from "./token.ts";
 
 /** How long a program may start before it looks at its token, in milliseconds. */
@@ -62,6 +62,8 @@ export interface BegunProgram {
   release(signal: string): void;
   /** Resolves when no reload is under way, and the other processes know of a shutdown. */
   settled(): Promise<unknown>;
+  /** Reports that a reload may lose something. */
+  warn(message: string): void;
 }
 
 /** How a program is completed. */
@@ -72,6 +74,30 @@ export interface ProgramPlan {
   onDispose?(): void;
 }
 
+/** What is known of a program that has begun. */
+interface Begun {
+  readonly adapter: BasicAdapter;
+  readonly options: ListenOptions;
+  readonly plan: ProgramPlan;
+  readonly beginning: Beginning;
+  readonly signals: Subscriptions;
+  /** Resolves with how many requests of wrapped handlers were cut. */
+  readonly answered: PromiseWithResolvers<number>;
+  readonly startedAt: number;
+  /** The rest, once it is loaded. */
+  program: LoadedProgram | undefined;
+  loading: Promise<LoadedProgram> | undefined;
+  isFinishing: boolean;
+  /** Whether other listeners of the signal were looked for. */
+  isWarned: boolean;
+  /** Whether the program can notice that the token is cancelled. */
+  isWatched: boolean;
+  onWatch(): void;
+  /** Resolves when a shutdown was passed on. */
+  passedOn: Promise<unknown> | undefined;
+  webSockets: WebSockets | undefined;
+}
+
 /**
  * Begins a program with what it needs at once: the token, the signals, the channel to the predecessor. Everything else is loaded right after
  * the code that called `listen()`: a start does not have to wait for it, and a deploy may remove the files of this library once the program
@@ -80,142 +106,162 @@ export interface ProgramPlan {
  * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
  */
 export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
-  const emit = createReporter(adapter.pid, () => token.isCancelled, options);
-  const live: LiveGroups = new Map();
-  const wrapped = createWrappedHandlers(adapter, adapter.fetch);
   const answered = Promise.withResolvers<number>();
-  const datagrams = createDatagramSockets(adapter);
-  const natives = createNativeServers(adapter, () => adapter.service?.files() as Files, {
-    wrap: wrapped.wrap,
-    running: wrapped.running,
-    answered() {
-      finishRequests(token.signal.reason);
-      return answered.promise;
-    },
-  }, datagrams);
-  const { token, cancel } = createCancellation(adapter, {
+  const cancellation: CancellationHandlers = {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
-    onCancel(reason) {
-      wrapped.areClosing = true;
-      program?.onCancel();
-      // What a program has opened is drained by the part of this library that may still be loaded.
-      if (program === undefined && loading !== undefined) {
-        token.track(loading.catch(() => {}), { name: "a start that was not over" });
-      }
-      emit({ type: "cancel", reason });
-      if (wrapped.exist) finishRequests(reason);
-    },
-  });
-  let program: LoadedProgram | undefined;
-  let loading: Promise<LoadedProgram> | undefined;
-  let webSockets: WebSockets | undefined;
-
-  let passedOn: Promise<unknown> | undefined;
-  const settled = () => Promise.all([passedOn, loading]).then(([, program]) => program?.settled()).catch(() => {});
-
-  let isFinishing = false;
-  function finishRequests({ kind }: CancelReason): void {
-    if (isFinishing) return;
-    isFinishing = true;
-    const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
-    answered.resolve(token.track(
-      wrapped.finish({
-        isReplaced: kind === "reload",
-        timeout,
-        onCut: (connections) => emit({ type: "drain-cut", server: "the fetch handler", connections, milliseconds: timeout }),
-      }),
-      { name: "the requests of the fetch handler" },
-    ));
-  }
-
-  const begun = adapter.now();
-  /** Whether the program can notice that the token is cancelled. */
-  let isWatched = options.onEvent !== undefined;
-  let onWatch = () => {};
-  let isWarned = false;
+    onCancel: (reason) => onCancel(begun, reason),
+  };
+  const { token, cancel } = createCancellation(adapter, cancellation);
+  const emit = createReporter(adapter.pid, () => token.isCancelled, options);
   const signals = subscribe(adapter, options, {
-    reload(signal) {
-      const others = isWarned ? 0 : signals.others(signal);
-      isWarned = true;
-      if (others > 0) beginning.warn(explainOthers(signal, others));
-      const cause = { by: "signal", signal } as const;
-      if (program !== undefined) program.onReloadAsked(cause);
-      else load().then((program) => program.onReloadAsked(cause), () => {}); // The failure is reported by load().
-    },
-    shutdown(signal) {
-      passedOn = program?.onShutdownAsked(signal);
-      cancel({ kind: "shutdown", signal }); // Where there is no program yet.
-      if (!isWatched) settled().then(() => leave(signal));
-    },
+    reload: (signal) => onReloadSignal(begun, signal),
+    shutdown: (signal) => onShutdownSignal(begun, signal),
   });
-  const warn = (message: string) => emit({ type: "warning", message });
-  const predecessor = adapter.predecessor();
-  let pidFile: Handover | undefined;
+  let beginning: Beginning;
   try {
-    pidFile = createPidFile(adapter.service, { options, pid: adapter.pid, isFirst: predecessor === undefined, warn });
+    beginning = createBeginning(adapter, options, { token, cancel }, emit, () => {
+      finishRequests(begun, token.signal.reason);
+      return answered.promise;
+    });
   } catch (error) {
     signals.end();
     throw error;
   }
-  const beginning: Beginning = {
-    pid: adapter.pid,
-    options,
-    token,
-    cancel,
-    predecessor,
-    pidFile,
-    wrapped,
-    live,
-    natives,
-    datagrams,
-    ready: follow(options.ready ?? "auto"),
-    emit,
-    warn,
+  const begun: Begun = {
+    ...{ adapter, options, plan, beginning, signals, answered, startedAt: adapter.now() },
+    ...{ program: undefined, loading: undefined, passedOn: undefined, webSockets: undefined },
+    isFinishing: false,
+    isWarned: false,
+    isWatched: options.onEvent !== undefined,
+    onWatch() {},
   };
-
-  function watched(): void {
-    isWatched = true;
-    onWatch();
-  }
-
-  /**
-   * A program that never looks at its token does not end by its cancellation, and nothing of this library keeps it: the signal does what it
-   * does without us. One that still starts may look later.
-   */
-  function leave(signal: string): void {
-    if (isWatched) return;
-    const left = START_MS - (adapter.now() - begun);
-    if (left > 0) onWatch = adapter.timer(left, () => signals.raise(signal));
-    else signals.raise(signal);
-  }
-
-  function load(): Promise<LoadedProgram> {
-    if (loading === undefined) {
-      loading = plan.load().then((create) => program = create(beginning));
-      loading.catch((error) => {
-        loading = undefined; // The next use tries again.
-        beginning.warn(`the part of this library that reloads and listens cannot be loaded: ${describeError(error)}`);
-      });
-    }
-    return loading;
-  }
-
-  natives.onOpen = () => void load(); // Also where the token is cancelled already: it has to be drained.
+  beginning.natives.onOpen = () => void load(begun); // Also where the token is cancelled already: it has to be drained.
   // A successor is waited for. A program that is cancelled at once needs nothing more.
-  if (beginning.predecessor !== undefined) load();
-  else queueMicrotask(() => token.isCancelled || load());
+  if (beginning.predecessor !== undefined) load(begun);
+  else queueMicrotask(() => token.isCancelled || load(begun));
   if (options.signal !== undefined) {
     followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
   }
+  return { token: createToken(begun), release: signals.release, settled: () => settled(begun), warn: beginning.warn };
+}
 
-  const extended = extendToken(token, watched, {
-    generation: beginning.predecessor?.generation ?? 0,
+/**
+ * Makes what the rest of the program begins with.
+ *
+ * @param answered As in `NativeHost`.
+ */
+function createBeginning(
+  adapter: BasicAdapter,
+  options: ListenOptions,
+  cancellation: Cancellation,
+  emit: Beginning["emit"],
+  answered: () => Promise<number>,
+): Beginning {
+  const warn = (message: string) => emit({ type: "warning", message });
+  const wrapped = createWrappedHandlers(adapter, adapter.fetch);
+  const datagrams = createDatagramSockets(adapter);
+  const host = { wrap: wrapped.wrap, running: wrapped.running, answered };
+  const { pid } = adapter;
+  const predecessor = adapter.predecessor();
+  return {
+    ...{ pid, options, ...cancellation, predecessor, wrapped, datagrams, emit, warn },
+    pidFile: createPidFile(adapter.service, { options, pid, isFirst: predecessor === undefined, warn }),
+    live: new Map(),
+    natives: createNativeServers(adapter, () => adapter.service?.files() as Files, host, datagrams),
+    ready: follow(options.ready ?? "auto"),
+  };
+}
+
+/** The token is cancelled. The application has not heard of it yet. */
+function onCancel(begun: Begun, reason: CancelReason): void {
+  const { program, loading, beginning: { token, wrapped, emit } } = begun;
+  wrapped.areClosing = true;
+  program?.onCancel();
+  // What a program has opened is drained by the part of this library that may still be loaded.
+  if (program === undefined && loading !== undefined) {
+    token.track(loading.catch(() => {}), { name: "a start that was not over" });
+  }
+  emit({ type: "cancel", reason });
+  if (wrapped.exist) finishRequests(begun, reason);
+}
+
+/** Waits for the requests that the wrapped handlers are answering, and cuts those that take too long. */
+function finishRequests(begun: Begun, { kind }: CancelReason): void {
+  const { options, answered, beginning: { token, wrapped, emit } } = begun;
+  if (begun.isFinishing) return;
+  begun.isFinishing = true;
+  const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
+  const finished = wrapped.finish({
+    isReplaced: kind === "reload",
+    timeout,
+    onCut: (connections) => emit({ type: "drain-cut", server: "the fetch handler", connections, milliseconds: timeout }),
+  });
+  answered.resolve(token.track(finished, { name: "the requests of the fetch handler" }));
+}
+
+function onReloadSignal(begun: Begun, signal: string): void {
+  const { program, signals, beginning: { warn } } = begun;
+  const others = begun.isWarned ? 0 : signals.others(signal);
+  begun.isWarned = true;
+  if (others > 0) warn(explainOthers(signal, others));
+  const cause = { by: "signal", signal } as const;
+  if (program !== undefined) program.onReloadAsked(cause);
+  else load(begun).then((program) => program.onReloadAsked(cause), () => {}); // The failure is reported by load().
+}
+
+function onShutdownSignal(begun: Begun, signal: string): void {
+  begun.passedOn = begun.program?.onShutdownAsked(signal);
+  begun.beginning.cancel({ kind: "shutdown", signal }); // Where there is no program yet.
+  if (!begun.isWatched) settled(begun).then(() => leave(begun, signal));
+}
+
+/** Resolves when no reload is under way, and the other processes know of a shutdown. */
+function settled({ passedOn, loading }: Begun): Promise<unknown> {
+  return Promise.all([passedOn, loading]).then(([, program]) => program?.settled()).catch(() => {});
+}
+
+/**
+ * A program that never looks at its token does not end by its cancellation, and nothing of this library keeps it: the signal does what it
+ * does without us. One that still starts may look later.
+ */
+function leave(begun: Begun, signal: string): void {
+  const { adapter, signals, startedAt } = begun;
+  if (begun.isWatched) return;
+  const left = START_MS - (adapter.now() - startedAt);
+  if (left > 0) begun.onWatch = adapter.timer(left, () => signals.raise(signal));
+  else signals.raise(signal);
+}
+
+/** Loads the rest of the program, once. */
+function load(begun: Begun): Promise<LoadedProgram> {
+  if (begun.loading === undefined) {
+    begun.loading = begun.plan.load().then((create) => begun.program = create(begun.beginning));
+    begun.loading.catch((error) => {
+      begun.loading = undefined; // The next use tries again.
+      begun.beginning.warn(
+        `the part of this library that reloads and listens cannot be loaded: ${describeError(error)}`,
+      );
+    });
+  }
+  return begun.loading;
+}
+
+/** The token that the application gets. */
+function createToken(begun: Begun): Token {
+  const { adapter, plan, signals, beginning: { token, predecessor, natives, wrapped, live } } = begun;
+  function watched(): void {
+    begun.isWatched = true;
+    begun.onWatch();
+  }
+  const rest = () => load(begun);
+  return extendToken(token, watched, {
+    generation: predecessor?.generation ?? 0,
     canReload: adapter.canReload,
-    ready: () => void load().then((program) => program.ready(), () => {}),
-    reload: async () => await (await load()).reload({ by: "call" }),
-    inheritedState: async () => await (await load()).inheritedState(),
-    bind: async (server, options) => await (await load()).bind(server, options),
-    path: async (path) => await (await load()).path(path),
+    ready: () => void rest().then((program) => program.ready(), () => {}),
+    reload: async () => await (await rest()).reload({ by: "call" }),
+    inheritedState: async () => await (await rest()).inheritedState(),
+    bind: async (server, options) => await (await rest()).bind(server, options),
+    path: async (path) => await (await rest()).path(path),
     adopt: natives.adopt,
     fetch(handler) {
       checkHandler(handler);
@@ -226,19 +272,18 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
     live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
     webSocket(socket) {
       if (typeof socket?.close !== "function") throw new TypeError(`webSocket: it must be a WebSocket, not ${show(socket)}`);
-      webSockets ??= createWebSockets(token.signal);
-      webSockets.add(socket);
+      begun.webSockets ??= createWebSockets(token.signal);
+      begun.webSockets.add(socket);
       return socket;
     },
     async dispose() {
       token.cancel();
       await token.drained();
-      await loading?.then((program) => program.settled());
+      await begun.loading?.then((program) => program.settled());
       signals.end();
       plan.onDispose?.();
     },
   });
-  return { token: extended, release: signals.release, settled };
 }
 
 function follow(ready: NonNullable<ListenOptions["ready"]>): Beginning["ready"] {

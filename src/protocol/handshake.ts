@@ -40,7 +40,7 @@ const OURS = [
 /** Node's: the channel of a process to its parent, and what `node --watch` wants to hear on it. */
 const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "WATCH_REPORT_DEPENDENCIES"];
 
-/** Is a variable meant for one process only? Ours, and those of the runtimes' channels. */
+/** Whether a variable is meant for one process only. Ours, and those of the runtimes' channels. */
 export function isOfOneStart(name: string): boolean {
   return OURS.includes(name) || OF_CHANNELS.includes(name) || name.startsWith(ELECTION);
 }
@@ -93,7 +93,7 @@ export interface Variables {
 export interface ParentCheck {
   /** The pid of this process's parent. */
   readonly parent: number;
-  /** Is there a process with this pid? `undefined` where that is not known. */
+  /** Whether there is a process with this pid. `undefined` where that is not known. */
   isAlive(pid: number): boolean | undefined;
 }
 

@@ -1,8 +1,8 @@
 import type { Channel, Clock, DescriptorChannel, StartedProcess } from "../core/adapter.ts";
 import { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../core/error.ts";
 import type { Link } from "./handover.ts";
-import { createInboxes } from "./inboxes.ts";
-import { createOutbox } from "./outbox.ts";
+import { createInboxes, type Inboxes } from "./inboxes.ts";
+import { createOutbox, type Outbox } from "./outbox.ts";
 import { type FromPredecessor, type FromSuccessor, parseFromSuccessor } from "../protocol/reload.ts";
 
 /** What the old process must know of its dialogue with the new one. */
@@ -40,100 +40,138 @@ export interface Dialogue {
 /** The next message that is expected of the new process, besides data for the handovers. */
 type Expected = "hello" | "ready" | "commit" | "in-charge" | "nothing";
 
+/** The state of a dialogue. */
+interface Conversation {
+  readonly handlers: DialogueHandlers;
+  readonly outbox: Outbox;
+  readonly inboxes: Inboxes;
+  readonly hello: PromiseWithResolvers<number>;
+  readonly ready: PromiseWithResolvers<void>;
+  readonly tookCharge: PromiseWithResolvers<void>;
+  readonly passed: PromiseWithResolvers<void>;
+  expected: Expected;
+  /** Whether the new process has a check to be asked for. */
+  hasCheck: boolean;
+  channel: Channel | undefined;
+  descriptors: DescriptorChannel | undefined;
+}
+
 /** Prepares the dialogue of one reload. */
-export function createDialogue(
-  clock: Clock,
-  names: readonly string[],
-  { fail, stopping, failure }: DialogueHandlers,
-): Dialogue {
-  const outbox = createOutbox(clock);
-  const inboxes = createInboxes(names, misunderstood);
-  const hello = Promise.withResolvers<number>();
-  const ready = Promise.withResolvers<void>();
-  const tookCharge = Promise.withResolvers<void>();
-  const passed = Promise.withResolvers<void>();
-  let expected: Expected = "hello";
-  let hasCheck = false;
-  let channel: Channel | undefined;
-  let descriptors: DescriptorChannel | undefined;
-
-  /** A process that was told to take charge may be in charge: it is not killed for a strange message. */
-  function misunderstood(): void {
-    if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
-  }
-
-  function receive(message: FromSuccessor | undefined, handle: unknown): void {
-    switch (message?.type) {
-      case "alive":
-        return message.answer === undefined ? undefined : outbox.answer(message.answer);
-      case "failed":
-        return fail("refused", `cannot become ready: ${message.message}`);
-      case "stopping":
-        if (expected === "nothing") return stopping();
-        break;
-      case "hello":
-        if (expected !== "hello") break;
-        expected = "ready";
-        if (message.abilities !== undefined && message.abilities >= 1) outbox.setAnswers();
-        return hello.resolve(message.pid);
-      case "ready":
-        if (expected !== "ready") break;
-        expected = "commit";
-        return ready.resolve();
-      case "in-charge":
-        if (expected !== "in-charge") break;
-        expected = "nothing";
-        hasCheck = message.check === true;
-        return tookCharge.resolve();
-      case "checked":
-        if (!hasCheck) break;
-        if (message.error === undefined) return passed.resolve();
-        return fail("check", `did not pass its check: ${message.error}`, { cause: new Error(message.error) });
-      case "data":
-        if (expected === "hello" || !inboxes.put(message.name, message.data, handle)) break;
-        return;
-    }
-    misunderstood();
-  }
-
-  /** A closed channel is not the reason of a failure: how the process ended is, and that is about to be known. */
-  async function send(message: FromPredecessor, handle?: unknown): Promise<void> {
-    try {
-      if (channel === undefined) throw new ReloadError("handover", "nothing can be sent before the new process was started");
-      await outbox.send(message, handle);
-    } catch (error) {
-      if (error instanceof ReloadError) throw error;
-      await failure;
-    }
-  }
-
+export function createDialogue(clock: Clock, names: readonly string[], handlers: DialogueHandlers): Dialogue {
+  const conversation: Conversation = {
+    handlers,
+    outbox: createOutbox(clock),
+    inboxes: createInboxes(names, () => misunderstood(conversation)),
+    hello: Promise.withResolvers(),
+    ready: Promise.withResolvers(),
+    tookCharge: Promise.withResolvers(),
+    passed: Promise.withResolvers(),
+    expected: "hello",
+    hasCheck: false,
+    channel: undefined,
+    descriptors: undefined,
+  };
+  const { outbox, hello, ready, tookCharge, passed } = conversation;
+  const tell = (message: FromPredecessor, handle?: unknown) => send(conversation, message, handle);
   return {
     hello: hello.promise,
     ready: ready.promise,
-    link: (name) => ({
-      get sendsHandles() {
-        return channel?.sendsHandles === true;
-      },
-      get descriptors() {
-        return descriptors;
-      },
-      send: (data, handle) => send({ type: "data", name, data }, handle),
-      onData: (receive) => inboxes.open(name, receive),
-    }),
-    open(process) {
-      channel = process.channel;
-      descriptors = process.descriptors;
+    link: (name) => createLink(conversation, name),
+    open({ channel, descriptors }) {
+      Object.assign(conversation, { channel, descriptors });
       outbox.open(channel);
-      channel.onMessage((raw, handle) => receive(parseFromSuccessor(raw), handle));
+      channel.onMessage((raw, handle) => {
+        if (!receive(conversation, parseFromSuccessor(raw), handle)) misunderstood(conversation);
+      });
     },
-    send,
-    offered: () => send({ type: "offered" }),
+    send: tell,
+    offered: () => tell({ type: "offered" }),
     async commit() {
-      expected = "in-charge";
-      await send({ type: "commit" });
+      conversation.expected = "in-charge";
+      await tell({ type: "commit" });
       await tookCharge.promise;
     },
-    check: () => hasCheck ? send({ type: "check" }).then(() => passed.promise) : undefined,
+    check: () => conversation.hasCheck ? tell({ type: "check" }).then(() => passed.promise) : undefined,
     ask: outbox.ask,
   };
+}
+
+function createLink(conversation: Conversation, name: string): Link {
+  return {
+    get sendsHandles() {
+      return conversation.channel?.sendsHandles === true;
+    },
+    get descriptors() {
+      return conversation.descriptors;
+    },
+    send: (data, handle) => send(conversation, { type: "data", name, data }, handle),
+    onData: (receive) => conversation.inboxes.open(name, receive),
+  };
+}
+
+/** A process that was told to take charge may be in charge: it is not killed for a strange message. */
+function misunderstood({ expected, handlers: { fail } }: Conversation): void {
+  if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
+}
+
+/** Returns whether the message was expected. */
+function receive(conversation: Conversation, message: FromSuccessor | undefined, handle: unknown): boolean {
+  const { handlers: { fail, stopping }, outbox, inboxes, expected } = conversation;
+  switch (message?.type) {
+    case "alive":
+      if (message.answer !== undefined) outbox.answer(message.answer);
+      return true;
+    case "failed":
+      fail("refused", `cannot become ready: ${message.message}`);
+      return true;
+    case "stopping":
+      if (expected !== "nothing") return false;
+      stopping();
+      return true;
+    case "hello":
+      if (expected !== "hello") return false;
+      conversation.expected = "ready";
+      if (message.abilities !== undefined && message.abilities >= 1) outbox.setAnswers();
+      conversation.hello.resolve(message.pid);
+      return true;
+    case "ready":
+      if (expected !== "ready") return false;
+      conversation.expected = "commit";
+      conversation.ready.resolve();
+      return true;
+    case "in-charge":
+      if (expected !== "in-charge") return false;
+      conversation.expected = "nothing";
+      conversation.hasCheck = message.check === true;
+      conversation.tookCharge.resolve();
+      return true;
+    case "checked":
+      return judge(conversation, message.error);
+    case "data":
+      return expected !== "hello" && inboxes.put(message.name, message.data, handle);
+    default:
+      return false;
+  }
+}
+
+function judge({ hasCheck, passed, handlers: { fail } }: Conversation, error: string | undefined): boolean {
+  if (!hasCheck) return false;
+  if (error === undefined) passed.resolve();
+  else fail("check", `did not pass its check: ${error}`, { cause: new Error(error) });
+  return true;
+}
+
+/** A closed channel is not the reason of a failure: how the process ended is, and that is about to be known. */
+async function send(
+  { channel, outbox, handlers: { failure } }: Conversation,
+  message: FromPredecessor,
+  handle?: unknown,
+): Promise<void> {
+  try {
+    if (channel === undefined) throw new ReloadError("handover", "nothing can be sent before the new process was started");
+    await outbox.send(message, handle);
+  } catch (error) {
+    if (error instanceof ReloadError) throw error;
+    await failure;
+  }
 }

@@ -4,7 +4,7 @@ import type { HandoverData } from "../protocol/reload.ts";
 
 /** The line from a handover to its namesake in the other process. */
 export interface Link {
-  /** Can listening sockets be sent? Known once the new process was started. */
+  /** Whether listening sockets can be sent. Known once the new process was started. */
   readonly sendsHandles: boolean;
   /** Passes descriptors, where that is possible. Known once the new process was started. */
   readonly descriptors: DescriptorChannel | undefined;
@@ -58,9 +58,9 @@ export interface OutgoingHandover {
   prepare?(): void | Promise<void>;
   /** All handovers are prepared; the new process is started next. */
   beforeStart?(): void;
-  /** Will this handover send listening sockets? Asked after `beforeStart`. */
+  /** Whether this handover will send listening sockets. Asked after `beforeStart`. */
   sendsSockets?(): boolean;
-  /** Will this handover send descriptors, where that is possible? Asked after `beforeStart`. */
+  /** Whether this handover will send descriptors, where that is possible. Asked after `beforeStart`. */
   sendsDescriptors?(): boolean;
   /** What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. */
   native?(): readonly object[];
@@ -138,6 +138,6 @@ export interface Handover {
   incoming?(arrival: IncomingReload): IncomingHandover;
   /** Called in a process without a predecessor when it is ready. */
   ready?(): void;
-  /** Does this process listen anywhere? If so, a new process is put on probation by default. */
+  /** Whether this process listens anywhere. If so, a new process is put on probation by default. */
   isListening?(): boolean;
 }

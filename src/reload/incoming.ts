@@ -1,8 +1,8 @@
-import type { Clock, DescriptorChannel, Predecessor } from "../core/adapter.ts";
+import type { Channel, Clock, DescriptorChannel, Predecessor } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
-import type { Departure, Handover, IncomingHandover } from "./handover.ts";
-import { createInboxes } from "./inboxes.ts";
-import { ABILITIES, type FromSuccessor, pack, parseFromPredecessor } from "../protocol/reload.ts";
+import type { Departure, Handover, IncomingHandover, IncomingReload } from "./handover.ts";
+import { createInboxes, type Inboxes } from "./inboxes.ts";
+import { ABILITIES, type FromPredecessor, type FromSuccessor, pack, parseFromPredecessor } from "../protocol/reload.ts";
 
 /** How long the old process may be silent on probation, in which it asks several times a second. It may be stopped for a while. */
 const SILENCE_MS = 60_000;
@@ -42,130 +42,167 @@ export interface JoinedReload {
   readonly allSent: Promise<unknown>;
 }
 
+/** The state of the reload that a new process came from. */
+interface Joining {
+  readonly channel: Channel;
+  readonly self: Self;
+  readonly handovers: readonly Handover[];
+  readonly handlers: IncomingHandlers;
+  readonly inboxes: Inboxes;
+  readonly offered: PromiseWithResolvers<void>;
+  sides: readonly IncomingHandover[];
+  /** When the old process asked for a sign of life; `undefined` for one of a version that does not. */
+  heardAt: number | undefined;
+  isInCharge: boolean;
+  isOver: boolean;
+  isChecked: boolean;
+}
+
+/** The new process. */
+interface Self {
+  readonly clock: Clock;
+  readonly pid: number;
+  readonly descriptors: DescriptorChannel | undefined;
+}
+
 /** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
 export function joinReload(
   { channel }: Predecessor,
-  { clock, pid, descriptors }: { clock: Clock; pid: number; descriptors: DescriptorChannel | undefined },
+  self: Self,
   handovers: readonly Handover[],
   handlers: IncomingHandlers,
 ): JoinedReload {
-  const inboxes = createInboxes(handovers.map(({ name }) => name), (name, error) => {
-    handlers.warn(`the predecessor has sent something to ${name} that is not understood: ${describeError(error)}`);
+  const joining: Joining = {
+    ...{ channel, self, handovers, handlers },
+    inboxes: createInboxes(handovers.map(({ name }) => name), (name, error) => {
+      handlers.warn(`the predecessor has sent something to ${name} that is not understood: ${describeError(error)}`);
+    }),
+    offered: Promise.withResolvers(),
+    sides: [],
+    heardAt: undefined,
+    isInCharge: false,
+    isOver: false,
+    isChecked: false,
+  };
+  send(joining, { type: "hello", pid: self.pid, abilities: ABILITIES });
+  joining.sides = handovers.map(({ name, incoming }) => incoming?.(incomingReload(joining, name)) ?? {});
+  channel.onMessage((raw, handle) => receive(joining, parseFromPredecessor(raw), handle));
+  channel.onClose(() => {
+    takeOver(joining, "gone");
+    finish(joining, "gone");
   });
-  const offered = Promise.withResolvers<void>();
-  /** When the old process asked for a sign of life; `undefined` for one of a version that does not. */
-  let heardAt: number | undefined;
-  let isInCharge = false;
-  let isOver = false;
-  let isChecked = false;
+  return {
+    ready: () => send(joining, { type: "ready" }),
+    failed: (message) => send(joining, { type: "failed", message }),
+    stopping: () => send(joining, { type: "stopping" }),
+    checkPredecessor: () => checkPredecessor(joining),
+    allSent: Promise.all([joining.offered.promise, ...joining.sides.map(({ complete }) => complete)]),
+  };
+}
 
-  /** Where the old process is gone nobody is left to hear it; `onClose` does what has to be done. */
-  function send(message: FromSuccessor): void {
-    channel.send(pack(message)).catch(() => {});
+/** The reload, as a handover sees it. */
+function incomingReload({ channel, self, inboxes, offered }: Joining, name: string): IncomingReload {
+  return {
+    link: {
+      sendsHandles: channel.sendsHandles,
+      descriptors: self.descriptors,
+      send: (data, handle) => channel.send(pack({ type: "data", name, data }), handle),
+      onData: (receive) => inboxes.open(name, receive),
+    },
+    offered: offered.promise,
+  };
+}
+
+/** Where the old process is gone nobody is left to hear it; `onClose` does what has to be done. */
+function send({ channel }: Joining, message: FromSuccessor): void {
+  channel.send(pack(message)).catch(() => {});
+}
+
+function receive(joining: Joining, message: FromPredecessor | undefined, handle: unknown): void {
+  const { handlers, inboxes, offered, self } = joining;
+  switch (message?.type) {
+    case "data":
+      return void inboxes.put(message.name, message.data, handle);
+    case "ask":
+      joining.heardAt = self.clock.now();
+      return send(joining, { type: "alive", answer: message.number });
+    case "offered":
+      return offered.resolve();
+    case "reload":
+      return handlers.reload();
+    case "shutdown":
+      return handlers.shutdown(message.signal);
+    case "commit":
+      send(joining, { type: "in-charge", ...(handlers.check !== undefined && { check: true }) });
+      return takeOver(joining, "handed over");
+    case "check":
+      return void check(joining);
+    case "revoke":
+      return void revoke(joining, message);
+    case "over":
+      return over(joining, message.reload);
   }
+}
 
-  send({ type: "hello", pid, abilities: ABILITIES });
-  const sides = handovers.map(({ name, incoming }) =>
-    incoming?.({
-      link: {
-        sendsHandles: channel.sendsHandles,
-        descriptors,
-        send: (data, handle) => channel.send(pack({ type: "data", name, data }), handle),
-        onData: (receive) => inboxes.open(name, receive),
-      },
-      offered: offered.promise,
-    }) ?? {}
-  );
-
-  /** Lets every handover take a step. A step that fails does not keep the others from theirs. */
-  function runStep(take: (side: IncomingHandover) => void): void {
-    sides.forEach((side, i) => {
-      try {
-        take(side);
-      } catch (error) {
-        handlers.warn(`${handovers[i]?.name} could not take over: ${describeError(error)}`);
-      }
-    });
-  }
-
-  function takeOver(predecessor: Departure): void {
-    if (isInCharge) return;
-    isInCharge = true;
-    offered.resolve();
-    runStep((side) => side.takeOver?.(predecessor));
-    handlers.takeOver(predecessor);
-  }
-
-  function finish(predecessor: Departure): void {
-    if (isOver) return;
-    isOver = true;
-    runStep((side) => side.over?.(predecessor));
-    descriptors?.close();
-    handlers.over();
-  }
-
-  async function revoke({ pid, generation }: { pid: number; generation: number }): Promise<void> {
-    isOver = true;
-    descriptors?.close();
-    const steps: (void | Promise<void>)[] = [];
-    runStep((side) => void steps.push(side.revoke?.()));
-    await Promise.all(steps);
-    handlers.revoke({ pid, generation });
-  }
-
-  async function check(): Promise<void> {
-    isChecked = true;
-    const error = await handlers.check?.();
-    if (!isOver) return send({ type: "checked", ...(error !== undefined && { error }) });
-    if (error !== undefined) handlers.warn(`this process does not pass its check, and no other can take charge: ${error}`);
-  }
-
-  channel.onMessage((raw, handle) => {
-    const message = parseFromPredecessor(raw);
-    switch (message?.type) {
-      case "data":
-        return void inboxes.put(message.name, message.data, handle);
-      case "ask":
-        heardAt = clock.now();
-        return send({ type: "alive", answer: message.number });
-      case "offered":
-        return offered.resolve();
-      case "reload":
-        return handlers.reload();
-      case "shutdown":
-        return handlers.shutdown(message.signal);
-      case "commit":
-        send({ type: "in-charge", ...(handlers.check !== undefined && { check: true }) });
-        return takeOver("handed over");
-      case "check":
-        return void check();
-      case "revoke":
-        return void revoke(message);
-      case "over":
-        if (!isInCharge) return; // No predecessor retires before it has handed over.
-        if (handlers.check !== undefined && !isChecked) {
-          handlers.warn(
-            "the check was not made: the version of this library in the predecessor does not know it; the next reload makes it",
-          );
-        }
-        if (message.reload) handlers.reload();
-        return finish("handed over");
+/** Lets every handover take a step. A step that fails does not keep the others from theirs. */
+function runStep({ sides, handovers, handlers }: Joining, take: (side: IncomingHandover) => void): void {
+  sides.forEach((side, i) => {
+    try {
+      take(side);
+    } catch (error) {
+      handlers.warn(`${handovers[i]?.name} could not take over: ${describeError(error)}`);
     }
   });
-  channel.onClose(() => {
-    takeOver("gone");
-    finish("gone");
-  });
+}
 
-  return {
-    ready: () => send({ type: "ready" }),
-    failed: (message) => send({ type: "failed", message }),
-    stopping: () => send({ type: "stopping" }),
-    checkPredecessor() {
-      if (!isInCharge || isOver || heardAt === undefined || clock.now() - heardAt < SILENCE_MS) return;
-      handlers.warn(`the predecessor hangs: the reload that process ${pid} came from counts as over`);
-      finish("gone");
-    },
-    allSent: Promise.all([offered.promise, ...sides.map(({ complete }) => complete)]),
-  };
+function takeOver(joining: Joining, predecessor: Departure): void {
+  if (joining.isInCharge) return;
+  joining.isInCharge = true;
+  joining.offered.resolve();
+  runStep(joining, (side) => side.takeOver?.(predecessor));
+  joining.handlers.takeOver(predecessor);
+}
+
+function over(joining: Joining, reload: boolean): void {
+  const { handlers, isInCharge, isChecked } = joining;
+  if (!isInCharge) return; // No predecessor retires before it has handed over.
+  if (handlers.check !== undefined && !isChecked) {
+    handlers.warn(
+      "the check was not made: the version of this library in the predecessor does not know it; the next reload makes it",
+    );
+  }
+  if (reload) handlers.reload();
+  finish(joining, "handed over");
+}
+
+function finish(joining: Joining, predecessor: Departure): void {
+  if (joining.isOver) return;
+  joining.isOver = true;
+  runStep(joining, (side) => side.over?.(predecessor));
+  joining.self.descriptors?.close();
+  joining.handlers.over();
+}
+
+async function revoke(joining: Joining, { pid, generation }: { pid: number; generation: number }): Promise<void> {
+  joining.isOver = true;
+  joining.self.descriptors?.close();
+  const steps: (void | Promise<void>)[] = [];
+  runStep(joining, (side) => void steps.push(side.revoke?.()));
+  await Promise.all(steps);
+  joining.handlers.revoke({ pid, generation });
+}
+
+async function check(joining: Joining): Promise<void> {
+  const { handlers } = joining;
+  joining.isChecked = true;
+  const error = await handlers.check?.();
+  if (!joining.isOver) return send(joining, { type: "checked", ...(error !== undefined && { error }) });
+  if (error !== undefined) handlers.warn(`this process does not pass its check, and no other can take charge: ${error}`);
+}
+
+function checkPredecessor(joining: Joining): void {
+  const { isInCharge, isOver, heardAt, handlers, self: { clock, pid } } = joining;
+  if (!isInCharge || isOver || heardAt === undefined || clock.now() - heardAt < SILENCE_MS) return;
+  handlers.warn(`the predecessor hangs: the reload that process ${pid} came from counts as over`);
+  finish(joining, "gone");
 }

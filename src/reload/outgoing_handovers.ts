@@ -31,6 +31,13 @@ function count(all: readonly MovedConnections[], kind: MovedConnections["kind"])
   };
 }
 
+/** A handover, and its part of one reload. */
+interface Side {
+  readonly name: string;
+  readonly reload: OutgoingReload;
+  readonly side: OutgoingHandover;
+}
+
 /**
  * Makes the objects of one reload.
  *
@@ -42,7 +49,7 @@ export function createOutgoingHandovers(
   step: <T>(work: Promise<T>) => Promise<T>,
   emit: (event: ReloadEvent) => void,
 ): OutgoingHandovers {
-  const sides = handovers.map(({ name, outgoing }) => {
+  const sides = handovers.map(({ name, outgoing }): Side => {
     const reload = reloadFor(name);
     return { name, reload, side: outgoing?.(reload) ?? {} };
   });
@@ -77,32 +84,37 @@ export function createOutgoingHandovers(
         }
       }
     },
-    async rollBack(reason) {
-      for (const { name, side } of sides.toReversed()) {
-        if (!asked.has(side)) continue;
-        try {
-          await side.rollback?.(reason);
-        } catch (error) {
-          emit({ type: "rollback-fail", handover: name, error });
-        }
-      }
-    },
-    reportMoved(pid) {
-      const all = sides.map(({ side }) => side.moved?.()).filter((moved) => moved !== undefined);
-      if (all.length === 0 || pid === undefined) return;
-      const milliseconds = all.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-      const [idle, live] = [count(all, "idle"), count(all, "live")];
-      const [moved, left] = [idle.moved + live.moved, idle.left + live.left];
-      emit({ type: "connections-move", pid, moved, left, idle, live, milliseconds });
-    },
-    sends() {
-      const native = sides.flatMap(({ side }) => side.native?.() ?? []);
-      return {
-        sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
-        sendsDescriptors: sides.some(({ side }) => side.sendsDescriptors?.()),
-        native: native.length > 0 ? JSON.stringify(native) : undefined,
-      };
-    },
+    rollBack: (reason) => rollBack(sides.filter(({ side }) => asked.has(side)), reason, emit),
+    reportMoved: (pid) => reportMoved(sides, pid, emit),
+    sends: () => whatIsSent(sides),
     explain: (code) => sides.map(({ side }) => side.explain?.(code)).filter(Boolean).map((clause) => `; ${clause}`).join(""),
+  };
+}
+
+async function rollBack(sides: readonly Side[], reason: ReloadError, emit: (event: ReloadEvent) => void): Promise<void> {
+  for (const { name, side } of sides.toReversed()) {
+    try {
+      await side.rollback?.(reason);
+    } catch (error) {
+      emit({ type: "rollback-fail", handover: name, error });
+    }
+  }
+}
+
+function reportMoved(sides: readonly Side[], pid: number | undefined, emit: (event: ReloadEvent) => void): void {
+  const all = sides.map(({ side }) => side.moved?.()).filter((moved) => moved !== undefined);
+  if (all.length === 0 || pid === undefined) return;
+  const milliseconds = all.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const [idle, live] = [count(all, "idle"), count(all, "live")];
+  const [moved, left] = [idle.moved + live.moved, idle.left + live.left];
+  emit({ type: "connections-move", pid, moved, left, idle, live, milliseconds });
+}
+
+function whatIsSent(sides: readonly Side[]): ReturnType<OutgoingHandovers["sends"]> {
+  const native = sides.flatMap(({ side }) => side.native?.() ?? []);
+  return {
+    sendsSockets: sides.some(({ side }) => side.sendsSockets?.()),
+    sendsDescriptors: sides.some(({ side }) => side.sendsDescriptors?.()),
+    native: native.length > 0 ? JSON.stringify(native) : undefined,
   };
 }

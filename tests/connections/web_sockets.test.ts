@@ -321,8 +321,13 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
 }
 
 for (const runtime of oneOfEachKind.filter(({ kind }) => kind === "bun")) {
-  test(`${runtime.name}: WebSockets of ws do not move: they are closed as going away`, async (t) => {
+  test(`${runtime.name}: WebSockets of ws do not move: that is said, and they are closed as going away`, async (t) => {
     const { program, pid, port } = await begin(t, runtime, "ws");
+    const { message } = await program.report("warning");
+    assert.match(
+      message,
+      /^liveWebSockets chat: those of ws do not move on Bun, .* closes them with 1001\. Those of Bun\.serve move/,
+    );
     const client = await join(t, port, "client");
     client.socket.send("one");
     await until("the echo", () => client.heard.length === 1);

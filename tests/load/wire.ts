@@ -33,9 +33,11 @@ export function wireRowsOf(runtimes: readonly Runtime[]): WireRow[] {
     const native = kind === "deno" ? "Deno.serve" : "Bun.serve";
     const row = (name: string, setup: ServerSetup) => ({ name, runtime, setup });
     const bound = row(`${name} node:http`, { kind: "http" });
-    if (kind === "node") return [bound, row(`${name} node:https, TLS`, { kind: "https", tls: certificate })];
+    const secure = row(`${name} node:https, TLS`, { kind: "https", tls: certificate });
+    if (kind === "node") return [bound, secure];
     return [
       bound,
+      secure,
       row(native, { kind: "adopted" }),
       row(`${native}, reusePort`, { kind: "native" }),
       row(`${native}, TLS`, { kind: "adopted", tls: certificate }),

@@ -14,7 +14,7 @@ import { payloadBytes, track, trackClient, type Tracked } from "./tracked.ts";
 
 /** What the application does with them. */
 export interface NativeHandlers<Session> {
-  /** Does each move by itself? */
+  /** Whether each moves by itself. */
   readonly independent: boolean;
   accept(socket: LiveWebSocket, session: Session | undefined, request: Request | undefined): void;
   release(socket: LiveWebSocket): Session | undefined;
@@ -67,116 +67,139 @@ function servedBy({ raw, socket }: LiveWebSocketControl, tracked: Tracked | unde
   };
 }
 
+/** A group. */
+interface Group<Session> {
+  readonly adapter: WebSocketAdapter;
+  readonly handlers: NativeHandlers<Session>;
+  readonly controls: WeakMap<NativeSocket, LiveWebSocketControl>;
+  /** Those that the application has. */
+  readonly open: Set<LiveWebSocket>;
+}
+
 /** Serves the WebSockets of a group. */
 export function serveNative<Session>(
   token: Token,
   name: string,
-  { sockets, libc }: WebSocketAdapter,
+  adapter: WebSocketAdapter,
   handlers: NativeHandlers<Session>,
 ): NativeGroup {
-  const { answersPings } = sockets;
-  const controls = new WeakMap<NativeSocket, LiveWebSocketControl>();
-  const open = new Set<LiveWebSocket>();
-
+  const group: Group<Session> = { adapter, handlers, controls: new WeakMap(), open: new Set() };
   const live = token.live<Moved<Session>, NativeSocket>(name, {
     independent: handlers.independent,
     accept(socket, message) {
       if (message === undefined) return;
       const moved = parseMoved<Session>(message);
       if (moved === undefined) return void socket.destroy();
-      socket.arrival = socket.goOn?.(moved.server, entryOf(socket, moved));
+      socket.arrival = socket.goOn?.(moved.server, entryOf(group, socket, moved));
     },
-    release(socket) {
-      const control = controls.get(socket);
-      if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) return undefined;
-      const session = handlers.release(control.socket);
-      if (session === undefined) return undefined;
-      control.retire();
-      open.delete(control.socket);
-      return { server: socket.server, protocol: control.raw.protocol, session };
-    },
+    release: (socket) => release(group, socket),
   });
+  whenCancelled(token, () => {
+    for (const socket of group.open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
+  });
+  return { upgrade: (request, more, protocol) => upgrade(group, live.add, request, more, protocol) };
+}
 
-  /** Gives a WebSocket to the application. */
-  function begin(
-    control: LiveWebSocketControl,
-    session: Session | undefined,
-    request: Request | undefined,
-  ): void {
-    open.add(control.socket);
-    handlers.accept(control.socket, session, request);
-  }
+/** Gives a WebSocket to the application. */
+function begin<Session>(
+  { open, handlers }: Group<Session>,
+  control: LiveWebSocketControl,
+  session: Session | undefined,
+  request: Request | undefined,
+): void {
+  open.add(control.socket);
+  handlers.accept(control.socket, session, request);
+}
 
-  /** What hears of a WebSocket, and keeps what is known of it. */
-  function eventsOf(state: State, upgraded: (control: LiveWebSocketControl) => void, opened: () => void): WebSocketEvents {
-    return {
-      upgraded(raw) {
-        const onSend = answersPings ? (data: Message) => state.tracked?.sent(payloadBytes(data)) : () => {};
-        upgraded(state.control = createLiveWebSocket(raw, onSend));
-      },
-      opened,
-      message(data) {
-        state.tracked?.received(payloadBytes(data));
-        state.control?.deliver(data);
-      },
-      control: (bytes) => state.tracked?.received(bytes),
-      closed(code, reason) {
-        const { control } = state;
-        if (control === undefined) return;
-        open.delete(control.socket);
-        control.closed(code, reason);
-        state.socket?.emitClose();
-      },
-    };
-  }
+function release<Session>({ controls, handlers, open }: Group<Session>, socket: NativeSocket): Moved<Session> | undefined {
+  const control = controls.get(socket);
+  if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) return undefined;
+  const session = handlers.release(control.socket);
+  if (session === undefined) return undefined;
+  control.retire();
+  open.delete(control.socket);
+  return { server: socket.server, protocol: control.raw.protocol, session };
+}
 
-  function upgrade(request: Request, more: unknown, protocol: string | undefined): Response | undefined {
-    const library = libc();
-    const client = sockets.clientOf(request, more);
-    const tracked = library && client && trackClient(library, client, answersPings);
-    const state: State = { control: undefined, tracked, socket: undefined };
-    const events = eventsOf(state, (control) => begin(control, undefined, request), () => {
+/** What hears of a WebSocket, and keeps what is known of it. */
+function eventsOf<Session>(
+  { adapter: { sockets: { answersPings } }, open }: Group<Session>,
+  state: State,
+  upgraded: (control: LiveWebSocketControl) => void,
+  opened: () => void,
+): WebSocketEvents {
+  return {
+    upgraded(raw) {
+      const onSend = answersPings ? (data: Message) => state.tracked?.sent(payloadBytes(data)) : () => {};
+      upgraded(state.control = createLiveWebSocket(raw, onSend));
+    },
+    opened,
+    message(data) {
+      state.tracked?.received(payloadBytes(data));
+      state.control?.deliver(data);
+    },
+    control: (bytes) => state.tracked?.received(bytes),
+    closed(code, reason) {
       const { control } = state;
       if (control === undefined) return;
-      tracked?.begin();
-      control.arrived();
-      if (tracked === undefined) return;
-      state.socket = createNativeSocket(tracked.fd, servedBy(control, tracked));
-      controls.set(state.socket, control);
-      live.add(state.socket);
-    });
-    return sockets.upgrade(request, more, events, { protocol, isTracked: tracked !== undefined });
-  }
+      open.delete(control.socket);
+      control.closed(code, reason);
+      state.socket?.emitClose();
+    },
+  };
+}
 
-  /** How a connection begins that comes from another process. */
-  function entryOf(socket: NativeSocket, { protocol, session }: Moved<Session>): Entry {
-    const opened = Promise.withResolvers<void>();
-    const state: State = { control: undefined, tracked: undefined, socket };
-    const events = eventsOf(state, (control) => begin(control, session, undefined), opened.resolve);
-    return {
-      headers: protocol === "" ? {} : { "Sec-WebSocket-Protocol": protocol },
-      opened: opened.promise,
-      upgrade: (request: Request, more: unknown) =>
-        sockets.upgrade(request, more, events, { protocol: protocol === "" ? undefined : protocol, isTracked: true }),
-      arrived(fd) {
-        const library = libc();
-        const { control } = state;
-        if (control === undefined || library === undefined) return;
-        state.tracked = track(library, fd, answersPings);
-        Object.assign(socket, { fd, served: servedBy(control, state.tracked) });
-        controls.set(socket, control);
-        control.arrived();
-      },
-      failed() {
-        opened.resolve();
-        state.control?.closed(1006, "");
-        socket.emitClose();
-      },
-    };
-  }
-
-  whenCancelled(token, () => {
-    for (const socket of open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
+/** Completes the handshake of a client. */
+function upgrade<Session>(
+  group: Group<Session>,
+  add: (socket: NativeSocket) => void,
+  request: Request,
+  more: unknown,
+  protocol: string | undefined,
+): Response | undefined {
+  const { adapter: { sockets, libc }, controls } = group;
+  const library = libc();
+  const client = sockets.clientOf(request, more);
+  const tracked = library && client && trackClient(library, client, sockets.answersPings);
+  const state: State = { control: undefined, tracked, socket: undefined };
+  const events = eventsOf(group, state, (control) => begin(group, control, undefined, request), () => {
+    const { control } = state;
+    if (control === undefined) return;
+    tracked?.begin();
+    control.arrived();
+    if (tracked === undefined) return;
+    state.socket = createNativeSocket(tracked.fd, servedBy(control, tracked));
+    controls.set(state.socket, control);
+    add(state.socket);
   });
-  return { upgrade };
+  return sockets.upgrade(request, more, events, { protocol, isTracked: tracked !== undefined });
+}
+
+/** How a connection begins that comes from another process. */
+function entryOf<Session>(group: Group<Session>, socket: NativeSocket, moved: Moved<Session>): Entry {
+  const { adapter: { sockets, libc }, controls } = group;
+  const { protocol, session } = moved;
+  const opened = Promise.withResolvers<void>();
+  const state: State = { control: undefined, tracked: undefined, socket };
+  const events = eventsOf(group, state, (control) => begin(group, control, session, undefined), opened.resolve);
+  return {
+    headers: protocol === "" ? {} : { "Sec-WebSocket-Protocol": protocol },
+    opened: opened.promise,
+    upgrade: (request: Request, more: unknown) =>
+      sockets.upgrade(request, more, events, { protocol: protocol === "" ? undefined : protocol, isTracked: true }),
+    arrived(fd) {
+      const library = libc();
+      const { control } = state;
+      if (control === undefined || library === undefined) return;
+      state.tracked = track(library, fd, sockets.answersPings);
+      Object.assign(socket, { fd, served: servedBy(control, state.tracked) });
+      controls.set(socket, control);
+      control.arrived();
+    },
+    failed() {
+      opened.resolve();
+      state.control?.closed(1006, "");
+      socket.emitClose();
+    },
+  };
 }
