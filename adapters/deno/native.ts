@@ -55,25 +55,22 @@ function open(
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
   const { inherited, activated, temporaryPath } = placement;
   const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
-  const elsewhere = {
+  const other = {
     ...(path !== undefined && { path }),
     ...(activated && { hostname: activated.hostname, port: activated.port }),
   };
-  const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...elsewhere };
+  const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...other };
+  const tell = (address: Address) =>
+    options.onListen === undefined ? announce(address, options.cert !== undefined) : options.onListen(address);
   let isClosing = false;
   const cutter = new AbortController();
-  const isCut = Promise.withResolvers<void>();
   const isPlain = path === undefined && options.cert === undefined;
   const followed = new FollowedConnections(deno, host.running);
   const server: Server = serve({
     ...options,
     ...where,
     signal: options.signal === undefined ? cutter.signal : AbortSignal.any([options.signal, cutter.signal]),
-    onListen(own: Address) {
-      const address = reported(own);
-      if (options.onListen === undefined) announce(address, options.cert !== undefined);
-      else options.onListen(address);
-    },
+    onListen: (own: Address) => tell(reported(own)),
   }, host.wrap(followed.follow(handler), () => isClosing, () => followed.onUpgrade()));
   const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
@@ -94,14 +91,12 @@ function open(
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809), and cuts WebSockets.
       await Promise.all([host.answered(), idle]);
-      const late = new Promise((resolve) => deno.unrefTimer(setTimeout(resolve, CLOSE_TIMEOUT_MS)));
-      await Promise.race([followed.webSocketsClosed(), isCut.promise, late]);
+      await followed.webSocketsClosed(CLOSE_TIMEOUT_MS, cutter.signal);
       await server.shutdown();
     },
     cut() {
       const { size } = followed.openWebSockets;
       cutter.abort();
-      isCut.resolve();
       return size;
     },
   });

@@ -85,6 +85,7 @@ function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
 
 /** Follows the connections of one server. */
 export class FollowedConnections implements NativeConnections {
+  readonly #deno: DenoNamespace;
   readonly #running: Running;
   /** The WebSockets that are open. */
   readonly openWebSockets: Set<WebSocket> = new Set();
@@ -112,6 +113,7 @@ export class FollowedConnections implements NativeConnections {
 
   /** @param running As in `NativeHost`. */
   constructor(deno: DenoNamespace, running: Running) {
+    this.#deno = deno;
     this.#running = running;
     hearOfUpgrades(deno, (request) => this.#upgrade(request));
   }
@@ -129,10 +131,12 @@ export class FollowedConnections implements NativeConnections {
     this.openWebSockets.forEach(sendAway);
   }
 
-  /** Resolves when those that are open now are closed. */
-  webSocketsClosed(): Promise<unknown> {
+  /** Resolves when those that are open now are closed, after so many milliseconds, or when the signal fires. */
+  webSocketsClosed(most: number, signal: AbortSignal): Promise<unknown> {
     const closed = (socket: WebSocket) => new Promise((resolve) => socket.addEventListener("close", resolve));
-    return Promise.all([...this.openWebSockets].map(closed));
+    const late = new Promise((resolve) => this.#deno.unrefTimer(setTimeout(resolve, most)));
+    const isCut = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    return Promise.race([Promise.all([...this.openWebSockets].map(closed)), late, isCut]);
   }
 
   watch(isWatching: boolean): void {
