@@ -23,6 +23,7 @@ test("options by the environment, with units", () => {
         drainTimeout: 10_000,
         readyTimeout: 120_000,
         probation: 1_500,
+        idleGrace: 1_500,
         pidFile: "/run/app.pid",
         reloadSignals: ["SIGUSR2", "SIGHUP"],
         shutdownSignals: ["SIGTERM"],
