@@ -12,7 +12,9 @@ export type {
   DescriptorChannel,
   ExitStatus,
   FetchAdapter,
+  NativeAdapter,
   NativeServerView,
+  OtherHandlers,
   Predecessor,
   StartedProcess,
   StartRequest,
@@ -52,6 +54,7 @@ export type { SharedSocket } from "./src/core/shared_socket.ts";
 export type {
   ConnectionAdapter,
   Http1View,
+  IdleDescriptors,
   IdleTaker,
   Libc,
   Listener,
@@ -60,5 +63,6 @@ export type {
   RetainedSocket,
   SocketAdapter,
   SocketAddress,
+  TakeableSocket,
 } from "./src/core/socket_adapter.ts";
 export type { BindableServer, BindOptions, FetchHandler } from "./src/core/token.ts";

@@ -119,13 +119,13 @@ function honoured(
 
 /** Starts the runtime's own server, or one of node's. Returns the port. */
 async function start(token: Token, app: ServedApp, where: ServedAt): Promise<number | undefined> {
-  const { nativeServe, runtime } = registry.adapter;
-  if (nativeServe !== undefined) return nativeServe.open(token.adopt, app, where);
+  const { native, runtime } = registry.adapter;
   for (const name of ["routes", "websocket"] as const) {
-    if (app[name] !== undefined) {
+    if (app[name] !== undefined && native?.serve.takesRoutes !== true) {
       throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports, not ${runtime}`);
     }
   }
+  if (native !== undefined) return native.serve.open(token.adopt, app, where);
   const [http, https, { toNodeHandler }] = await Promise.all([import("node:http"), import("node:https"), import("srvx/node")]);
   const listener = toNodeHandler(app.fetch as FetchApp["fetch"]) as RequestListener;
   const server = app.tls === undefined ? http.createServer(listener) : https.createServer(app.tls as object, listener);

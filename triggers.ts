@@ -24,7 +24,7 @@ import { type Attempts, createAttempts } from "./src/triggers/attempts.ts";
 import { MEMORY_CHECK_MS, MEMORY_PAUSE_MS, watchMemory } from "./src/triggers/memory.ts";
 import { createSchedule } from "./src/triggers/schedule.ts";
 import { repeat } from "./src/triggers/timer.ts";
-import { checkSize, checkTime } from "./src/triggers/units.ts";
+import { checkSize, checkTime } from "./src/core/units.ts";
 import { checkPaths, DEFAULT_DEBOUNCE_MS, watchPaths } from "./src/triggers/watch.ts";
 
 /** The part of a token that is needed. */

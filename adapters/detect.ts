@@ -3,10 +3,10 @@ import { ReloadError } from "../src/core/error.ts";
 import { type BunNamespace, createBunAdapter } from "./bun/adapter.ts";
 import { createDenoAdapter } from "./deno/adapter.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
-import { createUnsupportedAdapter } from "./shared/unsupported.ts";
 import { createNodeAdapter } from "./node/adapter.ts";
 import type { NodeProcess } from "./shared/node_channel.ts";
 import { whyTooOld } from "./node/version.ts";
+import { clock } from "./shared/clock.ts";
 
 interface Globals {
   Deno?: DenoNamespace;
@@ -16,7 +16,12 @@ interface Globals {
 }
 
 /**
- * The adapter of this runtime. Must be called when the library is loaded: it finds out how the program was started before the program changes
+ * The adapter of this runtime. What a start of each runtime needs is loaded on all of them, as one file in the published package: `listen()`
+ * is not asynchronous, and a module that awaits an import cannot be loaded by `require()`. On Node and Bun, this is all that is loaded of
+ * `deno/`: the start (adapter.ts), and what it is made of (files, permissions, signals, threads, channel, native servers, datagrams). The rest
+ * of an adapter, complete.ts and what that imports, is loaded on its own runtime only.
+ *
+ * Must be called when the library is loaded: it finds out how the program was started before the program changes
  * that, and takes the handshake out of the environment.
  *
  * @throws {ReloadError} When this version of Node is too old.
@@ -41,7 +46,7 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
 }
 
 /**
- * Is this Node's main thread? A worker may not change the directory: the call fails before it looks at its argument, which is none. Loading
+ * Whether this is Node's main thread. A worker may not change the directory: the call fails before it looks at its argument, which is none. Loading
  * node:worker_threads to ask it would take 2 ms of every start.
  */
 function isMainThread(process: NodeProcess): boolean {
@@ -51,4 +56,25 @@ function isMainThread(process: NodeProcess): boolean {
   } catch (error) {
     return (error as { code?: unknown }).code !== "ERR_WORKER_UNSUPPORTED_OPERATION";
   }
+}
+
+/** The adapter for platforms without signals and processes: serverless platforms, browsers. */
+function createUnsupportedAdapter(runtime: string): StartAdapter {
+  function unsupported(): never {
+    throw new ReloadError("unsupported", `there are no signals and no processes here (${runtime})`);
+  }
+  const adapter = {
+    ...clock,
+    runtime,
+    pid: 0,
+    canReload: false,
+    signals: {},
+    reloadSignals: [],
+    shutdownSignals: [],
+    onSignal: unsupported,
+    isSuccessor: false,
+    predecessor: () => undefined,
+    exit: unsupported,
+  };
+  return { ...adapter, complete: () => Promise.resolve({ ...adapter, start: unsupported }) };
 }

@@ -1,11 +1,12 @@
 import type { Libc } from "../src/core/socket_adapter.ts";
 import { bunLibc } from "./bun/libc.ts";
 import { bunWebSockets } from "./bun/web_sockets.ts";
+import { ifUsable } from "./shared/libc.ts";
 import { denoLibc } from "./deno/libc.ts";
 import type { DenoNamespace } from "./deno/namespace.ts";
 import { createPermissions } from "./deno/permissions.ts";
 import { denoWebSockets } from "./deno/web_sockets.ts";
-import type { NativeWebSockets } from "./shared/native_web_sockets.ts";
+import type { NativeWebSockets } from "./shared/live_web_socket.ts";
 
 /** The WebSockets of this runtime, and its C library: only where it may be called without asking anybody. */
 export interface WebSocketAdapter {
@@ -25,10 +26,7 @@ export function detectWebSockets(globals: object = globalThis): WebSocketAdapter
     Deno?: DenoNamespace & Parameters<typeof denoWebSockets>[0];
     process?: { platform: string };
   };
-  const checked = (isLinux: boolean, open: () => Libc | string) => () => {
-    const libc = isLinux ? open() : undefined;
-    return typeof libc === "object" ? libc : undefined;
-  };
+  const checked = (isLinux: boolean, open: () => Libc | string) => () => isLinux ? ifUsable(open()) : undefined;
   if (Deno !== undefined) {
     const { mayCall } = createPermissions(Deno);
     return { sockets: denoWebSockets(Deno), libc: checked(Deno.build.os === "linux", () => denoLibc(Deno, mayCall())) };

@@ -2,10 +2,9 @@
 import { basename } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parseTime, readOptions } from "../src/auto/options.ts";
+import { readOptions, readTime } from "../src/auto/options.ts";
 import { describeError } from "../src/core/describe_error.ts";
-import type { Values } from "./options.ts";
-import { Failure } from "./failure.ts";
+import { Failure, type Values } from "./options.ts";
 
 /** The options of the command that are variables of the environment for the preload. */
 const VARIABLES: Readonly<Record<string, string>> = {
@@ -53,7 +52,7 @@ export function prepareAuto(
   }
   for (const name of given) {
     try {
-      parseTime(`--${name}`, String(values[name]));
+      readTime(`--${name}`, String(values[name]));
     } catch (error) {
       throw new Failure(2, `run: ${describeError(error)}`);
     }

@@ -3,10 +3,10 @@ import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import { describeError } from "../src/core/describe_error.ts";
 import { AUTO_OPTIONS, prepareAuto } from "./auto.ts";
-import { Failure } from "./failure.ts";
 import {
   CHECK,
   checkOf,
+  Failure,
   type Option,
   seconds,
   socketsOf,
@@ -52,7 +52,7 @@ const commands: Record<string, Command> = {
     },
     async run(positionals, values) {
       const { checkCommand, run } = await import("./run.ts");
-      const { makeWayForReaper } = await import("./reaper.ts");
+      const { makeWayForReaper } = await import("./instance.ts");
       if (positionals.length === 0) throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);

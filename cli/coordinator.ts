@@ -1,6 +1,6 @@
 /** Reloading several instances: all of them, or none. */
 import type { Channel } from "../src/core/adapter.ts";
-import { parseFromInstance, type Positions, type ToInstance } from "../src/protocol/instances.ts";
+import { type FromInstance, parseFromInstance, type Positions, type ToInstance } from "../src/protocol/instances.ts";
 import { type Instance, kill } from "./instance.ts";
 
 /** How long to wait for the others before they are signalled, when one instance begins by itself. */
@@ -17,46 +17,115 @@ interface Part {
   state: "signalled" | "waiting" | "starting" | "ready" | "failed" | "done";
 }
 
-/** The reloads of all instances. */
-export interface Coordinator {
-  /** Reloads all instances. */
-  begin(): void;
-  /** Must be called when a process of an instance has connected. */
-  connect(instance: Instance, channel: Channel): void;
-  /** Must be called when the process in charge of an instance may have changed. */
-  check(): void;
-}
+// `onClose` follows where it cannot be sent.
+const send = (channel: Channel | undefined, message: ToInstance) => void channel?.send(message).catch(() => {});
 
 /** Coordinates the reloads of all instances. */
-export function createCoordinator(instances: readonly Instance[]): Coordinator {
+export class Coordinator {
+  readonly #instances: readonly Instance[];
   /** The round that is under way. */
-  let round: Part[] = [];
-  let failure: string | undefined;
+  #round: Part[] = [];
+  #failure: string | undefined;
   /** The positions of the sockets that have to leave; `undefined` until a process has reported them. */
-  const leaving = new Map<Channel, Positions | undefined>();
+  readonly #leaving = new Map<Channel, Positions | undefined>();
   /** The process that was told to let a socket leave, and has not reported that yet. */
-  let turn: Channel | undefined;
+  #turn: Channel | undefined;
 
-  function open(): void {
-    failure = undefined;
-    round = instances.flatMap((instance) => {
+  /** No reload is under way. */
+  constructor(instances: readonly Instance[]) {
+    this.#instances = instances;
+  }
+
+  /** Reloads all instances. */
+  begin(): void {
+    if (this.#round.length === 0) this.#open();
+    // A process that reloads already remembers the signal; it is served when this round is over.
+    for (const { pid } of this.#round) kill(pid, "SIGHUP");
+  }
+
+  /** Must be called when a process of an instance has connected. */
+  connect(instance: Instance, channel: Channel): void {
+    channel.onMessage((raw) => {
+      const message = parseFromInstance(raw);
+      if (message !== undefined) this.#receive(instance, channel, message);
+    });
+    channel.onClose(() => {
+      this.#fail(channel, "it has ended");
+      this.#advance();
+      this.#leave(channel, {});
+    });
+  }
+
+  /** Must be called when the process in charge of an instance may have changed. */
+  check(): void {
+    for (const part of this.#round) {
+      if (part.state === "signalled" && part.instance.inCharge()?.pid !== part.pid) this.#failPart(part, "it has ended");
+    }
+    if (this.#round.length > 0) this.#advance();
+  }
+
+  #receive(instance: Instance, channel: Channel, message: FromInstance): void {
+    switch (message.type) {
+      case "up":
+        return instance.setUp();
+      case "reloading":
+        return this.#join(instance, channel, message.ordered);
+      case "ready": {
+        const part = this.#partOf(channel);
+        if (part?.state === "starting") part.state = "ready";
+        return this.#advance();
+      }
+      case "failed":
+        this.#fail(channel, message.message);
+        return this.#advance();
+      case "leaving":
+        return this.#leave(channel, message.positions);
+    }
+  }
+
+  #partOf(channel: Channel): Part | undefined {
+    return this.#round.find((part) => part.channel === channel);
+  }
+
+  #open(): void {
+    this.#failure = undefined;
+    this.#round = this.#instances.flatMap((instance) => {
       const pid = instance.inCharge()?.pid;
       return pid === undefined ? [] : [{ instance, pid, isOrdered: false, state: "signalled" }];
     });
   }
 
-  const send = (channel: Channel | undefined, message: ToInstance) => void channel?.send(message).catch(() => {}); // `onClose` follows.
+  /** A process has begun to reload. One that does so by itself takes the others with it. */
+  #join(instance: Instance, channel: Channel, isOrdered: boolean): void {
+    if (this.#round.length === 0) {
+      this.#open();
+      const round = this.#round;
+      setTimeout(() => {
+        for (const { pid, state } of round === this.#round ? round : []) if (state === "signalled") kill(pid, "SIGHUP");
+      }, SIGNAL_DELAY_MS).unref();
+    }
+    const part = this.#round.find((part) => part.instance === instance && part.state === "signalled");
+    if (part === undefined) return send(channel, { type: "refuse", message: "another reload is under way" });
+    Object.assign(part, { channel, isOrdered, state: "waiting" });
+    this.#advance();
+  }
 
-  function fail(part: Part, message: string): void {
+  #fail(channel: Channel, message: string): void {
+    const part = this.#partOf(channel);
+    if (part !== undefined) this.#failPart(part, message);
+  }
+
+  #failPart(part: Part, message: string): void {
     if (part.state === "done" || part.state === "failed") return;
     part.state = "failed";
-    failure ??= message;
+    this.#failure ??= message;
   }
 
   /** Does what the states of all parts allow. */
-  function advance(): void {
-    if (failure !== undefined) {
-      const message = `the new process of another instance failed: ${failure}`;
+  #advance(): void {
+    const round = this.#round;
+    if (this.#failure !== undefined) {
+      const message = `the new process of another instance failed: ${this.#failure}`;
       for (const part of round) {
         if (part.state !== "waiting" && part.state !== "ready") continue;
         part.state = "done";
@@ -66,94 +135,39 @@ export function createCoordinator(instances: readonly Instance[]): Coordinator {
       for (const part of round) {
         part.state = "done";
         send(part.channel, { type: "go" });
-        if (part.channel !== undefined) leaving.set(part.channel, undefined);
+        if (part.channel !== undefined) this.#leaving.set(part.channel, undefined);
       }
-    } else if (round.every(({ state }) => state !== "signalled")) startNext();
-    if (round.every(({ state }) => state === "done" || state === "failed")) round = [];
+    } else if (round.every(({ state }) => state !== "signalled")) this.#startNext();
+    if (round.every(({ state }) => state === "done" || state === "failed")) this.#round = [];
   }
 
   /** Lets new processes be started: all at once, or each when the one before it is ready. */
-  function startNext(): void {
-    const isOrdered = round.some((part) => part.isOrdered);
-    if (isOrdered && round.some(({ state }) => state === "starting")) return;
-    for (const part of round.filter(({ state }) => state === "waiting")) {
+  #startNext(): void {
+    const isOrdered = this.#round.some((part) => part.isOrdered);
+    if (isOrdered && this.#round.some(({ state }) => state === "starting")) return;
+    for (const part of this.#round.filter(({ state }) => state === "waiting")) {
       part.state = "starting";
       send(part.channel, { type: "start" });
       if (isOrdered) return;
     }
   }
 
+  #leave(channel: Channel, positions: Positions): void {
+    if (this.#turn === channel) this.#turn = undefined;
+    if (Object.keys(positions).length > 0) this.#leaving.set(channel, positions);
+    else this.#leaving.delete(channel);
+    this.#leaveNext();
+  }
+
   /** Lets the old sockets leave one after the other: on each address the last of all first. */
-  function leaveNext(): void {
-    if (turn !== undefined || [...leaving.values()].includes(undefined)) return;
-    const candidates = [...leaving].flatMap(([channel, positions = {}]) =>
+  #leaveNext(): void {
+    if (this.#turn !== undefined || [...this.#leaving.values()].includes(undefined)) return;
+    const candidates = [...this.#leaving].flatMap(([channel, positions = {}]) =>
       Object.entries(positions).map(([address, list]) => ({ channel, address, last: Math.max(...list) }))
     );
     const [next] = candidates.sort((a, b) => a.address.localeCompare(b.address) || b.last - a.last);
     if (next === undefined) return;
-    turn = next.channel;
+    this.#turn = next.channel;
     send(next.channel, { type: "leave", address: next.address });
   }
-
-  function leave(channel: Channel, positions: Positions): void {
-    if (turn === channel) turn = undefined;
-    if (Object.keys(positions).length > 0) leaving.set(channel, positions);
-    else leaving.delete(channel);
-    leaveNext();
-  }
-
-  return {
-    begin() {
-      if (round.length === 0) open();
-      // A process that reloads already remembers the signal; it is served when this round is over.
-      for (const { pid } of round) kill(pid, "SIGHUP");
-    },
-    connect(instance, channel) {
-      const partOf = () => round.find((part) => part.channel === channel);
-      channel.onMessage((raw) => {
-        const message = parseFromInstance(raw);
-        switch (message?.type) {
-          case "up":
-            return instance.setUp();
-          case "reloading": {
-            if (round.length === 0) {
-              open();
-              const own = round;
-              setTimeout(() => {
-                for (const { pid, state } of own === round ? own : []) if (state === "signalled") kill(pid, "SIGHUP");
-              }, SIGNAL_DELAY_MS).unref();
-            }
-            const part = round.find((part) => part.instance === instance && part.state === "signalled");
-            if (part === undefined) return send(channel, { type: "refuse", message: "another reload is under way" });
-            Object.assign(part, { channel, isOrdered: message.ordered, state: "waiting" });
-            return advance();
-          }
-          case "ready": {
-            const part = partOf();
-            if (part?.state === "starting") part.state = "ready";
-            return advance();
-          }
-          case "failed": {
-            const part = partOf();
-            if (part !== undefined) fail(part, message.message);
-            return advance();
-          }
-          case "leaving":
-            return leave(channel, message.positions);
-        }
-      });
-      channel.onClose(() => {
-        const part = partOf();
-        if (part !== undefined) fail(part, "it has ended");
-        advance();
-        leave(channel, {});
-      });
-    },
-    check() {
-      for (const part of round) {
-        if (part.state === "signalled" && part.instance.inCharge()?.pid !== part.pid) fail(part, "it has ended");
-      }
-      if (round.length > 0) advance();
-    },
-  };
 }

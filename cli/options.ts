@@ -4,8 +4,7 @@ import { describeError } from "../src/core/describe_error.ts";
 import { isWebAddress } from "../src/core/options.ts";
 import type { CheckOrder } from "../src/core/service_adapter.ts";
 import { MEMORY_PAUSE_MS } from "../src/triggers/memory.ts";
-import { checkSize, checkTime } from "../src/triggers/units.ts";
-import { Failure } from "./failure.ts";
+import { checkSize, checkTime } from "../src/core/units.ts";
 import type { Triggers } from "./triggers.ts";
 
 /** An option of a command. */
@@ -98,5 +97,17 @@ export function usage<A extends unknown[], R>(check: (...args: A) => R, ...args:
     return check(...args);
   } catch (error) {
     throw new Failure(2, describeError(error));
+  }
+}
+
+/** An error for the person at the command line, in one line. */
+export class Failure extends Error {
+  /** 1: it was tried and failed. 2: a usage error. */
+  readonly exitCode: 1 | 2;
+
+  /** The message says what failed, and what to do. */
+  constructor(exitCode: 1 | 2, message: string) {
+    super(message);
+    this.exitCode = exitCode;
   }
 }

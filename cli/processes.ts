@@ -1,17 +1,13 @@
 /** Processes on Linux, also in other namespaces. Wine has a /proc too, of other processes. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
 import process from "node:process";
-import { service } from "../adapters/tools/machine.ts";
-import { Failure } from "./failure.ts";
+import { readProcOf, service } from "../adapters/tools/machine.ts";
+import { attempt } from "../src/core/attempt.ts";
+import { Failure } from "./options.ts";
 
 /** A file of a process in /proc, empty where it cannot be read. */
 export function readProc(pid: number, name: "environ" | "status"): string {
-  if (process.platform !== "linux") return "";
-  try {
-    return readFileSync(`/proc/${pid}/${name}`, "utf8");
-  } catch {
-    return "";
-  }
+  return (process.platform === "linux" ? readProcOf(process, pid, name) : undefined) ?? "";
 }
 
 /** When a process started; see `ServiceAdapter.startTime`. */
@@ -37,13 +33,7 @@ export function innerPid(pid: number): number {
 /** The pid in this namespace of a process that has the pid `inner` in the namespace of `pid`. */
 export function outerPid(pid: number, inner: number): number {
   if (process.platform !== "linux") return inner;
-  const namespace = (of: number | string) => {
-    try {
-      return readlinkSync(`/proc/${of}/ns/pid`);
-    } catch {
-      return undefined;
-    }
-  };
+  const namespace = (of: number | string) => attempt(() => readlinkSync(`/proc/${of}/ns/pid`));
   const wanted = namespace(pid);
   if (wanted === undefined || wanted === namespace("self")) return inner;
   const found = readdirSync("/proc").find((name) =>
@@ -66,12 +56,7 @@ export function checkAlive(pid: number): void {
   if (/^State:\s*[ZX]/m.test(readProc(pid, "status"))) throw new Failure(2, `process ${pid} has ended`);
 }
 
-/** Is there such a process? */
+/** Whether there is such a process, and it may be signalled. */
 export function isAlive(pid: number): boolean {
-  try {
-    checkAlive(pid);
-    return true;
-  } catch {
-    return false;
-  }
+  return attempt(() => (checkAlive(pid), true)) === true;
 }

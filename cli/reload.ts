@@ -5,9 +5,8 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { ReloadOutcome, Status } from "../src/protocol/status.ts";
-import { type NoAnswer, requestOnPipe } from "../src/windows/pipe_client.ts";
-import { type PipeAnswer, pipeName, RELOAD } from "../src/windows/pipe_server.ts";
-import { Failure } from "./failure.ts";
+import { type NoAnswer, type PipeAnswer, pipeName, RELOAD, requestOnPipe } from "../src/windows/named_pipe.ts";
+import { Failure } from "./options.ts";
 import { checkAlive, isAlive } from "./processes.ts";
 import { findReplacement, findStatus, foldersOf, pidOf, statusOf } from "./target.ts";
 
@@ -90,7 +89,7 @@ export async function reload(target: string, timeout: number): Promise<Reloaded>
 async function reloadByPipe(pid: number, timeout: number): Promise<Reloaded> {
   const line = await requestOnPipe(pipeName(pid), RELOAD, timeout).catch(({ message, cause }: Error) => {
     const failures: Record<NoAnswer, Failure> = {
-      "not served": new Failure(2, `process ${pid} is no program that reloads itself, or not yours: ${message}`),
+      "not served": new Failure(2, `process ${pid} does not use @js0/reload-self, or belongs to another user: ${message}`),
       timeout: new Failure(1, `process ${pid} has not reloaded within ${timeout / 1000} s`),
       ended: new Failure(1, `process ${pid} ended while it was to reload`),
     };

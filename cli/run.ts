@@ -5,14 +5,15 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import type { CheckOrder } from "../src/core/service_adapter.ts";
-import { acceptSockets, type KeptSocket, listenForOthers, type SocketRequest } from "../adapters/tools/machine.ts";
+import { acceptSockets, type KeptSocket, listenForOthers, service, type SocketRequest } from "../adapters/tools/machine.ts";
 import { SOCKET } from "../src/protocol/instances.ts";
+import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
-import { Failure } from "./failure.ts";
-import { createInstance, type Instance, kill } from "./instance.ts";
-import { publishParent } from "./parent_status.ts";
+import { Failure } from "./options.ts";
+import { Instance, kill, REAPER_VARIABLE } from "./instance.ts";
 import type { BeginTriggers } from "./triggers.ts";
-import { createCoordinator } from "./coordinator.ts";
+import { Coordinator } from "./coordinator.ts";
+import { statusFile } from "../src/protocol/status.ts";
 
 /** The options of `reload-self run`. */
 export interface RunOptions {
@@ -46,7 +47,6 @@ const FORWARDED = ["SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
 /** Runs all instances of a program, and all their generations. Resolves with the exit code to end with. */
 export async function run(command: readonly string[], options: RunOptions): Promise<number> {
-  const { log } = options;
   /** The sockets of each instance. */
   const sockets: KeptSocket[][] = [];
   for (let i = 0; i < options.instances; i++) {
@@ -55,33 +55,51 @@ export async function run(command: readonly string[], options: RunOptions): Prom
   const folder = makeFolder();
   const parent = publishParent();
   const stop = new AbortController();
-  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
-  const instances = Array.from({ length: options.instances }, (_, i) => createInstance(join(folder, String(i))));
-  const coordinator = createCoordinator(instances);
+  const instances = sockets.map((_, i) => new Instance(join(folder, String(i))));
+  const coordinator = instances.length > 1 ? new Coordinator(instances) : undefined;
   const servers = await Promise.all(
-    instances.length === 1
+    coordinator === undefined
       ? []
       : instances.map((instance) =>
         acceptSockets(join(instance.folder, SOCKET), (channel) => coordinator.connect(instance, channel))
       ),
   );
   const unfollow = follow(folder, () => {
-    const first = instances.map(({ inCharge }) => inCharge()?.pid).find((pid) => pid !== undefined);
+    const first = instances.map((instance) => instance.inCharge()?.pid).find((pid) => pid !== undefined);
     if (first !== undefined) parent.update(first);
     for (const instance of instances) instance.check();
-    coordinator.check();
+    coordinator?.check();
   });
-
-  const waiting = new Set<Instance>();
-  function forward(signal: NodeJS.Signals): void {
-    for (const instance of instances) {
-      const pid = instance.inCharge()?.pid;
-      if (pid !== undefined) kill(pid, signal);
-      else if (signal === "SIGHUP") reloadLater(instance);
-      else instance.killAll(signal);
-    }
+  const forward = createForward(instances, options.log);
+  handleSignals(stop, forward, coordinator);
+  // From then on, a client that connects is refused as soon as the program does not listen any more.
+  stop.signal.addEventListener("abort", () => sockets.flat().forEach((socket) => socket.close()));
+  const endTriggers = options.triggers?.(() => instances.flatMap((instance) => instance.inCharge()?.pid ?? []), options.log);
+  stop.signal.addEventListener("abort", () => endTriggers?.());
+  try {
+    return await keepAllRunning(
+      instances,
+      (instance, i) => {
+        const fds = sockets[i]?.map(({ fd }) => fd) ?? [];
+        return keepRunning(instance, command, { ...options, fds }, stop.signal);
+      },
+      stop,
+      forward,
+    );
+  } finally {
+    endTriggers?.();
+    unfollow();
+    for (const server of servers) server.close();
+    parent.remove();
+    rmSync(folder, { recursive: true, force: true });
   }
+}
 
+/** Passes signals on to the processes in charge. */
+type Forward = (signal: NodeJS.Signals) => void;
+
+function createForward(instances: readonly Instance[], log: RunOptions["log"]): Forward {
+  const waiting = new Set<Instance>();
   /** The program may have read by now what has changed before the signal: it reloads as soon as it can. */
   function reloadLater(instance: Instance): void {
     if (waiting.has(instance)) return;
@@ -92,8 +110,18 @@ export async function run(command: readonly string[], options: RunOptions): Prom
       kill(pid, "SIGHUP");
     });
   }
+  return (signal) => {
+    for (const instance of instances) {
+      const pid = instance.inCharge()?.pid;
+      if (pid !== undefined) kill(pid, signal);
+      else if (signal === "SIGHUP") reloadLater(instance);
+      else instance.killAll(signal);
+    }
+  };
+}
 
-  process.on("SIGHUP", instances.length > 1 ? coordinator.begin : forward);
+function handleSignals(stop: AbortController, forward: Forward, coordinator: Coordinator | undefined): void {
+  process.on("SIGHUP", coordinator === undefined ? forward : () => coordinator.begin());
   for (const signal of FORWARDED) process.on(signal, forward);
   for (const signal of SHUTDOWN) {
     process.on(signal, () => {
@@ -101,38 +129,34 @@ export async function run(command: readonly string[], options: RunOptions): Prom
       forward(signal);
     });
   }
-  // From then on whoever connects is refused as soon as the program does not listen any more.
-  stopped.then(() => sockets.flat().forEach((socket) => socket.close()));
+}
 
-  const endTriggers = options.triggers?.(() => instances.flatMap((instance) => instance.inCharge()?.pid ?? []), log);
-  stop.signal.addEventListener("abort", () => endTriggers?.());
+const aborted = (signal: AbortSignal) => new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
 
-  try {
-    // When one instance gives up, all do: the operator's supervisor decides what to do.
-    const codes = await Promise.all(instances.map(async (instance, i) => {
-      // One after the other, so that the order of their sockets is known and a reload can steer them.
-      await Promise.race([instances[i - 1]?.isUp, delay(UP_TIMEOUT_MS, undefined, { ref: false }), stopped]);
-      if (stop.signal.aborted) return 0;
-      const code = await keepRunning(
-        instance,
-        command,
-        { ...options, fds: sockets[i]?.map(({ fd }) => fd) ?? [] },
-        stop.signal,
-      );
-      if (code !== 0 && !stop.signal.aborted) {
-        stop.abort();
-        forward("SIGTERM");
-      }
-      return code;
-    }));
-    return codes.find((code) => code !== 0) ?? 0;
-  } finally {
-    endTriggers?.();
-    unfollow();
-    for (const server of servers) server.close();
-    parent.remove();
-    rmSync(folder, { recursive: true, force: true });
-  }
+/**
+ * Keeps all instances running. When one gives up, all do: the operator's supervisor decides what to do. Resolves with the exit code.
+ *
+ * @param keep Keeps one instance running.
+ */
+async function keepAllRunning(
+  instances: readonly Instance[],
+  keep: (instance: Instance, i: number) => Promise<number>,
+  stop: AbortController,
+  forward: Forward,
+): Promise<number> {
+  const stopped = aborted(stop.signal);
+  const codes = await Promise.all(instances.map(async (instance, i) => {
+    // One after the other, so that the order of their sockets is known and a reload can steer them.
+    await Promise.race([instances[i - 1]?.isUp, delay(UP_TIMEOUT_MS, undefined, { ref: false }), stopped]);
+    if (stop.signal.aborted) return 0;
+    const code = await keep(instance, i);
+    if (code !== 0 && !stop.signal.aborted) {
+      stop.abort();
+      forward("SIGTERM");
+    }
+    return code;
+  }));
+  return codes.find((code) => code !== 0) ?? 0;
 }
 
 /** Restarts the program when it crashes. Resolves with its last exit code. */
@@ -143,7 +167,7 @@ async function keepRunning(
   stop: AbortSignal,
 ): Promise<number> {
   const { log, maxCrashes } = options;
-  const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
+  const stopped = aborted(stop);
   for (let crashes = 0;;) {
     const begun = performance.now();
     const ended = instance.start(command, { ...options, sockets: options.fds });
@@ -191,13 +215,7 @@ export function checkCommand([file = ""]: readonly string[]): void {
   const paths = file.includes("/")
     ? [file]
     : (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder || ".", file));
-  for (const path of paths) {
-    try {
-      return accessSync(path, constants.X_OK);
-    } catch {
-      // The next one.
-    }
-  }
+  if (paths.some((path) => attempt(() => (accessSync(path, constants.X_OK), true)))) return;
   throw new Failure(2, `there is no program ${file}${file.includes("/") ? "" : " in PATH"} that can be run`);
 }
 
@@ -208,12 +226,8 @@ function signalName(number: number): string {
 /** A folder for this user only; in memory where the folder for temporary files cannot be written to. */
 function makeFolder(): string {
   for (const base of [process.env.XDG_RUNTIME_DIR, tmpdir(), "/dev/shm"]) {
-    if (!base) continue;
-    try {
-      return mkdtempSync(join(base, "reload-self-run-"));
-    } catch {
-      // Read-only, full, or not there.
-    }
+    const folder = base ? attempt(() => mkdtempSync(join(base, "reload-self-run-"))) : undefined;
+    if (folder !== undefined) return folder; // Otherwise it is read-only, full, or not there.
   }
   throw new Failure(2, `no folder can be written to: neither ${tmpdir()} nor /dev/shm. Set TMPDIR to one`);
 }
@@ -225,5 +239,26 @@ function follow(folder: string, changed: () => void): () => void {
   return () => {
     for (const watcher of watchers) watcher.close();
     clearInterval(interval);
+  };
+}
+
+/** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
+function publishParent(): { update(pid: number): void; remove(): void } {
+  const folder = service.runtimeFolder();
+  // With a reaper, process 1 is a shell that waits for this process.
+  const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];
+  const paths = folder === undefined ? [] : pids.map((pid) => ({ pid, path: `${folder}/${statusFile(pid)}` }));
+  let last: number | undefined;
+  return {
+    update(supervises) {
+      if (supervises === last) return;
+      last = supervises;
+      for (const { pid, path } of paths) {
+        service.files().replace(path, JSON.stringify({ version: 1, pid, startTime: service.startTime(pid), supervises }));
+      }
+    },
+    remove() {
+      for (const { path } of paths) rmSync(path, { force: true });
+    },
   };
 }

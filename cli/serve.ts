@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { describeError } from "../src/core/describe_error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
 import type { Token } from "../src/core/token.ts";
-import { Failure } from "./failure.ts";
+import { Failure, usage } from "./options.ts";
 
 /**
  * Loads a module, serves it, and prints the address.
@@ -23,7 +23,7 @@ export async function serveModule(module: string, options: ServeOptions, begin?:
   }
   const { url: where, token } = served;
   console.log(`Listening on ${where} (pid ${process.pid}${token.generation > 0 ? `, generation ${token.generation}` : ""})`);
-  begin?.(token);
+  if (begin !== undefined) usage(begin, token);
   await token.cancelled();
   await token.drained();
 }

@@ -5,10 +5,11 @@
 import { readdirSync } from "node:fs";
 import process from "node:process";
 import { folderCandidates, parseEnviron, readSmallFile, type SmallFile } from "../adapters/tools/machine.ts";
+import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
 import { parsePid } from "../src/protocol/pid_file.ts";
 import { parseStatus, type Status, statusFile } from "../src/protocol/status.ts";
-import { Failure } from "./failure.ts";
+import { Failure } from "./options.ts";
 import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
 
 /** A folder with the status files of a user. */
@@ -19,19 +20,15 @@ export interface StatusFolder {
 
 /** Reads a file that must belong to a user. */
 function readOwned(path: string, uid: number | undefined): string {
-  try {
-    const file = readSmallFile(path);
-    return process.platform === "win32" || file.uid === uid ? file.text : "";
-  } catch {
-    return "";
-  }
+  const file = attempt(() => readSmallFile(path));
+  return file !== undefined && (process.platform === "win32" || file.uid === uid) ? file.text : "";
 }
 
 /** The pid from a command line: a pid, or the path of a pid file. */
 export function pidOf(target: string): number {
   if (/^\d+$/.test(target)) {
     const pid = parsePid(target);
-    if (pid === undefined) throw new Failure(2, `${target} is no pid`);
+    if (pid === undefined) throw new Failure(2, `${target} is not a process id`);
     return pid;
   }
   let file: SmallFile;
@@ -39,10 +36,12 @@ export function pidOf(target: string): number {
     file = readSmallFile(target);
   } catch (error) {
     const why = (error as { code?: unknown }).code === "ELOOP" ? "it is a symbolic link" : describeError(error);
-    throw new Failure(2, `${target} is no pid, and no pid file that can be read: ${why}`);
+    throw new Failure(2, `${target} is not a process id, and not a pid file that can be read: ${why}`);
   }
   const pid = parsePid(file.text);
-  if (pid === undefined) throw new Failure(2, `${target} has no pid in it, but ${JSON.stringify(file.text.slice(0, 40))}`);
+  if (pid === undefined) {
+    throw new Failure(2, `${target} has no process id in it, but ${JSON.stringify(file.text.slice(0, 40))}`);
+  }
   if (process.platform !== "win32" && isAlive(pid) && ![0, process.getuid?.(), userOf(pid)].includes(file.uid)) {
     throw new Failure(2, `${target} belongs to user ${file.uid}, and process ${pid} to another: use the pid itself`);
   }
@@ -52,7 +51,7 @@ export function pidOf(target: string): number {
 /** The process that has replaced another one, which is gone. */
 export function findReplacement(folders: readonly StatusFolder[], pid: number): Status | undefined {
   for (const { path, uid } of folders) {
-    for (const name of list(path)) {
+    for (const name of attempt(() => readdirSync(path)) ?? []) {
       const [, number] = /^(\d+)\.json$/.exec(name) ?? [];
       if (number === undefined || userOf(Number(number)) !== uid) continue;
       const status = parse(readOwned(`${path}/${name}`, uid), Number(number), Number(number));
@@ -68,14 +67,6 @@ export function foldersOf(pid: number): StatusFolder[] {
     path: path.replace(/^\/proc\/\d+\/root/, "").replace(/\/[^/]*$/, ""),
     uid,
   }));
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 /** Where the status file of a process is, seen from here: the process may have another root directory and other pids. */

@@ -1,6 +1,7 @@
 /** What makes `reload-self run` and `serve` reload by themselves: --watch, --max-memory, --every. */
 import { execFileSync } from "node:child_process";
 import process from "node:process";
+import { attempt } from "../src/core/attempt.ts";
 import { createAttempts } from "../src/triggers/attempts.ts";
 import { MEMORY_CHECK_MS, watchMemory } from "../src/triggers/memory.ts";
 import { createSchedule } from "../src/triggers/schedule.ts";
@@ -68,9 +69,6 @@ function sizeOf(pid: number): number {
   const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readProc(pid, "status")) ?? [];
   if (kilobytes !== undefined) return Number(kilobytes) * 1024;
   if (process.platform === "win32" || process.platform === "linux") return 0;
-  try {
-    return Number(execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" })) * 1024;
-  } catch {
-    return 0; // It has ended.
-  }
+  // It may have ended.
+  return Number(attempt(() => execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" })) ?? 0) * 1024;
 }

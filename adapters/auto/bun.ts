@@ -3,7 +3,7 @@ import type { AutoHost } from "../../src/core/auto.ts";
 import { originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import { installLate } from "./node.ts";
-import { isPrivatePath } from "./listen_arguments.ts";
+import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
 
 /** The part of the global `Bun` that is replaced. */
 export interface BunServers {
@@ -18,11 +18,6 @@ interface Options {
   readonly unix?: unknown;
 }
 
-/** Whether a server is the process's own: nobody outside can know its port, or its path. */
-function isPrivate({ port, unix }: Options, pid: number): boolean {
-  return typeof unix === "string" && unix !== "" ? isPrivatePath(unix, pid) : port !== undefined && Number(port) === 0;
-}
-
 /** Whether a function is called by a module of node's kind, such as node:net: Bun's are made of its own functions. */
 function isOfNode(): boolean {
   return /\(node:/.test(new Error().stack?.split("\n")[3] ?? ""); // Below this function and the one that was replaced.
@@ -33,12 +28,13 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
   const { serve, listen, udpSocket } = bun;
   installLate(pid, host, isLinux);
   bun.serve = replacing(originalOf(serve), (options: Options, ...rest: unknown[]) => {
-    const isOurs = typeof options === "object" && options !== null && !isPrivate(options, pid) &&
+    const isOurs = typeof options === "object" && options !== null && !isPrivateAddress(options.unix, options.port, pid) &&
       !("onNodeHTTPRequest" in options); // Bun's own node:http opens its servers with it.
     return isOurs ? host.begin().adopt(originalOf(serve))(options, ...rest) : originalOf(serve).call(bun, options, ...rest);
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
-    if (!isPrivate(options ?? {}, pid) && !isOfNode()) host.say(explainListen(options));
+    const { unix, port } = options ?? {};
+    if (!isPrivateAddress(unix, port, pid) && !isOfNode()) host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
     return originalOf(listen).call(bun, options, ...rest);
   });
   if (udpSocket === undefined) return;
@@ -49,10 +45,4 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
         ? originalOf(udpSocket).call(bun, options, ...rest)
         : host.begin().adopt(originalOf(udpSocket))(options, ...rest),
   );
-}
-
-function explainListen({ hostname, port, unix }: Options): string {
-  const where = unix ?? `${hostname ?? "*"}:${port}`;
-  return `a socket of Bun.listen, at ${where}, cannot be handed over: a reload fails, because no second process can open it. ` +
-    "A server of node:net can be handed over";
 }

@@ -31,7 +31,7 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
     return host.opensItself ? openAtOnce(this, options, args) : openByToken(this, options, args);
   });
 
-  function saveState(socket: Socket, options: BindOptions): Promise<void> {
+  function bindByToken(socket: Socket, options: BindOptions): Promise<void> {
     return host.begin().bind(socket as unknown as BindableServer, options);
   }
 
@@ -45,7 +45,7 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
       host.begin();
       setTimeout(() => {
         if (isClosed || !isOpened(socket)) return;
-        saveState(socket, options).catch((error) => {
+        bindByToken(socket, options).catch((error) => {
           host.say(`the datagram socket at ${options.host ?? "*"}:${options.port} is not handed over: ${describeError(error)}`);
         });
       });
@@ -61,7 +61,7 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
     let wasHeard = false;
     const onError = () => void (wasHeard ||= socket.listenerCount("error") > 2); // Besides this one and that of the library.
     socket.prependListener("error", onError);
-    saveState(socket, options).then(() => {
+    bindByToken(socket, options).then(() => {
       socket.off("error", onError);
     }, (error) => {
       socket.off("error", onError);

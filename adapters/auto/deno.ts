@@ -1,13 +1,12 @@
 /** The preload on Deno: Deno's own servers. */
 import type { AutoHost } from "../../src/core/auto.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { DenoNamespace } from "../deno/namespace.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
-import { installLate } from "./node.ts";
-import { putSignalsAside, type SignalsAside } from "./signals.ts";
+import { installLate, putSignalsAside, type SignalsAside } from "./node.ts";
 import { originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
-import { isPrivatePath } from "./listen_arguments.ts";
+import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
 
 type Listener = () => void;
 
@@ -28,10 +27,6 @@ interface Options {
   readonly path?: unknown;
 }
 
-function isPrivate({ port, path }: Options, pid: number): boolean {
-  return typeof path === "string" ? isPrivatePath(path, pid) : port !== undefined && Number(port) === 0;
-}
-
 /** Replaces what opens servers. */
 export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): void {
   const { pid } = deno;
@@ -43,12 +38,15 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
       host.say(explainThreads);
       return originalOf(serve)(first, second);
     }
-    return isPrivate(options, pid) ? originalOf(serve)(first, second) : host.begin().adopt(originalOf(serve))(first, second);
+    return isPrivateAddress(options.path, options.port, pid)
+      ? originalOf(serve)(first, second)
+      : host.begin().adopt(originalOf(serve))(first, second);
   });
   const warning = (name: string, original: ServeFunction) =>
     replacing(original, (options: Options, ...rest: unknown[]) => {
-      if (!isPrivate(options ?? {}, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
-        host.say(explainListen(name, options));
+      const { path, port } = options ?? {};
+      if (!isPrivateAddress(path, port, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
+        host.say(explainListen(name, options, path, ["Deno.serve", "node:net"]));
       }
       return original(options, ...rest);
     });
@@ -74,13 +72,6 @@ function isOfThread(options: object): boolean {
 
 const explainThreads = "the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use " +
   "`deno run -A npm:@js0/reload-self/cli serve`, with the same module, below `reload-self run --instances 4`";
-
-function explainListen(name: string, { hostname, port, path }: Options): string {
-  return `a socket of ${name}, at ${
-    path ?? `${hostname ?? "*"}:${port}`
-  }, cannot be handed over: a reload fails, because no second ` +
-    "process can open it. A server of Deno.serve or node:net can be handed over";
-}
 
 const process = () => (globalThis as unknown as { process: NodeProcess }).process;
 /** Whether Node's `process` was loaded; see adapters/deno/signals.ts. */

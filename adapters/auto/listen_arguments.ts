@@ -35,6 +35,23 @@ export function isPrivatePath(path: string, pid: number): boolean {
   return path === "" || path.startsWith("\0") || path.startsWith("\\\\") || new RegExp(`(?<!\\d)${pid}(?!\\d)`).test(path);
 }
 
+/** Whether an address is the process's own: a path as above, or a port that the kernel chooses. */
+export function isPrivateAddress(path: unknown, port: unknown, pid: number): boolean {
+  return typeof path === "string" && path !== "" ? isPrivatePath(path, pid) : port !== undefined && Number(port) === 0;
+}
+
+/** What is said of a socket that nothing can hand over. */
+export function explainListen(
+  name: string,
+  { hostname, port }: { readonly hostname?: unknown; readonly port?: unknown },
+  path: unknown,
+  instead: readonly string[],
+): string {
+  const where = path ?? `${hostname ?? "*"}:${port}`;
+  return `a socket of ${name}, at ${where}, cannot be handed over: a reload fails, because no second process can open it. ` +
+    `A server of ${instead.join(" or ")} can be handed over`;
+}
+
 /** Reads the arguments. A port of 0 is the process's own as well: nobody outside can know it. */
 export function readListenArguments(args: readonly unknown[], pid: number): ListenRequest {
   const options = optionsOf(args);

@@ -55,65 +55,79 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
     markAnnounced(this, false);
     markGivenUp(this, false);
     if (originalOf(this.close) !== this.close) this.close = originalOf(this.close);
-    if (patch.takesOpened && options.path === undefined && host.opensItself) return openAtOnce(this, options, args);
-    openByToken(this, options, request);
-    return this;
-  });
-
-  /** A first generation opens its servers as it always did; the library learns of each right after. */
-  function openAtOnce(server: Server, options: BindOptions, args: unknown[]): unknown {
-    const result = original.apply(server, args);
-    const events = markOpened(server);
-    const stop: (() => void)[] = [];
-    const follow = (event: string) => {
-      const note = (first: object, socket?: Socket) => void events.push([event, first, socket, socket?.bytesWritten]);
-      server.prependListener(event, note);
-      stop.push(() => server.off(event, note));
-    };
-    CONNECTIONS.forEach(follow);
-    const end = () => stop.forEach((each) => each());
-    ends.set(server, end); // An error has no listener of ours: one alone would keep it from ending the program.
-    server.prependOnceListener("listening", () => {
-      markAnnounced(server, true);
-      UPGRADES.filter((event) => server.listenerCount(event) > 0).forEach(follow);
-      const token = host.begin(); // Before anybody hears that it listens, and sends a signal.
-      closeInAnyState(server, () => token.isCancelled);
-      // Not one that only looks whether a port is free.
-      setImmediate(() => {
-        if (!server.listening || !isOpened(server)) return end();
-        token.bind(server, options).catch((error) => {
-          host.say(`the server at ${describe(options)} is not handed over: ${describeError(error)}`);
-        }).finally(end);
-      });
-    });
+    if (!patch.takesOpened || options.path !== undefined || !host.opensItself) {
+      openByToken(host, this, options, request);
+      return this;
+    }
+    const result = original.apply(this, args);
+    ends.set(this, followOpened(host, this, options));
     return result;
-  }
+  });
+}
 
-  function openByToken(server: Server, options: BindOptions, { callback, signal }: ListenRequest): void {
-    if (callback !== undefined) server.once("listening", callback);
-    let emitted: unknown;
-    let wasHeard = false;
-    const onError = (error: unknown) => {
-      emitted = error;
-      wasHeard = server.rawListeners("error").length > 2; // Besides this one and that of the library, which waits for the server.
-    };
-    server.prependListener("error", onError);
-    markAnnounced(server, true); // By this function, when a unix socket has its name, and before the predecessor's socket has come.
-    signal?.addEventListener("abort", () => server.close(), { once: true });
-    const token = host.begin();
-    token.bind(server, options).then(() => {
-      server.off("error", onError);
-      closeInAnyState(server, () => token.isCancelled);
-      // That comes when this process is in charge. A server that starts another one first must not wait for it.
-      if (!server.listening) beginWaiting(server);
-      if (options.path !== undefined) server.address = () => options.path as string;
-      server.emit("listening");
-    }, (error) => {
-      server.off("error", onError);
-      if (callback !== undefined) server.off("listening", callback);
-      if (emitted !== error || !wasHeard) process.nextTick(() => server.emit("error", asOfNode(error, options)));
+/** Notes what happens to a server that was opened. */
+function createNotes(server: Server): { follow(events: readonly string[]): void; end(): void } {
+  const notes = markOpened(server);
+  const stop: (() => void)[] = [];
+  return {
+    follow(events) {
+      for (const event of events) {
+        const note = (first: object, socket?: Socket) => void notes.push([event, first, socket, socket?.bytesWritten]);
+        server.prependListener(event, note);
+        stop.push(() => server.off(event, note));
+      }
+    },
+    end: () => stop.forEach((each) => each()),
+  };
+}
+
+/**
+ * A first generation opens its servers as it always did; the library learns of each right after. Returns what ends the notes on it. An error
+ * of the server has no listener of ours: one alone would keep it from ending the program.
+ */
+function followOpened(host: AutoHost, server: Server, options: BindOptions): () => void {
+  const { follow, end } = createNotes(server);
+  follow(CONNECTIONS);
+  server.prependOnceListener("listening", () => {
+    markAnnounced(server, true);
+    follow(UPGRADES.filter((event) => server.listenerCount(event) > 0));
+    const token = host.begin(); // Before anybody hears that it listens, and sends a signal.
+    closeInAnyState(server, () => token.isCancelled);
+    // Not one that only looks whether a port is free.
+    setImmediate(() => {
+      if (!server.listening || !isOpened(server)) return end();
+      token.bind(server, options).catch((error) => {
+        host.say(`the server at ${describe(options)} is not handed over: ${describeError(error)}`);
+      }).finally(end);
     });
-  }
+  });
+  return end;
+}
+
+function openByToken(host: AutoHost, server: Server, options: BindOptions, { callback, signal }: ListenRequest): void {
+  if (callback !== undefined) server.once("listening", callback);
+  let emitted: unknown;
+  let wasHeard = false;
+  const onError = (error: unknown) => {
+    emitted = error;
+    wasHeard = server.rawListeners("error").length > 2; // Besides this one and that of the library, which waits for the server.
+  };
+  server.prependListener("error", onError);
+  markAnnounced(server, true); // By this function, when a unix socket has its name, and before the predecessor's socket has come.
+  signal?.addEventListener("abort", () => server.close(), { once: true });
+  const token = host.begin();
+  token.bind(server, options).then(() => {
+    server.off("error", onError);
+    closeInAnyState(server, () => token.isCancelled);
+    // That comes when this process is in charge. A server that starts another one first must not wait for it.
+    if (!server.listening) beginWaiting(server);
+    if (options.path !== undefined) server.address = () => options.path as string;
+    server.emit("listening");
+  }, (error) => {
+    server.off("error", onError);
+    if (callback !== undefined) server.off("listening", callback);
+    if (emitted !== error || !wasHeard) process.nextTick(() => server.emit("error", asOfNode(error, options)));
+  });
 }
 
 /**

@@ -1,10 +1,9 @@
-import type { Adapter, StartAdapter } from "../../src/core/adapter.ts";
+import type { Adapter, FetchAdapter, NativeServerView, StartAdapter } from "../../src/core/adapter.ts";
 import { countActivated } from "../shared/listen_fds.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { bunDatagrams } from "./datagrams.ts";
 import { bunServe } from "./native.ts";
-import { bunFetch } from "./fetch.ts";
 
 /** The part of the global `Bun` that is used here. */
 export interface BunNamespace {
@@ -22,9 +21,38 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
   const activated = process.platform === "linux" ? countActivated(loaded, process.pid, generation !== undefined) : 0;
   return {
     ...start.adapter,
-    nativeServe: bunServe(bun, process.platform !== "linux" || isShared, activated, (name) => process.env[name]),
-    nativeDatagrams: bunDatagrams(bun),
+    native: {
+      serve: bunServe(bun, process.platform !== "linux" || isShared, activated, (name) => process.env[name]),
+      datagrams: bunDatagrams(bun),
+    },
     fetch: bunFetch,
     complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
   };
 }
+
+/** A server of Bun.serve, as its handlers see it. */
+interface BunServer {
+  readonly pendingRequests: number;
+  readonly pendingWebSockets: number;
+  stop(closeActiveConnections: boolean): unknown;
+}
+
+const views = new WeakMap<object, NativeServerView>();
+
+/** Bun gives each handler its server, which counts its requests and can cut them. */
+const bunFetch: FetchAdapter = {
+  server(more) {
+    if (typeof more !== "object" || more === null) return undefined;
+    const known = views.get(more);
+    if (known !== undefined || !("pendingRequests" in more && "stop" in more)) return known;
+    const server = more as BunServer;
+    const view: NativeServerView = {
+      get pending() {
+        return server.pendingRequests + server.pendingWebSockets;
+      },
+      cut: () => void server.stop(true),
+    };
+    views.set(server, view);
+    return view;
+  },
+};

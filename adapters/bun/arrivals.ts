@@ -2,6 +2,9 @@
  * Connections of HTTP/1 that come to a server which Bun serves by itself. It takes no connection; but it accepts those that this process makes
  * to it. Each of these asks once: then it is an idle one, with the timeouts of such. What is to be served is put below them, and only then the
  * application hears of a connection.
+ *
+ * They come over the unix socket that is below the server while its own is taken out, for this or for another reason. Native servers get
+ * theirs by TCP (src/linux/own_connections.ts): their handlers know a request by the address of its client, which a unix socket has not.
  */
 import type { LiveSocket } from "../../src/core/live.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";

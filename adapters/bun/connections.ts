@@ -3,9 +3,10 @@ import type { ConnectionAdapter } from "../../src/core/socket_adapter.ts";
 import type { LiveSocket } from "../../src/core/live.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 import { duplicate } from "../../src/linux/transplant.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { emitCounted } from "../shared/node_connections.ts";
 import { serveOn } from "./arrivals.ts";
-import { lookForIdle } from "./idle_taker.ts";
+import { lookForIdle } from "./http1.ts";
 import { bunLibc } from "./libc.ts";
 import { listenerOf } from "./listening.ts";
 
@@ -39,11 +40,13 @@ export const bunConnections: ConnectionAdapter = {
   },
   handle: (socket) => handleOf(socket) && socket,
   adopt: (handle) => Promise.resolve(handle as LiveSocket),
-  lookForIdle() {
-    const libc = bunLibc();
-    return typeof libc === "string" ? undefined : lookForIdle(libc);
+  withoutHandles: {
+    look() {
+      const libc = ifUsable(bunLibc());
+      return libc && lookForIdle(libc);
+    },
+    serve: serveSoon,
   },
-  serveIdleDescriptor: serveSoon,
   serveIdle(server, socket, unlimited) {
     const fd = takeOut(server, socket);
     if (fd !== undefined) return serveSoon(server, fd, unlimited);
@@ -54,8 +57,8 @@ export const bunConnections: ConnectionAdapter = {
 
 /** The descriptor of a socket that came from a process of a version up to 0.6, where the server can serve it as one of its own. */
 function takeOut(server: BindableServer, socket: LiveSocket): number | undefined {
-  const libc = listenerOf(server) === undefined ? undefined : bunLibc();
-  if (typeof libc !== "object") return undefined;
+  const libc = listenerOf(server) === undefined ? undefined : ifUsable(bunLibc());
+  if (libc === undefined) return undefined;
   const fd = duplicate(libc, (handleOf(socket) as { fd?: number } | undefined)?.fd ?? -1);
   if (fd < 0) return undefined;
   socket.destroy(); // Nothing has been read from it.
@@ -79,9 +82,9 @@ async function serveAll(server: BindableServer, all: number[], unlimited: (socke
     await new Promise((resolve) => setTimeout(resolve, 0));
     const fds = all.splice(0);
     if (fds.length === 0) break;
-    const libc = bunLibc();
+    const libc = ifUsable(bunLibc());
     const listener = listenerOf(server);
-    const left = typeof libc === "string" || listener === undefined ? fds : await serveOn(libc, server, listener, fds);
+    const left = libc && listener ? await serveOn(libc, server, listener, fds) : fds;
     for (const fd of left) unlimited(await serveInFront(server, fd));
   }
   arriving.delete(server);

@@ -3,7 +3,7 @@ import { originalOf } from "../../src/core/marks.ts";
 import type { DatagramHost, NativeDatagrams } from "../../src/core/datagrams.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import type { DescriptorSocket } from "../shared/descriptor_datagrams.ts";
-import { isMemberByCode, joinAgain } from "../shared/join_again.ts";
+import { createOpening, isMemberByCode, joinAgain } from "../shared/datagram_opening.ts";
 import { override } from "./native.ts";
 
 /** The options of Bun.udpSocket that are looked at. */
@@ -26,31 +26,23 @@ function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): P
   const { port, hostname, connect } = options;
   const peer = connect && `${connect.hostname}:${connect.port}`;
   const { key, inherited } = host.place({ type: "udp", hostname, port, peer });
-  const opened = Promise.withResolvers<UdpSocket>();
-  opened.promise.catch(() => {}); // May reject before anybody waits.
+  const opening = createOpening<UdpSocket>();
   let socket: UdpSocket | undefined;
-  let hasFailed = false;
   /** Known before the socket is. */
   let fd: number | undefined;
 
-  async function settle(opening: Promise<UdpSocket>): Promise<UdpSocket> {
-    try {
-      socket = await opening;
-      if (fd !== undefined) joinAgain(socket, isMemberByCode, true);
-      opened.resolve(socket);
-      return socket;
-    } catch (error) {
-      hasFailed = true;
-      opened.reject(error);
-      throw error;
-    }
-  }
+  const settle = (opened: Promise<UdpSocket>) =>
+    opening.settle(opened.then((open) => {
+      socket = open;
+      if (fd !== undefined) joinAgain(open, isMemberByCode, true);
+      return open;
+    }));
 
   const self: DescriptorSocket = {
     key,
-    opened: opened.promise,
+    opened: opening.opened,
     get isClosed() {
-      return hasFailed || socket?.closed === true;
+      return opening.hasFailed || socket?.closed === true;
     },
     reported: () => ({ hostname: socket?.hostname, port: socket?.port }),
     descriptor: () => socket?.fd ?? fd,
@@ -62,16 +54,14 @@ function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): P
       },
       async anew({ reported }) {
         // An attempt that fails is no failure yet: the kernel may need a moment.
-        const opening: Promise<UdpSocket> = udpSocket(override(options, { port: reported.port }));
-        await opening;
-        await settle(opening);
+        await settle(Promise.resolve(await udpSocket(override(options, { port: reported.port }))));
       },
     },
     fail: (error) => void settle(Promise.reject(error)).catch(() => {}),
     close: () => socket?.close(),
   };
   host.add(self);
-  return inherited === undefined ? settle(udpSocket(options)) : opened.promise;
+  return inherited === undefined ? settle(udpSocket(options)) : opening.opened;
 }
 
 /** Bun.udpSocket, which the token can adopt. */

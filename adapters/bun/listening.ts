@@ -15,6 +15,7 @@ import { scanSockets } from "../../src/linux/socket_scan.ts";
 import { type Takeable, takeable } from "../../src/linux/taken_listener.ts";
 import { duplicate, putBelow } from "../../src/linux/transplant.ts";
 import { canTransplant } from "../../src/linux/transplant_check.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { startListening } from "../shared/node_sockets.ts";
 import { bunLibc } from "./libc.ts";
 import { createFront, listenInFront, secrets } from "./sockets.ts";
@@ -66,8 +67,8 @@ export async function listenOnBun(server: BindableServer, source: ListenSource):
     }
     if (options.path !== undefined) return await listenInFront(server, source);
   }
-  const libc = bunLibc();
-  if (typeof libc === "string" || canTransplant(libc) !== undefined) return await listenInFront(server, source);
+  const libc = ifUsable(bunLibc());
+  if (libc === undefined || canTransplant(libc) !== undefined) return await listenInFront(server, source);
   return await listenOn(libc, own, await descriptorFor(libc, server, source));
 }
 
@@ -123,8 +124,8 @@ function createListener(server: OwnServer, address: Address, socket?: Takeable):
   const closeFront = () => void front?.then((front) => front.close(), () => {});
 
   function findOnce(): Takeable | undefined {
-    const libc = socket === undefined ? bunLibc() : undefined;
-    if (typeof libc !== "object") return socket;
+    const libc = socket === undefined ? ifUsable(bunLibc()) : undefined;
+    if (libc === undefined) return socket;
     const fd = isOfNet(server) ? handleOf(server) : find(libc, address);
     return fd === undefined || fd < 0 ? undefined : socket = takeable(libc, fd);
   }
@@ -133,22 +134,24 @@ function createListener(server: OwnServer, address: Address, socket?: Takeable):
   return {
     /** A process of a version up to 0.6 takes a net.Server. It accepts here as well, from the moment that it is made. */
     get handle() {
-      const libc = bunLibc();
+      const libc = ifUsable(bunLibc());
       const fd = findOnce()?.fd;
-      if (fd === undefined || typeof libc === "string") return undefined;
+      if (fd === undefined || libc === undefined) return undefined;
       return front ??= createFront(server, { fd: duplicate(libc, fd) });
     },
-    descriptor: () => findOnce()?.fd,
-    pause() {
-      closeFront();
-      const socket = findOnce();
-      if (socket === undefined || socket.take() !== undefined) return false;
-      overrideAddress(server, address);
-      return true;
-    },
-    resume() {
-      const refusal = socket?.giveBack();
-      if (refusal !== undefined) throw new Error(refusal);
+    takeable: {
+      descriptor: () => findOnce()?.fd,
+      pause() {
+        closeFront();
+        const socket = findOnce();
+        if (socket === undefined || socket.take() !== undefined) return false;
+        overrideAddress(server, address);
+        return true;
+      },
+      resume() {
+        const refusal = socket?.giveBack();
+        if (refusal !== undefined) throw new Error(refusal);
+      },
     },
     get isOpen() {
       return !isClosed && server.listening;

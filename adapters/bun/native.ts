@@ -1,11 +1,18 @@
 /** Servers of Bun.serve whose sockets are handed over. */
 import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import { originalOf } from "../../src/core/marks.ts";
-import type { ActivatedAddress, NativeHost, NativeServe, Placement, ServeFunction } from "../../src/core/native.ts";
+import type {
+  ActivatedAddress,
+  NativeConnections,
+  NativeHost,
+  NativeServe,
+  Placement,
+  ServeFunction,
+} from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
-import { createNativeActivation } from "../shared/native_activation.ts";
-import { networkPlace } from "../shared/private_place.ts";
+import { ifUsable } from "../shared/libc.ts";
+import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { bunLibc } from "./libc.ts";
 
 /** A WebSocket of Bun's. */
@@ -121,6 +128,88 @@ function reportedAt(
   return { hostname, port, url: `${url.protocol}//${host}:${port}/` };
 }
 
+/** A server that is open, and the options that it has at the moment. */
+class OpenServer {
+  readonly server: Server;
+  readonly #host: NativeHost;
+  readonly #reload: Server["reload"];
+  readonly sockets: WebSockets = { open: new Set(), areGoing: false };
+  /** What the application wants the server to do. */
+  #current: Options;
+  #wrapper: Wrapper | undefined;
+  readonly #entries: Record<string, FetchHandler> = {};
+  /** The responses carry `Connection: close`. */
+  readonly #closing: Wrapper = {
+    wrap: (handler) => this.#wrap(handler),
+    still: (response) => this.#wrap(() => response.clone()),
+  };
+
+  /** @param begin Opens a server with these options. */
+  constructor(host: NativeHost, options: Options, begin: (options: object) => Server) {
+    this.#host = host;
+    this.#current = options;
+    this.server = begin(this.#configure(options));
+    this.#reload = this.server.reload.bind(this.server);
+    this.define("reload", (next: Options) => {
+      this.#current = next;
+      this.#reconfigure();
+      return this.server;
+    });
+  }
+
+  define(name: string, value: unknown): void {
+    Object.defineProperty(this.server, name, { configurable: true, enumerable: true, value });
+  }
+
+  setClosing(isClosing: boolean): void {
+    this.#setWrapper(isClosing ? this.#closing : undefined);
+  }
+
+  /** Its connections; `undefined` where Bun is too old. */
+  connections(): NativeConnections | undefined {
+    const { closeIdleConnections } = this.server;
+    if (closeIdleConnections === undefined) return undefined;
+    return {
+      watch: (isWatching) => this.#setWrapper(isWatching ? readingBodies : undefined),
+      closeIdle: () => closeIdleConnections.call(this.server),
+      enter: (path, handler) => {
+        this.#entries[path] = handler;
+        this.#reconfigure();
+        return () => {
+          delete this.#entries[path];
+          this.#reconfigure();
+        };
+      },
+    };
+  }
+
+  #wrap(handler: FetchHandler): FetchHandler {
+    return this.#host.wrap(handler, () => this.#wrapper === this.#closing);
+  }
+
+  /** Static routes cannot be wrapped before, and nothing else costs anything before. */
+  #setWrapper(next: Wrapper | undefined): void {
+    if (this.#wrapper === next) return;
+    this.#wrapper = next;
+    this.#reconfigure();
+  }
+
+  #reconfigure(): void {
+    this.#reload(this.#configure(this.#current));
+  }
+
+  #configure(options: Options): object {
+    const websocket = following(options.websocket, this.sockets);
+    const handlers = this.#wrapper && wrappedHandlers(options, this.#wrapper);
+    const isEntered = Object.keys(this.#entries).length > 0;
+    return override(options, {
+      ...(websocket && { websocket }),
+      ...handlers,
+      ...(isEntered && { routes: { ...(handlers ?? options).routes, ...this.#entries } }),
+    });
+  }
+}
+
 function open(
   serve: ServeFunction,
   host: NativeHost,
@@ -130,74 +219,27 @@ function open(
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
   const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const where = path !== undefined ? { unix: placement.temporaryPath } : networkPlace(placement, reusePort);
-  const sockets: WebSockets = { open: new Set(), areGoing: false };
-  /** What the application wants the server to do. */
-  let current: Options = options;
-  let wrapper: Wrapper | undefined;
-  const entries: Record<string, FetchHandler> = {};
-  const wrap = (handler: FetchHandler) => host.wrap(handler, () => wrapper === closing);
-  const closing: Wrapper = { wrap, still: (response) => wrap(() => response.clone()) };
-  const configure = (options: Options) => {
-    const websocket = following(options.websocket, sockets);
-    const handlers = wrapper && wrappedHandlers(options, wrapper);
-    const isEntered = Object.keys(entries).length > 0;
-    return override(options, {
-      ...(websocket && { websocket }),
-      ...handlers,
-      ...(isEntered && { routes: { ...(handlers ?? options).routes, ...entries } }),
-    });
-  };
-  const server: Server = serve.call(bun, override(configure(options), where));
-  const own = placement.temporaryPath ?? server.port ?? 0;
-  const reload = server.reload.bind(server);
-  const define = (name: string, value: unknown) =>
-    Object.defineProperty(server, name, { configurable: true, enumerable: true, value });
-  define("reload", (next: Options) => {
-    current = next;
-    reload(configure(next));
-    return server;
-  });
+  const { key, inherited, activated, temporaryPath } = placement;
+  const where = path !== undefined ? { unix: temporaryPath } : networkPlace(placement, reusePort);
+  const opened = new OpenServer(host, options, (configured) => serve.call(bun, override(configured, where)));
+  const { server, sockets } = opened;
+  const own = temporaryPath ?? server.port ?? 0;
   const url = path === undefined ? server.url.href : `unix://${path}`;
-  const { inherited, activated } = placement;
   const reported = inherited?.reported ??
     (activated === undefined ? { hostname: server.hostname, port: server.port, url } : reportedAt(activated, options, server));
   if (inherited !== undefined || activated !== undefined || path !== undefined) {
     // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0 when the socket was taken away.
-    for (const name of ["hostname", "port"]) if (reported[name] !== undefined) define(name, reported[name]);
-    define("url", new URL(String(reported.url)));
+    for (const name of ["hostname", "port"]) if (reported[name] !== undefined) opened.define(name, reported[name]);
+    opened.define("url", new URL(String(reported.url)));
   }
-
-  /** Static routes cannot be wrapped before, and nothing else costs anything before. */
-  function setWrapper(next: Wrapper | undefined): void {
-    if (wrapper === next) return;
-    wrapper = next;
-    reload(configure(current));
-  }
-
-  const { closeIdleConnections } = server;
-  const isPlain = path === undefined && !options.tls && closeIdleConnections !== undefined;
   host.add({
-    key: placement.key,
+    key,
     path,
     own,
     reported,
-    connections: isPlain
-      ? {
-        watch: (isWatching) => setWrapper(isWatching ? readingBodies : undefined),
-        closeIdle: () => closeIdleConnections.call(server),
-        enter(path, handler) {
-          entries[path] = handler;
-          reload(configure(current));
-          return () => {
-            delete entries[path];
-            reload(configure(current));
-          };
-        },
-      }
-      : undefined,
+    connections: path === undefined && !options.tls ? opened.connections() : undefined,
     activated: activated?.fd,
-    setClosing: (isClosing) => setWrapper(isClosing ? closing : undefined),
+    setClosing: (isClosing) => opened.setClosing(isClosing),
     async finish(idle) {
       sockets.areGoing = true;
       for (const socket of [...sockets.open]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
@@ -229,10 +271,11 @@ export function bunServe(
   const defaultPort = () => variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
   return {
     name: "Bun.serve",
+    takesRoutes: true,
     is: (serve) => originalOf(serve) === originalOf(bun.serve),
     isServed(path) {
-      const libc = bunLibc();
-      return typeof libc === "string" ? undefined : isServedAt(libc, path);
+      const libc = ifUsable(bunLibc());
+      return libc && isServedAt(libc, path);
     },
     activated: createNativeActivation(activated, bunLibc, defaultPort),
     open: (adopt, app, where) =>

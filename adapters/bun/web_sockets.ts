@@ -1,6 +1,5 @@
 /** The WebSockets of Bun.serve. */
-import type { RawWebSocket } from "../shared/live_web_socket.ts";
-import { type NativeWebSockets, upgradeRequired, type WebSocketEvents } from "../shared/native_web_sockets.ts";
+import { type NativeWebSockets, type RawWebSocket, upgradeRequired, type WebSocketEvents } from "../shared/live_web_socket.ts";
 
 /** A WebSocket of Bun's. */
 interface Socket {

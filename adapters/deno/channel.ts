@@ -2,7 +2,7 @@
 import type { Channel } from "../../src/core/adapter.ts";
 import type { Carries } from "../shared/node_channel.ts";
 import { pack } from "../../src/protocol/reload.ts";
-import { streamChannel } from "../shared/stream_channel.ts";
+import { createLineChannel } from "../shared/line_channel.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** Milliseconds between two checks whether the other process is still there. */
@@ -14,6 +14,50 @@ const CHECK_MS = 500;
  */
 export function denoCarries(isWindows: boolean): Carries {
   return { sendsHandles: !isWindows, handlesTravelAlone: true }; // ERR_INVALID_HANDLE_TYPE on Windows
+}
+
+/** A connection that keeps the order of what is written. */
+export interface Stream {
+  read(buffer: Uint8Array): Promise<number | null>;
+  write(bytes: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+const BUFFER_BYTES = 64 * 1024;
+
+/**
+ * A channel over a stream of bytes.
+ *
+ * @param opening When it rejects, the channel is closed. Messages that are sent earlier wait for it.
+ */
+export function streamChannel(opening: Promise<Stream>): Channel {
+  const encoder = new TextEncoder();
+  let sent: Promise<unknown> = opening;
+
+  async function write(bytes: Uint8Array): Promise<void> {
+    const stream = await opening;
+    for (let at = 0; at < bytes.length;) at += await stream.write(bytes.subarray(at));
+  }
+  const { channel, read, close } = createLineChannel((line) => {
+    const written = sent.then(() => write(encoder.encode(line)));
+    sent = written;
+    written.catch(() => {}); // The caller gets the error.
+    return written;
+  });
+
+  async function receive(stream: Stream): Promise<void> {
+    const decoder = new TextDecoder();
+    const buffer = new Uint8Array(BUFFER_BYTES);
+    try {
+      for (let length; (length = await stream.read(buffer)) !== null;) {
+        read(decoder.decode(buffer.subarray(0, length), { stream: true }));
+      }
+    } finally {
+      stream.close();
+    }
+  }
+  opening.then(receive).catch(() => {}).then(close);
+  return channel;
 }
 
 /** The channel to the process that accepts a connection at a path. It never keeps this process alive. */

@@ -2,8 +2,8 @@
 import { originalOf } from "../../src/core/marks.ts";
 import type { DatagramHost, NativeDatagrams } from "../../src/core/datagrams.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
-import type { DescriptorSocket } from "../shared/descriptor_datagrams.ts";
-import { isMemberByCode } from "../shared/join_again.ts";
+import type { DescriptorSearch, DescriptorSocket } from "../shared/descriptor_datagrams.ts";
+import { isMemberByCode } from "../shared/datagram_opening.ts";
 import type { Aside } from "../shared/node_datagrams.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
@@ -23,102 +23,128 @@ interface Connection {
   close(): void;
 }
 
-function open(listenDatagram: ServeFunction, host: DatagramHost, options: Options, { errors }: DenoNamespace): Connection {
+/** A socket that the application has opened. Some of its methods are replaced, and it may get the predecessor's socket. */
+class OpenedSocket implements DescriptorSocket {
+  readonly key: string;
+  readonly #connection: Connection;
+  /** Where it was opened, whatever it says later. */
+  readonly #own: Connection["addr"];
+  readonly #opened = Promise.withResolvers<void>();
+  readonly #interrupted: DenoNamespace["errors"]["Interrupted"];
+  #aside: Aside | undefined;
+  /** Set while nothing is to be read. */
+  #gate: PromiseWithResolvers<void> | undefined;
+  /** Those that are told when nothing is received any more. */
+  readonly #waiting = new Set<(error: unknown) => void>();
+  #isClosed = false;
+  /** Why nothing is received any more. */
+  #ended: unknown;
+  #fd: number | undefined;
+
+  constructor(key: string, connection: Connection, reported: Connection["addr"] | undefined, { errors }: DenoNamespace) {
+    this.key = key;
+    this.#connection = connection;
+    this.#own = connection.addr;
+    this.#interrupted = errors.Interrupted;
+    this.#opened.promise.catch(() => {}); // May reject before anybody waits.
+    if (reported !== undefined) this.#define("addr", reported); // It remembers the address at which it was opened.
+    this.#replaceReceive();
+    const close = connection.close.bind(connection);
+    this.#define("close", () => {
+      this.#isClosed = true;
+      this.#gate?.resolve();
+      close();
+    });
+    if (reported === undefined) this.#opened.resolve();
+    else for (const name of ["joinMulticastV4", "joinMulticastV6"] as const) this.#replaceJoin(name);
+  }
+
+  get opened(): Promise<void> {
+    return this.#opened.promise;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  reported(): Readonly<Record<string, unknown>> {
+    return { ...this.#connection.addr };
+  }
+
+  descriptor(search: DescriptorSearch): number | undefined {
+    return this.#fd ??= search.boundTo(this.#own.hostname, this.#own.port);
+  }
+
+  hold(isHeld: boolean): void {
+    if (isHeld === (this.#gate !== undefined)) return;
+    this.#gate?.resolve();
+    this.#gate = isHeld ? Promise.withResolvers() : undefined;
+  }
+
+  replaced(aside: Aside): void {
+    this.#aside = aside;
+    this.#opened.resolve();
+  }
+
+  end(): void {
+    this.#end(new this.#interrupted("nothing more is received: this process is being replaced, or shuts down"));
+  }
+
+  fail(error: unknown): void {
+    this.#opened.reject(error);
+    this.#end(error);
+  }
+
+  close(): void {
+    if (!this.#isClosed) this.#connection.close();
+  }
+
+  #end(reason: unknown): void {
+    this.#ended = reason;
+    this.hold(false);
+    for (const reject of this.#waiting) reject(reason);
+  }
+
+  #define(name: string, value: unknown): void {
+    Object.defineProperty(this.#connection, name, { configurable: true, enumerable: true, value });
+  }
+
+  /** Deno's own iterator calls it too, and ends where it is interrupted. Deno reads while there is something, polled or not. */
+  #replaceReceive(): void {
+    const receive = this.#connection.receive.bind(this.#connection);
+    this.#define("receive", async (buffer?: Uint8Array) => {
+      while (this.#gate !== undefined && !this.#isClosed) await this.#gate.promise;
+      if (this.#ended !== undefined) throw this.#ended;
+      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+      this.#waiting.add(reject);
+      receive(buffer).then(resolve, reject).finally(() => this.#waiting.delete(reject));
+      return await promise;
+    });
+  }
+
+  #replaceJoin(name: "joinMulticastV4" | "joinMulticastV6"): void {
+    const join = this.#connection[name].bind(this.#connection);
+    this.#define(name, async (...args: unknown[]) => {
+      await this.#opened.promise;
+      try {
+        return await join(...args);
+      } catch (error) {
+        // The predecessor's socket is a member already. What has to be returned knows the socket by its number: another one joins there.
+        if (this.#aside === undefined || !isMemberByCode(error)) throw error;
+        return await this.#aside(() => join(...args));
+      }
+    });
+  }
+}
+
+function open(listenDatagram: ServeFunction, host: DatagramHost, options: Options, deno: DenoNamespace): Connection {
   const { port, hostname } = options;
   const { key, inherited } = host.place({ type: "udp", hostname, port });
   const reported = inherited?.reported as Connection["addr"] | undefined;
   // Where it waits for the predecessor's socket, only this machine reaches it, at a port that nobody is told.
   const where = reported && { port: 0, hostname: reported.hostname.includes(":") ? "::1" : "127.0.0.1" };
   const connection: Connection = listenDatagram({ ...options, ...where });
-  const own = connection.addr;
-  const receive = connection.receive.bind(connection);
-  const close = connection.close.bind(connection);
-  const opened = Promise.withResolvers<void>();
-  opened.promise.catch(() => {}); // May reject before anybody waits.
-  let aside: Aside | undefined;
-  /** Set while nothing is to be read. */
-  let gate: PromiseWithResolvers<void> | undefined;
-  /** Those that are told when nothing is received any more. */
-  const waiting = new Set<(error: unknown) => void>();
-  let isClosed = false;
-  /** Why nothing is received any more. */
-  let ended: unknown;
-  let fd: number | undefined;
-
-  function end(reason: unknown): void {
-    ended = reason;
-    self.hold?.(false);
-    for (const reject of waiting) reject(reason);
-  }
-
-  function define(name: string, value: unknown): void {
-    Object.defineProperty(connection, name, { configurable: true, enumerable: true, value });
-  }
-  // It remembers the address at which it was opened.
-  if (reported !== undefined) define("addr", reported);
-  // Deno's own iterator calls it too, and ends where it is interrupted. Deno reads while there is something, polled or not.
-  define("receive", async (buffer?: Uint8Array) => {
-    while (gate !== undefined && !isClosed) await gate.promise;
-    if (ended !== undefined) throw ended;
-    return await new Promise((resolve, reject) => {
-      waiting.add(reject);
-      receive(buffer).then((datagram) => {
-        waiting.delete(reject);
-        resolve(datagram);
-      }, (error) => {
-        waiting.delete(reject);
-        reject(error);
-      });
-    });
-  });
-  define("close", () => {
-    isClosed = true;
-    gate?.resolve();
-    close();
-  });
-  if (inherited !== undefined) {
-    for (const name of ["joinMulticastV4", "joinMulticastV6"] as const) {
-      const join = connection[name].bind(connection);
-      define(name, async (...args: unknown[]) => {
-        await opened.promise;
-        try {
-          return await join(...args);
-        } catch (error) {
-          // The predecessor's socket is a member already. What has to be returned knows the socket by its number: another one joins there.
-          if (aside === undefined || !isMemberByCode(error)) throw error;
-          return await aside(() => join(...args));
-        }
-      });
-    }
-  } else opened.resolve();
-
-  const self: DescriptorSocket = {
-    key,
-    opened: opened.promise,
-    get isClosed() {
-      return isClosed;
-    },
-    reported: () => ({ ...connection.addr }),
-    descriptor: (search) => fd ??= search.boundTo(own.hostname, own.port),
-    hold(isHeld) {
-      if (isHeld === (gate !== undefined)) return;
-      gate?.resolve();
-      gate = isHeld ? Promise.withResolvers() : undefined;
-    },
-    replaced(call) {
-      aside = call;
-      opened.resolve();
-    },
-    end: () => end(new errors.Interrupted("nothing more is received: this process is being replaced, or shuts down")),
-    fail(error) {
-      opened.reject(error);
-      end(error);
-    },
-    close() {
-      if (!isClosed) connection.close();
-    },
-  };
-  host.add(self);
+  host.add(new OpenedSocket(key, connection, reported, deno));
   return connection;
 }
 

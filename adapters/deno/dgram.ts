@@ -3,7 +3,7 @@ import type { Socket } from "node:dgram";
 import type { DatagramAdapter } from "../../src/core/datagrams.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import { descriptorDatagrams, type DescriptorSearch } from "../shared/descriptor_datagrams.ts";
-import { joinAgain } from "../shared/join_again.ts";
+import { joinAgain } from "../shared/datagram_opening.ts";
 import { createBindable, handleOf } from "../shared/node_datagrams.ts";
 
 /** What is below a socket of node:dgram; ext/node/polyfills/internal_binding/udp_wrap.ts. */

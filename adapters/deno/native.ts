@@ -3,11 +3,12 @@ import { originalOf } from "../../src/core/marks.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
-import { createNativeActivation } from "../shared/native_activation.ts";
-import { networkPlace } from "../shared/private_place.ts";
+import { ifUsable } from "../shared/libc.ts";
+import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
-import { followConnections } from "./native_connections.ts";
+import { FollowedConnections } from "./native_connections.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import type { FetchAdapter } from "../../src/core/adapter.ts";
 
 /** The address of a server, as Deno has it. */
 type Address = Readonly<Record<string, unknown>>;
@@ -54,29 +55,23 @@ function open(
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
   const { inherited, activated, temporaryPath } = placement;
   const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
-  const reported = (own: Address): Address => {
-    if (inherited !== undefined) return inherited.reported;
-    return {
-      ...own,
-      ...(path !== undefined && { path }),
-      ...(activated && { hostname: activated.hostname, port: activated.port }),
-    };
+  const other = {
+    ...(path !== undefined && { path }),
+    ...(activated && { hostname: activated.hostname, port: activated.port }),
   };
+  const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...other };
+  const tell = (address: Address) =>
+    options.onListen === undefined ? announce(address, options.cert !== undefined) : options.onListen(address);
   let isClosing = false;
   const cutter = new AbortController();
-  const isCut = Promise.withResolvers<void>();
   const isPlain = path === undefined && options.cert === undefined;
-  const followed = followConnections(deno, host.running);
+  const followed = new FollowedConnections(deno, host.running);
   const server: Server = serve({
     ...options,
     ...where,
     signal: options.signal === undefined ? cutter.signal : AbortSignal.any([options.signal, cutter.signal]),
-    onListen(own: Address) {
-      const address = reported(own);
-      if (options.onListen === undefined) announce(address, options.cert !== undefined);
-      else options.onListen(address);
-    },
-  }, host.wrap(followed.follow(handler), () => isClosing, followed.onUpgrade));
+    onListen: (own: Address) => tell(reported(own)),
+  }, host.wrap(followed.follow(handler), () => isClosing, () => followed.onUpgrade()));
   const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.
@@ -89,24 +84,19 @@ function open(
     path,
     own,
     reported: address,
-    connections: isPlain ? followed.connections : undefined,
+    connections: isPlain ? followed : undefined,
     activated: activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
       // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809), and cuts WebSockets.
       await Promise.all([host.answered(), idle]);
-      const ends = [...followed.webSockets].map((socket) =>
-        new Promise((resolve) => socket.addEventListener("close", resolve))
-      );
-      const late = new Promise((resolve) => deno.unrefTimer(setTimeout(resolve, CLOSE_TIMEOUT_MS)));
-      await Promise.race([Promise.all(ends), isCut.promise, late]);
+      await followed.webSocketsClosed(CLOSE_TIMEOUT_MS, cutter.signal);
       await server.shutdown();
     },
     cut() {
-      const { size } = followed.webSockets;
+      const { size } = followed.openWebSockets;
       cutter.abort();
-      isCut.resolve();
       return size;
     },
   });
@@ -122,16 +112,14 @@ function open(
 export function denoServe(deno: DenoNamespace, isShared: boolean, activated: number, mayCall: () => boolean): NativeServe {
   return {
     name: "Deno.serve",
+    takesRoutes: false,
     is: (serve) => originalOf(serve) === originalOf(deno.serve),
     isServed(path) {
-      const libc = denoLibc(deno, mayCall());
-      return typeof libc === "string" ? undefined : isServedAt(libc, path);
+      const libc = ifUsable(denoLibc(deno, mayCall()));
+      return libc && isServedAt(libc, path);
     },
     activated: createNativeActivation(activated, () => denoLibc(deno, mayCall()), () => DEFAULT_PORT),
-    open(adopt, { fetch, tls, error, routes, websocket }, where) {
-      for (const [name, value] of Object.entries({ routes, websocket })) {
-        if (value !== undefined) throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports`);
-      }
+    open(adopt, { fetch, tls, error }, where) {
       const address = "path" in where ? where : { port: where.port, hostname: where.host };
       const quiet = { onListen() {}, ...(error !== undefined && { onError: error }) };
       const server = adopt(deno.serve as ServeFunction)(
@@ -151,3 +139,21 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, activated: num
     },
   };
 }
+
+/** The state of a response, behind a symbol; `InnerBody` in ext/fetch/22_body.js of Deno 2.9. */
+interface Inner {
+  readonly body?: { readonly streamOrStatic?: { getReader?: unknown }; readonly source?: unknown } | null;
+}
+
+/** Of this name, one for all responses. */
+let symbol: symbol | undefined;
+
+/** Asking for `body` would turn any body into a stream, and cost Deno.serve its fast path. */
+export const denoFetch: FetchAdapter = {
+  hasStream(response) {
+    symbol ??= Object.getOwnPropertySymbols(response).find(({ description }) => description === "response") ?? Symbol();
+    const body = (response as unknown as Record<symbol, Inner | undefined>)[symbol]?.body;
+    // A blob has a stream too, and a source; it has an end. A text has a source, and is the usual answer: it is asked for first.
+    return body?.source === null && typeof body.streamOrStatic?.getReader === "function";
+  },
+};

@@ -2,6 +2,7 @@
 import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import type { NativeConnections } from "../../src/core/native.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import type { SocketAddress } from "../../src/core/socket_adapter.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { closeWebSocket } from "./web_sockets.ts";
 
@@ -60,19 +61,6 @@ function sendAway(socket: WebSocket): void {
   else if (socket.readyState === CONNECTING) socket.addEventListener("open", () => sendAway(socket));
 }
 
-/** What follows the connections of one server. */
-export interface Followed {
-  readonly connections: NativeConnections;
-  /** A handler that tells what has to be known. */
-  follow(handler: FetchHandler): FetchHandler;
-  /** A response has made a WebSocket of a connection. */
-  onUpgrade(): void;
-  /** The WebSockets that are open. */
-  readonly webSockets: ReadonlySet<WebSocket>;
-  /** Tells the clients of all WebSockets to go. */
-  closeWebSockets(): void;
-}
-
 type Running = () => Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
 
 /**
@@ -95,104 +83,132 @@ function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
   };
 }
 
-/**
- * Follows the connections of a server.
- *
- * @param running As in `NativeHost`.
- */
-export function followConnections(deno: DenoNamespace, running: Running): Followed {
-  const open = new Set<WebSocket>();
-  let isGoing = false;
+/** Follows the connections of one server. */
+export class FollowedConnections implements NativeConnections {
+  readonly #deno: DenoNamespace;
+  readonly #running: Running;
+  /** The WebSockets that are open. */
+  readonly openWebSockets: Set<WebSocket> = new Set();
+  #isGoing = false;
   /** The ports of clients that have WebSockets. */
-  const webSockets = new Set<number>();
+  readonly #webSockets = new Set<number>();
   /** The calls of Deno.upgradeWebSocket for requests of this server, less the WebSockets that came of it. */
-  let expected = 0;
+  #expected = 0;
   /** The request whose handler was called last, and may not have returned yet. */
-  let lastRequest: unknown;
-  let lastInfo: Info | undefined;
+  #lastRequest: unknown;
+  #lastInfo: Info | undefined;
   /** Whether there is a WebSocket of an unknown client. Then no connection of the server moves. */
-  let hasUnknown = false;
+  #hasUnknown = false;
   /** The ports of clients that speak HTTP/2 without TLS: their connections are never at rest. */
-  const http2 = new Set<number>();
+  readonly #http2 = new Set<number>();
   /** The ports of clients whose requests came since the last look. */
-  const recent = new Set<number>();
+  readonly #recent = new Set<number>();
   /** Those whose requests were being answered at the last look. */
-  const wereRunning = new Set<number>();
+  readonly #wereRunning = new Set<number>();
   /** The clients of connections that have moved, by the addresses that Deno takes for theirs. */
-  const clients = new Map<string, Address>();
-  const entries = new Map<string, FetchHandler>();
-  let isWatching = false;
-  let seen = 0;
+  readonly #clients = new Map<string, Address>();
+  readonly #entries = new Map<string, FetchHandler>();
+  #isWatching = false;
+  #seen = 0;
 
-  function look(request: Request, info: Info): void {
-    const { port } = clientOf(info, clients);
-    recent.add(port);
-    // HTTP/1.1 demands a host; Deno shows that of HTTP/2 in the URL only.
-    if (!request.headers.has("host")) http2.add(port);
+  /** @param running As in `NativeHost`. */
+  constructor(deno: DenoNamespace, running: Running) {
+    this.#deno = deno;
+    this.#running = running;
+    hearOfUpgrades(deno, (request) => this.#upgrade(request));
   }
 
-  hearOfUpgrades(deno, (request) => {
-    const call = request === lastRequest ? { more: lastInfo } : [...running()].find((call) => call.request === request);
-    if (call === undefined) return undefined;
-    const port = call.more ? clientOf(call.more as Info, clients).port : undefined;
-    return (socket) => {
-      open.add(socket);
-      socket.addEventListener("close", () => open.delete(socket));
-      if (isGoing) sendAway(socket);
-      if (port === undefined) return; // The handler takes no arguments.
-      webSockets.add(port);
-      expected++;
-    };
-  });
+  /** A response has made a WebSocket of a connection. */
+  onUpgrade(): void {
+    if (this.#expected-- > 0) return;
+    this.#expected = 0;
+    this.#hasUnknown = true;
+  }
 
-  return {
-    onUpgrade() {
-      if (expected-- > 0) return;
-      expected = 0;
-      hasUnknown = true;
-    },
-    webSockets: open,
-    closeWebSockets() {
-      isGoing = true;
-      open.forEach(sendAway);
-    },
-    connections: {
-      watch(on) {
-        isWatching = on;
-        recent.clear();
-      },
-      busy() {
-        // The end of an answer is written a moment after its handler, or its stream, has ended.
-        const ports = new Set([...http2, ...webSockets, ...recent, ...wereRunning]);
-        recent.clear();
-        wereRunning.clear();
-        if (hasUnknown) return undefined;
-        for (const { more } of running()) {
-          if (more === undefined) return undefined; // The handler takes no arguments.
-          wereRunning.add(clientOf(more as Info, clients).port);
-        }
-        return new Set([...ports, ...wereRunning]);
-      },
-      enter(path, handler) {
-        entries.set(path, handler);
-        return () => entries.delete(path);
-      },
-      goOn(own, { address, port }) {
-        if (webSockets.has(own.port)) webSockets.add(port);
-        clients.set(keyOf(own.address, own.port), { transport: "tcp", hostname: address, port });
-      },
-    },
-    follow(handler) {
-      function followed(this: unknown, request: Request, info: Info) {
-        if (isWatching || seen < FIRST || seen % SAMPLE === 0) { if (info !== undefined) look(request, info); }
-        seen++;
-        lastRequest = request;
-        lastInfo = info;
-        const entry = entries.size > 0 ? entries.get(new URL(request.url).pathname) : undefined;
-        if (entry !== undefined) return entry(request, info);
-        return handler.call(this, request, clients.size > 0 ? new MovedInfo(info, clients) : info);
-      }
-      return Object.defineProperty(followed, "length", { value: handler.length }) as unknown as FetchHandler;
-    },
-  };
+  /** Tells the clients of all WebSockets to go. */
+  closeWebSockets(): void {
+    this.#isGoing = true;
+    this.openWebSockets.forEach(sendAway);
+  }
+
+  /** Resolves when those that are open now are closed, after so many milliseconds, or when the signal fires. */
+  webSocketsClosed(most: number, signal: AbortSignal): Promise<unknown> {
+    const closed = (socket: WebSocket) => new Promise((resolve) => socket.addEventListener("close", resolve));
+    const late = new Promise((resolve) => this.#deno.unrefTimer(setTimeout(resolve, most)));
+    const isCut = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    return Promise.race([Promise.all([...this.openWebSockets].map(closed)), late, isCut]);
+  }
+
+  watch(isWatching: boolean): void {
+    this.#isWatching = isWatching;
+    this.#recent.clear();
+  }
+
+  busy(): ReadonlySet<number> | undefined {
+    // The end of an answer is written a moment after its handler, or its stream, has ended.
+    const ports = new Set([...this.#http2, ...this.#webSockets, ...this.#recent, ...this.#wereRunning]);
+    this.#recent.clear();
+    this.#wereRunning.clear();
+    if (this.#hasUnknown) return undefined;
+    for (const { more } of this.#running()) {
+      if (more === undefined) return undefined; // The handler takes no arguments.
+      this.#wereRunning.add(clientOf(more as Info, this.#clients).port);
+    }
+    return new Set([...ports, ...this.#wereRunning]);
+  }
+
+  enter(path: string, handler: FetchHandler): () => void {
+    this.#entries.set(path, handler);
+    return () => this.#entries.delete(path);
+  }
+
+  goOn(own: SocketAddress, { address, port }: SocketAddress): void {
+    if (this.#webSockets.has(own.port)) this.#webSockets.add(port);
+    this.#clients.set(keyOf(own.address, own.port), { transport: "tcp", hostname: address, port });
+  }
+
+  /** A handler that tells what has to be known. */
+  follow(handler: FetchHandler): FetchHandler {
+    const hear = (request: Request, info: Info) => this.#hear(request, info);
+    const clients = this.#clients;
+    function followed(this: unknown, request: Request, info: Info) {
+      const entry = hear(request, info);
+      if (entry !== undefined) return entry(request, info);
+      return handler.call(this, request, clients.size > 0 ? new MovedInfo(info, clients) : info);
+    }
+    return Object.defineProperty(followed, "length", { value: handler.length }) as unknown as FetchHandler;
+  }
+
+  /** Returns the handler of an address that nobody else knows. */
+  #hear(request: Request, info: Info): FetchHandler | undefined {
+    const isSample = this.#isWatching || this.#seen < FIRST || this.#seen % SAMPLE === 0;
+    if (isSample && info !== undefined) this.#look(request, info);
+    this.#seen++;
+    this.#lastRequest = request;
+    this.#lastInfo = info;
+    return this.#entries.size > 0 ? this.#entries.get(new URL(request.url).pathname) : undefined;
+  }
+
+  #look(request: Request, info: Info): void {
+    const { port } = clientOf(info, this.#clients);
+    this.#recent.add(port);
+    // HTTP/1.1 demands a host; Deno shows that of HTTP/2 in the URL only.
+    if (!request.headers.has("host")) this.#http2.add(port);
+  }
+
+  #upgrade(request: unknown): ReturnType<Hear> {
+    const call = request === this.#lastRequest
+      ? { more: this.#lastInfo }
+      : [...this.#running()].find((call) => call.request === request);
+    if (call === undefined) return undefined;
+    const port = call.more ? clientOf(call.more as Info, this.#clients).port : undefined;
+    return (socket) => {
+      this.openWebSockets.add(socket);
+      socket.addEventListener("close", () => this.openWebSockets.delete(socket));
+      if (this.#isGoing) sendAway(socket);
+      if (port === undefined) return; // The handler takes no arguments.
+      this.#webSockets.add(port);
+      this.#expected++;
+    };
+  }
 }

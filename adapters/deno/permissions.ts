@@ -12,7 +12,7 @@ export type Permission = (typeof PERMISSIONS)[number];
 export interface PermissionState {
   /** `"granted"`, `"denied"`, or `"prompt"` for a permission that was not mentioned. */
   readonly state: string;
-  /** Is it granted for some values only? Deno does not say for which. */
+  /** Whether it is granted for some values only. Deno does not say for which. */
   readonly partial?: boolean;
 }
 
@@ -32,14 +32,14 @@ export function permissionFlags(states: Readonly<Record<Permission, PermissionSt
 
 /** The permissions of this process. Nothing here makes Deno ask on the terminal: what is not granted is an error that names the flag. */
 export interface Permissions {
-  /** Are all permissions granted? Deno opens /proc and files of other programs only then. */
+  /** Whether all permissions are granted. Deno opens /proc and files of other programs only then. */
   readonly hasAll: boolean;
-  /** Can this process see /proc? */
+  /** Whether this process can see /proc. */
   readonly seesProc: boolean;
   isGranted(name: Permission, what?: { path?: string; command?: string }): boolean;
-  /** May this process listen anywhere? */
+  /** Whether this process may listen anywhere. */
   mayListen(): boolean;
-  /** May this process call the C library? */
+  /** Whether this process may call the C library. */
   mayCall(): boolean;
   /** Throws unless this path may be read and written. */
   checkPath(path: string): void;
@@ -112,7 +112,7 @@ export function createPermissions(deno: DenoNamespace): Permissions {
   };
 }
 
-/** Has this system a /proc like Linux's? */
+/** Whether this system has a /proc like Linux's. */
 export function hasProc({ build: { os } }: DenoNamespace): boolean {
   return os === "linux" || os === "android";
 }

@@ -3,10 +3,10 @@
  * inherited: Deno loads all of Node's `process` for that.
  */
 import type { Child, Spawn } from "../shared/node_process.ts";
-import { streamChannel } from "../shared/stream_channel.ts";
 import { originalOf } from "../../src/core/marks.ts";
+import { streamChannel } from "./channel.ts";
 import { CHANNEL_VARIABLE } from "../../src/protocol/handshake.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { ExitStatus } from "../../src/core/adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
 

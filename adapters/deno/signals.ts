@@ -1,9 +1,9 @@
 /** Who else handles a signal, on Deno. */
 import { originalOf } from "../../src/core/marks.ts";
 import type { BasicAdapter } from "../../src/core/adapter.ts";
-import { attempt } from "../shared/attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
-import { createRaising, type Raising } from "../shared/raise.ts";
+import { createRaising, type Raising } from "../shared/signals.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 
@@ -18,7 +18,7 @@ interface Internals {
 }
 
 /** The signals of a process on Deno. */
-export type DenoSignals = Required<Pick<BasicAdapter, "onSignal" | "otherListeners" | "isHandled">> & Raising;
+export type DenoSignals = Required<Pick<BasicAdapter, "onSignal" | "otherHandlers">> & Pick<Raising, "onExit">;
 
 /** The signals of this process. */
 export function denoSignals(
@@ -34,6 +34,11 @@ export function denoSignals(
   const handled = new Map<string, boolean>();
   const exit = (signal: string) => deno.exit(128 + (numbers[signal] ?? 0));
   const mayKill = () => deno.build.os !== "windows" && isGranted("run");
+  const { onExit, raise } = createRaising(
+    (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
+    (signal) => mayKill() && deno.kill(deno.pid, signal),
+    (signal) => mayKill() ? void setTimeout(exit, RAISE_MS, signal) : exit(signal),
+  );
 
   return {
     onSignal(signal, handler) {
@@ -46,17 +51,16 @@ export function denoSignals(
         if (before !== undefined && after !== undefined) handled.set(signal, before === after);
       };
     },
-    // Only those of `process.on()`, which servers for Node use.
-    otherListeners(signal) {
-      if (internals()?.__nodeProcessBootstrapped !== true) return undefined;
-      const { process } = globalThis as unknown as { process: NodeProcess };
-      return (Reflect.getPrototypeOf(process) as NodeProcess).listenerCount.call(process, signal);
+    onExit,
+    otherHandlers: {
+      // Only those of `process.on()`, which servers for Node use.
+      count(signal) {
+        if (internals()?.__nodeProcessBootstrapped !== true) return undefined;
+        const { process } = globalThis as unknown as { process: NodeProcess };
+        return (Reflect.getPrototypeOf(process) as NodeProcess).listenerCount.call(process, signal);
+      },
+      isHandled: (signal) => handled.get(signal),
+      raise,
     },
-    isHandled: (signal) => handled.get(signal),
-    ...createRaising(
-      (handler) => (globalThis as unknown as EventTarget).addEventListener("unload", handler),
-      (signal) => mayKill() && deno.kill(deno.pid, signal),
-      (signal) => mayKill() ? void setTimeout(exit, RAISE_MS, signal) : exit(signal),
-    ),
   };
 }

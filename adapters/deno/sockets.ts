@@ -6,6 +6,7 @@ import { F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from "../.
 import { openFirst, retainDescriptor } from "../shared/libc.ts";
 import { denoLibc } from "./libc.ts";
 import { listenDirectly } from "../shared/node_sockets.ts";
+import type { LiveSocket } from "../../src/core/live.ts";
 
 /**
  * Makes a server of the application listen.
@@ -66,7 +67,7 @@ export function closeOnExec(deno: DenoNamespace, fd: number): void {
   addFlags(deno, [fd], F_GETFD, F_SETFD, FD_CLOEXEC);
 }
 
-/** Does a server accept connections on a unix socket? */
+/** Whether a server accepts connections on a unix socket. */
 export async function isServedOnDeno(deno: DenoNamespace, path: string): Promise<boolean> {
   try {
     (await deno.connect({ transport: "unix", path })).close();
@@ -74,4 +75,11 @@ export async function isServedOnDeno(deno: DenoNamespace, path: string): Promise
   } catch {
     return false;
   }
+}
+
+/** Ends the time that a connection has for its first request; `ConnectionsList` in ext/node/polyfills/_http_server.ts of Deno 2.9. */
+export function markIdleOnDeno(server: BindableServer, socket: LiveSocket): void {
+  const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === "http.server.connections");
+  const list = (server as unknown as Record<symbol, { popActive?(socket: LiveSocket): void } | undefined>)[symbol ?? Symbol()];
+  list?.popActive?.(socket);
 }

@@ -15,7 +15,7 @@ const LEADER = ELECTION;
  * Lamport's bakery algorithm (Communications of the ACM 17, 1974), which needs only reads and writes.
  *
  * @param id A name that no other thread of this process has.
- * @returns Is this thread elected?
+ * @returns Whether this thread is elected.
  */
 export function isElected(env: SharedVariables, pid: number, id: string): boolean {
   // With the pid: a process that was started during an election has inherited variables of its parent's threads.

@@ -1,6 +1,6 @@
 /** The WebSockets of Deno.upgradeWebSocket. */
-import type { RawWebSocket } from "../shared/live_web_socket.ts";
-import { type NativeWebSockets, upgradeRequired } from "../shared/native_web_sockets.ts";
+import { attempt } from "../../src/core/attempt.ts";
+import { type NativeWebSockets, type RawWebSocket, upgradeRequired } from "../shared/live_web_socket.ts";
 
 /** The part of the global `Deno` that is used here. */
 interface Deno {
@@ -34,13 +34,7 @@ function rawOf(socket: WebSocket): RawWebSocket {
     send: (data) => socket.send(data as ArrayBuffer),
     close: (code, reason) => closeWebSocket(socket, code, reason),
     // It finds that its client has gone.
-    terminate() {
-      try {
-        socket.close();
-      } catch {
-        // It is closed already.
-      }
-    },
+    terminate: () => void attempt(() => socket.close()),
   };
 }
 

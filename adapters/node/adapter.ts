@@ -1,11 +1,9 @@
-import type { Adapter, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
-import { attempt } from "../shared/attempt.ts";
+import type { Adapter, BasicAdapter, OtherHandlers, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
 import { clock } from "../shared/clock.ts";
 import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
-import { createRaising } from "../shared/raise.ts";
-import { platformSignals } from "../shared/signals.ts";
-import type { Snapshot } from "../shared/snapshot.ts";
-import { basicService, isAlive } from "../shared/node_basic_service.ts";
+import { createRaising, platformSignals } from "../shared/signals.ts";
+import type { Snapshot } from "../shared/environment.ts";
+import { basicService, isAlive, readProc } from "../shared/node_basic_service.ts";
 import { inheritedChannel, type NodeProcess } from "../shared/node_channel.ts";
 
 /** The start of Node's adapter, and what the rest is made of. */
@@ -30,6 +28,33 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
   };
 }
 
+/** The signals of the process. A preload may put the program's handlers aside: these methods stay the ones of the process. */
+function nodeSignals(
+  process: NodeProcess,
+  raise: OtherHandlers["raise"],
+): Required<Pick<BasicAdapter, "onSignal" | "otherHandlers">> {
+  const [on, off, listenerCount] = [process.on, process.off, process.listenerCount].map((method) => method.bind(process)) as [
+    typeof process.on,
+    typeof process.off,
+    typeof process.listenerCount,
+  ];
+  /** How many listeners of a signal are this library's. */
+  const own = new Map<string, number>();
+  const count = (signal: string, more: number) => own.set(signal, (own.get(signal) ?? 0) + more);
+  const others = (signal: string) => listenerCount(signal) - (own.get(signal) ?? 0);
+  return {
+    onSignal(signal, handler) {
+      on(signal, handler);
+      count(signal, 1);
+      return () => {
+        off(signal, handler);
+        count(signal, -1);
+      };
+    },
+    otherHandlers: { count: others, isHandled: (signal) => others(signal) > 0, raise },
+  };
+}
+
 /** Everything that cannot wait, for Node and Bun. */
 export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainThread: boolean): NodeStart {
   const { env } = process;
@@ -38,31 +63,17 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
     ? takeHandshake(variables, { parent: process.ppid, isAlive: (pid) => isAlive(process, pid) })
     : {};
   const { generation } = handshake;
-  // A preload may put the program's handlers of signals aside: these stay the ones of the process.
-  const [on, off, listenerCount] = [process.on, process.off, process.listenerCount].map((method) => method.bind(process)) as [
-    typeof process.on,
-    typeof process.off,
-    typeof process.listenerCount,
-  ];
-  const snapshot = { cwd: process.cwd(), loaded: { ...env }, cmdline: readProc("cmdline"), environ: readProc("environ") };
-
-  let predecessor: Predecessor | undefined;
+  // Bun has no title that overwrites it, and takes 2 ms to load node:fs: there it is read later.
+  const read = (name: string) => runtime === "Node" && isMainThread ? readProc(process, "self", name) : undefined;
+  const snapshot = { cwd: process.cwd(), loaded: { ...env }, cmdline: read("cmdline"), environ: read("environ") };
   const platform = platformSignals(process.platform);
   const { onExit, raise } = createRaising(
     (handler) => process.on("exit", handler),
     (signal) => process.platform !== "win32" && process.kill(process.pid, signal),
     (signal) => process.exit(128 + (platform.signals[signal] ?? 0)),
   );
-  /** How many listeners of a signal are this library's. */
-  const own = new Map<string, number>();
-  const count = (signal: string, more: number) => own.set(signal, (own.get(signal) ?? 0) + more);
-  const others = (signal: string) => listenerCount(signal) - (own.get(signal) ?? 0);
-
-  /** Bun has no title that overwrites it, and takes 2 ms to load node:fs: there it is read later. */
-  function readProc(name: string): string | undefined {
-    return runtime === "Node" && isMainThread ? readOwnProc(process, name) : undefined;
-  }
-
+  const signals = nodeSignals(process, raise);
+  let predecessor: Predecessor | undefined;
   return {
     process,
     snapshot,
@@ -70,17 +81,10 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
     adapter: {
       ...clock,
       ...platform,
+      ...signals,
       runtime,
       pid: process.pid,
       canReload: isMainThread,
-      onSignal(signal, handler) {
-        on(signal, handler);
-        count(signal, 1);
-        return () => {
-          off(signal, handler);
-          count(signal, -1);
-        };
-      },
       isSuccessor: generation !== undefined && process.send !== undefined,
       predecessor() {
         handshake.takeRest?.();
@@ -88,18 +92,9 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
           ? undefined
           : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false });
       },
-      otherListeners: others,
-      isHandled: (signal) => others(signal) > 0,
-      raise,
       exit: (code) => process.exit(code),
       service: isMainThread ? basicService(process, snapshot.loaded, onExit) : undefined,
       nativeOffer: handshake.native,
     },
   };
-}
-
-/** A file that the kernel makes for this process. Windows has no /proc, but a user may have made a folder of that name. */
-export function readOwnProc(process: NodeProcess, name: string): string | undefined {
-  if (process.platform === "win32") return undefined;
-  return attempt(() => process.getBuiltinModule("node:fs").readFileSync(`/proc/self/${name}`, "utf8"));
 }

@@ -1,37 +1,32 @@
 /** The part of Node's adapter that a start does not wait for. Bun's builds on it. */
-import type * as ChildProcessModule from "node:child_process";
 import type { Adapter } from "../../src/core/adapter.ts";
 import { ReloadError } from "../../src/core/error.ts";
-import type { Listener, ListenSource, OwnSocket, SocketAdapter } from "../../src/core/socket_adapter.ts";
+import type { Listener, ListenSource, SocketAdapter } from "../../src/core/socket_adapter.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 import { closeWhenQuiet } from "../../src/windows/accept_ahead.ts";
-import { createActivation, type ProcFiles, readUntil } from "../shared/activation.ts";
-import { attempt } from "../shared/attempt.ts";
-import { joinDescriptors, offerDescriptors } from "../shared/descriptors.ts";
+import { type Activation, createActivation } from "../shared/activation.ts";
+import { attempt } from "../../src/core/attempt.ts";
+import { joinDescriptors, offerDescriptors, type OfferedDescriptors } from "../shared/descriptors.ts";
 import { descriptorVariables, nativeVariable } from "../../src/protocol/handshake.ts";
 import {
   asCommandLine,
   type CommandLine,
-  type Files,
   isGenuine,
   parseCmdline,
   rebuildCommandLine,
   typedDirectory,
   typedExecutable,
 } from "../shared/command_line.ts";
-import { type Environment, parseEnviron } from "../shared/environment.ts";
+import { type Environment, parseEnviron, type Snapshot } from "../shared/environment.ts";
+import { ifUsable } from "../shared/libc.ts";
 import { debuggerPorts, withFreeInspector } from "../shared/inspector.ts";
-import { findReleaseLink } from "../shared/release_link.ts";
-import { ownSockets } from "../shared/own_sockets.ts";
-import { closeActiveServer, listActiveServers } from "../shared/own_servers.ts";
-import type { Snapshot } from "../shared/snapshot.ts";
+import { closeActiveServer, listActiveServers, ownSockets, type ProcFiles, readUntil } from "../shared/own_sockets.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { markIdleOnNode, nodeConnections } from "../shared/node_connections.ts";
 import { nodeDatagrams } from "../shared/node_datagrams.ts";
 import { nodeFiles } from "../shared/node_files.ts";
 import { lastNumber, spawnWithNode, startSuccessor } from "../shared/node_process.ts";
-import { linkFiles } from "../shared/link_files.ts";
 import { findShell, nodeService } from "../shared/node_service.ts";
 import { isServed, listenDirectly, retainByHandle } from "../shared/node_sockets.ts";
 
@@ -45,7 +40,7 @@ export interface NodeSockets {
   datagrams?: SocketAdapter["datagrams"];
   connections?: SocketAdapter["connections"];
   http1?: SocketAdapter["http1"];
-  stopListening?: SocketAdapter["stopListening"];
+  stopListening: SocketAdapter["stopListening"];
 }
 
 async function listenOnWindows(server: BindableServer, source: ListenSource): Promise<Listener> {
@@ -61,11 +56,11 @@ interface Origin {
 
 function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Snapshot): Origin {
   const fs = process.getBuiltinModule("node:fs");
-  const files: Files = { realPath: (path) => attempt(() => fs.realpathSync(path)) };
-  const typed = typedDirectory(loaded.PWD, cwd, files);
+  const realPath = (path: string) => attempt(() => fs.realpathSync(path));
+  const typed = typedDirectory(loaded.PWD, cwd, realPath);
   const fields = parseCmdline(cmdline ?? "");
   const { argv0, execPath } = process;
-  const file = typedExecutable(argv0, execPath, typed, loaded.PATH, files);
+  const file = typedExecutable(argv0, execPath, typed, loaded.PATH, realPath);
   const command: CommandLine = isGenuine(fields, argv0)
     ? { file, argv0, args: fields.slice(1) }
     : { ...rebuildCommandLine(process, cwd, typed), file };
@@ -73,103 +68,108 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
   return { command, cwd: typed, started: environ === undefined ? undefined : parseEnviron(environ) };
 }
 
+function procFiles(process: NodeProcess): ProcFiles {
+  const fs = process.getBuiltinModule("node:fs");
+  return {
+    link: (path) => attempt(() => fs.readlinkSync(path)),
+    text: (path, enough) =>
+      attempt(() => {
+        const fd = fs.openSync(path, "r");
+        try {
+          return readUntil((buffer) => fs.readSync(fd, buffer, 0, buffer.length, null), enough);
+        } finally {
+          fs.closeSync(fd);
+        }
+      }),
+  };
+}
+
+function createStart(
+  { adapter, process, snapshot }: NodeStart,
+  libc: NodeSockets["libc"],
+  activation: Activation,
+): Adapter["start"] {
+  const origin = adapter.canReload ? findOrigin(process, snapshot) : undefined; // Now, because a deploy flips links.
+
+  function variablesFor(offered: OfferedDescriptors | undefined, sockets: readonly unknown[], native: string | undefined) {
+    if (offered !== undefined) return descriptorVariables(offered.describe(lastNumber(sockets)), native);
+    return libc === undefined && native !== undefined ? nativeVariable(native) : undefined; // Node's sockets come over the channel.
+  }
+  return async (request) => {
+    const module = await import("node:child_process");
+    request.signal.throwIfAborted();
+    if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    const sockets = activation.inherit();
+    const opened = request.sendsDescriptors ? ifUsable(libc?.()) : undefined;
+    const offered = opened && offerDescriptors(opened);
+    return await startSuccessor({
+      pid: process.pid,
+      // Bun closes all descriptors of a new process that are not in this list.
+      spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
+      descriptors: offered?.channel,
+      variables: variablesFor(offered, sockets, request.native),
+      kill: (pid, signal) => process.kill(pid, signal),
+      what: request.command === undefined ? origin.command : asCommandLine(request.command),
+      cwd: origin.cwd,
+      history: { started: origin.started, loaded: snapshot.loaded, current: process.env },
+      request,
+      sockets: sockets.length,
+      shell: request.how === "plain" ? undefined : findShell(process),
+    });
+  };
+}
+
+function socketAdapter(
+  { adapter: { runtime }, process, snapshot: { loaded } }: NodeStart,
+  { datagrams, connections, http1, stopListening, libc }: NodeSockets,
+  { activated, listen }: Activation,
+): SocketAdapter {
+  const { platform } = process;
+  const descriptors = () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number));
+  return {
+    activated,
+    listen,
+    files: () => nodeFiles(process),
+    isServed,
+    retain: runtime === "Node" && platform !== "win32" ? retainByHandle : undefined,
+    http2CloseTruncates: false,
+    datagrams,
+    http1,
+    connections: platform === "win32" ? undefined : connections,
+    descriptors,
+    listening() {
+      const own = platform === "linux" ? descriptors() : undefined;
+      if (own === undefined && runtime === "Node") return listActiveServers(process);
+      const debuggers = debuggerPorts(process.execArgv, loaded.BUN_INSPECT).add(process.debugPort);
+      return own && ownSockets(own, procFiles(process), debuggers);
+    },
+    stopListening,
+    libc: platform === "linux" ? libc : undefined,
+  };
+}
+
 /** Completes the adapter. */
 export function completeNodeAdapter(
-  { adapter, process, snapshot, handshake: { generation, supervisor, descriptors: inherited } }: NodeStart,
-  { listen, libc, datagrams, connections, http1, stopListening }: NodeSockets = {
-    listen: process.platform === "win32" ? listenOnWindows : listenDirectly,
-    datagrams: nodeDatagrams(process.platform === "win32"),
+  start: NodeStart,
+  sockets: NodeSockets = {
+    listen: start.process.platform === "win32" ? listenOnWindows : listenDirectly,
+    datagrams: nodeDatagrams(start.process.platform === "win32"),
     connections: nodeConnections(WINDOW, markIdleOnNode),
-    stopListening: ({ fd }) => closeActiveServer(process, fd),
+    stopListening: ({ fd }) => closeActiveServer(start.process, fd),
   },
 ): Adapter {
-  const { env } = process;
-  const { service, ...basic } = adapter;
-  // Now, because a deploy flips links.
-  const origin = adapter.canReload ? findOrigin(process, snapshot) : undefined;
-
-  let loading: Promise<typeof ChildProcessModule> | undefined;
-  const childProcess = () => loading ??= import("node:child_process");
-
-  const openProc = (): ProcFiles => {
-    const fs = process.getBuiltinModule("node:fs");
-    return {
-      link: (path) => attempt(() => fs.readlinkSync(path)),
-      text: (path, enough) =>
-        attempt(() => {
-          const fd = fs.openSync(path, "r");
-          try {
-            return readUntil((buffer) => fs.readSync(fd, buffer, 0, buffer.length, null), enough);
-          } finally {
-            fs.closeSync(fd);
-          }
-        }),
-    };
-  };
-  const activation = createActivation(env, process.pid, generation !== undefined, listen, openProc);
-  const descriptors = () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number));
-
+  const { adapter: { service, ...basic }, process, snapshot, handshake: { generation, supervisor, descriptors } } = start;
+  const { env, pid } = process;
+  const activation = createActivation(env, pid, generation !== undefined, sockets.listen, () => procFiles(process));
   return {
     ...basic,
     inheritedDescriptors() {
-      const opened = inherited === undefined ? undefined : libc?.();
-      return typeof opened === "object" ? joinDescriptors(opened, inherited as string) : undefined;
+      const libc = descriptors === undefined ? undefined : ifUsable(sockets.libc?.());
+      return libc && joinDescriptors(libc, descriptors as string);
     },
-    warmUp: () => void childProcess().catch(() => {}), // A reload will report the error.
-    async start(request) {
-      const module = await childProcess();
-      request.signal.throwIfAborted();
-      if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
-      const { command: same, cwd, started } = origin;
-      const what = request.command === undefined ? same : asCommandLine(request.command);
-      const history = { started, loaded: snapshot.loaded, current: process.env };
-      const sockets = activation.inherit();
-      const opened = request.sendsDescriptors ? libc?.() : undefined;
-      const offered = typeof opened === "object" ? offerDescriptors(opened) : undefined;
-      return await startSuccessor({
-        pid: process.pid,
-        // Bun closes all descriptors of a new process that are not in this list.
-        spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
-        descriptors: offered?.channel,
-        variables: offered !== undefined
-          ? descriptorVariables(offered.describe(lastNumber(sockets)), request.native)
-          : libc === undefined && request.native !== undefined
-          ? nativeVariable(request.native) // Node's sockets come over the channel.
-          : undefined,
-        kill: (pid, signal) => process.kill(pid, signal),
-        what,
-        cwd,
-        history,
-        request,
-        sockets: sockets.length,
-        shell: request.how === "plain" ? undefined : findShell(process),
-      });
-    },
-    service: service && {
-      ...nodeService(process, service, snapshot.loaded, supervisor),
-      releaseLink: () => findReleaseLink(snapshot.loaded.PWD, snapshot.cwd, linkFiles(process.getBuiltinModule("node:fs"))),
-    },
-    sockets: {
-      activated: activation.activated,
-      listen: activation.listen,
-      files: () => nodeFiles(process),
-      isServed,
-      retain: adapter.runtime === "Node" && process.platform !== "win32" ? retainByHandle : undefined,
-      http2CloseTruncates: false,
-      datagrams,
-      http1,
-      connections: process.platform === "win32" ? undefined : connections,
-      descriptors,
-      listening() {
-        const own = process.platform === "linux" ? descriptors() : undefined;
-        if (own === undefined && adapter.runtime === "Node") return listActiveServers(process);
-        // Its debugger keeps no process alive, and no server has its port.
-        const ports = debuggerPorts(process.execArgv, snapshot.loaded.BUN_INSPECT).add(process.debugPort);
-        const isDebugger = ({ address }: OwnSocket) => typeof address === "object" && ports.has(address.port);
-        return own && ownSockets(own, openProc()).filter((socket) => !isDebugger(socket));
-      },
-      stopListening,
-      libc: process.platform === "linux" ? libc : undefined,
-    },
+    warmUp: () => void import("node:child_process").catch(() => {}), // A reload will report the error.
+    start: createStart(start, sockets.libc, activation),
+    service: service && nodeService(process, service, snapshot, supervisor),
+    sockets: socketAdapter(start, sockets, activation),
   };
 }

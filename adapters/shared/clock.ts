@@ -1,7 +1,5 @@
 import type { Clock } from "../../src/core/adapter.ts";
-
-/** The longest interval of the runtimes. It only keeps the process alive. */
-const LONG = 2 ** 31 - 1;
+import { LONGEST_MS } from "../../src/core/check.ts";
 
 /** The clock of every runtime. */
 export const clock: Clock = {
@@ -11,7 +9,7 @@ export const clock: Clock = {
     return () => clearTimeout(timer);
   },
   hold() {
-    const interval = setInterval(() => {}, LONG);
+    const interval = setInterval(() => {}, LONGEST_MS); // It only keeps the process alive.
     return () => clearInterval(interval);
   },
 };

@@ -13,11 +13,8 @@ export function asCommandLine([file, ...args]: readonly string[]): CommandLine {
   return { file: file as string, args };
 }
 
-/** The operations on files that finding out a command line needs. */
-export interface Files {
-  /** The path without symbolic links; `undefined` where it cannot be resolved. */
-  realPath(path: string): string | undefined;
-}
+/** The path without symbolic links; `undefined` where it cannot be resolved. */
+export type RealPath = (path: string) => string | undefined;
 
 /** Reads /proc/PID/cmdline; see proc_pid_cmdline(5). */
 export function parseCmdline(text: string): string[] {
@@ -26,7 +23,7 @@ export function parseCmdline(text: string): string[] {
 }
 
 /**
- * Is this the command line that the process was started with? On Node and Deno `process.title` overwrites it in place and fills the rest with
+ * Whether this is the command line that the process was started with. On Node and Deno `process.title` overwrites it in place and fills the rest with
  * zeros, which read as empty arguments (uv_set_process_title).
  *
  * @param argv0 The name that the process was started under, where the runtime knows it.
@@ -44,16 +41,16 @@ export function typedExecutable(
   execPath: string,
   directory: string | undefined,
   searchPath: string | undefined,
-  files: Files,
+  realPath: RealPath,
 ): string {
   if (argv0 === "" || argv0 === execPath) return execPath;
-  const real = files.realPath(execPath);
+  const real = realPath(execPath);
   if (real === undefined) return execPath;
   const candidates = argv0.includes("/") ? [argv0] : (searchPath ?? "").split(":").map((entry) => `${entry || "."}/${argv0}`);
   for (const candidate of candidates) {
     if (!candidate.startsWith("/") && directory === undefined) continue;
     const path = candidate.startsWith("/") ? candidate : `${directory}/${candidate}`;
-    const found = files.realPath(path);
+    const found = realPath(path);
     if (found === real) return path;
     if (found !== undefined && !argv0.includes("/")) break; // Another program of this name comes first.
   }
@@ -64,10 +61,10 @@ export function typedExecutable(
  * The working directory as it was typed, often a symbolic link to the current release. The kernel knows only its target; the shell's `PWD` is
  * used when it has the same target.
  */
-export function typedDirectory(pwd: string | undefined, cwd: string, files: Files): string {
+export function typedDirectory(pwd: string | undefined, cwd: string, realPath: RealPath): string {
   if (pwd === undefined || !pwd.startsWith("/") || pwd === cwd) return cwd;
-  const real = files.realPath(pwd);
-  return real !== undefined && real === files.realPath(cwd) ? pwd : cwd;
+  const real = realPath(pwd);
+  return real !== undefined && real === realPath(cwd) ? pwd : cwd;
 }
 
 /** How Node and Bun were started, as far as they know. */

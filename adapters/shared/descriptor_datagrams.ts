@@ -9,6 +9,7 @@ import { pollAgain, stopPolling, type Unpolled } from "../../src/linux/polling.t
 import { socketInode } from "../../src/linux/proc_files.ts";
 import { type OpenSocket, scanSockets, type SocketScan } from "../../src/linux/socket_scan.ts";
 import { duplicate, putBelow } from "../../src/linux/transplant.ts";
+import { ifUsable } from "./libc.ts";
 import type { Aside } from "./node_datagrams.ts";
 
 /** The descriptors of this process, as a socket sees them that does not know its own. */
@@ -63,7 +64,7 @@ function createSearch(libc: Libc): DescriptorSearch & { scan(): SocketScan } {
     scan,
     boundTo(hostname, port) {
       const there = datagramSockets().filter(({ isPolled, localPort }) => isPolled && localPort === port);
-      const isExact = ({ local }: OpenSocket) => local()?.name.replace(/[[\]]/g, "") === `${hostname}:${port}`;
+      const isExact = ({ local }: OpenSocket) => local()?.host === hostname;
       const [one, ...others] = there.length > 1 ? there.filter(isExact) : there;
       return others.length === 0 ? one?.fd : undefined;
     },
@@ -92,85 +93,93 @@ function callAside<T>(libc: Libc, fd: number, call: () => T): T {
 }
 
 /** The datagram sockets of a runtime whose C library can be called. */
-export function descriptorDatagrams({ libc: load, refusal, bindable }: DescriptorRuntime): DatagramAdapter {
-  const suspended = new WeakMap<DatagramSocket, Unpolled>();
+export function descriptorDatagrams(runtime: DescriptorRuntime): DatagramAdapter {
+  return new DescriptorDatagrams(runtime);
+}
 
-  function find(socket: DatagramSocket): { libc: Libc; fd: number; scan(): SocketScan } | undefined {
-    const libc = load();
-    if (typeof libc === "string") return undefined;
+class DescriptorDatagrams implements DatagramAdapter {
+  readonly sendsHandles = false;
+  readonly refusal: DatagramAdapter["refusal"];
+  readonly bindable: DatagramAdapter["bindable"];
+  readonly #load: DescriptorRuntime["libc"];
+  readonly #suspended = new WeakMap<DatagramSocket, Unpolled>();
+
+  constructor({ libc, refusal, bindable }: DescriptorRuntime) {
+    this.#load = libc;
+    this.refusal = refusal;
+    this.bindable = bindable;
+  }
+
+  share(socket: DatagramSocket): SharedSocket | undefined {
+    const found = this.#find(socket);
+    return found && { fd: found.fd };
+  }
+
+  place(socket: DatagramSocket): unknown {
+    const found = this.#find(socket);
+    return found && placeOf(found.libc, found.fd);
+  }
+
+  open(socket: DatagramSocket, shared: SharedSocket): void {
+    const own = socket as DescriptorSocket;
+    const aside: Aside = (call) => {
+      const found = this.#find(socket);
+      return found === undefined ? call() : callAside(found.libc, found.fd, call);
+    };
+    if (own.later !== undefined) own.later.on(shared, aside);
+    else this.#put(own, (shared as { fd: number }).fd);
+    const refusal = this.suspend(socket); // In the same turn: nothing has been read.
+    if (refusal !== undefined) throw new Error(`${socket.key} cannot wait: ${refusal}`);
+    own.replaced?.(aside);
+  }
+
+  async openAnew(socket: DatagramSocket, inherited: InheritedAddress): Promise<void> {
+    const own = socket as DescriptorSocket;
+    if (own.later !== undefined) return await own.later.anew(inherited);
+    const libc = ifUsable(this.#load());
+    const place = parsePlace(inherited.place);
+    const fd = libc && place && receiveAt(libc, place);
+    if (fd === undefined) throw Object.assign(new Error(`${socket.key} cannot be opened`), { code: "EADDRINUSE" });
+    this.#put(own, fd);
+    own.replaced?.((call) => call());
+  }
+
+  discard(shared: SharedSocket): void {
+    if ("fd" in shared) ifUsable(this.#load())?.close(shared.fd);
+  }
+
+  suspend(socket: DatagramSocket): string | undefined {
+    const found = this.#find(socket);
+    if (found === undefined) return "its descriptor is not found";
+    (socket as DescriptorSocket).hold?.(true);
+    const unpolled = stopPolling(found.libc, found.scan(), found.fd);
+    if (typeof unpolled === "object") this.#suspended.set(socket, unpolled);
+    else (socket as DescriptorSocket).hold?.(false);
+    return typeof unpolled === "string" ? unpolled : undefined;
+  }
+
+  resume(socket: DatagramSocket): string | undefined {
+    const libc = ifUsable(this.#load());
+    const unpolled = this.#suspended.get(socket);
+    if (libc === undefined || unpolled === undefined) return undefined;
+    this.#suspended.delete(socket);
+    const refusal = pollAgain(libc, unpolled);
+    (socket as DescriptorSocket).hold?.(false);
+    return refusal;
+  }
+
+  #find(socket: DatagramSocket): { libc: Libc; fd: number; scan(): SocketScan } | undefined {
+    const libc = ifUsable(this.#load());
+    if (libc === undefined) return undefined;
     const search = createSearch(libc);
     const fd = (socket as DescriptorSocket).descriptor(search);
     return fd === undefined ? undefined : { libc, fd, scan: search.scan };
   }
 
-  function discard(fd: number): void {
-    const libc = load();
-    if (typeof libc === "object") libc.close(fd);
-  }
-
-  function put(socket: DescriptorSocket, by: number): void {
-    const found = find(socket);
-    if (found === undefined) discard(by);
+  #put(socket: DescriptorSocket, by: number): void {
+    const found = this.#find(socket);
+    if (found === undefined) this.discard({ fd: by });
     const refusal = found === undefined ? "its own socket is not found" : putBelow(found.libc, found.scan(), found.fd, by);
     if (refusal !== undefined) throw new Error(`${socket.key} receives nothing: ${refusal}. Start the program again`);
   }
-
-  function suspend(socket: DatagramSocket): string | undefined {
-    const found = find(socket);
-    if (found === undefined) return "its descriptor is not found";
-    (socket as DescriptorSocket).hold?.(true);
-    const unpolled = stopPolling(found.libc, found.scan(), found.fd);
-    if (typeof unpolled === "object") suspended.set(socket, unpolled);
-    else (socket as DescriptorSocket).hold?.(false);
-    return typeof unpolled === "string" ? unpolled : undefined;
-  }
-
-  return {
-    sendsHandles: false,
-    refusal,
-    bindable,
-    share(socket) {
-      const found = find(socket);
-      return found && { fd: found.fd };
-    },
-    place(socket) {
-      const found = find(socket);
-      return found && placeOf(found.libc, found.fd);
-    },
-    open(socket, shared) {
-      const own = socket as DescriptorSocket;
-      const aside: Aside = (call) => {
-        const found = find(socket);
-        return found === undefined ? call() : callAside(found.libc, found.fd, call);
-      };
-      if (own.later !== undefined) own.later.on(shared, aside);
-      else put(own, (shared as { fd: number }).fd);
-      const refusal = suspend(socket); // In the same turn: nothing has been read.
-      if (refusal !== undefined) throw new Error(`${socket.key} cannot wait: ${refusal}`);
-      own.replaced?.(aside);
-    },
-    async openAnew(socket, inherited) {
-      const own = socket as DescriptorSocket;
-      if (own.later !== undefined) return await own.later.anew(inherited);
-      const libc = load();
-      const place = parsePlace(inherited.place);
-      const fd = typeof libc === "object" && place !== undefined ? receiveAt(libc, place) : undefined;
-      if (fd === undefined) throw Object.assign(new Error(`${socket.key} cannot be opened`), { code: "EADDRINUSE" });
-      put(own, fd);
-      own.replaced?.((call) => call());
-    },
-    discard(shared) {
-      if ("fd" in shared) discard(shared.fd);
-    },
-    suspend,
-    resume(socket) {
-      const libc = load();
-      const unpolled = suspended.get(socket);
-      if (typeof libc === "string" || unpolled === undefined) return undefined;
-      suspended.delete(socket);
-      const refusal = pollAgain(libc, unpolled);
-      (socket as DescriptorSocket).hold?.(false);
-      return refusal;
-    },
-  };
 }

@@ -9,7 +9,7 @@ import {
   receiveDescriptors,
   sendDescriptors,
 } from "../../src/linux/descriptor_channel.ts";
-import { createPair } from "../../src/linux/socket_pair.ts";
+import { createPair } from "../../src/linux/places.ts";
 import type { Spawn } from "./node_process.ts";
 
 /** The shells between two processes use numbers below; see reparent.ts. */

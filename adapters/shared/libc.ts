@@ -1,3 +1,4 @@
+import { attempt } from "../../src/core/attempt.ts";
 import type { Libc, RetainedSocket } from "../../src/core/socket_adapter.ts";
 import { F_DUPFD_CLOEXEC } from "../../src/linux/constants.ts";
 
@@ -40,11 +41,8 @@ export const LIBRARIES: readonly string[] = ["libc.so.6", "libc.musl-x86_64.so.1
 /** Opens the C library under the first of its names that works. */
 export function openFirst<T>(open: (name: string) => T): T | undefined {
   for (const name of LIBRARIES) {
-    try {
-      return open(name);
-    } catch {
-      // It has another name.
-    }
+    const opened = attempt(() => open(name));
+    if (opened !== undefined) return opened;
   }
   return undefined;
 }
@@ -53,6 +51,9 @@ export function openFirst<T>(open: (name: string) => T): T | undefined {
 export function withoutLibc(why: string, flag: string): string {
   return `the sockets of Deno.serve and Bun.serve cannot be handed over because ${why}: a reload loses connections, or fails${flag}`;
 }
+
+/** The C library, where it can be called. */
+export const ifUsable = (libc: Libc | string | undefined): Libc | undefined => typeof libc === "object" ? libc : undefined;
 
 /** Keeps a listening socket by a second descriptor, which stays open when the first one is closed. */
 export function retainDescriptor(libc: Libc | string, fd: number | undefined): RetainedSocket | undefined {

@@ -1,4 +1,5 @@
 /** A WebSocket of Bun.serve or Deno.serve that can move to another process. */
+import type { SocketAddress } from "../../src/core/socket_adapter.ts";
 
 /** What a runtime has. */
 export interface RawWebSocket {
@@ -58,6 +59,19 @@ export interface LiveWebSocketControl {
   retire(): void;
 }
 
+/** What waits until the client can be reached. */
+function createQueue(): { add(action: () => void): void; open(): void } {
+  let waiting: (() => void)[] | undefined = [];
+  return {
+    add: (action) => waiting === undefined ? action() : void waiting.push(action),
+    open() {
+      const actions = waiting ?? [];
+      waiting = undefined;
+      for (const action of actions) action();
+    },
+  };
+}
+
 /**
  * Makes one whose client cannot be reached yet: what is sent waits for `arrived`.
  *
@@ -69,12 +83,7 @@ export function createLiveWebSocket(
 ): LiveWebSocketControl {
   let readyState = OPEN;
   let isRetired = false;
-  let waiting: (() => void)[] | undefined = [];
-
-  const later = (action: () => void) => {
-    if (waiting !== undefined) waiting.push(action);
-    else action();
-  };
+  const queue = createQueue();
 
   const socket = Object.assign(new EventTarget(), {
     onmessage: null as LiveWebSocket["onmessage"],
@@ -83,7 +92,7 @@ export function createLiveWebSocket(
     protocol: raw.protocol,
     send(data: string | ArrayBufferView | ArrayBuffer) {
       if (readyState !== OPEN) return;
-      later(() => {
+      queue.add(() => {
         onSend(data);
         raw.send(data);
       });
@@ -91,7 +100,7 @@ export function createLiveWebSocket(
     close(code?: number, reason?: string) {
       if (readyState !== OPEN) return;
       readyState = CLOSING;
-      later(() => raw.close(code, reason));
+      queue.add(() => raw.close(code, reason));
     },
   });
   Object.defineProperties(socket, {
@@ -114,14 +123,50 @@ export function createLiveWebSocket(
       readyState = CLOSED;
       dispatch(closeEvent(code, reason), socket.onclose);
     },
-    arrived() {
-      const actions = waiting ?? [];
-      waiting = undefined;
-      for (const action of actions) action();
-    },
+    arrived: queue.open,
     retire() {
       isRetired = true;
       readyState = CLOSED;
     },
   };
+}
+
+/** What hears of a WebSocket. */
+export interface WebSocketEvents {
+  /** The handshake is being answered: the application may have it. */
+  upgraded(raw: RawWebSocket): void;
+  /** Its client can be reached. */
+  opened(): void;
+  message(data: string | Uint8Array): void;
+  /** A ping or a pong came, with so many bytes. Where the runtime says so. */
+  control(bytes: number): void;
+  closed(code: number, reason: string): void;
+}
+
+/** The WebSockets of a runtime. */
+export interface NativeWebSockets {
+  /** The option `websocket` of Bun.serve. */
+  readonly handlers: object | undefined;
+  /** Whether it sends and gets control frames without a word to the application. */
+  readonly answersPings: boolean;
+  /** The address of the client, from what a handler gets. */
+  clientOf(request: Request, more: unknown): Pick<SocketAddress, "address" | "port"> | undefined;
+  /**
+   * Completes the handshake.
+   *
+   * @param protocol The subprotocol that was chosen.
+   * @param isTracked Whether its bytes are counted, and the kernel sees to it that its client is there.
+   * @returns The answer; `undefined` where the runtime has given it.
+   */
+  upgrade(
+    request: Request,
+    more: unknown,
+    events: WebSocketEvents,
+    options: { readonly protocol: string | undefined; readonly isTracked: boolean },
+  ): Response | undefined;
+}
+
+/** The answer to a request that is no handshake. */
+export function upgradeRequired(): Response {
+  return new Response("this address is for WebSockets\n", { status: 426, headers: { "Upgrade": "websocket" } });
 }

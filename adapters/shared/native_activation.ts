@@ -1,8 +1,9 @@
 /** Sockets that a process was started with, for servers of the runtime's own. They are asked for before the rest of the library is loaded. */
-import type { ActivatedAddress, NativeAddress } from "../../src/core/native.ts";
+import type { ActivatedAddress, NativeAddress, Placement } from "../../src/core/native.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import { isSameHost, readSocketAddress } from "../../src/linux/addresses.ts";
 import { getAddress } from "../../src/linux/socket_options.ts";
+import { ifUsable } from "./libc.ts";
 import { FIRST } from "./listen_fds.ts";
 
 /**
@@ -20,15 +21,13 @@ export function createNativeActivation(
 
   function addressOf(libc: Libc, fd: number): ActivatedAddress | undefined {
     const bytes = getAddress(libc, "getsockname", fd);
-    const { name, port } = (bytes && readSocketAddress(bytes)) ?? {};
-    if (name === undefined || port === undefined) return undefined;
-    return { fd, hostname: name.slice(0, name.lastIndexOf(":")).replace(/[[\]]/g, ""), port };
+    const { host: hostname, port } = (bytes && readSocketAddress(bytes)) ?? {};
+    return hostname === undefined || port === undefined ? undefined : { fd, hostname, port };
   }
 
   return (asked) => {
-    if (count === 0 || "path" in asked) return undefined;
-    const opened = libc();
-    if (typeof opened === "string") return undefined;
+    const opened = count === 0 || "path" in asked ? undefined : ifUsable(libc());
+    if (opened === undefined || "path" in asked) return undefined;
     const port = Number(asked.port ?? defaultPort());
     const hostname = typeof asked.hostname === "string" ? asked.hostname : undefined;
     const found = Array.from({ length: count }, (_, i) => FIRST + i).filter((fd) => !used.has(fd))
@@ -36,4 +35,15 @@ export function createNativeActivation(
     if (found !== undefined) used.add(found.fd);
     return found;
   };
+}
+
+/**
+ * Where a native server is opened that asks for a port: instead of an address of the predecessor's, or of a socket that this process was
+ * started with, at a private port, until it gets that socket. Only this machine reaches it, and nobody is told.
+ *
+ * @param reusePort Whether several processes have sockets at the address.
+ */
+export function networkPlace({ inherited, activated }: Placement, reusePort: boolean): object {
+  if (inherited !== undefined || activated !== undefined) return { port: 0, hostname: "127.0.0.1", reusePort: false };
+  return reusePort ? { reusePort } : {};
 }

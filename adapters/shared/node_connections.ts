@@ -5,7 +5,7 @@ import type { BindableServer } from "../../src/core/token.ts";
 
 /** The handle below a socket: a private member that Node and Deno have. */
 interface RawHandle {
-  /** Does the socket want to read? */
+  /** Whether the socket wants to read. */
   readonly reading?: boolean;
   readStart(): void;
   readStop(): void;

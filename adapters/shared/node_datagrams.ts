@@ -4,7 +4,7 @@ import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../s
 import type { InheritedAddress } from "../../src/core/native.ts";
 import type { SharedSocket } from "../../src/core/shared_socket.ts";
 import { callOriginal, forgetOpened, isOpened } from "../../src/core/marks.ts";
-import { isMemberByCode, joinAgain } from "./join_again.ts";
+import { createOpening, isMemberByCode, joinAgain } from "./datagram_opening.ts";
 
 /** The state of a socket, which all three keep under a symbol. `_handle` and its like are deprecated: DEP0112. */
 interface State {
@@ -83,24 +83,13 @@ export function createBindable(
   openOn: (shared: SharedSocket, aside: Aside) => void,
 ): LaterSocket {
   const bind = (options: BindOptions) => callOriginal<Socket, [BindOptions]>(socket, socket.bind, options);
-  const opened = Promise.withResolvers<void>();
-  opened.promise.catch(() => {}); // May reject before anybody waits.
-  let hasFailed = false;
-  async function settle(opening: Promise<void>): Promise<void> {
-    try {
-      await opening;
-      opened.resolve();
-    } catch (error) {
-      hasFailed = true;
-      opened.reject(error);
-      throw error;
-    }
-  }
+  const opening = createOpening<void>();
+  const { settle } = opening;
   return {
     key,
-    opened: opened.promise,
+    opened: opening.opened,
     get isClosed() {
-      return hasFailed || handleOf(socket) === undefined;
+      return opening.hasFailed || handleOf(socket) === undefined;
     },
     reported: () => ({ ...socket.address() }),
     bind() {
@@ -114,7 +103,7 @@ export function createBindable(
       },
       async anew({ reported }) {
         await boundQuietly(socket, () => bind({ port: Number(reported.port), address: host }));
-        opened.resolve();
+        await settle(Promise.resolve());
       },
     },
     fail: (error) => void settle(Promise.reject(error)).catch(() => {}),

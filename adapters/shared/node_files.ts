@@ -1,8 +1,7 @@
 /** Files in places where another user may have put another file, with node:fs. */
 import type * as FileSystem from "node:fs";
 import type { Files } from "../../src/core/files.ts";
-import { attempt } from "./attempt.ts";
-import { replaceFile } from "./replace_file.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import type { NodeProcess } from "./node_channel.ts";
 
 /** In bytes. A status file, a pid file, a table of /proc are smaller. */
@@ -35,49 +34,98 @@ export function readSmallFile(fs: typeof FileSystem, path: string): SmallFile {
   }
 }
 
-/** `undefined` where there is no file, or a link. */
-function orUndefined<T>(work: () => T): T | undefined {
-  try {
-    return work();
-  } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === "ENOENT" || code === "ELOOP") return undefined;
-    throw error;
+/** The calls of a runtime that work on files. They throw the errors of the runtime. */
+export interface FileCalls extends Pick<Files, "chown" | "chmod" | "link" | "rename"> {
+  /** Throws where a path may not be used. */
+  check(path: string): void;
+  read(path: string): string | undefined;
+  modified(path: string): number | undefined;
+  /** Writes a file under a name at which there is none. Does not follow a link. */
+  writeNew(path: string, text: string, mode: number): void;
+  list(folder: string): string[];
+  remove(path: string): void;
+  /** What is at a path; links are not followed. */
+  look(path: string): { isSocket: boolean | null; uid: number | null; gid: number | null; mode: number | null };
+  /** Whether the error means that there is no file, or a link. */
+  isMissing(error: unknown): boolean;
+  /** Whether the error means that there is a file already. */
+  isTaken(error: unknown): boolean;
+}
+
+/** The operations on files, on all runtimes. */
+export function createFiles(pid: number, calls: FileCalls): Files {
+  const { check, look, remove, rename, writeNew } = calls;
+  function orUndefined<T>(path: string, work: (path: string) => T): T | undefined {
+    check(path);
+    try {
+      return work(path);
+    } catch (error) {
+      if (calls.isMissing(error)) return undefined;
+      throw error;
+    }
   }
+  return {
+    read: (path) => orUndefined(path, calls.read),
+    modified: (path) => orUndefined(path, calls.modified),
+    /** In one step; leaves nothing behind when that fails. */
+    replace(path, text, mode = 0o600) {
+      const temporary = `${path}.${pid}.new`;
+      orUndefined(temporary, remove);
+      try {
+        writeNew(temporary, text, mode);
+        rename(temporary, path);
+      } catch (error) {
+        orUndefined(temporary, remove);
+        throw error;
+      }
+    },
+    create(path) {
+      check(path);
+      try {
+        writeNew(path, "", 0o600);
+        return true;
+      } catch (error) {
+        if (calls.isTaken(error)) return false;
+        throw error;
+      }
+    },
+    list: (folder) => attempt(() => (check(folder), calls.list(folder))) ?? [],
+    remove: (path) => void orUndefined(path, remove),
+    kind(path) {
+      const info = orUndefined(path, look);
+      return info === undefined ? "nothing" : info.isSocket ? "socket" : "other";
+    },
+    access(path) {
+      const { uid, gid, mode } = look(path);
+      return { uid: uid ?? 0, gid: gid ?? 0, mode: (mode ?? 0o700) & 0o7777 };
+    },
+    chown: calls.chown,
+    chmod: calls.chmod,
+    link: calls.link,
+    rename,
+  };
 }
 
 /** The files of Node and Bun. */
 export function nodeFiles(process: NodeProcess): Files {
   const fs = process.getBuiltinModule("node:fs");
-  const files: Files = {
-    read: (path) => orUndefined(() => readSmallFile(fs, path).text),
-    modified: (path) => orUndefined(() => fs.statSync(path).mtimeMs),
-    replace(path, text, mode = 0o600) {
-      replaceFile(files, path, process.pid, (temporary) => fs.writeFileSync(temporary, text, { mode, flag: "wx" }));
-    },
-    create(path) {
-      try {
-        fs.writeFileSync(path, "", { mode: 0o600, flag: "wx" });
-        return true;
-      } catch (error) {
-        if ((error as { code?: unknown }).code === "EEXIST") return false;
-        throw error;
-      }
-    },
-    list: (folder) => attempt(() => fs.readdirSync(folder)) ?? [],
+  const isCode = (...codes: unknown[]) => (error: unknown) => codes.includes((error as { code?: unknown }).code);
+  return createFiles(process.pid, {
+    check() {},
+    read: (path) => readSmallFile(fs, path).text,
+    modified: (path) => fs.statSync(path).mtimeMs,
+    writeNew: (path, text, mode) => fs.writeFileSync(path, text, { mode, flag: "wx" }),
+    list: fs.readdirSync,
     remove: (path) => fs.rmSync(path, { force: true }),
-    kind(path) {
-      const info = fs.lstatSync(path, { throwIfNoEntry: false });
-      return info === undefined ? "nothing" : info.isSocket() ? "socket" : "other";
+    look(path) {
+      const stat = fs.lstatSync(path);
+      return { isSocket: stat.isSocket(), uid: stat.uid, gid: stat.gid, mode: stat.mode };
     },
-    access(path) {
-      const { uid, gid, mode } = fs.lstatSync(path);
-      return { uid, gid, mode: mode & 0o7777 };
-    },
+    isMissing: isCode("ENOENT", "ELOOP"),
+    isTaken: isCode("EEXIST"),
     chown: fs.lchownSync,
     chmod: fs.chmodSync,
     link: fs.linkSync,
     rename: fs.renameSync,
-  };
-  return files;
+  });
 }

@@ -1,58 +1,54 @@
 import type { NodeProcess } from "./node_channel.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
-import { attempt } from "./attempt.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import { connectSocket } from "./socket_channel.ts";
-import { folderCandidates, MAX_OUTPUT, runtimeFolder, windowsFolder } from "./runtime_dir.ts";
-import { listenOnPipe } from "../../src/windows/pipe_listener.ts";
-import type { Environment } from "./environment.ts";
+import { folderAndOutput, type ServiceFiles } from "./runtime_dir.ts";
+import { serveNamedPipe } from "../../src/windows/named_pipe.ts";
+import type { Snapshot } from "./environment.ts";
+import type * as FileSystem from "node:fs";
+import { findReleaseLink, type LinkFiles, MOST_ENTRIES } from "./release_link.ts";
+
+function serviceFiles(process: NodeProcess): ServiceFiles {
+  const fs = process.getBuiltinModule("node:fs");
+  const isWindows = process.platform === "win32";
+  return {
+    uid: () => process.getuid?.(),
+    make: (path) => void fs.mkdirSync(path, isWindows ? { recursive: true } : { mode: 0o700 }),
+    look(path) {
+      const stat = fs.lstatSync(path);
+      return { isDirectory: stat.isDirectory(), uid: stat.uid, mode: stat.mode };
+    },
+    outputSize: () =>
+      attempt(() => {
+        const stat = fs.fstatSync(2);
+        return stat.isFile() ? stat.size : undefined;
+      }),
+    readOutput(buffer, from) {
+      const fd = fs.openSync("/proc/self/fd/2", "r");
+      try {
+        return fs.readSync(fd, buffer, 0, buffer.length, from);
+      } finally {
+        fs.closeSync(fd);
+      }
+    },
+  };
+}
 
 /** The service adapter of Node and Bun. */
 export function nodeService(
   process: NodeProcess,
   basic: BasicServiceAdapter,
-  loaded: Environment,
+  { cwd, loaded }: Pick<Snapshot, "cwd" | "loaded">,
   supervisor: Supervisor | undefined,
 ): ServiceAdapter {
+  const isWindows = process.platform === "win32";
   return {
     ...basic,
+    ...folderAndOutput(serviceFiles(process), loaded, isWindows),
     supervisor,
-    runtimeFolder() {
-      const fs = process.getBuiltinModule("node:fs");
-      if (process.platform === "win32") {
-        return windowsFolder(loaded.LOCALAPPDATA, (path) => fs.mkdirSync(path, { recursive: true }));
-      }
-      const uid = process.getuid?.();
-      if (uid === undefined) return undefined;
-      const { XDG_RUNTIME_DIR: runtime, TMPDIR: temporary } = loaded;
-      return runtimeFolder(folderCandidates(runtime, temporary, uid), uid, {
-        make: (path) => fs.mkdirSync(path, { mode: 0o700 }),
-        look(path) {
-          const stat = fs.lstatSync(path);
-          return { isDirectory: stat.isDirectory(), uid: stat.uid, mode: stat.mode };
-        },
-      });
-    },
-    errorOutput() {
-      const fs = process.getBuiltinModule("node:fs");
-      const stat = attempt(() => fs.fstatSync(2));
-      if (!stat?.isFile()) return undefined;
-      return {
-        read: () =>
-          attempt(() => {
-            const fd = fs.openSync("/proc/self/fd/2", "r");
-            try {
-              const { size } = fs.fstatSync(fd);
-              const begin = Math.max(stat.size, size - MAX_OUTPUT);
-              const buffer = new Uint8Array(Math.max(0, size - begin));
-              return new TextDecoder().decode(buffer.subarray(0, fs.readSync(fd, buffer, 0, buffer.length, begin)));
-            } finally {
-              fs.closeSync(fd);
-            }
-          }) ?? "",
-      };
-    },
+    releaseLink: () => findReleaseLink(loaded.PWD, cwd, linkFiles(process.getBuiltinModule("node:fs"))),
     parent: () => process.ppid,
-    ...(process.platform === "win32" && { answer: listenOnPipe }),
+    ...(isWindows && { serveNamedPipe }),
     async execute(file, args) {
       const { execFile } = await import("node:child_process");
       await new Promise<void>((resolve, reject) => {
@@ -73,4 +69,21 @@ export function nodeService(
 export function findShell(process: NodeProcess): string | undefined {
   const shell = "/bin/sh";
   return attempt(() => process.getBuiltinModule("node:fs").statSync(shell)) && shell;
+}
+
+/** What finding a link needs, on Node and Bun. */
+function linkFiles(fs: typeof FileSystem): LinkFiles {
+  return {
+    links: (folder) =>
+      attempt(() => {
+        const directory = fs.opendirSync(folder);
+        const names: string[] = [];
+        for (let i = 0, entry; i < MOST_ENTRIES && (entry = directory.readSync()) !== null; i++) {
+          if (entry.isSymbolicLink()) names.push(entry.name);
+        }
+        directory.closeSync();
+        return names;
+      }) ?? [],
+    realPath: (path) => attempt(() => fs.realpathSync(path)),
+  };
 }

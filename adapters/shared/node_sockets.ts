@@ -101,7 +101,7 @@ export async function listenDirectly(server: BindableServer, source: ListenSourc
   };
 }
 
-/** Does a server accept connections on a unix socket? */
+/** Whether a server accepts connections on a unix socket. */
 export async function isServed(path: string): Promise<boolean> {
   const net = await import("node:net");
   return await new Promise((resolve) => {

@@ -1,12 +1,12 @@
 /** The symbolic link that a deploy turns, where a process cannot know that it was started through it. */
+import type { RealPath } from "./command_line.ts";
 import type { ReleaseLink } from "../../src/core/service_adapter.ts";
 
 /** The operations on files that finding a link needs. Each gives nothing where it is not allowed. */
 export interface LinkFiles {
   /** The symbolic links in a folder, by their names. */
   links(folder: string): Iterable<string>;
-  /** The path without symbolic links; `undefined` where it cannot be resolved. */
-  realPath(path: string): string | undefined;
+  readonly realPath: RealPath;
 }
 
 const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));

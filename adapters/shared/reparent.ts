@@ -16,7 +16,7 @@ export const MOST_SOCKETS = 4;
 const SIGNALLED = 128;
 const KILLED = 200;
 
-/** Names this shell as the parent of the program: see environment_handshake.ts. */
+/** Names this shell as the parent of the program: see src/protocol/handshake.ts. */
 const MEANT = `[ -z "$RELOAD_SELF_PARENT" ] || export RELOAD_SELF_PARENT="\${RELOAD_SELF#*:}:$$"`;
 
 const GUARD = `${MEANT}

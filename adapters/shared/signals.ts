@@ -1,3 +1,5 @@
+import type { OtherHandlers } from "../../src/core/adapter.ts";
+import type { BasicServiceAdapter } from "../../src/core/service_adapter.ts";
 /** The signals of a platform. */
 export interface PlatformSignals {
   /** The signals that a program can handle, and their numbers. */
@@ -33,5 +35,43 @@ export function platformSignals(platform: string): PlatformSignals {
     signals: platform === "linux" || platform === "android" ? LINUX : BSD,
     reloadSignals: ["SIGHUP"],
     shutdownSignals: ["SIGINT", "SIGTERM"],
+  };
+}
+
+/** The way to end, and the handlers that are called then, too. */
+export interface Raising {
+  /** As {@linkcode BasicServiceAdapter.onExit}. */
+  readonly onExit: BasicServiceAdapter["onExit"];
+  /** As {@linkcode OtherHandlers.raise}. */
+  readonly raise: OtherHandlers["raise"];
+}
+
+/**
+ * Ends with the signal itself where that is possible: systemd takes it for a clean end, and the exit code 128 + its number for a failure.
+ * Process 1 of a container is not ended by a signal that it does not handle.
+ *
+ * @param subscribe Has a handler called when this process exits by itself.
+ * @param kill Sends the signal to this process. May throw.
+ * @param exit Ends this process where the signal does not.
+ */
+export function createRaising(
+  subscribe: (handler: () => void) => void,
+  kill: (signal: string) => void,
+  exit: (signal: string) => void,
+): Raising {
+  const handlers: (() => void)[] = [];
+  return {
+    onExit(handler) {
+      handlers.push(handler);
+      subscribe(handler);
+    },
+    raise(signal) {
+      for (const handler of handlers) handler();
+      try {
+        kill(signal);
+      } finally {
+        exit(signal);
+      }
+    },
   };
 }

@@ -1,28 +1,21 @@
 import type { Server, Socket } from "node:net";
 import type { Channel } from "../../src/core/adapter.ts";
-import { createMailbox } from "../../src/reload/mailbox.ts";
-import { createLineReader, formatLine } from "./json_lines.ts";
+import { createLineChannel } from "./line_channel.ts";
 import { startListening } from "./node_sockets.ts";
 
-/** A channel over a connected socket, a line of JSON for each message. It never keeps this process alive. */
-export function socketChannel(socket: Socket): Channel {
-  const inbox = createMailbox<[message: unknown]>();
-  const closed = Promise.withResolvers<void>();
+/** A channel over a connected socket. It never keeps this process alive. */
+function socketChannel(socket: Socket): Channel {
+  const { channel, read, close } = createLineChannel((line) =>
+    new Promise((resolve, reject) => {
+      socket.write(line, (error) => error ? reject(error) : resolve());
+    })
+  );
   socket.unref();
   socket.setEncoding("utf8");
   socket.on("error", () => {}); // "close" follows.
-  socket.on("close", () => closed.resolve());
-  socket.on("data", createLineReader(inbox.put));
-  return {
-    sendsHandles: false,
-    handlesTravelAlone: false,
-    send: (message) =>
-      new Promise((resolve, reject) => {
-        socket.write(formatLine(message), (error) => error ? reject(error) : resolve());
-      }),
-    onMessage: inbox.open,
-    onClose: (callback) => void closed.promise.then(callback),
-  };
+  socket.on("close", close);
+  socket.on("data", read);
+  return channel;
 }
 
 /** Connects to a unix socket. */

@@ -11,7 +11,7 @@ import { registry } from "../registry.ts";
 /** One fact. */
 export interface Finding {
   readonly subject: string;
-  /** Is it as it should be? `undefined` for information only. */
+  /** Whether it is as it should be; `undefined` for information only. */
   readonly ok: boolean | undefined;
   readonly text: string;
   /** What to do about it. */

@@ -11,7 +11,10 @@ import { basicService } from "../shared/node_basic_service.ts";
 import { nodeService } from "../shared/node_service.ts";
 import { readSmallFile as read, type SmallFile } from "../shared/node_files.ts";
 import { guarded } from "../shared/reparent.ts";
+import type { DenoNamespace } from "../deno/namespace.ts";
+import { openFirst } from "../shared/libc.ts";
 
+export { readProc as readProcOf } from "../shared/node_basic_service.ts";
 export { parseEnviron } from "../shared/environment.ts";
 export { acceptSockets } from "../shared/socket_channel.ts";
 export { type KeptSocket, listenForOthers, type SocketRequest } from "./listen_for_others.ts";
@@ -23,7 +26,7 @@ const env = { ...process.env };
 export const service: ServiceAdapter = nodeService(
   process,
   basicService(process, env, (handler) => void process.on("exit", handler)),
-  env,
+  { cwd: process.cwd(), loaded: env },
   undefined,
 );
 
@@ -59,4 +62,29 @@ export function startGuarded(
       ...env,
     },
   });
+}
+
+/** Does not return when it works; otherwise returns the reason. The environment stays. */
+export function replaceProcess(file: string, args: readonly string[]): string {
+  const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void };
+  const { Deno } = globalThis as unknown as { Deno?: DenoNamespace };
+  try {
+    if (Deno === undefined) {
+      if (execve === undefined) return "Node has no process.execve before 22.15";
+      execve.call(process, file, args, process.env);
+    } else {
+      const library = openFirst((name) => Deno.dlopen(name, { execv: { parameters: ["buffer", "buffer"], result: "i32" } }));
+      const encode = (text: string) => new TextEncoder().encode(`${text}\0`);
+      const strings = args.map(encode);
+      const pointers = new BigUint64Array([
+        ...strings.map((text) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(text))),
+        0n,
+      ]);
+      const { execv } = (library?.symbols ?? {}) as unknown as { execv?: (file: Uint8Array, args: BigUint64Array) => number };
+      execv?.(encode(file), pointers);
+    }
+    return "the C library refused it";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }

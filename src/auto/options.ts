@@ -1,5 +1,7 @@
 /** Options by the environment, for a program that does not call listen() itself. */
+import { LONGEST_MS } from "../core/check.ts";
 import type { ListenOptions } from "../core/options.ts";
+import { parseTime } from "../core/units.ts";
 
 /** The options, and the least that is written to stderr. */
 export interface AutoOptions {
@@ -9,15 +11,10 @@ export interface AutoOptions {
 
 type Get = (name: string) => string | undefined;
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-/** The longest that a timer can wait. */
-const MAX_MS = 2 ** 31 - 1;
-
-/** Reads a time such as `500ms`, `10s` or `2m`. */
-export function parseTime(name: string, text: string): number {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text.trim()) ?? [];
-  const milliseconds = Math.round(Number(number) * (UNITS[unit ?? ""] ?? NaN));
-  if (milliseconds >= 0 && milliseconds <= MAX_MS) return milliseconds;
+/** Reads a time such as `500ms`, `10s` or `2m`, which may be 0. Throws a TypeError that names the variable. */
+export function readTime(name: string, text: string): number {
+  const milliseconds = Math.round(parseTime(text.trim()) ?? NaN);
+  if (milliseconds <= LONGEST_MS) return milliseconds;
   const bare = /^\d+$/.test(text.trim()) ? `: write ${text.trim()}s or ${text.trim()}ms` : "";
   throw new TypeError(`${name} must be a time such as 500ms, 10s or 2m, not ${JSON.stringify(text)}${bare}`);
 }
@@ -39,10 +36,10 @@ function oneOf<T extends string>(name: string, text: string, values: readonly T[
 
 /** The variables, and what they set. The README of each option is that of `listen()`. */
 const VARIABLES: Readonly<Record<string, (name: string, text: string) => ListenOptions>> = {
-  RELOAD_SELF_DRAIN_TIMEOUT: (name, text) => ({ drainTimeout: Math.max(1, parseTime(name, text)) }),
-  RELOAD_SELF_READY_TIMEOUT: (name, text) => ({ readyTimeout: Math.max(1, parseTime(name, text)) }),
-  RELOAD_SELF_PROBATION: (name, text) => ({ probation: parseTime(name, text) }),
-  RELOAD_SELF_IDLE_GRACE: (name, text) => ({ idleGrace: parseTime(name, text) }),
+  RELOAD_SELF_DRAIN_TIMEOUT: (name, text) => ({ drainTimeout: Math.max(1, readTime(name, text)) }),
+  RELOAD_SELF_READY_TIMEOUT: (name, text) => ({ readyTimeout: Math.max(1, readTime(name, text)) }),
+  RELOAD_SELF_PROBATION: (name, text) => ({ probation: readTime(name, text) }),
+  RELOAD_SELF_IDLE_GRACE: (name, text) => ({ idleGrace: readTime(name, text) }),
   RELOAD_SELF_PID_FILE: (_, text) => ({ pidFile: text }),
   RELOAD_SELF_RELOAD_SIGNALS: (name, text) => ({ reloadSignals: parseSignals(name, text) }),
   RELOAD_SELF_SHUTDOWN_SIGNALS: (name, text) => ({ shutdownSignals: parseSignals(name, text) }),
@@ -50,9 +47,6 @@ const VARIABLES: Readonly<Record<string, (name: string, text: string) => ListenO
 };
 /** The least that is written to stderr. */
 const LEVEL = "RELOAD_SELF_LOG";
-
-/** The names of the variables. */
-export const OPTION_VARIABLES: readonly string[] = [...Object.keys(VARIABLES), LEVEL];
 
 /**
  * Reads the options.

@@ -1,6 +1,5 @@
 /** The program that a preload begins with the first server. */
 import type { AutoHost } from "../core/auto.ts";
-import type { StartAdapter } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { Logger } from "../core/event.ts";
 import type { ListenOptions } from "../core/options.ts";
@@ -40,14 +39,23 @@ function loggerOf(level: AutoOptions["level"]): Logger {
   return { info: level === "info" ? log : none, warn: level === "error" ? none : log, error: log };
 }
 
+/** The registry, the function that begins a program, and what the runtime has. */
+interface Parts {
+  readonly registry: Registry;
+  readonly listen: (options?: ListenOptions) => Token;
+  readonly runtime: AutoRuntime;
+  /** Writes a line for people, each only once. */
+  say(line: string): void;
+}
+
 /** Nothing has begun yet. */
 export function createAutoProgram(
   registry: Registry,
   listen: (options?: ListenOptions) => Token,
   runtime: AutoRuntime,
 ): AutoProgram {
-  const adapter: StartAdapter = registry.adapter;
-  const { pid } = adapter;
+  const { adapter } = registry;
+  const { pid, isSuccessor } = adapter;
   const said = new Set<string>();
 
   function say(line: string): void {
@@ -59,7 +67,7 @@ export function createAutoProgram(
   function begin(): Token {
     if (registry.listening !== undefined) return registry.listening.token; // The program's own, or begun before.
     try {
-      return beginAuto();
+      return beginAuto({ registry, listen, runtime, say });
     } catch (error) {
       write(pid, describeError(error));
       adapter.exit(1); // As a program ends whose own call of listen() throws.
@@ -67,57 +75,53 @@ export function createAutoProgram(
     }
   }
 
-  function beginAuto(): Token {
-    const { listen: options, level } = readOptions(runtime.variable);
-    const reloads = options.reloadSignals ?? adapter.reloadSignals;
-    const shutdowns = [...options.shutdownSignals ?? adapter.shutdownSignals].reverse(); // SIGTERM before SIGINT.
-    const aside = runtime.putAside([...reloads, ...shutdowns]); // The library's own are added to the process itself.
-    const token = listen({
-      ...options,
-      logger: loggerOf(level),
-      onEvent(event) {
-        if (event.type !== "reload-begin" || event.cause.by !== "signal") return;
-        const count = aside.count(event.cause.signal);
-        if (count > 0) say(explainOthers(event.cause.signal, count));
-      },
-    });
-    const { inside } = registry.listening as NonNullable<Registry["listening"]>;
-    inside.isAuto = true;
-    inside.ignored = (names) =>
-      say(
-        `listen() was called when a server was open already, and auto had begun: its ${names.join(", ")} is not looked at. ` +
-          "Call it before the first server, or set the variables of docs/frameworks.md",
-      );
-    leaveWhenDrained(token, adapter, options.drainTimeout, {
-      signals: shutdowns,
-      giveBack() {
-        for (const signal of shutdowns) {
-          inside.release(signal);
-          aside.giveBack(signal);
-        }
-      },
-      isHandled: runtime.isHandled,
-      emit: (signal) => runtime.emit(signal, adapter.signals[signal] ?? 0),
-      raise: (signal) => adapter.raise?.(signal) ?? adapter.exit(128 + (adapter.signals[signal] ?? 0)),
-      exit: runtime.exit,
-      holders: runtime.holders,
-      unref: runtime.unref,
-      settled: inside.settled,
-      say,
-    });
-    return token;
-  }
+  const isShared = Number(runtime.variable("RELOAD_SELF_INSTANCES")) > 1;
+  const opensItself = !isSuccessor && !runtime.variable("LISTEN_FDS") && !isShared;
+  return { begin, host: { isSuccessor, opensItself, begin, say } };
+}
 
-  return {
-    begin,
-    host: {
-      isSuccessor: adapter.isSuccessor,
-      opensItself: !adapter.isSuccessor && !runtime.variable("LISTEN_FDS") &&
-        !(Number(runtime.variable("RELOAD_SELF_INSTANCES")) > 1),
-      begin,
-      say,
+function beginAuto({ registry, listen, runtime, say }: Parts): Token {
+  const { adapter } = registry;
+  const { listen: options, level } = readOptions(runtime.variable);
+  const reloads = options.reloadSignals ?? adapter.reloadSignals;
+  const shutdowns = [...options.shutdownSignals ?? adapter.shutdownSignals].reverse(); // SIGTERM before SIGINT.
+  const aside = runtime.putAside([...reloads, ...shutdowns]); // The library's own are added to the process itself.
+  const token = listen({
+    ...options,
+    logger: loggerOf(level),
+    onEvent(event) {
+      if (event.type !== "reload-begin" || event.cause.by !== "signal") return;
+      const count = aside.count(event.cause.signal);
+      if (count > 0) say(explainOthers(event.cause.signal, count));
     },
-  };
+  });
+  const { inside } = registry.listening as NonNullable<Registry["listening"]>;
+  inside.isAuto = true;
+  inside.ignored = (names) =>
+    say(
+      `listen() was called when a server was open already, and auto had begun: its ${names.join(", ")} is not looked at. ` +
+        "Call it before the first server, or set the variables of docs/frameworks.md",
+    );
+  const { isHandled, exit, holders, unref } = runtime;
+  const numberOf = (signal: string) => adapter.signals[signal] ?? 0;
+  leaveWhenDrained(token, adapter, options.drainTimeout, {
+    signals: shutdowns,
+    giveBack() {
+      for (const signal of shutdowns) {
+        inside.release(signal);
+        aside.giveBack(signal);
+      }
+    },
+    isHandled,
+    emit: (signal) => runtime.emit(signal, numberOf(signal)),
+    raise: (signal) => adapter.otherHandlers?.raise(signal) ?? adapter.exit(128 + numberOf(signal)),
+    exit,
+    holders,
+    unref,
+    settled: inside.settled,
+    say,
+  });
+  return token;
 }
 
 function explainOthers(signal: string, count: number): string {

@@ -29,7 +29,7 @@ function closeWhenIdle(clock: Clock, server: HttpServer["server"]): (socket: Liv
  */
 export function boundSource(adapter: ConnectionAdapter, clock: Clock, servers: () => readonly HttpServer[]): IdleSource {
   const find = (key: string) => servers().find((server) => server.key === key)?.server;
-  const { serveIdleDescriptor } = adapter;
+  const { withoutHandles } = adapter;
   return {
     outgoing: (sender, { link }) => takeBound({ adapter, clock, servers, sender, link }),
     serve(key, socket) {
@@ -39,9 +39,9 @@ export function boundSource(adapter: ConnectionAdapter, clock: Clock, servers: (
       adapter.start(socket);
       return true;
     },
-    serveDescriptor: serveIdleDescriptor && ((key, fd) => {
+    serveDescriptor: withoutHandles && ((key, fd) => {
       const server = find(key);
-      if (server !== undefined) serveIdleDescriptor(server, fd, closeWhenIdle(clock, server));
+      if (server !== undefined) withoutHandles.serve(server, fd, closeWhenIdle(clock, server));
       return server !== undefined;
     }),
   };
@@ -93,9 +93,9 @@ function takeBound(move: BoundMove): OutgoingIdle {
 
   return {
     hasAny: () => link.sendsHandles && connections().length > 0,
-    sendsDescriptors: () => adapter.lookForIdle !== undefined && servers().length > 0,
+    sendsDescriptors: () => adapter.withoutHandles !== undefined && servers().length > 0,
     take() {
-      taker = sender.takesDescriptors ? adapter.lookForIdle?.() : undefined;
+      taker = sender.takesDescriptors ? adapter.withoutHandles?.look() : undefined;
       for (const server of servers()) {
         if (taker) {
           sendDescriptors(
@@ -127,7 +127,7 @@ function sendDescriptors(
       group: key,
       shared: { fd },
       close: () => taker.close(fd),
-      giveBack: () => adapter.serveIdleDescriptor?.(server, fd, closeWhenIdle(clock, server)),
+      giveBack: () => adapter.withoutHandles?.serve(server, fd, closeWhenIdle(clock, server)),
     });
   }
 }

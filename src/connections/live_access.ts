@@ -2,7 +2,7 @@
 import { isNative, type NativeSocket } from "../core/native_socket.ts";
 import type { LiveSocket } from "../core/live.ts";
 import type { ConnectionAdapter, Libc } from "../core/socket_adapter.ts";
-import { setReading } from "../linux/reading.ts";
+import { setReading } from "../linux/polling.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { takeConnection } from "../linux/transplant.ts";
 

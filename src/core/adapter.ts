@@ -13,9 +13,9 @@ export interface ExitStatus {
 
 /** The private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
-  /** Whether sockets can be sent: listening ones and open connections. */
+  /** Whether sockets can be sent: listening ones and open connections. Not on Deno on Windows, nor where Deno's processes meet at a path. */
   readonly sendsHandles: boolean;
-  /** Whether a socket gets lost that is read in one piece with another message. */
+  /** Whether a socket gets lost that is read in one piece with another message, as on Deno 2.9. */
   readonly handlesTravelAlone: boolean;
   /**
    * Resolves once the message has left this process; rejects when the channel is closed.
@@ -30,7 +30,7 @@ export interface Channel {
   onClose(closed: () => void): void;
 }
 
-/** Passes descriptors to the other process of a reload, besides the channel. Only where the C library can be called, on Linux. */
+/** Passes descriptors to the other process of a reload, besides the channel. Only Bun and Deno on Linux: Node cannot call the C library. */
 export interface DescriptorChannel {
   /**
    * Sends descriptors, which stay open in this process too. Returns the number under which the other process receives them, to be sent to it
@@ -51,7 +51,7 @@ export interface StartedProcess {
   readonly pid: number;
   /** The channel to it. */
   readonly channel: Channel;
-  /** Passes descriptors to it, where the start asked for that and it is possible. */
+  /** Passes descriptors to it, where the start asked for that. Bun and Deno on Linux. */
   readonly descriptors?: DescriptorChannel | undefined;
   /** Resolves when the process has ended and been reaped. Never rejects. */
   readonly exited: Promise<ExitStatus>;
@@ -61,7 +61,7 @@ export interface StartedProcess {
    * Makes PID 1 its parent a moment later. From then on its exit status is not known, only that it has closed the channel. Resolves with
    * whether that was possible: only a process that was started `disowned` has such a parent.
    */
-  disown?(): Promise<boolean>;
+  disown(): Promise<boolean>;
   /** From now on neither the process nor the channel keeps this process alive. */
   release(): void;
 }
@@ -117,12 +117,33 @@ export interface NativeServerView {
   cut(): void;
 }
 
-/** What a runtime shows of the requests of its own servers. */
+/** What a runtime shows of the requests of its own servers: of each response, or of a whole server. */
 export interface FetchAdapter {
-  /** Whether the body of a response is a stream of the application's, which may have no end. Only where that can be cut. */
+  /** Whether the body of a response is a stream of the application's, which may have no end. Deno: its servers do not say what they still send. */
   hasStream?(response: Response): boolean;
-  /** The server that calls a handler, by the second argument of the call. Only where it says what it does, and can be cut. */
+  /** The server that calls a handler, by the second argument of the call. Bun: Deno gives its handlers no server. */
   server?(more: unknown): NativeServerView | undefined;
+}
+
+/** The handlers of signals that are not this library's. */
+export interface OtherHandlers {
+  /** How many a signal has; `undefined` where that is not known: Deno shows only those of `process.on()`. */
+  count(signal: string): number | undefined;
+  /**
+   * Whether a signal has one. Asked right after this library's subscription to it has ended. `undefined` where that is not known: on a Deno
+   * without the insides of version 2.9.
+   */
+  isHandled(signal: string): boolean | undefined;
+  /** Ends this process as a signal does that nobody handles. Asked where `isHandled` is `false`. */
+  raise(signal: string): void;
+}
+
+/** The functions of a runtime that open servers and datagram sockets of its own. */
+export interface NativeAdapter {
+  /** Deno.serve, Bun.serve. */
+  readonly serve: NativeServe;
+  /** Deno.listenDatagram, Bun.udpSocket. */
+  readonly datagrams: NativeDatagrams;
 }
 
 /** What a program needs of a runtime when it starts. */
@@ -141,25 +162,19 @@ export interface BasicAdapter extends Clock {
   readonly shutdownSignals: readonly string[];
   /** Subscribes to a signal; the subscription does not keep the process alive. Returns a function that ends it. */
   onSignal(signal: string, handler: () => void): () => void;
-  /** How many listeners of a signal are not this library's; `undefined` where that is not known. */
-  otherListeners?(signal: string): number | undefined;
-  /** Whether somebody else handles a signal. Asked right after this library's subscription to it has ended; `undefined`: not known. */
-  isHandled?(signal: string): boolean | undefined;
-  /** Ends this process as a signal does that nobody handles. Asked where `isHandled` is `false`. */
-  raise?(signal: string): void;
+  /** The handlers of signals that are not this library's. All runtimes have it; an adapter for tests need not. */
+  readonly otherHandlers?: OtherHandlers | undefined;
   /** The process that started this one as its successor, if there is one: the same at each call. */
   predecessor(): Predecessor | undefined;
   /** Ends this process at once. */
   exit(code: number): void;
-  /** The requests of the runtime's own servers. */
+  /** The requests of the runtime's own servers. Node has none. */
   readonly fetch?: FetchAdapter | undefined;
-  /** What a service needs at once. */
+  /** What a service needs at once. Not in worker threads, which are not reloaded. */
   readonly service?: BasicServiceAdapter | undefined;
-  /** The function that opens servers of the runtime's own. Node has none. */
-  readonly nativeServe?: NativeServe | undefined;
-  /** The function that opens datagram sockets of the runtime's own. Node has none. */
-  readonly nativeDatagrams?: NativeDatagrams | undefined;
-  /** The sockets of the predecessor, as it has described them; see src/protocol/handshake.ts. */
+  /** What opens servers and datagram sockets of the runtime's own. Node has none. */
+  readonly native?: NativeAdapter | undefined;
+  /** The sockets of the predecessor that it does not send as handles; see src/protocol/handshake.ts. In a successor. */
   readonly nativeOffer?: string | undefined;
 }
 
@@ -170,13 +185,16 @@ export interface BasicAdapter extends Clock {
 export interface Adapter extends BasicAdapter {
   /** Starts this program again, detached. Rejects, preferably with a `ReloadError`, when that is not possible. */
   start(request: StartRequest): Promise<StartedProcess>;
-  /** Passes descriptors from the predecessor, where it can send some. Called once. */
+  /** Passes descriptors from the predecessor, where it can send some. Called once. Bun and Deno on Linux. */
   inheritedDescriptors?(): DescriptorChannel | undefined;
-  /** Loads the modules that `start` needs. Called when the reload that this process came from is over: it will probably reload again. */
+  /**
+   * Loads the modules that `start` needs. Called when the reload that this process came from is over: it will probably reload again. All
+   * runtimes have it; an adapter for tests need not.
+   */
   warmUp?(): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */
   readonly sockets?: SocketAdapter;
-  /** What a service needs: files, other processes. */
+  /** What a service needs: files, other processes. Not in worker threads. */
   readonly service?: ServiceAdapter | undefined;
 }
 

@@ -1,10 +1,10 @@
 /** The longest time a timer of the runtimes can wait: 2^31 - 1 milliseconds. A longer one would fire at once. */
-const LONGEST = 2 ** 31 - 1;
+export const LONGEST_MS: number = 2 ** 31 - 1;
 
 /** Throws a TypeError that names the option unless it is a number of milliseconds that a timer can wait. */
 export function checkMilliseconds(name: string, value: unknown): asserts value is number {
-  if (typeof value !== "number" || !(value > 0 && value <= LONGEST)) {
-    throw new TypeError(`${name} must be a number of milliseconds above 0 and up to ${LONGEST}, not ${show(value)}`);
+  if (typeof value !== "number" || !(value > 0 && value <= LONGEST_MS)) {
+    throw new TypeError(`${name} must be a number of milliseconds above 0 and up to ${LONGEST_MS}, not ${show(value)}`);
   }
 }
 

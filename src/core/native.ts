@@ -143,6 +143,8 @@ export interface ServedApp {
 export interface NativeServe {
   /** For messages: `Deno.serve`. */
   readonly name: string;
+  /** Whether an app may have `routes` and `websocket`. */
+  readonly takesRoutes: boolean;
   /** Whether this is the function. */
   is(serve: unknown): boolean;
   /** Whether a process accepts connections on a unix socket; `undefined` where that cannot be known. */

@@ -60,20 +60,20 @@ export interface ServiceAdapter extends BasicServiceAdapter {
   /** The output to stderr from now on, where stderr is a file. */
   errorOutput(): ErrorOutput | undefined;
   /** A link through which this process may have been started without knowing it, so that a reload does not follow it. */
-  releaseLink?(): ReleaseLink | undefined;
+  releaseLink(): ReleaseLink | undefined;
   /** The current parent of this process. */
   parent(): number;
   /** Runs a program to its end. Rejects when it cannot be started, or when its exit code is not 0. */
   execute(file: string, args: readonly string[]): Promise<void>;
   /**
-   * Answers requests of this user's other processes on a named pipe, a line each. Only on Windows. Does not keep the process alive. Rejects
-   * when the name is taken.
+   * Answers requests of this user's other processes on a named pipe, a line each. Only on Windows, where only a console can send signals. Does
+   * not keep the process alive. Rejects when the name is taken.
    */
-  answer?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
+  serveNamedPipe?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
   /** Connects to a unix socket. The channel never keeps the process alive. Rejects when nobody listens there. */
   connect(path: string): Promise<Channel>;
   /** Calls back every so many milliseconds, without keeping the process alive. Returns a function that stops it. */
   every(milliseconds: number, callback: () => void): () => void;
-  /** What keeps this process from ending, where the runtime shows it. */
+  /** What keeps this process from ending. Node, and Bun as far as it knows: Deno does not show it. */
   holders?(): readonly string[];
 }

@@ -44,22 +44,28 @@ export interface RetainedSocket {
   release(): void;
 }
 
+/** A listening socket that can be taken out of its server, and be passed on as a descriptor. */
+export interface TakeableSocket {
+  /** Its descriptor; `undefined` where it is not found. Looking for it takes a moment: called once in a reload. */
+  descriptor(): number | undefined;
+  /** Stops accepting, without closing the server: what connects waits. Returns whether it did. */
+  pause(): boolean;
+  /** Accepts again. Throws where that is not possible. */
+  resume(): void;
+}
+
 /** A server that listens. */
 export interface Listener {
   /** What the channel sends, so that another process listens on the same socket; perhaps a promise of it. */
   readonly handle: unknown;
-  /** Sent instead of `handle`, this gives another process the socket without making it accept. */
+  /** Sent instead of `handle`, this gives another process the socket without making it accept. Node: Bun sends servers only, Deno 2.9 closes it. */
   readonly rawHandle?: unknown;
+  /** How the socket is taken out of the server. Bun on Linux, whose servers take no handle: the C library does it. */
+  readonly takeable?: TakeableSocket | undefined;
   /**
-   * The descriptor of the socket, where it can be passed on as such and taken out of the server. Looking for it takes a moment: called once in
-   * a reload.
+   * Keeps the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`, and the socket cannot be opened again:
+   * Deno with a socket that it was started with, Bun where a server of node:net is in front.
    */
-  descriptor?(): number | undefined;
-  /** Stops accepting, without closing the server: what connects waits. Returns whether it did. Where there is a `descriptor`. */
-  pause?(): boolean;
-  /** Accepts again. Throws where that is not possible. */
-  resume?(): void;
-  /** Retains the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`. */
   retain?(): Promise<RetainedSocket | undefined>;
   /** Whether it still listens. The application may close its server at any time. */
   readonly isOpen: boolean;
@@ -67,7 +73,10 @@ export interface Listener {
   readonly address: SocketAddress | undefined;
   /** Stops listening. Leaves all connections alone, also idle ones. */
   close(): void;
-  /** Closes at a moment in which no connection is lost, when another process has the socket. Only where not every moment is good. */
+  /**
+   * Closes at a moment in which no connection is lost, when another process has the socket. Only on platforms where closing can reset accepted
+   * connections: Node on Windows.
+   */
   letGo?(): Promise<void>;
 }
 
@@ -158,19 +167,22 @@ export interface ConnectionAdapter {
   handle(socket: LiveSocket): unknown;
   /** Makes a connection of what came over the channel. */
   adopt(handle: unknown): Promise<LiveSocket>;
-  /**
-   * Looks at the connections of this process, where the runtime serves HTTP/1 without sockets of node:net: they have no `handle`.
-   * `undefined` where they cannot be taken out of their servers.
-   */
-  lookForIdle?(): IdleTaker | undefined;
-  /** As `serveIdle`, for a connection that was taken, here or in the predecessor. The descriptor is the server's from then on. */
-  serveIdleDescriptor?(server: BindableServer, fd: number, unlimited: (socket: LiveSocket) => void): void;
+  /** Connections of HTTP/1 without a `handle`. Bun, which serves them without sockets of node:net. */
+  readonly withoutHandles?: IdleDescriptors | undefined;
   /**
    * Lets a server of HTTP/1 serve a connection that waits for its next request, and count it as one that it has accepted.
    *
    * @param unlimited Called with the socket where the server does not close it by itself when it is not used.
    */
   serveIdle(server: BindableServer, socket: LiveSocket, unlimited: (socket: LiveSocket) => void): void;
+}
+
+/** Connections of HTTP/1 that wait for their next request, as descriptors. */
+export interface IdleDescriptors {
+  /** Looks at the connections of this process. `undefined` where they cannot be taken out of their servers. */
+  look(): IdleTaker | undefined;
+  /** As `serveIdle`, for a connection that was taken, here or in the predecessor. The descriptor is the server's from then on. */
+  serve(server: BindableServer, fd: number, unlimited: (socket: LiveSocket) => void): void;
 }
 
 /** Takes connections of HTTP/1 out of the servers of a runtime. Knows those that were there when it was made. */
@@ -213,24 +225,25 @@ export interface SocketAdapter {
   /** The descriptors of this process; `undefined` where they cannot be listed. */
   descriptors(): number[] | undefined;
   /** The listening sockets of this process; `undefined` where they cannot be listed. */
-  listening?(): readonly OwnSocket[] | undefined;
+  listening(): readonly OwnSocket[] | undefined;
   /** Takes a listening socket from its server, whoever made it: nothing is accepted there any more. Returns whether that was possible. */
-  stopListening?(socket: OwnSocket): boolean;
+  stopListening(socket: OwnSocket): boolean;
   /**
-   * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket: Deno.serve, Bun.serve.
+   * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket, Deno.serve and Bun.serve, and only
+   * on Linux: elsewhere no other socket can be put below one that is polled. Node has no such servers, and no foreign function calls.
    */
   readonly libc?: (() => Libc | string) | undefined;
   /**
-   * Retains a `rawHandle` socket that came over the channel. Only where there are such: Deno 2.9 closes the sockets that it sends, and Bun sends
-   * servers only.
+   * Retains a `rawHandle` that came over the channel. Node, except on Windows: Deno 2.9 closes the sockets that it sends, and Bun sends servers
+   * only.
    */
   readonly retain?: ((handle: unknown) => RetainedSocket | undefined) | undefined;
-  /** Datagram sockets. Only where there are such. */
+  /** Datagram sockets. All runtimes have it; an adapter for tests need not. */
   readonly datagrams?: DatagramAdapter | undefined;
-  /** The view of a connection of HTTP/1 that is not one of node:net below; `undefined` for one that is. */
+  /** The view of a connection of HTTP/1 that is not one of node:net below; `undefined` for one that is. Bun: Node and Deno have only such. */
   readonly http1?: ((socket: LiveSocket) => Http1View | undefined) | undefined;
-  /** Open connections. Only where the channel can carry them. */
+  /** Open connections. Not on Windows, where no runtime can send them. */
   readonly connections?: ConnectionAdapter | undefined;
-  /** Whether closing a session of node:http2 cuts its last answer. */
+  /** Whether closing a session of node:http2 cuts its last answer. Deno 2.9 does. */
   readonly http2CloseTruncates: boolean;
 }

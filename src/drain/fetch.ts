@@ -106,6 +106,17 @@ function cuttable(body: ReadableStream<Uint8Array>, entry: Entry, requests: Requ
   }, { highWaterMark: 0 });
 }
 
+/** Remembers the servers that requests come from, by the second argument of a call: the same for all requests of one server. */
+function createLookout(requests: Requests, findServer: NonNullable<FetchAdapter["server"]>): (more: unknown) => void {
+  let seen: unknown;
+  return (more) => {
+    if (more === seen) return;
+    seen = more;
+    const server = findServer(more);
+    if (server !== undefined) requests.sawServer(server);
+  };
+}
+
 /** No handlers yet. */
 export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}): WrappedHandlers {
   const requests = createRequests(clock);
@@ -146,14 +157,9 @@ export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}):
     exist: false,
     areClosing: false,
     wrap<H extends FetchHandler>(handler: H, isClosing = () => self.areClosing, onUpgrade?: () => void): H {
-      /** The second argument of the last call: the same for all requests of a server that is looked at. */
-      let seen: unknown;
+      const look = findServer && createLookout(requests, findServer);
       function wrapped(this: unknown, request: unknown, more: unknown) {
-        if (findServer !== undefined && more !== seen) {
-          seen = more;
-          const server = findServer(more);
-          if (server !== undefined) requests.sawServer(server);
-        }
+        look?.(more);
         const answer = handler.call(this, request, more);
         if (answer instanceof Response) {
           return isClosing() || answer.status === 101 || hasStream(answer)

@@ -32,36 +32,58 @@ export const FIRST_REQUEST_MS = 5_000;
 /** How long sending the end of the last response may take where the runtime does not wait for it: 50 ms were too short on a busy machine. */
 const SEND_MS = 1_000;
 
-/**
- * Follows the sessions of a server. `onEnd` is called for each that has ended.
- *
- * @param http2CloseTruncates Does closing a session cut its last response?
- */
-export function createSessions(clock: Clock, http2CloseTruncates: boolean, onEnd: () => void): Sessions {
-  interface State {
-    since: number;
-    /** The number of streams so far, and of those that are open. */
-    begun: number;
-    open: number;
-    asked: boolean;
-    /** When the GOAWAY was sent. */
-    told: number | undefined;
-    close(): void;
+/** How the sessions end; `idleGrace` is `undefined` before that begins. */
+interface Ending {
+  idleGrace: number | undefined;
+  begun: number;
+}
+
+class TrackedSession {
+  readonly #session: Session;
+  readonly #clock: Clock;
+  readonly #ending: Ending;
+  readonly #since: number;
+  /** The number of streams so far, and of those that are open. */
+  #begun = 0;
+  #open = 0;
+  #isAsked = false;
+  /** When the GOAWAY was sent. */
+  #told: number | undefined;
+
+  constructor(session: Session, clock: Clock, ending: Ending) {
+    this.#session = session;
+    this.#clock = clock;
+    this.#ending = ending;
+    this.#since = clock.now();
+    session.on("stream", (stream) => {
+      this.#begun++;
+      this.#open++;
+      stream.once("close", () => {
+        this.#open--;
+        this.#tellWhenIdle();
+      });
+    });
   }
-  const sessions = new Map<Session, State>();
-  let idleGrace: number | undefined;
-  let finishing = 0;
 
   /** The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too early. */
-  function closeLate(session: Session, state: State): void {
-    let closing = false;
-    session.close = () => {
-      if (idleGrace === undefined) return state.close();
-      if (closing) return;
-      closing = true;
-      const closeIfSent = () => clock.timer(SEND_MS, () => state.open > 0 ? closeIfSent() : state.close());
+  closeLate(): void {
+    const close = this.#session.close.bind(this.#session);
+    let isClosing = false;
+    const closeIfSent = () => void this.#clock.timer(SEND_MS, () => this.#open > 0 ? closeIfSent() : close());
+    this.#session.close = () => {
+      if (this.#ending.idleGrace === undefined) return close();
+      if (isClosing) return;
+      isClosing = true;
       closeIfSent();
     };
+  }
+
+  check(): void {
+    this.#tellWhenIdle();
+    const { begun, idleGrace = 0 } = this.#ending;
+    const now = this.#clock.now();
+    if (this.#begun > 0 && now - begun >= idleGrace) this.#tell();
+    if (this.#told !== undefined && now - this.#told >= idleGrace && !this.#session.closed) this.#session.close();
   }
 
   /**
@@ -70,63 +92,49 @@ export function createSessions(clock: Clock, http2CloseTruncates: boolean, onEnd
    * that they were not begun. (nghttp2_submit_shutdown_notice would do better. node:http2 does not offer it, and after `session.goaway()`
    * nghttp2 ignores streams that are on their way.)
    */
-  function tellWhenIdle(session: Session, state: State): void {
-    if (idleGrace === undefined || state.asked || state.told !== undefined || state.open > 0 || session.destroyed) return;
-    const now = clock.now();
-    if (state.begun === 0 && now - state.since < FIRST_REQUEST_MS) return;
-    const { begun } = state;
-    state.asked = session.ping(() => {
-      state.asked = false;
-      if (state.begun === begun && state.open === 0) tell(session, state);
+  #tellWhenIdle(): void {
+    const isBusy = this.#isAsked || this.#told !== undefined || this.#open > 0;
+    if (this.#ending.idleGrace === undefined || isBusy || this.#session.destroyed) return;
+    if (this.#begun === 0 && this.#clock.now() - this.#since < FIRST_REQUEST_MS) return;
+    const begun = this.#begun;
+    this.#isAsked = this.#session.ping(() => {
+      this.#isAsked = false;
+      if (this.#begun === begun && this.#open === 0) this.#tell();
     });
   }
 
   /** The client closes the connection when it has all its responses; RFC 9113, section 9.1. */
-  function tell(session: Session, state: State): void {
-    if (session.destroyed || session.closed || state.told !== undefined) return;
-    session.goaway(NO_ERROR);
-    state.told = clock.now();
+  #tell(): void {
+    if (this.#session.destroyed || this.#session.closed || this.#told !== undefined) return;
+    this.#session.goaway(NO_ERROR);
+    this.#told = this.#clock.now();
   }
+}
 
+/**
+ * Follows the sessions of a server. `onEnd` is called for each that has ended.
+ *
+ * @param http2CloseTruncates Whether closing a session cuts its last response.
+ */
+export function createSessions(clock: Clock, http2CloseTruncates: boolean, onEnd: () => void): Sessions {
+  const sessions = new Map<Session, TrackedSession>();
+  const ending: Ending = { idleGrace: undefined, begun: 0 };
   return {
     get size() {
       return sessions.size;
     },
     add(session) {
-      const state: State = {
-        since: clock.now(),
-        begun: 0,
-        open: 0,
-        asked: false,
-        told: undefined,
-        close: session.close.bind(session),
-      };
-      sessions.set(session, state);
-      if (http2CloseTruncates) closeLate(session, state);
-      session.on("stream", (stream) => {
-        state.begun++;
-        state.open++;
-        stream.once("close", () => {
-          state.open--;
-          tellWhenIdle(session, state);
-        });
-      });
+      const tracked = new TrackedSession(session, clock, ending);
+      sessions.set(session, tracked);
+      if (http2CloseTruncates) tracked.closeLate();
       session.once("close", () => {
         sessions.delete(session);
         onEnd();
       });
     },
-    finish(time) {
-      idleGrace = time;
-      finishing = clock.now();
-    },
+    finish: (idleGrace) => void Object.assign(ending, { idleGrace, begun: clock.now() }),
     check() {
-      for (const [session, state] of sessions) {
-        tellWhenIdle(session, state);
-        const now = clock.now();
-        if (state.begun > 0 && now - finishing >= (idleGrace ?? 0)) tell(session, state);
-        if (state.told !== undefined && now - state.told >= (idleGrace ?? 0) && !session.closed) session.close();
-      }
+      for (const tracked of sessions.values()) tracked.check();
     },
     cut() {
       for (const session of sessions.keys()) session.destroy();

@@ -44,19 +44,19 @@ const GET_INFO = 0;
 /** The sender does nothing. */
 const IDLE = 0;
 
-/** Can what is known of a WebSocket be taken from it? The `ws` of Bun is another one. */
+/** Whether what is known of a WebSocket can be taken from it. The `ws` of Bun is another one. */
 export function isMovable(socket: WsSocket): boolean {
   return typeof socket.setSocket === "function" && typeof socket._receiver?._state === "number" &&
     Array.isArray(socket._sender?._queue);
 }
 
-/** Has no compressor anything to remember from one message to the next? */
+/** Whether no compressor has anything to remember from one message to the next. */
 function isStateless({ params, _deflate, _inflate }: Deflate): boolean {
   const isUnused = !_deflate && !_inflate;
   return isUnused || (params?.server_no_context_takeover === true && params.client_no_context_takeover === true);
 }
 
-/** Could another process go on with a WebSocket now? */
+/** Whether another process could go on with a WebSocket now. */
 export function isBetweenMessages({ readyState, _receiver, _sender, _extensions }: WsSocket): boolean {
   return readyState === OPEN &&
     _receiver?._state === GET_INFO && !_receiver._loop && _receiver._fragmented === 0 &&

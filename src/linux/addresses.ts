@@ -9,24 +9,28 @@ export function addressKey(address: Uint8Array, port: number): string {
   return `${[...address].map((byte) => byte.toString(16).padStart(2, "0")).join("")}:${port}`;
 }
 
-/** A struct sockaddr_in or sockaddr_in6, as a key and as people write it. */
-export function readSocketAddress(bytes: Uint8Array): { key: string; name: string; port: number } | undefined {
+/** A struct sockaddr_in or sockaddr_in6, as a key and as people write it. Names travel between processes of different versions. */
+export function readSocketAddress(bytes: Uint8Array): { key: string; name: string; host: string; port: number } | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const family = new Uint16Array(bytes.slice(0, 2).buffer)[0];
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const port = view.getUint16(2);
   const address = family === AF_INET ? bytes.slice(4, 8) : bytes.slice(8, 24);
-  const name = family === AF_INET ? address.join(".") : `[${formatIPv6(address)}]`;
-  return { key: addressKey(address, port), name: `${name}:${port}`, port };
+  const host = family === AF_INET ? address.join(".") : formatIPv6(address);
+  return { key: addressKey(address, port), name: family === AF_INET ? `${host}:${port}` : `[${host}]:${port}`, host, port };
 }
 
 /** A struct sockaddr_in or sockaddr_in6 in the form of node:net; `undefined` for another. */
 export function toSocketAddress(bytes: Uint8Array): SocketAddress | undefined {
   const end = readSocketAddress(bytes);
   if (end === undefined) return undefined;
-  const isIPv4 = bytes[0] === AF_INET;
-  const address = isIPv4 ? bytes.slice(4, 8).join(".") : shortIPv6(bytes.slice(8, 24));
-  return { address, family: isIPv4 ? "IPv4" : "IPv6", port: end.port };
+  return asSocketAddress(bytes[0] === AF_INET ? bytes.slice(4, 8) : bytes.slice(8, 24), end.port);
+}
+
+/** The 4 or 16 bytes of an address, and a port, in the form of node:net. */
+export function asSocketAddress(address: Uint8Array, port: number): SocketAddress {
+  if (address.length === 4) return { address: address.join("."), family: "IPv4", port };
+  return { address: shortIPv6(address), family: "IPv6", port };
 }
 
 /** As RFC 5952 has it; a client of IPv4 at a socket of IPv6 as `::ffff:127.0.0.1`. */
@@ -53,6 +57,8 @@ export interface Endpoint {
   readonly key: string;
   /** For people. */
   readonly name: string;
+  /** The IP address in `name`; `undefined` for a unix socket. */
+  readonly host: string | undefined;
   /** The port of TCP or UDP; `undefined` for a unix socket. */
   readonly port: number | undefined;
 }
@@ -77,11 +83,11 @@ export function readEndpoint(bytes: Uint8Array): Endpoint | undefined {
   const isAbstract = bytes[2] === 0 && bytes.length > 3;
   const text = new TextDecoder().decode(bytes.subarray(isAbstract ? 3 : 2));
   const name = isAbstract ? `@${text}` : text.replace(/\0.*$/s, "");
-  return { key: `unix:${name}`, name, port: undefined };
+  return { key: `unix:${name}`, name, host: undefined, port: undefined };
 }
 
 /** As RFC 5952, except that only the address of all zeros is shortened. */
-export function formatIPv6(address: Uint8Array): string {
+function formatIPv6(address: Uint8Array): string {
   if (address.every((byte) => byte === 0)) return "::";
   const view = new DataView(address.buffer, address.byteOffset);
   return Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i).toString(16)).join(":");

@@ -2,7 +2,7 @@
 import type { Libc, Polled } from "../core/socket_adapter.ts";
 import { F_GETFD } from "./constants.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "./control_messages.ts";
-import { setReading } from "./reading.ts";
+import { setReading } from "./polling.ts";
 import { readDescriptor } from "./proc_files.ts";
 import { readTcp, type TcpState } from "./tcp.ts";
 import { duplicate, takeConnection } from "./transplant.ts";

@@ -5,7 +5,7 @@ import { AF_INET, AF_INET6, IPPROTO_TCP, SO_ACCEPTCONN, SO_REUSEPORT, SOCK_CLOEX
 import { listenForNobody } from "./listening.ts";
 import { listListeners } from "./netlink.ts";
 import { possibleDescriptors, readProc } from "./proc_files.ts";
-import { hasAllListeners, LISTENING, parseEndpoint } from "./proc.ts";
+import { hasAllListeners, parseListeners } from "./proc.ts";
 import { getAddress, getOption } from "./socket_options.ts";
 
 /** A listening TCP socket of this process. */
@@ -45,15 +45,11 @@ export function countListeners(libc: Libc): Map<string, number> {
 
 /** Like `listListeners`, from /proc/net/tcp. */
 function readTable(libc: Libc, table: string): string[] {
-  return readProc(libc, `/proc/net/${table}`, hasAllListeners).split("\n").flatMap((line) => {
-    const [, local = "", , state] = line.trim().split(/\s+/);
-    if (state !== LISTENING) return [];
-    const { bytes, port } = parseEndpoint(local);
-    return [addressKey(bytes, port)];
-  });
+  const listeners = parseListeners(readProc(libc, `/proc/net/${table}`, hasAllListeners));
+  return listeners.map(({ bytes, port }) => addressKey(bytes, port));
 }
 
-/** Are there connections that the server has not accepted yet? struct tcp_info; tcp(7). */
+/** Whether there are connections that the server has not accepted yet: struct tcp_info; tcp(7). */
 export function hasWaiting(libc: Libc, fd: number): boolean {
   const info = new Uint8Array(104);
   const length = new Uint8Array(new Uint32Array([info.length]).buffer);

@@ -71,3 +71,10 @@ export function listenAt(libc: Libc, place: SocketPlace): number | undefined {
 export function receiveAt(libc: Libc, place: SocketPlace): number | undefined {
   return bindAt(libc, place, SOCK_DGRAM);
 }
+
+/** A pair of connected sockets of a type, which a new process inherits only if it is told to. `undefined` where none can be made. */
+export function createPair(libc: Libc, type: number): [number, number] | undefined {
+  const fds = new Int32Array(2);
+  const flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  return libc.socketpair(AF_UNIX, type | flags, 0, new Uint8Array(fds.buffer)) === 0 ? [...fds] as [number, number] : undefined;
+}

@@ -1,17 +1,25 @@
 /** Formats of /proc. */
 
 /** The state of a listening socket in /proc/net/tcp. */
-export const LISTENING = "0A";
+const LISTENING = "0A";
 
 /** The address and the port of a socket in /proc/net/tcp: numbers of 32 bits in the byte order of the machine; proc_net(5). */
-export function parseEndpoint(field: string): { bytes: Uint8Array; port: number } {
+function parseEndpoint(field: string): { bytes: Uint8Array; port: number } {
   const [words = "", port = ""] = field.split(":");
   const numbers = Uint32Array.from(words.match(/.{8}/g) ?? [], (word) => parseInt(word, 16));
   return { bytes: new Uint8Array(numbers.buffer), port: parseInt(port, 16) };
 }
 
+/** The listening sockets in /proc/net/tcp or tcp6; proc_net(5). */
+export function parseListeners(table: string): { bytes: Uint8Array; port: number; inode: string }[] {
+  return table.split("\n").flatMap((line) => {
+    const [, local = "", , state, , , , , , inode = ""] = line.trim().split(/\s+/);
+    return state === LISTENING ? [{ ...parseEndpoint(local), inode }] : [];
+  });
+}
+
 /**
- * Does a part of /proc/net/tcp contain all listening sockets? They come first. A busy server has a hundred thousand sockets behind them that
+ * Whether a part of /proc/net/tcp contains all listening sockets. They come first. A busy server has a hundred thousand sockets behind them that
  * were closed a moment ago.
  */
 export function hasAllListeners(part: string): boolean {

@@ -1,9 +1,8 @@
 /** All sockets of this process, and how they are polled. */
-import type { Libc, Polled } from "../core/socket_adapter.ts";
-import { type Endpoint, readEndpoint, readPort } from "./addresses.ts";
-import { F_GETFD, SO_ACCEPTCONN, SO_TYPE, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
+import type { Libc, Polled, Registration, SocketAddress } from "../core/socket_adapter.ts";
+import { type Endpoint, readEndpoint, readPort, toSocketAddress } from "./addresses.ts";
+import { AF_UNIX, F_GETFD, SO_ACCEPTCONN, SO_TYPE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
 import { possibleDescriptors, readDescriptor, readProc } from "./proc_files.ts";
-import { createRegistrations } from "./registrations.ts";
 import { getAddress, getOption } from "./socket_options.ts";
 
 /** A socket of this process, whichever thread or library opened it. */
@@ -74,4 +73,66 @@ export function readRegistrations(libc: Libc, epolls: readonly number[]): Polled
   const registrations = createRegistrations();
   for (const fd of epolls) registrations.add(fd, readProc(libc, `/proc/self/fdinfo/${fd}`, undefined, FDINFO_BYTES));
   return { registrations: registrations.of };
+}
+
+const LINE = /^tfd: *(\d+) events: *([0-9a-f]+) data: *([0-9a-f]+) +pos:-?\d+ ino:([0-9a-f]+) /gm;
+
+/** Collects which descriptors the runtime polls, and how: proc_pid_fdinfo(5) of its epoll instances. */
+export interface Registrations {
+  /** Adds those in the text of /proc/self/fdinfo/EPOLL. */
+  add(epoll: number, text: string): void;
+  /** Those of a descriptor. */
+  of(fd: number): readonly Registration[];
+}
+
+/** An empty collection. */
+export function createRegistrations(): Registrations {
+  const found = new Map<number, Registration[]>();
+  const instances: { body: string; epolls: number[] }[] = [];
+  return {
+    add(epoll, text) {
+      const start = text.indexOf("tfd:");
+      if (start < 0) return;
+      const body = text.slice(start);
+      // Two descriptors of one instance. Not certain, and need not be: see `replaceFile`.
+      const same = instances.find((instance) => instance.body === body);
+      if (same !== undefined) return void same.epolls.push(epoll);
+      const epolls = [epoll];
+      instances.push({ body, epolls });
+      for (const [, fd, events, data, inode] of body.matchAll(LINE)) {
+        const registration = {
+          epolls,
+          events: parseInt(events as string, 16),
+          data: BigInt(`0x${data}`),
+          inode: parseInt(inode as string, 16),
+        };
+        const others = found.get(Number(fd));
+        if (others === undefined) found.set(Number(fd), [registration]);
+        else others.push(registration);
+      }
+    },
+    of: (fd) => found.get(fd) ?? [],
+  };
+}
+
+/** An address of IPv4, also where a socket of IPv6 has it. */
+const plain = (address: string) => address.replace(/^::ffff:(?=\d+\.)/, "");
+
+/**
+ * The descriptor of a connection that this process has accepted a moment ago. The kernel gives out the lowest number that is free, so the
+ * search begins there: among thousands, a few are looked at.
+ */
+export function findConnection(libc: Libc, client: Pick<SocketAddress, "address" | "port">): number | undefined {
+  const free = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (free >= 0) libc.close(free);
+  const count = possibleDescriptors(libc).length;
+  for (let distance = 1; distance <= count; distance++) {
+    for (const fd of [free - distance, free + distance]) {
+      if (fd < 0 || fd >= count) continue;
+      const peer = getAddress(libc, "getpeername", fd);
+      if (peer === undefined || readPort(peer) !== client.port) continue;
+      if (plain(toSocketAddress(peer)?.address ?? "") === plain(client.address)) return fd;
+    }
+  }
+  return undefined;
 }

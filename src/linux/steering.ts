@@ -10,7 +10,7 @@ const SO_ATTACH_REUSEPORT_CBPF = 51;
 const SO_DETACH_REUSEPORT_BPF = 68;
 
 /** A BPF program that returns a random number from `first` to `first + count - 1`; linux/filter.h, linux/bpf_common.h. */
-export function program(first: number, count: number): [code: number, k: number][] {
+export function reuseportFilter(first: number, count: number): [code: number, k: number][] {
   if (count === 1) return [[0x06, first]]; // ret #first
   return [
     [0x20, 0xfffff038], // ld #rand
@@ -28,7 +28,7 @@ export function program(first: number, count: number): [code: number, k: number]
  * @returns Whether the kernel accepted it.
  */
 export function steer(libc: Libc, fd: number, first: number, count: number): boolean {
-  const instructions = program(first, count);
+  const instructions = reuseportFilter(first, count);
   // struct sock_filter { u16 code; u8 jt; u8 jf; u32 k; }; struct sock_fprog { u16 len; struct sock_filter *filter; }
   const filter = new Uint8Array(8 * instructions.length);
   instructions.forEach(([code, k], i) => {

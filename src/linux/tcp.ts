@@ -1,6 +1,7 @@
 /** What the kernel knows of a TCP connection: struct tcp_info of linux/tcp.h, and what waits in the socket. */
 import type { Libc } from "../core/socket_adapter.ts";
-import { IPPROTO_TCP } from "./constants.ts";
+import { IPPROTO_TCP, SOL_SOCKET } from "./constants.ts";
+import { setOption } from "./socket_options.ts";
 
 const TCP_INFO = 11;
 const FIONREAD = 0x541b;
@@ -46,4 +47,18 @@ export function readTcp(libc: Libc, fd: number): TcpState | undefined {
     sinceReceived: view.getUint32(52, true),
     sinceSent: view.getUint32(44, true),
   };
+}
+
+/** sys/socket.h, netinet/tcp.h */
+const SO_KEEPALIVE = 9;
+const TCP_KEEPIDLE = 4;
+const TCP_KEEPINTVL = 5;
+const TCP_KEEPCNT = 6;
+
+/** Has the kernel ask for a client that says nothing for half a minute, and end the connection half a minute later; tcp(7). */
+export function keepAlive(libc: Libc, fd: number): void {
+  setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  setOption(libc, fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
+  setOption(libc, fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  setOption(libc, fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }

@@ -19,7 +19,7 @@ import {
 } from "./constants.ts";
 import { listenForNobody } from "./listening.ts";
 import { socketInode } from "./proc_files.ts";
-import { createPair } from "./socket_pair.ts";
+import { createPair } from "./places.ts";
 
 /** Why a descriptor was not touched, or is again as it was. For a message. */
 export type Refusal = string;

@@ -1,7 +1,7 @@
 /** Trying the replacement of a polled file on sockets and an epoll instance of our own: what the machine allows is known before a reload. */
 import type { Libc } from "../core/socket_adapter.ts";
 import { EPOLL_CTL_ADD, EPOLLIN, SOCK_CLOEXEC, SOCK_STREAM } from "./constants.ts";
-import { createPair } from "./socket_pair.ts";
+import { createPair } from "./places.ts";
 import { scanSockets } from "./socket_scan.ts";
 import { duplicate, epollEvent, type Refusal, replaceFile } from "./transplant.ts";
 

@@ -54,12 +54,13 @@ export function subscribe(adapter: BasicAdapter, options: ListenOptions, handler
       subscriptions.get(signal)?.end();
       subscriptions.delete(signal);
     },
-    others: (signal) => adapter.otherListeners?.(signal) ?? 0,
+    others: (signal) => adapter.otherHandlers?.count(signal) ?? 0,
     raise(signal) {
       const { end, handler } = subscriptions.get(signal) ?? {};
-      if (adapter.isHandled === undefined || end === undefined || handler === undefined) return;
+      const others = adapter.otherHandlers;
+      if (others === undefined || end === undefined || handler === undefined) return;
       end();
-      if (adapter.isHandled(signal) === false) return adapter.raise?.(signal);
+      if (others.isHandled(signal) === false) return others.raise(signal);
       handle(signal, handler); // The next one is the second.
     },
   };

@@ -92,8 +92,7 @@ function detached(real: StartAdapter, generation: number): BasicAdapter {
     exit() {},
     fetch: real.fetch,
     service: real.service ?? WITHOUT_FILES,
-    nativeServe: real.nativeServe,
-    nativeDatagrams: real.nativeDatagrams,
+    native: real.native,
   };
 }
 

@@ -124,7 +124,7 @@ function createReloading(options: OutgoingOptions): Reloading {
       return pidOf(reloading);
     },
     link: dialogue.link(name),
-    disown: async () => await reloading.child?.disown?.() ?? false,
+    disown: async () => await reloading.child?.disown() ?? false,
   });
   const reloading: Reloading = {
     options,

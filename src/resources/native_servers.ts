@@ -29,12 +29,12 @@ function keyOf(asked: NativeAddress): string {
 type FilesOfPaths = Pick<Files, "kind" | "remove" | "rename">;
 
 /** Throws where the path is not free. The socket of a process that was killed is replaced. */
-function checkPath(path: string, files: FilesOfPaths, { nativeServe, pid }: BasicAdapter): void {
+function checkPath(path: string, files: FilesOfPaths, { native, pid }: BasicAdapter): void {
   const kind = files.kind(path);
   if (kind === "other") {
     throw new TypeError(`the file at ${path} is not a socket; it is not replaced`);
   }
-  const isServed = kind === "socket" && nativeServe?.isServed(path);
+  const isServed = kind === "socket" && native?.serve?.isServed(path);
   if (isServed !== false) {
     const why = isServed === undefined
       ? `whether a program serves ${path} cannot be known without --allow-ffi; remove it if ` +
@@ -52,7 +52,8 @@ export function createNativeServers(
   host: Pick<NativeHost, "wrap" | "running" | "answered">,
   datagramHost: DatagramHost,
 ): NativeServers {
-  const { canReload, nativeDatagrams, nativeServe, nativeOffer, pid, runtime } = adapter;
+  const { canReload, native, nativeOffer, pid, runtime } = adapter;
+  const { serve: nativeServe, datagrams: nativeDatagrams } = native ?? {};
   const servers: AdoptedServer[] = [];
   const inherited = parseOffered(nativeOffer, "server");
   /** How many servers were asked for at an address. */

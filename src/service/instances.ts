@@ -13,37 +13,48 @@ export interface Instances extends SharedPorts {
   readonly handover: Handover;
 }
 
-/** The other instances of this program, where `reload-self run` keeps several; otherwise `undefined`. */
-export function createInstances(
-  adapter: ServiceAdapter,
-  supervision: RunParent | undefined,
-  clock: Clock,
-): Instances | undefined {
-  if (supervision === undefined || !(supervision.supervisor.instances > 1)) return undefined;
-  const path = `${supervision.supervisor.folder}/${SOCKET}`;
-  let isOrdered = false;
-  let connection: Promise<Channel> | undefined;
+/** The connection to `reload-self run`, made when it is needed. */
+class ParentLink {
+  readonly #adapter: ServiceAdapter;
+  readonly #path: string;
+  #connection: Promise<Channel> | undefined;
   /** Receives each message, and `undefined` when the connection is lost. */
-  let receive = (_: ToInstance | undefined): void => {};
+  receive: (message: ToInstance | undefined) => void = () => {};
 
-  async function connect(): Promise<Channel> {
-    const channel = await adapter.connect(path).catch((cause) => {
+  constructor(adapter: ServiceAdapter, path: string) {
+    this.#adapter = adapter;
+    this.#path = path;
+  }
+
+  async send(message: FromInstance): Promise<void> {
+    await (await (this.#connection ??= this.#connect())).send(message);
+  }
+
+  async #connect(): Promise<Channel> {
+    const channel = await this.#adapter.connect(this.#path).catch((cause) => {
       throw new Error("`reload-self run` does not answer: it is gone, or older than 0.5.0. Start it again", { cause });
     });
     channel.onMessage((raw) => {
       const message = parseToInstance(raw);
-      if (message !== undefined) receive(message);
+      if (message !== undefined) this.receive(message);
     });
     channel.onClose(() => {
-      connection = undefined;
-      receive(undefined);
+      this.#connection = undefined;
+      this.receive(undefined);
     });
     return channel;
   }
+}
 
-  async function send(message: FromInstance): Promise<void> {
-    await (await (connection ??= connect())).send(message);
-  }
+/** The other instances of this program, where `reload-self run` keeps several; otherwise `undefined`. */
+export function createInstances(
+  adapter: ServiceAdapter,
+  runParent: RunParent | undefined,
+  clock: Clock,
+): Instances | undefined {
+  if (runParent === undefined || !(runParent.supervisor.instances > 1)) return undefined;
+  const link = new ParentLink(adapter, `${runParent.supervisor.folder}/${SOCKET}`);
+  let isOrdered = false;
 
   function outgoing({ signal }: OutgoingReload): OutgoingHandover {
     let isRefused = false;
@@ -51,7 +62,7 @@ export function createInstances(
     async function ask(question: FromInstance, answer: "start" | "go"): Promise<void> {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       signal.addEventListener("abort", () => reject(signal.reason));
-      receive = (message) => {
+      link.receive = (message) => {
         if (message === undefined) reject(new Error("`reload-self run` is gone"));
         else if (message.type === answer) resolve();
         else if (message.type === "refuse") {
@@ -59,14 +70,14 @@ export function createInstances(
           reject(new Error(message.message));
         }
       };
-      await Promise.all([promise, send(question)]);
+      await Promise.all([promise, link.send(question)]);
     }
     return {
       prepare: () => ask({ type: "reloading", ordered: isOrdered }, "start"),
       agree: () => ask({ type: "ready" }, "go"),
       rollback({ message }) {
         // The instance that failed first has reported that.
-        if (!isRefused) send({ type: "failed", message }).catch(() => {});
+        if (!isRefused) link.send({ type: "failed", message }).catch(() => {});
       },
     };
   }
@@ -76,17 +87,17 @@ export function createInstances(
     async turn(positions) {
       const [any] = Object.keys(positions);
       const { promise, resolve } = Promise.withResolvers<string | undefined>();
-      receive = (message) => {
+      link.receive = (message) => {
         if (message === undefined) resolve(any);
         else if (message.type === "leave" && message.address in positions) resolve(message.address);
       };
-      send({ type: "leaving", positions }).catch(() => resolve(any));
+      link.send({ type: "leaving", positions }).catch(() => resolve(any));
       if (any === undefined) return undefined;
       const stop = clock.timer(TURN_TIMEOUT_MS, () => resolve(any));
       const address = await promise;
       stop();
       return address;
     },
-    handover: { name: "the other instances", outgoing, ready: () => void send({ type: "up" }).catch(() => {}) },
+    handover: { name: "the other instances", outgoing, ready: () => void link.send({ type: "up" }).catch(() => {}) },
   };
 }

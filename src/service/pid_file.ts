@@ -1,3 +1,4 @@
+import { attempt } from "../core/attempt.ts";
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
 import type { Files } from "../core/files.ts";
@@ -51,11 +52,7 @@ export function createPidFile(
     }
   }
   adapter.onExit(() => {
-    try {
-      if (isOurs()) files.remove(path);
-    } catch {
-      // This process ends. The next one replaces the file.
-    }
+    attempt(() => isOurs() && files.remove(path)); // This process ends: the next one replaces the file.
   });
 
   return {
@@ -89,11 +86,7 @@ function removeLeftovers(adapter: BasicServiceAdapter, files: Files, path: strin
   for (const name of files.list(folder || "/")) {
     const pid = name.startsWith(`${base}.`) ? Number(/^(\d+)\.new$/.exec(name.slice(base.length + 1))?.[1]) : NaN;
     if (!(pid > 0) || adapter.isAlive(pid)) continue;
-    try {
-      files.remove(`${folder}/${name}`);
-    } catch {
-      // Not ours to remove.
-    }
+    attempt(() => files.remove(`${folder}/${name}`)); // It may not be ours to remove.
   }
 }
 
@@ -115,15 +108,12 @@ function refuseForeign(adapter: BasicServiceAdapter, files: Files, path: string,
   refuse(`belongs to process ${pid}, which is running: stop that first, or, if it is another program, remove the file`);
 }
 
-/** Has the pid been given to another process since the file was written? Then the process is younger than the file. */
+/** Whether the pid has been given to another process since the file was written: then the process is younger than the file. */
 function isReused(adapter: BasicServiceAdapter, files: Files, path: string, pid: number): boolean {
-  try {
-    const written = files.modified(path);
-    const booted = /^btime (\d+)$/m.exec(files.read("/proc/stat") ?? "")?.[1];
-    const started = adapter.startTime(pid);
-    if (written === undefined || booted === undefined || started === undefined) return false;
-    return Number(booted) * 1000 + Number(started) / TICKS_PER_SECOND * 1000 > written + CLOCK_SLACK_MS;
-  } catch {
-    return false; // No /proc, or no permission to read it.
-  }
+  const written = attempt(() => files.modified(path));
+  // There may be no /proc, or no permission to read it.
+  const booted = /^btime (\d+)$/m.exec(attempt(() => files.read("/proc/stat")) ?? "")?.[1];
+  const started = attempt(() => adapter.startTime(pid));
+  if (written === undefined || booted === undefined || started === undefined) return false;
+  return Number(booted) * 1000 + Number(started) / TICKS_PER_SECOND * 1000 > written + CLOCK_SLACK_MS;
 }

@@ -25,8 +25,8 @@ export interface RunParent {
 
 /**
  * Finds the guard that started this process. `undefined` where `reload-self run` follows another process: every process that a program
- * starts inherits its environment. The guard's own child is followed; below a wrapper such as npm, the first process that asks is. The guard's
- * own child may ask later than a process that it has started: it takes the place of that one, and never the other way round.
+ * starts inherits its environment. The guard's own child is followed; below a wrapper such as npm, the first process that asks is. A guard's
+ * direct child always wins over its descendants, even if they have asked first.
  */
 export function findRunParent(adapter: ServiceAdapter): RunParent | undefined {
   const { supervisor } = adapter;
@@ -46,9 +46,9 @@ export function findRunParent(adapter: ServiceAdapter): RunParent | undefined {
 }
 
 /** Reports the process in charge to `reload-self run`. */
-export function createRunHandover(adapter: ServiceAdapter, supervision: RunParent, program: ProgramContext): Handover {
+export function createRunHandover(adapter: ServiceAdapter, runParent: RunParent, program: ProgramContext): Handover {
   const { clock, hasPredecessor, pid, warn } = program;
-  const path = `${supervision.supervisor.folder}/${IN_CHARGE}`;
+  const path = `${runParent.supervisor.folder}/${IN_CHARGE}`;
   let problem: string | undefined;
   let isReported = false;
 
@@ -60,16 +60,16 @@ export function createRunHandover(adapter: ServiceAdapter, supervision: RunParen
     if (isReported) return;
     isReported = true;
     try {
-      adapter.files().replace(path, `${pid} ${supervision.guard}\n`);
+      adapter.files().replace(path, `${pid} ${runParent.guard}\n`);
     } catch (error) {
       fail(describeError(error));
     }
   }
-  if (supervision.problem !== undefined) fail(supervision.problem);
+  if (runParent.problem !== undefined) fail(runParent.problem);
   else if (
     !hasPredecessor &&
     // The guard's own child may have reported since this process asked.
-    (adapter.parent() === supervision.guard || !isFollowed(adapter.files(), supervision.supervisor, supervision.guard))
+    (adapter.parent() === runParent.guard || !isFollowed(adapter.files(), runParent.supervisor, runParent.guard))
   ) report();
 
   return {

@@ -1,4 +1,5 @@
 /** Reports the state of the service to systemd; sd_notify(3), systemd.service(5). */
+import { attempt } from "../core/attempt.ts";
 import { describeError } from "../core/describe_error.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
@@ -23,35 +24,15 @@ export interface Systemd {
 /**
  * Reports to systemd, or is `undefined` where systemd did not ask for it.
  *
- * @param isSupervised Is `reload-self run` the main process of the service?
+ * @param isSupervised Whether `reload-self run` is the main process of the service.
  */
 export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, isSupervised: boolean): Systemd | undefined {
-  const { clock, hasPredecessor, pid, token, warn } = program;
+  const { clock, pid, token } = program;
   if (!adapter.variable("NOTIFY_SOCKET")) return undefined;
-  const notify = createNotifier(adapter, () => token.isCancelled, warn);
-  const watchdogPid = adapter.variable("WATCHDOG_PID");
-  // The first process is named by the variable, and removes it from the environment of the next.
-  const isWatched = watchdogPid === undefined
-    ? hasPredecessor || !!adapter.variable("WATCHDOG_USEC")
-    : watchdogPid === String(pid);
-  const watchdogMilliseconds = isWatched ? Number(adapter.variable("WATCHDOG_USEC") ?? 0) / 1000 : 0;
-  let stopWatchdog = () => {};
-
-  function startWatchdog(): void {
-    if (!(watchdogMilliseconds > 0)) return;
-    stopWatchdog();
-    let isSending = false;
-    // At half of the time, as sd_watchdog_enabled(3) recommends.
-    stopWatchdog = adapter.every(watchdogMilliseconds / 2, async () => {
-      if (isSending) return;
-      isSending = true;
-      await notify("WATCHDOG=1");
-      isSending = false;
-    });
-  }
-
+  const notify = createNotifier(adapter, program);
+  const watchdog = createWatchdog(adapter, program, () => notify("WATCHDOG=1"));
   whenCancelled(token, (reason) => {
-    stopWatchdog();
+    watchdog?.stop();
     if (reason.kind !== "shutdown") return;
     const why = reason.signal === undefined ? "" : ` (${reason.signal})`;
     token.track(notify("STOPPING=1", `STATUS=Shutting down${why}`), { name: "the report to systemd" });
@@ -68,16 +49,8 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
       },
       // Not earlier: systemd would take the end of a main process on probation for the end of the service.
       async retire() {
+        if (!isSupervised) await disown(reload, program);
         const successor = reload.pid as number;
-        // systemd accepts only its own child as the main process, and stops nothing else gracefully.
-        if (!isSupervised && await reload.disown()) {
-          await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
-        } else if (!isSupervised) {
-          warn(
-            `process ${successor} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
-              "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
-          );
-        }
         await notify(...main(successor), ...serving(successor));
       },
       async rollback(reason) {
@@ -94,7 +67,7 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
       while (adapter.parent() === parent) await pause(clock, PARENT_CHECK_MS);
     });
     return {
-      takeOver: startWatchdog,
+      takeOver: () => watchdog?.start(),
       over(predecessor) {
         // A predecessor that retires has reported its successor.
         if (predecessor === "gone") notify(...main(pid), ...serving(pid));
@@ -104,17 +77,63 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
 
   function ready(): void {
     notify(...serving(pid));
-    startWatchdog();
+    watchdog?.start();
   }
 
-  return { handover: { name: "systemd", outgoing, incoming, ready }, env: isWatched ? { WATCHDOG_PID: undefined } : {} };
+  return { handover: { name: "systemd", outgoing, incoming, ready }, env: watchdog ? { WATCHDOG_PID: undefined } : {} };
+}
+
+/** Makes PID 1 the parent of the new process: systemd accepts only its own child as the main process, and stops nothing else gracefully. */
+async function disown(reload: OutgoingReload, { clock, warn }: ProgramContext): Promise<void> {
+  if (await reload.disown()) return await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
+  warn(
+    `process ${reload.pid} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
+      "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
+  );
+}
+
+/** What tells systemd that this process is alive. */
+interface Watchdog {
+  start(): void;
+  stop(): void;
+}
+
+/**
+ * The watchdog of this process; `undefined` where systemd watches none, or another one.
+ *
+ * @param notify Tells systemd once.
+ */
+function createWatchdog(
+  { variable, every }: ServiceAdapter,
+  { hasPredecessor, pid }: ProgramContext,
+  notify: () => Promise<void>,
+): Watchdog | undefined {
+  const milliseconds = Number(variable("WATCHDOG_USEC") ?? 0) / 1000;
+  const named = variable("WATCHDOG_PID");
+  // The first process is named by the variable, and removes it from the environment of the next.
+  if (named === undefined ? !hasPredecessor && !variable("WATCHDOG_USEC") : named !== String(pid)) return undefined;
+  let stop = () => {};
+  return {
+    start() {
+      if (!(milliseconds > 0)) return;
+      stop();
+      let isSending = false;
+      // At half of the time, as sd_watchdog_enabled(3) recommends.
+      stop = every(milliseconds / 2, async () => {
+        if (isSending) return;
+        isSending = true;
+        await notify();
+        isSending = false;
+      });
+    },
+    stop: () => stop(),
+  };
 }
 
 /** Sends messages in order, each by a process of its own. Never rejects; the first failure is reported. */
 function createNotifier(
   adapter: ServiceAdapter,
-  isCancelled: () => boolean,
-  warn: (message: string) => void,
+  { token, warn }: ProgramContext,
 ): (...variables: string[]) => Promise<void> {
   let isReported = false;
   let last: Promise<void> = Promise.resolve();
@@ -125,7 +144,7 @@ function createNotifier(
       } catch (error) {
         // At a stop systemd signals every process of the service, now and then also the one that sends a message. It signals once more
         // for processes that are new.
-        if (isCancelled()) return await adapter.execute(NOTIFY, variables).catch(() => {});
+        if (token.isCancelled) return await adapter.execute(NOTIFY, variables).catch(() => {});
         if (!isReported) warn(`systemd cannot be notified (${variables.join(" ")}): ${describeError(error)}`);
         isReported = true;
       }
@@ -137,10 +156,7 @@ function createNotifier(
  * requires that it is not earlier than the reload. /proc/uptime has hundredths of a second, rounded down.
  */
 function monotonicTime(adapter: ServiceAdapter): string[] {
-  try {
-    const seconds = Number(adapter.files().read("/proc/uptime")?.split(" ")[0]);
-    return seconds > 0 ? [`MONOTONIC_USEC=${Math.round(seconds * 1e6) + 10_000}`] : [];
-  } catch {
-    return []; // Deno lets only a program with all permissions read it.
-  }
+  // Deno lets only a program with all permissions read it.
+  const seconds = Number(attempt(() => adapter.files().read("/proc/uptime"))?.split(" ")[0]);
+  return seconds > 0 ? [`MONOTONIC_USEC=${Math.round(seconds * 1e6) + 10_000}`] : [];
 }

@@ -89,7 +89,7 @@ export function createSockets(
   });
   const unbound = new Unbound({
     program,
-    listening: () => adapter.listening?.()?.filter(({ fd }) => adapter.activated.every((one) => one.fd !== fd)),
+    listening: () => adapter.listening()?.filter(({ fd }) => adapter.activated.every((one) => one.fd !== fd)),
     isBound: ({ address: at }) => typeof at === "string" ? unix.has(at) || nativeServers.has(at) : isBound(at.port),
     handsOver: () => bindings.size + natives.servers.length + unix.sockets.size > 0 || wrapped.exist,
     areNamed: isSteering,

@@ -1,5 +1,5 @@
 /** Reloads that something other than an operator asks for: one that fails is tried again later, and ends nothing. */
-import { showTime } from "./units.ts";
+import { showTime } from "../core/units.ts";
 import { after } from "./timer.ts";
 
 /** The pause after the first failure. Each further one doubles it, up to the longest. */

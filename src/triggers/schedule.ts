@@ -1,7 +1,7 @@
 /** Points in time: each so many hours, or by a pattern of cron. */
 import { Cron } from "croner";
 import { describeError } from "../core/describe_error.ts";
-import { parseTime } from "./units.ts";
+import { parseTime } from "../core/units.ts";
 
 /**
  * Milliseconds until the next time; asked again after each.
@@ -11,7 +11,7 @@ import { parseTime } from "./units.ts";
  */
 export function createSchedule(name: string, when: unknown): () => number {
   const interval = parseTime(when);
-  if (interval !== undefined) return () => interval;
+  if (interval) return () => interval;
   let cron: Cron;
   try {
     cron = new Cron(String(when));

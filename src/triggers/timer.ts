@@ -1,8 +1,6 @@
 /** Timers that do not keep the process alive, however long they are. */
 import { clearTimeout, setTimeout } from "node:timers";
-
-/** The longest time a timer of the runtimes can wait. */
-const LONGEST_MS = 2 ** 31 - 1;
+import { LONGEST_MS } from "../core/check.ts";
 
 /** Calls back once. Returns a function that stops it. */
 export function after(milliseconds: number, callback: () => void): () => void {

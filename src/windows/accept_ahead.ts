@@ -16,7 +16,7 @@ interface Handle {
  * ahead of it is reset. Right after one was reported, when no other waits, the next one is not ours: libuv then asks the kernel for one more,
  * behind what the other process that listens on the socket has asked for.
  *
- * @param isInherited Did the socket come from another process? Of such a socket Node accepts one connection ahead.
+ * @param isInherited Whether the socket came from another process. Of such a socket Node accepts one connection ahead.
  */
 export function closeWhenQuiet(listener: Listener, server: object, isInherited: boolean): Listener {
   const own = server as Server & { _handle?: Handle | null };

@@ -1,3 +1,5 @@
+import { attempt } from "../core/attempt.ts";
+
 /** The library that has AttachConsole, and its name. */
 export const KERNEL = "kernel32.dll";
 
@@ -10,10 +12,6 @@ export interface Kernel32 {
  * Puts a successor on the console of its predecessor, so that CTRL_BREAK reaches it: a detached process is on none. Where there is no
  * console, or no foreign function calls (Node), only `reload-self reload` reloads it.
  */
-export async function attachConsole(predecessor: number, open: () => Kernel32 | Promise<Kernel32>): Promise<void> {
-  try {
-    (await open()).AttachConsole(predecessor);
-  } catch {
-    // Foreign function calls are not allowed.
-  }
+export function attachConsole(predecessor: number, open: () => Kernel32): void {
+  attempt(() => open().AttachConsole(predecessor)); // Foreign function calls may not be allowed.
 }

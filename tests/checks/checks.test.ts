@@ -142,19 +142,34 @@ test("the README is short, and its links lead somewhere, as those of all documen
   }
 });
 
-test("start-up loads no module of a runtime, and nothing that only a reload needs", () => {
+/** A file of the library, and all that it loads at once. */
+function loadedBy(first: string, check: (from: string, file: string) => void = () => {}): string[] {
   const seen = new Set<string>();
   const load = (file: string) => {
     if (seen.has(file)) return;
     seen.add(file);
     for (const { from, isType } of importsOf(file)) {
       if (isType) continue;
-      assert.match(from, /^\.\.?\//, file);
-      load(relative(root, resolve(root, dirname(file), from)));
+      check(from, file);
+      if (from.startsWith(".")) load(relative(root, resolve(root, dirname(file), from)));
     }
   };
-  load("mod.ts");
-  const late = [...seen].filter((file) => /^src\/(connections|sockets|service|reload|linux|windows)\//.test(file)).sort();
+  load(first);
+  return [...seen];
+}
+
+test("the rest of an adapter is loaded on its own runtime only", () => {
+  for (const [runtime, others] of [["node", "bun|deno"], ["bun", "deno"], ["deno", "bun|node"]] as const) {
+    const foreign = loadedBy(`adapters/${runtime}/complete.ts`).filter((file) =>
+      new RegExp(`^adapters/(${others})/`).test(file)
+    );
+    assert.deepEqual(foreign, [], runtime);
+  }
+});
+
+test("start-up loads no module of a runtime, and nothing that only a reload needs", () => {
+  const seen = loadedBy("mod.ts", (from, file) => assert.match(from, /^\.\.?\//, file));
+  const late = seen.filter((file) => /^src\/(connections|sockets|service|reload|linux|windows)\//.test(file)).sort();
   assert.deepEqual(late, [
     "src/linux/addresses.ts",
     "src/linux/constants.ts",

@@ -128,6 +128,8 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       files: () => operations,
       isServed: (path) => Promise.resolve(isAlive(files.get(path)?.server ?? 0)),
       descriptors: () => undefined,
+      listening: () => undefined,
+      stopListening: () => false,
       http2CloseTruncates: false,
       datagrams: datagrams.adapter(pid),
     };
@@ -167,6 +169,7 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       files: () => operations,
       runtimeFolder: () => "/run/user",
       errorOutput: () => undefined,
+      releaseLink: () => undefined,
       isAlive,
       parent: () => process.parent?.pid ?? 1,
       startTime: (pid) => `start of ${pid}`,

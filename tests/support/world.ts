@@ -174,6 +174,7 @@ export function createWorld(
       channel: ours,
       exited,
       kill: () => world.end(child, { code: null, signal: "SIGKILL" }),
+      disown: () => Promise.resolve(false),
       release: () => child.released = true,
     };
   }

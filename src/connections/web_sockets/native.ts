@@ -4,10 +4,10 @@ import {
   createLiveWebSocket,
   type LiveWebSocket,
   type LiveWebSocketControl,
+  type WebSocketEvents,
 } from "../../../adapters/shared/live_web_socket.ts";
 import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
 import { createNativeSocket, type Entry, type NativeSocket, type Served } from "../../core/native_socket.ts";
-import type { WebSocketEvents } from "../../../adapters/shared/native_web_sockets.ts";
 import type { Token } from "../../core/token.ts";
 import { whenCancelled } from "../../core/when_cancelled.ts";
 import { payloadBytes, track, trackClient, type Tracked } from "./tracked.ts";

@@ -1,8 +1,7 @@
 /** What is counted of a WebSocket that the runtime serves, to know when it is between two messages. */
 import type { Libc, SocketAddress } from "../../core/socket_adapter.ts";
-import { findConnection } from "../../linux/find_connection.ts";
-import { keepAlive } from "../../linux/keep_alive.ts";
-import { readTcp } from "../../linux/tcp.ts";
+import { findConnection } from "../../linux/socket_scan.ts";
+import { keepAlive, readTcp } from "../../linux/tcp.ts";
 import { type Counts, frameBytes, isAtBoundary } from "../../linux/web_socket_boundary.ts";
 
 /** A connection whose bytes are counted. */

@@ -123,7 +123,7 @@ export class BoundServer {
   async suspend(): Promise<boolean> {
     const listener = this.#listener;
     if (listener?.isOpen !== true) return false;
-    if (listener.pause !== undefined && listener.pause()) return this.#isPaused = true;
+    if (listener.takeable?.pause() === true) return this.#isPaused = true;
     this.#retained ??= await listener.retain?.();
     // A socket of systemd's cannot be opened again: this process keeps accepting while it may have
     // to take charge again.
@@ -137,7 +137,7 @@ export class BoundServer {
   async resume(): Promise<void> {
     if (this.#isPaused) {
       this.#isPaused = false;
-      return this.#listener?.resume?.();
+      return this.#listener?.takeable?.resume();
     }
     const wasRetained = this.#retained !== undefined;
     await whenFree(this.#options.clock, () => this.#listen(this.#source()));

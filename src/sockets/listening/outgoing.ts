@@ -44,7 +44,7 @@ export class OutgoingListening implements OutgoingHandover {
 
   sendsDescriptors(): boolean {
     const servers = this.#own.open();
-    return servers.some(([, { fd, listener }]) => fd === undefined && listener?.descriptor !== undefined);
+    return servers.some(([, { fd, listener }]) => fd === undefined && listener?.takeable !== undefined);
   }
 
   async offer(): Promise<void> {
@@ -117,7 +117,7 @@ export class OutgoingListening implements OutgoingHandover {
     const { link } = this.#reload;
     const { listener, fd } = this.#server(key);
     if (fd !== undefined || listener === undefined) return;
-    const own = takes ? listener.descriptor?.() : undefined;
+    const own = takes ? listener.takeable?.descriptor() : undefined;
     const number = own === undefined ? undefined : link.descriptors?.send([own]);
     if (number !== undefined) {
       this.#shared.add(key);
@@ -179,7 +179,7 @@ export class OutgoingListening implements OutgoingHandover {
 
   /** Deno 2.9 may lose the message with the socket (denoCarries), but not the socket. */
   #retainLost(server: BoundServer): void {
-    const listening = this.#own.adapter.listening?.();
+    const listening = this.#own.adapter.listening();
     const lost = listening?.find(({ address }) => isSameAddress(address, server.address));
     if (lost !== undefined) server.retain({ source: { fd: lost.fd }, release() {} });
   }

@@ -2,16 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
-  type Files,
   isGenuine,
   parseCmdline,
+  type RealPath,
   rebuildCommandLine,
   typedDirectory,
   typedExecutable,
 } from "../../../adapters/shared/command_line.ts";
 
 const argument = fc.string({ unit: "binary" }).map((text) => text.replaceAll("\0", ""));
-const path = (...paths: [string, string][]): Files => ({ realPath: (path) => new Map(paths).get(path) });
+const path = (...paths: [string, string][]): RealPath => (path) => new Map(paths).get(path);
 
 test("a command line is read as it was written", () => {
   fc.assert(fc.property(fc.array(argument, { minLength: 1 }), (fields) => {

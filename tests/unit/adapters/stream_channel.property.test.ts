@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Stream, streamChannel } from "../../../adapters/shared/stream_channel.ts";
+import { type Stream, streamChannel } from "../../../adapters/deno/channel.ts";
 import { ReloadError } from "../../../src/core/error.ts";
 
 /** The two ends of a connection; each write and each read takes as many bytes as the numbers say, in turns. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isPrivatePath, readListenArguments } from "../../../adapters/auto/listen_arguments.ts";
-import { parseTime, readOptions } from "../../../src/auto/options.ts";
+import { readOptions, readTime } from "../../../src/auto/options.ts";
 
 test("options by the environment, with units", () => {
   const read = (variables: Record<string, string>) => readOptions((name) => variables[name]);
@@ -11,6 +11,7 @@ test("options by the environment, with units", () => {
       RELOAD_SELF_DRAIN_TIMEOUT: "10s",
       RELOAD_SELF_READY_TIMEOUT: "2m",
       RELOAD_SELF_PROBATION: "1.5s",
+      RELOAD_SELF_IDLE_GRACE: "1.5s",
       RELOAD_SELF_PID_FILE: "/run/app.pid",
       RELOAD_SELF_RELOAD_SIGNALS: "SIGUSR2, SIGHUP",
       RELOAD_SELF_SHUTDOWN_SIGNALS: "SIGTERM",
@@ -22,6 +23,7 @@ test("options by the environment, with units", () => {
         drainTimeout: 10_000,
         readyTimeout: 120_000,
         probation: 1_500,
+        idleGrace: 1_500,
         pidFile: "/run/app.pid",
         reloadSignals: ["SIGUSR2", "SIGHUP"],
         shutdownSignals: ["SIGTERM"],
@@ -30,13 +32,13 @@ test("options by the environment, with units", () => {
       level: "info",
     },
   );
-  assert.equal(parseTime("x", "250ms"), 250);
-  assert.equal(parseTime("x", "1h"), 3_600_000);
+  assert.equal(readTime("x", "250ms"), 250);
+  assert.equal(readTime("x", "1h"), 3_600_000);
   assert.throws(() => read({ RELOAD_SELF_PROBATION: "10" }), {
     name: "TypeError",
     message: `RELOAD_SELF_PROBATION must be a time such as 500ms, 10s or 2m, not "10": write 10s or 10ms`,
   });
-  for (const text of ["s", "-1s", "1 s", "1d", "99999h", "soon"]) {
+  for (const text of ["s", "-1s", "1 s", "1w", "99999h", "soon"]) {
     assert.throws(() => read({ RELOAD_SELF_DRAIN_TIMEOUT: text }), /RELOAD_SELF_DRAIN_TIMEOUT must be a time/, text);
   }
   assert.throws(() => read({ RELOAD_SELF_STATUS: "yes" }), /RELOAD_SELF_STATUS must be true or false, not "yes"/);

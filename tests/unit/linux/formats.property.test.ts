@@ -6,7 +6,7 @@ import type { Libc } from "../../../src/core/socket_adapter.ts";
 import { readEndpoint, readPort } from "../../../src/linux/addresses.ts";
 import { messageHeader, readControl, rightsFor } from "../../../src/linux/control_messages.ts";
 import { describeEnd, inheritedEnd, receiveDescriptors } from "../../../src/linux/descriptor_channel.ts";
-import { createRegistrations } from "../../../src/linux/registrations.ts";
+import { createRegistrations } from "../../../src/linux/socket_scan.ts";
 import { epollEvent } from "../../../src/linux/transplant.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
 import { numberOf } from "../../support/number_of.ts";

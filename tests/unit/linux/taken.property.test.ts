@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { scanSockets } from "../../../src/linux/socket_scan.ts";
 import { takeClosed } from "../../../src/linux/idle_http.ts";
-import { setReading } from "../../../src/linux/reading.ts";
+import { setReading } from "../../../src/linux/polling.ts";
 import { takeable } from "../../../src/linux/taken_listener.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
 import { numberOf } from "../../support/number_of.ts";

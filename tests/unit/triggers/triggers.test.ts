@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { createAttempts } from "../../../src/triggers/attempts.ts";
 import { createSchedule } from "../../../src/triggers/schedule.ts";
 import { findChange, takeSnapshot } from "../../../src/triggers/snapshot.ts";
-import { checkSize, checkTime, parseTime, showTime } from "../../../src/triggers/units.ts";
+import { checkSize, checkTime, parseTime, showTime } from "../../../src/core/units.ts";
 import { temporaryFolder } from "../../support/program.ts";
 
 test("times and sizes as people write them", () => {

@@ -1,21 +1,19 @@
 /** Times and sizes as people write them. */
-import { show } from "../core/check.ts";
+import { show } from "./check.ts";
 
 const TIMES: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const SIZES: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** A number of milliseconds, or a time such as `"30s"` or `"24h"`; `undefined` for anything else. */
 export function parseTime(value: unknown): number | undefined {
-  const [, number = "", unit = "ms"] =
-    /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(typeof value === "number" ? `${value}ms` : String(value)) ?? [];
-  const milliseconds = Number(number) * (TIMES[unit] as number);
-  return milliseconds > 0 ? milliseconds : undefined;
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(typeof value === "number" ? `${value}ms` : String(value)) ?? [];
+  return unit === undefined ? undefined : Number(number) * (TIMES[unit] as number);
 }
 
-/** As `parseTime`; throws a TypeError that names the option. */
+/** As `parseTime`, and above 0; throws a TypeError that names the option. */
 export function checkTime(name: string, value: unknown): number {
   const time = parseTime(value);
-  if (time === undefined) {
+  if (!time) {
     throw new TypeError(`${name} must be milliseconds, or a time such as "30s" or "24h", not ${show(value)}`);
   }
   return time;

@@ -1,4 +1,37 @@
-/** Joining a group, on a socket that may be a member already. */
+/** What opening a datagram socket on that of the predecessor has in common on all runtimes. */
+
+/** The opening of a socket. */
+export interface Opening<T> {
+  /** Resolves when it is open; rejects when that has failed for good. */
+  readonly opened: Promise<T>;
+  readonly hasFailed: boolean;
+  /** The last attempt. Returns what comes of it. */
+  settle(opening: Promise<T>): Promise<T>;
+}
+
+/** Nothing has been tried yet. */
+export function createOpening<T>(): Opening<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  promise.catch(() => {}); // May reject before anybody waits.
+  let hasFailed = false;
+  return {
+    opened: promise,
+    get hasFailed() {
+      return hasFailed;
+    },
+    async settle(opening) {
+      try {
+        const socket = await opening;
+        resolve(socket);
+        return socket;
+      } catch (error) {
+        hasFailed = true;
+        reject(error);
+        throw error;
+      }
+    },
+  };
+}
 
 type Join = (...args: string[]) => unknown;
 
