@@ -132,8 +132,8 @@ function createTestProgram(
   beginning: Beginning,
   isReady: PromiseWithResolvers<void>,
 ): LoadedTestProgram {
-  const { cancel, emit, options, token } = beginning;
-  const { pid, runtime, reloadSignals, sockets } = adapter;
+  const { cancel, token } = beginning;
+  const { pid, runtime, reloadSignals } = adapter;
   const state = Promise.resolve(copied(inheritedState));
   const program: ProgramContext = {
     ...beginning,
@@ -163,28 +163,7 @@ function createTestProgram(
     if (token.isCancelled) {
       return Promise.reject(new ReloadError("cancelled", `process ${pid} cannot reload any more: its token is cancelled`));
     }
-    return current ??= run(cause).finally(() => current = undefined);
-  }
-
-  async function run(cause: ReloadCause): Promise<Inheritance> {
-    const begun = adapter.now();
-    const next = { pid, generation: generation + 1 };
-    emit({ type: "reload-begin", cause, generation: next.generation });
-    const released = release(program, sockets?.connections);
-    try {
-      const state = await handedOver("the state", async () => await stateAsText(options.saveState));
-      const inheritance = { state: state && JSON.parse(state), live: released.map(({ name, session }) => ({ name, session })) };
-      await handedOver("the new process", async () => await onReload?.(inheritance));
-      if (token.isCancelled) throw new ReloadError("cancelled", "this process is shutting down");
-      emit({ type: "reload-end", ...next, milliseconds: adapter.now() - begun });
-      cancel({ kind: "reload", ...next });
-      for (const { close } of released) close();
-      return inheritance;
-    } catch (error) {
-      for (const { giveBack } of released) giveBack();
-      emit({ type: "reload-fail", error: error as ReloadError, milliseconds: adapter.now() - begun, wasInCharge: false });
-      throw error;
-    }
+    return current ??= hand(program, adapter, { cause, onReload, cancel }).finally(() => current = undefined);
   }
 
   return {
@@ -198,6 +177,41 @@ function createTestProgram(
     onCancel() {},
     settled: async () => await current?.catch(() => {}),
   };
+}
+
+/** What one reload of a test does. */
+interface TestReload {
+  readonly cause: ReloadCause;
+  readonly onReload: TestPlan["onReload"];
+  cancel: Beginning["cancel"];
+}
+
+/** Hands over to nobody: takes the state and the live connections as a reload does, and cancels the token. */
+async function hand(
+  program: ProgramContext,
+  { now, sockets }: Adapter,
+  { cause, onReload, cancel }: TestReload,
+): Promise<Inheritance> {
+  const { emit, options, token, pid, generation } = program;
+  const begun = now();
+  const next = { pid, generation: generation + 1 };
+  emit({ type: "reload-begin", cause, generation: next.generation });
+  const released = release(program, sockets?.connections);
+  try {
+    const state = await handedOver("the state", async () => await stateAsText(options.saveState));
+    const live = released.map(({ name, session }) => ({ name, session }));
+    const inheritance = { state: state && JSON.parse(state), live };
+    await handedOver("the new process", async () => await onReload?.(inheritance));
+    if (token.isCancelled) throw new ReloadError("cancelled", "this process is shutting down");
+    emit({ type: "reload-end", ...next, milliseconds: now() - begun });
+    cancel({ kind: "reload", ...next });
+    for (const { close } of released) close();
+    return inheritance;
+  } catch (error) {
+    for (const { giveBack } of released) giveBack();
+    emit({ type: "reload-fail", error: error as ReloadError, milliseconds: now() - begun, wasInCharge: false });
+    throw error;
+  }
 }
 
 async function handedOver<T>(what: string, work: () => Promise<T>): Promise<T> {
