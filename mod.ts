@@ -93,5 +93,5 @@ export function listen(options: ListenOptions = {}): Token {
 }
 
 async function completed({ adapter }: ListenOptions): Promise<Adapter> {
-  return adapter ?? await registry.adapter.complete();
+  return adapter ?? await registry.adapter.loadRest();
 }

@@ -76,5 +76,5 @@ function createUnsupportedAdapter(runtime: string): StartAdapter {
     predecessor: () => undefined,
     exit: unsupported,
   };
-  return { ...adapter, complete: () => Promise.resolve({ ...adapter, start: unsupported }) };
+  return { ...adapter, loadRest: () => Promise.resolve({ ...adapter, start: unsupported }) };
 }

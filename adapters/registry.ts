@@ -5,7 +5,7 @@ import type { Token } from "../src/core/token.ts";
 import { detectAdapter } from "./detect.ts";
 
 /** Which members a registry has. Raised when they change. */
-const LAYOUT = 3;
+const LAYOUT = 4;
 
 /** What the token does not show of a program. */
 export interface Inside {

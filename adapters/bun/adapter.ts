@@ -26,7 +26,7 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
       datagrams: bunDatagrams(bun),
     },
     fetch: bunFetch,
-    complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
+    loadRest: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
   };
 }
 

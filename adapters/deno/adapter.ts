@@ -20,7 +20,7 @@ import { hasEnded, parseStartTime } from "../../src/linux/proc.ts";
 
 /** The start of Deno's adapter, and what the rest is made of. */
 export interface DenoStart {
-  readonly adapter: Omit<StartAdapter, "complete">;
+  readonly adapter: Omit<StartAdapter, "loadRest">;
   readonly permissions: Permissions;
   readonly snapshot: Snapshot;
   readonly handshake: Partial<Handshake>;
@@ -102,7 +102,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const start = { adapter, permissions, snapshot, handshake, files, service };
   return {
     ...adapter,
-    complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeDenoAdapter(deno, start),
+    loadRest: async (): Promise<Adapter> => (await import("./complete.ts")).completeDenoAdapter(deno, start),
   };
 }
 

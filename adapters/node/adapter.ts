@@ -8,7 +8,7 @@ import { inheritedChannel, type NodeProcess } from "../shared/node_channel.ts";
 
 /** The start of Node's adapter, and what the rest is made of. */
 export interface NodeStart {
-  readonly adapter: Omit<StartAdapter, "complete">;
+  readonly adapter: Omit<StartAdapter, "loadRest">;
   readonly process: NodeProcess;
   readonly snapshot: Snapshot;
   readonly handshake: Partial<Handshake>;
@@ -24,7 +24,7 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
   const start = startNode(process, "Node", isMainThread);
   return {
     ...start.adapter,
-    complete: async (): Promise<Adapter> => (await import("./complete.ts")).completeNodeAdapter(start),
+    loadRest: async (): Promise<Adapter> => (await import("./complete.ts")).completeNodeAdapter(start),
   };
 }
 

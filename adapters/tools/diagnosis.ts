@@ -87,7 +87,7 @@ async function diagnoseNative(isLinux: boolean, { canTransplant, canSteer }: Att
     const text = "its socket is handed over on Linux only: a reload may lose connections";
     return [bad(subject, text, "use a server of node:http with token.bind")];
   }
-  const libc = (await registry.adapter.complete()).sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
+  const libc = (await registry.adapter.loadRest()).sockets?.libc?.() ?? "this process may not listen (Deno: --allow-net)";
   if (typeof libc === "string") return [bad(subject, libc)];
   const why = canTransplant(libc);
   if (why !== undefined) {
@@ -121,7 +121,7 @@ async function diagnoseService(): Promise<Finding[]> {
     const text = "a container ends with its process 1, which a reload replaces";
     findings.push(bad("process 1", text, "start the program with `reload-self run -- ...`"));
   }
-  const folder = (await registry.adapter.complete()).service?.runtimeFolder();
+  const folder = (await registry.adapter.loadRest()).service?.runtimeFolder();
   findings.push(
     folder !== undefined ? good("status", `kept in ${folder}`) : bad(
       "status",

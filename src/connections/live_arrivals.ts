@@ -69,7 +69,7 @@ function receive(receiving: Receiving, natives: NativeSockets | undefined, arriv
       },
     }),
     announced: () => gather(receiving),
-    complete: () => acceptAll(receiving),
+    allSent: () => acceptAll(receiving),
     serve: serveOne,
   });
   return {

@@ -19,7 +19,7 @@ export interface ConnectionHandlers {
   /** The old process has released its connections: they are about to be sent. */
   announced?(): void;
   /** Those that were announced have been sent. */
-  complete?(): void;
+  allSent?(): void;
 }
 
 /** Receives connections. The old process goes on with what is refused. */
@@ -71,7 +71,7 @@ export function receiveConnections(
   link.onData((data, handle) => {
     const { ping, connection } = data;
     if (ping === "announced") handlers.announced?.();
-    if (ping === "complete") handlers.complete?.();
+    if (ping === "complete") handlers.allSent?.();
     if (ping !== undefined) reply(takes() ? { pong: true, takes: true } : { pong: true });
     if (typeof connection === "object" && connection !== null) return take(connection as Record<string, unknown>, handle);
   });

@@ -203,5 +203,5 @@ export interface StartAdapter extends BasicAdapter {
   /** Whether this process was started as a successor. */
   readonly isSuccessor: boolean;
   /** Loads the rest. */
-  complete(): Promise<Adapter>;
+  loadRest(): Promise<Adapter>;
 }

@@ -104,7 +104,7 @@ export function beginTestProgram(real: StartAdapter, plan: TestPlan): TestProgra
   let program: LoadedTestProgram | undefined;
   const { token } = beginProgram(adapter, { idleGrace: 0, ...plan.options, pidFile: undefined }, {
     load: () =>
-      real.complete().then(({ sockets }) => (beginning) =>
+      real.loadRest().then(({ sockets }) => (beginning) =>
         program = createTestProgram(plan, { ...adapter, sockets } as Adapter, beginning, ready)
       ),
   });

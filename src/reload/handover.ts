@@ -116,7 +116,7 @@ export interface IncomingHandover {
    * Resolves when this process can replace the old one, as far as this handover knows. Must resolve in a later turn of the event loop than
    * the application's call that completed it: a program that throws right after it listens is not ready.
    */
-  readonly complete?: Promise<unknown>;
+  readonly ready?: Promise<unknown>;
   /** This process is in charge. */
   takeOver?(predecessor: Departure): void;
   /** This process has failed its check, and the old one is in charge again: it stops accepting. The token is cancelled next. */

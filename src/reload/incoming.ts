@@ -96,7 +96,7 @@ export function joinReload(
     failed: (message) => send(joining, { type: "failed", message }),
     stopping: () => send(joining, { type: "stopping" }),
     checkPredecessor: () => checkPredecessor(joining),
-    allSent: Promise.all([joining.offered.promise, ...joining.sides.map(({ complete }) => complete)]),
+    allSent: Promise.all([joining.offered.promise, ...joining.sides.map(({ ready }) => ready)]),
   };
 }
 

@@ -117,7 +117,7 @@ export class Unbound {
     let stop: (() => void) | undefined;
     openLine(link, parseUnbound).onMessage(() => void (mustListen = true));
     return {
-      complete: offered.then(() => {
+      ready: offered.then(() => {
         if (!mustListen || every === undefined) return;
         // This alone does not keep the process alive: one that has nothing more to do ends, and the
         // reload has failed at once.

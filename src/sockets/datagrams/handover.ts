@@ -135,7 +135,7 @@ export class OutgoingDatagrams implements OutgoingHandover {
 
 /** The datagram sockets in a new process whose predecessor has some. */
 export class IncomingDatagrams implements IncomingHandover {
-  readonly complete: Promise<void>;
+  readonly ready: Promise<void>;
   readonly #own: Datagrams;
   readonly #adapter: DatagramAdapter;
   readonly #link: Link;
@@ -159,7 +159,7 @@ export class IncomingDatagrams implements IncomingHandover {
     datagrams.onAdd = (socket) => this.#claim(socket);
     for (const socket of datagrams.sockets) this.#claim(socket);
     this.#line.onMessage((message, handle) => this.#receive(message, handle));
-    this.complete = offered.then(() => this.#allTaken.promise);
+    this.ready = offered.then(() => this.#allTaken.promise);
   }
 
   takeOver(): void {

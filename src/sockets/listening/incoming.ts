@@ -13,7 +13,7 @@ import type { ListeningSockets } from "./listening_sockets.ts";
 
 /** The bound servers in the new process. */
 export class IncomingListening implements IncomingHandover {
-  readonly complete: Promise<void>;
+  readonly ready: Promise<void>;
   readonly #own: ListeningSockets;
   readonly #link: Link;
   readonly #line: Line<BoundFromPredecessor, BoundFromSuccessor>;
@@ -27,7 +27,7 @@ export class IncomingListening implements IncomingHandover {
     this.#line = openLine(link, parseBoundFromPredecessor);
     own.claim = (key) => this.#claim(key);
     this.#line.onMessage((message, handle) => this.#receive(message, handle));
-    this.complete = offered.then(() => {
+    this.ready = offered.then(() => {
       own.known.resolve();
       if (own.offered.size === 0) return;
       this.#line.post({ read: true });

@@ -120,7 +120,7 @@ export class OutgoingNative implements OutgoingHandover {
 
 /** The native servers in a new process whose predecessor has some. */
 export class IncomingNative implements IncomingHandover {
-  readonly complete: Promise<void>;
+  readonly ready: Promise<void>;
   readonly #own: NativeHandover;
   readonly #libc: Libc | undefined;
   readonly #link: Link;
@@ -141,7 +141,7 @@ export class IncomingNative implements IncomingHandover {
       this.#claim();
     };
     this.#line.onMessage((message) => this.#receive(message));
-    this.complete = offered.then(() => this.#allClaimed.promise);
+    this.ready = offered.then(() => this.#allClaimed.promise);
   }
 
   takeOver(predecessor: Departure): void {

@@ -95,7 +95,7 @@ export class Reuseport {
       else for (const [key, own] of message.positions) this.#positions.set(key, own);
     });
     return {
-      complete: offered.then(() => isSteered ? complete.promise : undefined),
+      ready: offered.then(() => isSteered ? complete.promise : undefined),
       over: () => {
         // While other instances have old sockets in the groups, the predecessor's steering stays.
         if (shared !== undefined && !isLast) return;

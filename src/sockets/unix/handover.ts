@@ -97,7 +97,7 @@ export class OutgoingUnix implements OutgoingHandover {
 
 /** The unix sockets in the new process. */
 export class IncomingUnix implements IncomingHandover {
-  readonly complete: Promise<void>;
+  readonly ready: Promise<void>;
   readonly #own: UnixSockets;
   readonly #line: Line<UnixFromPredecessor, UnixFromSuccessor>;
   readonly #allBound = Promise.withResolvers<void>();
@@ -110,7 +110,7 @@ export class IncomingUnix implements IncomingHandover {
     this.#line.onMessage((message) => this.#learn(message));
     own.onBound = ({ path }) => this.#claim(path);
     offered.then(own.known.resolve);
-    this.complete = offered.then(() => own.offered.size > 0 ? this.#allBound.promise : undefined);
+    this.ready = offered.then(() => own.offered.size > 0 ? this.#allBound.promise : undefined);
   }
 
   takeOver(predecessor: Departure): void {

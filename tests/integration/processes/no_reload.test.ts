@@ -46,7 +46,7 @@ test("where there is neither Deno, Bun nor Node the token is rawHandle", async (
     const adapter = detectAdapter(globals);
     const { token } = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {
       async load() {
-        const complete = await adapter.complete();
+        const complete = await adapter.loadRest();
         return (beginning) => composeProgram(complete, beginning);
       },
     });

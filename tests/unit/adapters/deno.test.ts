@@ -40,7 +40,7 @@ function fakeDeno({ os = "linux", standalone = false, states = {} }: Facts): Den
 
 /** Starts the program again in a Deno like that, and returns the error that it fails with: there is no such executable. */
 async function startError(facts: Facts): Promise<Error> {
-  const adapter = await createDenoAdapter(fakeDeno(facts), true).complete();
+  const adapter = await createDenoAdapter(fakeDeno(facts), true).loadRest();
   return await adapter.start({
     env: {},
     generation: 1,
