@@ -1,11 +1,11 @@
 /** Two hundred reloads in a row leave nothing behind. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { childrenOf, descriptorsOf, isAlive, memoryOf } from "../../support/proc.ts";
-import { startProgram } from "../../support/program.ts";
-import { oneOfEachKind } from "../../support/runtimes.ts";
-import { median } from "../../support/median.ts";
-import { until } from "../../support/wait.ts";
+import { childrenOf, descriptorsOf, isAlive, memoryOf } from "../support/proc.ts";
+import { startProgram } from "../support/program.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
+import { median } from "../support/median.ts";
+import { until } from "../support/wait.ts";
 
 const RELOADS = 200;
 /** The generations that are not looked at: the first ones differ, because they have no predecessor, or one without one. */
