@@ -11,7 +11,7 @@ import { runtimes } from "../support/runtimes.ts";
 const program = (adapters: string, folder: string) => `
 import * as childProcess from "node:child_process";
 import { spawnWithDeno } from ${JSON.stringify(`${adapters}/deno/process.ts`)};
-import { spawnWithNode } from ${JSON.stringify(`${adapters}/node/process.ts`)};
+import { spawnWithNode } from ${JSON.stringify(`${adapters}/shared/node_process.ts`)};
 
 const ways = { node: spawnWithNode(childProcess, [], false) };
 if (globalThis.Deno) ways.deno = spawnWithDeno(Deno, ${JSON.stringify(folder)});
