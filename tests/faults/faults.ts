@@ -281,8 +281,8 @@ export const faults: readonly Fault[] = [
   { name: "new: exits at start", happen: fails("exit 3", "exit") },
   { name: "new: throws at start", happen: fails("crash", "exit") },
   { name: "new: throws when it listens", happen: fails("crash-late", "exit") },
-  { name: "new: hangs", options: { readyTimeout: 1_500 }, happen: fails("hang", "timeout") },
-  { name: "new: loops", options: { readyTimeout: 1_500 }, happen: fails("loop", "timeout") },
+  { name: "new: hangs", options: { readyTimeout: 4_000 }, happen: fails("hang", "timeout") },
+  { name: "new: loops", options: { readyTimeout: 4_000 }, happen: fails("loop", "timeout") },
   {
     name: "new: killed before it is ready",
     async happen(scene) {

@@ -77,7 +77,7 @@ for (const runtime of runtimes) {
     const server = await startServer(t, runtime, {
       kind: "http",
       ports: [kept, dropped],
-      options: { probation: 10, idleGrace: 10, readyTimeout: 1_500 },
+      options: { probation: 10, idleGrace: 10, readyTimeout: 4_000 },
     });
     server.program.behave(`setup ${JSON.stringify({ ports: [kept] })}`);
     server.program.signal(server.first);
@@ -102,7 +102,7 @@ for (const runtime of runtimes) {
   test(`${runtime.name}: bound, and not yet ready by its own word: the old process answers`, async (t) => {
     const server = await startServer(t, runtime, {
       kind: "http",
-      options: { probation: 10, idleGrace: 10, readyTimeout: 2_000 },
+      options: { probation: 10, idleGrace: 10, readyTimeout: 5_000 },
     });
     const port = server.target.port as number;
     server.program.behave("manual");
