@@ -39,7 +39,7 @@ const suites = {
   connections: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/connections/*.test.ts"]],
   systemd: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/systemd/*.test.ts"]],
   auto: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/auto/*.test.ts"]],
-  load: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/load/*.test.ts"]],
+  load: [[...nodeTest("--test-concurrency=2", "--test-timeout=600000"), "tests/load/*.test.ts"]],
   faults: [[...nodeTest("--test-concurrency=2", "--test-timeout=600000"), "tests/faults/*.test.ts"]],
   bench: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/bench/*.test.ts"]],
   field: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/field/*.test.ts"]],
