@@ -42,7 +42,7 @@ export interface OutgoingIdle {
   /** Whether some were not idle, as far as the last look goes. */
   isBusy(): boolean;
   /** None is taken any more; called before the sender gives back what is left. */
-  end(): void;
+  end?(): void;
   /** How many stay in this process. Called once, after the move. */
   left(): number;
   rollback?(): void;
@@ -103,7 +103,7 @@ function sendIdle(
       if (active.length === 0) return;
       const stop = AbortSignal.any([reload.signal, hurry]);
       await move(active, sender, clock, stop).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
-      for (const one of active) one.end();
+      for (const one of active) one.end?.();
       sender.finish();
       left = active.reduce((sum, one) => sum + one.left(), 0);
     },
@@ -112,7 +112,7 @@ function sendIdle(
       return left === undefined || moved + left === 0 ? undefined : { kind: "idle", moved, left, milliseconds };
     },
     rollback() {
-      for (const one of all) one.end();
+      for (const one of all) one.end?.();
       sender.giveBack();
       for (const one of all) one.rollback?.();
     },

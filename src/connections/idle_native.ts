@@ -2,7 +2,7 @@
 import type { Clock } from "../core/adapter.ts";
 import { isNative } from "../core/native_socket.ts";
 import { pause } from "../core/pause.ts";
-import type { Libc, SocketAdapter } from "../core/socket_adapter.ts";
+import type { Libc } from "../core/socket_adapter.ts";
 import { takeAtRest, takeClosed } from "../linux/idle_http.ts";
 import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import type { ProgramContext } from "../reload/context.ts";
@@ -12,19 +12,11 @@ import type { NativeSockets } from "./native_sockets.ts";
 import type { ConnectionSender } from "./sender.ts";
 
 /** The servers that the token has adopted. */
-export function nativeSource(
-  adapter: Pick<SocketAdapter, "libc">,
-  program: ProgramContext,
-  sockets: NativeSockets,
-): IdleSource {
-  function open(): Libc | undefined {
-    const libc = adapter.libc?.();
-    return typeof libc === "object" ? libc : undefined;
-  }
+export function nativeSource(program: ProgramContext, sockets: NativeSockets): IdleSource {
   return {
-    outgoing: (sender) => takeNative(open, program, sockets, sender),
+    outgoing: (sender) => takeNative(program, sockets, sender),
     serveDescriptor(key, fd) {
-      const libc = open();
+      const { libc } = sockets.servers;
       const server = program.natives.servers.find((server) => server.key === key);
       if (libc === undefined || server?.connections === undefined) return false;
       return sockets.arrivals(libc).add(server, fd);
@@ -56,7 +48,6 @@ async function takeOf(
 }
 
 function takeNative(
-  open: () => Libc | undefined,
   { clock, live, token }: ProgramContext,
   { servers, arrivals, emptied }: NativeSockets,
   sender: ConnectionSender,
@@ -67,7 +58,7 @@ function takeNative(
 
   return {
     beforeStart() {
-      libc = open();
+      libc = servers.libc;
       const all = libc === undefined ? [] : servers.movable();
       // Those of two servers at one port cannot be told apart.
       movable = all.filter(({ port }) => all.filter((other) => other.port === port).length === 1);
@@ -97,7 +88,6 @@ function takeNative(
       }
     },
     isBusy: () => busy > 0,
-    end() {},
     left() {
       for (const { server } of movable) server.setClosing(true);
       const scan = scanSockets(libc as Libc);

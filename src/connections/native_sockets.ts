@@ -37,9 +37,8 @@ export function createNativeSockets(adapter: Pick<SocketAdapter, "libc" | "files
       }),
     access() {
       if (natives.servers.every(({ connections }) => connections === undefined)) return undefined;
-      const libc = adapter.libc?.();
-      if (typeof libc !== "object") return undefined;
-      return { libc, serverOf: (scan, fd) => servers.serverOf(scan, fd) };
+      const { libc } = servers;
+      return libc && { libc, serverOf: (scan, fd) => servers.serverOf(scan, fd) };
     },
   };
 }

@@ -81,13 +81,12 @@ interface Begun {
   readonly plan: ProgramPlan;
   readonly beginning: Beginning;
   readonly signals: Subscriptions;
-  /** Resolves with how many requests of wrapped handlers were cut. */
-  readonly answered: PromiseWithResolvers<number>;
   readonly startedAt: number;
   /** The rest, once it is loaded. */
   program: LoadedProgram | undefined;
   loading: Promise<LoadedProgram> | undefined;
-  isFinishing: boolean;
+  /** Resolves with how many requests of wrapped handlers were cut; `undefined` until they are being finished. */
+  finished: Promise<number> | undefined;
   /** Whether other listeners of the signal were looked for. */
   isWarned: boolean;
   /** Whether the program can notice that the token is cancelled. */
@@ -106,7 +105,6 @@ interface Begun {
  * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
  */
 export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
-  const answered = Promise.withResolvers<number>();
   const cancellation: CancellationHandlers = {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
     onCancel: (reason) => onCancel(begun, reason),
@@ -119,18 +117,15 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   });
   let beginning: Beginning;
   try {
-    beginning = createBeginning(adapter, options, { token, cancel }, emit, () => {
-      finishRequests(begun, token.signal.reason);
-      return answered.promise;
-    });
+    const answered = () => finishRequests(begun, token.signal.reason);
+    beginning = createBeginning(adapter, options, { token, cancel }, emit, answered);
   } catch (error) {
     signals.end();
     throw error;
   }
   const begun: Begun = {
-    ...{ adapter, options, plan, beginning, signals, answered, startedAt: adapter.now() },
-    ...{ program: undefined, loading: undefined, passedOn: undefined, webSockets: undefined },
-    isFinishing: false,
+    ...{ adapter, options, plan, beginning, signals, startedAt: adapter.now() },
+    ...{ program: undefined, loading: undefined, finished: undefined, passedOn: undefined, webSockets: undefined },
     isWarned: false,
     isWatched: options.onEvent !== undefined,
     onWatch() {},
@@ -186,17 +181,16 @@ function onCancel(begun: Begun, reason: CancelReason): void {
 }
 
 /** Waits for the requests that the wrapped handlers are answering, and cuts those that take too long. */
-function finishRequests(begun: Begun, { kind }: CancelReason): void {
-  const { options, answered, beginning: { token, wrapped, emit } } = begun;
-  if (begun.isFinishing) return;
-  begun.isFinishing = true;
+function finishRequests(begun: Begun, { kind }: CancelReason): Promise<number> {
+  const { options, beginning: { token, wrapped, emit } } = begun;
+  if (begun.finished !== undefined) return begun.finished;
   const timeout = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   const finished = wrapped.finish({
     isReplaced: kind === "reload",
     timeout,
     onCut: (connections) => emit({ type: "drain-cut", server: "the fetch handler", connections, milliseconds: timeout }),
   });
-  answered.resolve(token.track(finished, { name: "the requests of the fetch handler" }));
+  return begun.finished = token.track(finished, { name: "the requests of the fetch handler" });
 }
 
 function onReloadSignal(begun: Begun, signal: string): void {

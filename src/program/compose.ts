@@ -4,7 +4,6 @@ import { boundSource } from "../connections/idle_bound.ts";
 import { nativeSource } from "../connections/idle_native.ts";
 import { createLiveConnections } from "../connections/live.ts";
 import { createNativeSockets } from "../connections/native_sockets.ts";
-import type { SocketAdapter } from "../core/socket_adapter.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
 import { createInstances } from "../service/instances.ts";
@@ -41,7 +40,7 @@ export function compose(
   const connections = socketAdapter?.connections;
   const idle = createIdleConnections(connections, clock, [
     ...(connections !== undefined && sockets !== undefined ? [boundSource(connections, clock, sockets.movable)] : []),
-    ...(natives !== undefined ? [nativeSource(socketAdapter as SocketAdapter, program, natives)] : []),
+    ...(natives !== undefined ? [nativeSource(program, natives)] : []),
   ]);
 
   // Each step is taken in this order, a rollback in the reverse one.

@@ -355,9 +355,36 @@ export function createWorld(
   return world;
 }
 
-/** Delivers all messages, one after the other, and checks what must hold then. */
-export async function deliverAll(world: World): Promise<void> {
+/** A reload of the world's first process whose new process is in charge. */
+export interface ReloadInCharge {
+  readonly world: World;
+  readonly old: SimulatedProcess;
+  readonly child: SimulatedProcess;
+  /** What has come of the reload: the pid, or the error. */
+  readonly outcome: Promise<unknown>;
+}
+
+/** Reloads, up to the moment in which the new process is in charge. */
+export async function reloadInCharge(world: World): Promise<ReloadInCharge> {
+  const old = world.begin();
+  const outcome = old.token?.reload().catch((error) => error) as Promise<unknown>;
+  await world.settle();
+  const child = world.processes.at(-1) as SimulatedProcess;
+  world.boot(child);
+  child.token?.ready();
+  await deliverMessages(world);
+  assert.ok(child.inCharge);
+  return { world, old, child, outcome };
+}
+
+/** Delivers all messages, one after the other. */
+export async function deliverMessages(world: World): Promise<void> {
   do await world.settle(); while (world.deliver(0));
+}
+
+/** Delivers all messages, and checks what must hold then. */
+export async function deliverAll(world: World): Promise<void> {
+  await deliverMessages(world);
   checkWorld(world);
 }
 

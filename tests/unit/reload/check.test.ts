@@ -5,11 +5,14 @@ import type { ReloadError } from "../../../src/core/error.ts";
 import type { ListenOptions } from "../../../src/core/options.ts";
 import type { Handover } from "../../../src/reload/handover.ts";
 import { pack } from "../../../src/protocol/reload.ts";
-import { checkWorld, createWorld, type SimulatedProcess, type World } from "../../support/world.ts";
-
-async function deliverAll(world: World): Promise<void> {
-  do await world.settle(); while (world.deliver(0));
-}
+import {
+  checkWorld,
+  createWorld,
+  deliverMessages,
+  reloadInCharge,
+  type SimulatedProcess,
+  type World,
+} from "../../support/world.ts";
 
 /** A reload whose new process is in charge, and checks itself. */
 async function checked(options: ListenOptions, handovers: (hasEnded: () => boolean) => Handover[] = () => []) {
@@ -17,15 +20,7 @@ async function checked(options: ListenOptions, handovers: (hasEnded: () => boole
     options: { probation: 100, idleGrace: 100, ...options },
     handovers: () => handovers(() => world.processes.at(-1)?.exit !== undefined),
   });
-  const old = world.begin();
-  const outcome = old.token?.reload().catch((error) => error) as Promise<unknown>;
-  await world.settle();
-  const child = world.processes.at(-1) as SimulatedProcess;
-  world.boot(child);
-  child.token?.ready();
-  await deliverAll(world);
-  assert.ok(child.inCharge);
-  return { world, old, child, outcome };
+  return await reloadInCharge(world);
 }
 
 /** Lets time pass until something has come of the reload. */
@@ -34,7 +29,7 @@ async function until(world: World, outcome: Promise<unknown>): Promise<unknown> 
   outcome.then((value) => result = { value });
   for (let i = 0; i < 1_000 && result === undefined; i++) {
     await world.tick();
-    await deliverAll(world);
+    await deliverMessages(world);
   }
   assert.ok(result !== undefined, "nothing comes of it");
   checkWorld(world);
@@ -85,7 +80,7 @@ test("a version that passes stays; nothing is done for good before, however long
   }]);
   for (let i = 0; i < 20; i++) {
     await world.tick();
-    await deliverAll(world);
+    await deliverMessages(world);
   }
   assert.deepEqual(steps, []);
   check.resolve(new Response(null, { status: 302 }));
@@ -119,7 +114,7 @@ for (const who of ["old", "new"] as const) {
     const processes = await checked({ check: () => check.promise });
     const { world, old, child, outcome } = processes;
     world.signal(who === "old" ? old : child, "SIGTERM");
-    await deliverAll(world);
+    await deliverMessages(world);
     check.reject(new Error("it is shutting down"));
     assert.equal(await until(world, outcome), child.pid);
   });
@@ -128,10 +123,10 @@ for (const who of ["old", "new"] as const) {
 test("a new process that was told that it is taken back does not carry on when the old one dies", async () => {
   const { world, old, child } = await checked({ check: () => false });
   for (let i = 0; i < 10 && child.token?.isCancelled === false; i++) await world.tick();
-  await deliverAll(world);
+  await deliverMessages(world);
   assert.equal(child.token?.signal.reason.kind, "reload");
   world.end(old, { code: null, signal: "SIGKILL" });
-  await deliverAll(world);
+  await deliverMessages(world);
   assert.deepEqual(child.events.filter(({ type }) => type === "in-charge").length, 1);
 });
 

@@ -5,21 +5,15 @@ import type { ReloadError } from "../../../src/core/error.ts";
 import type { Handover } from "../../../src/reload/handover.ts";
 import { pack } from "../../../src/protocol/reload.ts";
 import { passProbation } from "../../../src/reload/probation.ts";
-import { createWorld, deliverAll, type SimulatedProcess, type World } from "../../support/world.ts";
+import { createWorld, deliverAll, reloadInCharge, type SimulatedProcess, type World } from "../../support/world.ts";
 
 /** A reload whose new process is in charge, for 100 ms on probation. */
 async function onProbation(handovers: Handover[] = []) {
   const world = createWorld({ options: { probation: 100, idleGrace: 100 }, handovers: () => handovers });
-  const old = world.begin();
-  const outcome = old.token?.reload().catch((error) => error) as Promise<unknown>;
-  await world.settle();
-  const child = world.processes.at(-1) as SimulatedProcess;
-  world.boot(child);
-  child.token?.ready();
+  const reload = await reloadInCharge(world);
   await deliverAll(world);
-  assert.ok(child.inCharge);
-  assert.equal(old.token?.isCancelled, false);
-  return { world, old, child, outcome };
+  assert.equal(reload.old.token?.isCancelled, false);
+  return reload;
 }
 
 const types = ({ events }: SimulatedProcess) => events.map(({ type }) => type);
