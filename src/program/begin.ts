@@ -34,6 +34,8 @@ export interface Beginning extends Cancellation {
   readonly pidFile: Handover | undefined;
   /** As the application asked for it. A promise is followed already: a rejection is not left to the runtime while the rest is loaded. */
   readonly ready: "auto" | "manual" | Promise<unknown>;
+  /** As in `NativeHost`. */
+  answered(): Promise<number>;
   emit(event: ReloadEvent): void;
   /** Reports something that is not as it should be. */
   warn(message: string): void;
@@ -140,17 +142,13 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   return { token: createToken(begun), release: signals.release, settled: () => settled(begun), warn: beginning.warn };
 }
 
-/**
- * Makes what the rest of the program begins with.
- *
- * @param answered As in `NativeHost`.
- */
+/** Makes what the rest of the program begins with. */
 function createBeginning(
   adapter: BasicAdapter,
   options: ListenOptions,
   cancellation: Cancellation,
   emit: Beginning["emit"],
-  answered: () => Promise<number>,
+  answered: Beginning["answered"],
 ): Beginning {
   const warn = (message: string) => emit({ type: "warning", message });
   const wrapped = createWrappedHandlers(adapter, adapter.fetch);
@@ -159,7 +157,7 @@ function createBeginning(
   const { pid } = adapter;
   const predecessor = adapter.predecessor();
   return {
-    ...{ pid, options, ...cancellation, predecessor, wrapped, datagrams, emit, warn },
+    ...{ pid, options, ...cancellation, predecessor, wrapped, datagrams, answered, emit, warn },
     pidFile: createPidFile(adapter.service, { options, pid, isFirst: predecessor === undefined, warn }),
     live: new Map(),
     natives: createNativeServers(adapter, () => adapter.service?.files() as Files, host, datagrams),

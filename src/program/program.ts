@@ -79,7 +79,7 @@ export function createProgram(
 /** The program, as its parts see it. */
 function contextOf(
   adapter: Adapter,
-  { options, token, predecessor, emit, warn, wrapped, live, natives, datagrams }: Beginning,
+  { options, token, predecessor, emit, warn, wrapped, answered, live, natives, datagrams }: Beginning,
   generation: number,
   reload: () => Promise<number>,
 ): ProgramContext {
@@ -87,7 +87,7 @@ function contextOf(
   const hasPredecessor = predecessor !== undefined;
   return {
     ...{ pid, runtime, generation, reloadSignals, clock: adapter, options, token, hasPredecessor, reload, emit, warn },
-    ...{ wrapped, live, natives, datagrams },
+    ...{ wrapped, answered, live, natives, datagrams },
   };
 }
 

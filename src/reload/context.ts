@@ -19,6 +19,8 @@ export interface ProgramContext {
   readonly options: ListenOptions;
   readonly token: CancellationToken;
   readonly wrapped: WrappedHandlers;
+  /** As in `NativeHost`. */
+  answered(): Promise<unknown>;
   readonly live: LiveGroups;
   readonly natives: NativeServers;
   readonly datagrams: DatagramSockets;

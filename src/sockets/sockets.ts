@@ -18,12 +18,6 @@ import type { NativeHandover } from "./native/native_servers.ts";
 import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { Unbound } from "./unbound.ts";
 
-/**
- * How long after its requests a native server is cut. They have the same time limit; cut with the
- * server, they would not be counted.
- */
-const AFTER_REQUESTS_MS = 100;
-
 type SocketHandovers = "settling" | "datagrams" | "listening" | "unix" | "reuseport" | "unbound";
 
 /** The part of a program that has to do with sockets. */
@@ -148,7 +142,7 @@ function createSettling({ clock, token, wrapped }: ProgramContext, { short }: Gr
 
 /** Finishes the adopted servers, also one that is opened now, each as a task of the token. */
 function finishNatives(
-  { clock, emit, natives, token }: ProgramContext,
+  { answered, clock, emit, natives, token }: ProgramContext,
   emptied: ReadonlySet<AdoptedServer>,
   isReplaced: boolean,
   { idle, short, timeout }: Graces,
@@ -158,7 +152,8 @@ function finishNatives(
     server.setClosing(true);
     const grace = emptied.has(server) ? short : idle;
     const idleEnd = pause(clock, isReplaced ? grace : LAST_ACCEPTS_MS);
-    const stop = clock.timer(timeout + AFTER_REQUESTS_MS, () => {
+    const stop = clock.timer(timeout, async () => {
+      await answered(); // The requests have the same time limit. Cut with the server, they would not be counted.
       const connections = server.cut();
       if (connections === 0) return;
       emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
