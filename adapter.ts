@@ -1,6 +1,7 @@
 /**
- * What the library needs of a runtime: types for authors of an adapter, which is given to `listen({ adapter })`. There is one each for Deno,
- * Bun and Node. Programs need none of this; their tests use `@js0/reload-self/testing`.
+ * What the library needs of a runtime: types for authors of an adapter, which is given to `listen({
+ * adapter })`. There is one each for Deno, Bun and Node. Programs need none of this; their tests
+ * use `@js0/reload-self/testing`.
  *
  * @module
  */

@@ -1,7 +1,8 @@
 /**
- * Zero-downtime reloads for long-running programs on Deno, Bun and Node. {@linkcode listen} returns a token. SIGHUP (CTRL_BREAK on Windows)
- * starts the program again; when the new process is in charge, the token of the old one is cancelled, so that it finishes its requests and
- * leaves. When the new process fails, the old one goes on.
+ * Zero-downtime reloads for long-running programs on Deno, Bun and Node. {@linkcode listen} returns
+ * a token. SIGHUP (CTRL_BREAK on Windows) starts the program again; when the new process is in
+ * charge, the token of the old one is cancelled, so that it finishes its requests and leaves. When
+ * the new process fails, the old one goes on.
  *
  * @example
  * ```ts
@@ -43,14 +44,17 @@ export type {
 } from "./src/core/token.ts";
 
 /**
- * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that is cancelled when the program has to finish.
- * Call it once, as early as possible; a later call without options returns the same token.
+ * Makes this program reload itself on SIGHUP (CTRL_BREAK on Windows), and returns the token that is
+ * cancelled when the program has to finish. Call it once, as early as possible; a later call
+ * without options returns the same token.
  *
- * On platforms without signals or processes, and in worker threads, the program cannot reload: `token.canReload` is `false`.
+ * On platforms without signals or processes, and in worker threads, the program cannot reload:
+ * `token.canReload` is `false`.
  *
  * @param options Everything has a default.
  * @returns The token of this process.
- * @throws {TypeError} When an option is wrong, or not the same as in an earlier call; the message names it.
+ * @throws {TypeError} When an option is wrong, or not the same as in an earlier call; the message
+ * names it.
  * @throws {ReloadError} When a signal handler cannot be set.
  *
  * @example
@@ -75,13 +79,18 @@ export function listen(options: ListenOptions = {}): Token {
     if (listening.inside.isAuto) {
       if (names.length > 0) listening.inside.ignored?.(names);
     } else if (names.length > 0 && !sameOptions(options, listening.options)) {
-      throw new TypeError("listen: it was called before with other options; call it once, or without options to get the token");
+      throw new TypeError(
+        "listen: it was called before with other options; call it once, or without options to get the token",
+      );
     }
     return listening.token;
   }
   const { token, ...inside } = beginProgram(adapter, options, {
     async load() {
-      const [{ composeProgram }, complete] = await Promise.all([import("./src/program/compose.ts"), completed(options)]);
+      const [{ composeProgram }, complete] = await Promise.all([
+        import("./src/program/compose.ts"),
+        completed(options),
+      ]);
       return (beginning) => composeProgram(complete, beginning);
     },
     onDispose() {

@@ -1,6 +1,6 @@
 /**
- * Serves a fetch handler, with reloads: the function behind `reload-self serve`. Deno and Bun use their own servers, Node uses
- * [srvx](https://srvx.h3.dev).
+ * Serves a fetch handler, with reloads: the function behind `reload-self serve`. Deno and Bun use
+ * their own servers, Node uses [srvx](https://srvx.h3.dev).
  *
  * @example
  * ```ts
@@ -21,8 +21,9 @@ import type { ServedApp, ServedAt } from "./src/core/native.ts";
 import { listen, type ListenOptions, type Token } from "./mod.ts";
 
 /**
- * An object with a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or Elysia. What else it exports for Bun is
- * honoured: `port`, `hostname`, `unix`, `tls`, `error`, and on Bun `routes`, `websocket`, `idleTimeout`, `maxRequestBodySize`, `development`.
+ * An object with a fetch handler: a module with `export default { fetch }`, an app of Hono, H3 or
+ * Elysia. What else it exports for Bun is honoured: `port`, `hostname`, `unix`, `tls`, `error`, and
+ * on Bun `routes`, `websocket`, `idleTimeout`, `maxRequestBodySize`, `development`.
  */
 export interface FetchApp {
   /** Answers a request. The other arguments differ from runtime to runtime. */
@@ -32,9 +33,15 @@ export interface FetchApp {
 
 /** The options of `serve()`. */
 export interface ServeOptions {
-  /** The TCP port; 0 lets the kernel choose one, which all generations keep. Default: that of the app, the variable PORT, or 8000. */
+  /**
+   * The TCP port; 0 lets the kernel choose one, which all generations keep. Default: that of the
+   * app, the variable PORT, or 8000.
+   */
   port?: number;
-  /** The address to listen on. Default: that of the app, the variable HOST, or `0.0.0.0`, all addresses of IPv4. */
+  /**
+   * The address to listen on. Default: that of the app, the variable HOST, or `0.0.0.0`, all
+   * addresses of IPv4.
+   */
   host?: string;
   /** The path of a unix socket, instead of a port. */
   unix?: string;
@@ -53,8 +60,8 @@ export interface Served {
 const DEFAULT_PORT = 8000;
 
 /**
- * Serves a fetch handler, and reloads like `listen()`. When the token is cancelled, the server is drained; the process ends when it has nothing
- * else to do.
+ * Serves a fetch handler, and reloads like `listen()`. When the token is cancelled, the server is
+ * drained; the process ends when it has nothing else to do.
  *
  * @param app The handler, or an object with a method `fetch`.
  * @returns Resolves when the server listens, or will as soon as this process is in charge.
@@ -69,10 +76,15 @@ const DEFAULT_PORT = 8000;
  * token.cancel();
  * ```
  */
-export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOptions = {}): Promise<Served> {
+export async function serve(
+  app: FetchApp | FetchApp["fetch"],
+  options: ServeOptions = {},
+): Promise<Served> {
   checkOptions("serve", options, ["port", "host", "unix", "listen"]);
   const fetch = typeof app === "function" ? app : app?.fetch?.bind(app);
-  if (typeof fetch !== "function") throw new TypeError(`serve: there must be a fetch handler, not ${show(app)}`);
+  if (typeof fetch !== "function") {
+    throw new TypeError(`serve: there must be a fetch handler, not ${show(app)}`);
+  }
   const exported = typeof app === "function" ? {} : app as ExportedOptions;
   const { service } = registry.adapter;
   const variable = (name: string) => service?.variable(name) || undefined;
@@ -84,11 +96,18 @@ export async function serve(app: FetchApp | FetchApp["fetch"], options: ServeOpt
 
   const listening = await start(token, { ...honoured(exported), fetch }, where);
   if (unix !== undefined) return { url: `unix:${unix}`, token };
-  const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
+  const name = host === "0.0.0.0" || host === "::"
+    ? "localhost"
+    : host.includes(":")
+    ? `[${host}]`
+    : host;
   return { url: `${exported.tls ? "https" : "http"}://${name}:${listening}/`, token };
 }
 
-/** What a module exports for Bun besides its handler. Apps of frameworks have members of the same names: their `routes` is a list. */
+/**
+ * What a module exports for Bun besides its handler. Apps of frameworks have members of the same
+ * names: their `routes` is a list.
+ */
 interface ExportedOptions extends Omit<ServedApp, "fetch"> {
   readonly port?: number | string;
   readonly hostname?: unknown;
@@ -122,13 +141,21 @@ async function start(token: Token, app: ServedApp, where: ServedAt): Promise<num
   const { native, runtime } = registry.adapter;
   for (const name of ["routes", "websocket"] as const) {
     if (app[name] !== undefined && native?.serve.takesRoutes !== true) {
-      throw new TypeError(`serve: only Bun serves the \`${name}\` that the module exports, not ${runtime}`);
+      throw new TypeError(
+        `serve: only Bun serves the \`${name}\` that the module exports, not ${runtime}`,
+      );
     }
   }
   if (native !== undefined) return native.serve.open(token.adopt, app, where);
-  const [http, https, { toNodeHandler }] = await Promise.all([import("node:http"), import("node:https"), import("srvx/node")]);
+  const [http, https, { toNodeHandler }] = await Promise.all([
+    import("node:http"),
+    import("node:https"),
+    import("srvx/node"),
+  ]);
   const listener = toNodeHandler(app.fetch as FetchApp["fetch"]) as RequestListener;
-  const server = app.tls === undefined ? http.createServer(listener) : https.createServer(app.tls as object, listener);
+  const server = app.tls === undefined
+    ? http.createServer(listener)
+    : https.createServer(app.tls as object, listener);
   await token.bind(server, where);
   const address = server.address();
   return typeof address === "object" ? address?.port : undefined;
@@ -137,7 +164,9 @@ async function start(token: Token, app: ServedApp, where: ServedAt): Promise<num
 function parsePort(value: number | string): number {
   const port = Number(value);
   if (!Number.isInteger(port) || port < 0 || port > 65_535 || String(value).trim() === "") {
-    throw new TypeError(`serve: the port must be a whole number from 0 to 65535, not ${show(value)}`);
+    throw new TypeError(
+      `serve: the port must be a whole number from 0 to 65535, not ${show(value)}`,
+    );
   }
   return port;
 }

@@ -1,7 +1,8 @@
 /**
- * Tests of programs that reload themselves: a token that is reloaded and cancelled by a call, without signals and without other processes.
- * Everything else is real: servers listen and are drained, tasks are waited for, state is saved. It runs on Deno, Bun and Node, in worker
- * threads, and in test runners such as Jest and Vitest.
+ * Tests of programs that reload themselves: a token that is reloaded and cancelled by a call,
+ * without signals and without other processes. Everything else is real: servers listen and are
+ * drained, tasks are waited for, state is saved. It runs on Deno, Bun and Node, in worker threads,
+ * and in test runners such as Jest and Vitest.
  *
  * @example
  * ```ts
@@ -32,23 +33,32 @@ import { registry } from "./adapters/registry.ts";
 import { checkOptions, show } from "./src/core/check.ts";
 import { checkListenOptions, type ListenOptions } from "./src/core/options.ts";
 import type { Token } from "./src/core/token.ts";
-import { beginTestProgram, type Inheritance, type ReleasedConnection } from "./src/program/test_program.ts";
+import {
+  beginTestProgram,
+  type Inheritance,
+  type ReleasedConnection,
+} from "./src/program/test_program.ts";
 
 export type { Inheritance, ListenOptions, ReleasedConnection, Token };
 
 /**
- * The options of `createTestToken()`: those of `listen()`, so that a test can pass on those of the program, and some of its own. What `listen()`
- * does with signals, processes and files does not happen: `command`, `env`, `pidFile`, `status`, `check`, `probation`, `readyTimeout`,
- * `reloadSignals` and `shutdownSignals` have no effect. The default of `idleGrace` is 0, so that a test does not wait for idle connections.
+ * The options of `createTestToken()`: those of `listen()`, so that a test can pass on those of the
+ * program, and some of its own. What `listen()` does with signals, processes and files does not
+ * happen: `command`, `env`, `pidFile`, `status`, `check`, `probation`, `readyTimeout`,
+ * `reloadSignals` and `shutdownSignals` have no effect. The default of `idleGrace` is 0, so that a
+ * test does not wait for idle connections.
  */
 export interface TestTokenOptions extends Omit<ListenOptions, "adapter"> {
   /** The generation of the token. Default: 0, or 1 with `inheritedState`. */
   generation?: number;
-  /** What a predecessor has saved: `token.inheritedState` resolves with what is left of it as JSON. */
+  /**
+   * What a predecessor has saved: `token.inheritedState` resolves with what is left of it as JSON.
+   */
   inheritedState?: unknown;
   /**
-   * Stands for the new process: called at a reload with what that would get. When it throws or rejects, the reload fails, and the token and its
-   * program go on. Throw a `ReloadError` to fail for a certain reason. Default: every reload succeeds.
+   * Stands for the new process: called at a reload with what that would get. When it throws or
+   * rejects, the reload fails, and the token and its program go on. Throw a `ReloadError` to fail
+   * for a certain reason. Default: every reload succeeds.
    */
   onReload?: (inheritance: Inheritance) => unknown;
 }
@@ -58,13 +68,14 @@ export interface TestToken extends AsyncDisposable {
   /** The token that the program gets, instead of that of `listen()`. */
   readonly token: Token;
   /**
-   * Resolves when the program is ready: by `token.ready()` or its promise, where it has asked for one of them. Otherwise when all servers listen
-   * that have been bound so far. Rejects when its promise does.
+   * Resolves when the program is ready: by `token.ready()` or its promise, where it has asked for
+   * one of them. Otherwise when all servers listen that have been bound so far. Rejects when its
+   * promise does.
    */
   readonly ready: Promise<void>;
   /**
-   * Reloads, as the signal does: lets go of the connections of `token.live()`, saves the state, and cancels the token with
-   * `{ kind: "reload" }`. The pid of the new process is that of this one.
+   * Reloads, as the signal does: lets go of the connections of `token.live()`, saves the state, and
+   * cancels the token with `{ kind: "reload" }`. The pid of the new process is that of this one.
    *
    * @returns What the next generation would get.
    * @throws {ReloadError} When the reload failed, or the token is cancelled.
@@ -100,9 +111,12 @@ export interface TestToken extends AsyncDisposable {
  */
 export function createTestToken(options: TestTokenOptions = {}): TestToken {
   checkOptions("createTestToken", options, Object.keys(options ?? {}));
-  const { inheritedState, generation = inheritedState === undefined ? 0 : 1, onReload, ...rest } = options;
+  const { inheritedState, generation = inheritedState === undefined ? 0 : 1, onReload, ...rest } =
+    options;
   if (!Number.isInteger(generation) || generation < 0) {
-    throw new TypeError(`createTestToken: generation must be a whole number from 0 on, not ${show(generation)}`);
+    throw new TypeError(
+      `createTestToken: generation must be a whole number from 0 on, not ${show(generation)}`,
+    );
   }
   if (onReload !== undefined && typeof onReload !== "function") {
     throw new TypeError(`createTestToken: onReload must be a function, not ${show(onReload)}`);

@@ -1,6 +1,7 @@
 /**
- * Reasons to reload: a file has changed, the process has grown too large, some time has passed. A reload that fails is tried again later, with
- * growing pauses, and does not end anything. None of this keeps the process alive.
+ * Reasons to reload: a file has changed, the process has grown too large, some time has passed. A
+ * reload that fails is tried again later, with growing pauses, and does not end anything. None of
+ * this keeps the process alive.
  *
  * @example
  * ```ts
@@ -38,15 +39,24 @@ export interface TriggerOptions {
 
 /** The options of `reloadOnChange()`. */
 export interface ChangeOptions extends TriggerOptions {
-  /** How long nothing may change before the reload: milliseconds, or a time such as `"1s"`. Default: 300. */
+  /**
+   * How long nothing may change before the reload: milliseconds, or a time such as `"1s"`. Default:
+   * 300.
+   */
   debounce?: number | string;
 }
 
 /** The options of `reloadAbove()`. */
 export interface LimitOptions extends TriggerOptions {
-  /** The size of the process in memory (RSS) beyond which it reloads: bytes, or a size such as `"500M"`. */
+  /**
+   * The size of the process in memory (RSS) beyond which it reloads: bytes, or a size such as
+   * `"500M"`.
+   */
   memory: number | string;
-  /** The least time between two reloads, and after the start: milliseconds, or a time such as `"5m"`. Default: one minute. */
+  /**
+   * The least time between two reloads, and after the start: milliseconds, or a time such as
+   * `"5m"`. Default: one minute.
+   */
   pause?: number | string;
 }
 
@@ -61,7 +71,8 @@ const NONE: Trigger = { stop() {} };
 function attemptsFor(token: ReloadableToken, { logger }: TriggerOptions): Attempts {
   return createAttempts({
     reload: () => token.reload(),
-    isFinal: (error) => error instanceof ReloadError && (error.code === "cancelled" || error.code === "unsupported"),
+    isFinal: (error) =>
+      error instanceof ReloadError && (error.code === "cancelled" || error.code === "unsupported"),
     log: (line) => logger?.info(`reload-self: process ${process.pid}: ${line}`),
   });
 }
@@ -76,8 +87,9 @@ function setUp(attempts: Attempts, stop: () => void): Trigger {
 }
 
 /**
- * Reloads when a file changes, or something in a folder: also one that an editor replaces, a link that leads elsewhere (a deploy, a ConfigMap
- * of Kubernetes), a certificate that was renewed. What is in `node_modules` and `.git` below a folder is left out.
+ * Reloads when a file changes, or something in a folder: also one that an editor replaces, a link
+ * that leads elsewhere (a deploy, a ConfigMap of Kubernetes), a certificate that was renewed. What
+ * is in `node_modules` and `.git` below a folder is left out.
  *
  * @param paths Files and folders. Deno needs `--allow-read` for them.
  * @throws {TypeError} When there is nothing at a path, or an option is wrong.
@@ -92,14 +104,21 @@ function setUp(attempts: Attempts, stop: () => void): Trigger {
  * token.cancel();
  * ```
  */
-export function reloadOnChange(token: ReloadableToken, paths: readonly string[], options: ChangeOptions = {}): Trigger {
+export function reloadOnChange(
+  token: ReloadableToken,
+  paths: readonly string[],
+  options: ChangeOptions = {},
+): Trigger {
   checkOptions("reloadOnChange", options, ["debounce", "logger"]);
   if (!Array.isArray(paths)) throw new TypeError("reloadOnChange: the paths must be an array");
   const debounce = checkTime("reloadOnChange: debounce", options.debounce ?? DEFAULT_DEBOUNCE_MS);
   checkPaths(paths);
   if (!token.canReload) return NONE;
   const attempts = attemptsFor(token, options);
-  return setUp(attempts, watchPaths(paths, debounce, (path) => void attempts.begin(`${path} has changed`, true)));
+  return setUp(
+    attempts,
+    watchPaths(paths, debounce, (path) => void attempts.begin(`${path} has changed`, true)),
+  );
 }
 
 /**
@@ -124,13 +143,17 @@ export function reloadAbove(token: ReloadableToken, options: LimitOptions): Trig
   if (!token.canReload) return NONE;
   const attempts = attemptsFor(token, options);
   const size = () => process.memoryUsage().rss;
-  return setUp(attempts, watchMemory({ size, most, pause, interval: MEMORY_CHECK_MS, exceeded: attempts.begin }));
+  return setUp(
+    attempts,
+    watchMemory({ size, most, pause, interval: MEMORY_CHECK_MS, exceeded: attempts.begin }),
+  );
 }
 
 /**
  * Reloads each time that some time has passed since the start, or by a pattern of cron.
  *
- * @param when Milliseconds, a time such as `"24h"`, or a pattern such as `"0 4 * * *"`, in the time zone of the machine.
+ * @param when Milliseconds, a time such as `"24h"`, or a pattern such as `"0 4 * * *"`, in the time
+ * zone of the machine.
  * @throws {TypeError} When it is none of them.
  *
  * @example
@@ -143,7 +166,11 @@ export function reloadAbove(token: ReloadableToken, options: LimitOptions): Trig
  * token.cancel();
  * ```
  */
-export function reloadEvery(token: ReloadableToken, when: number | string, options: TriggerOptions = {}): Trigger {
+export function reloadEvery(
+  token: ReloadableToken,
+  when: number | string,
+  options: TriggerOptions = {},
+): Trigger {
   checkOptions("reloadEvery", options, ["logger"]);
   const next = createSchedule("reloadEvery: the time", when);
   if (!token.canReload) return NONE;

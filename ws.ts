@@ -1,6 +1,6 @@
 /**
- * WebSockets that go on in the next generation: those of `Bun.serve`, of `Deno.upgradeWebSocket`, and of the package
- * [ws](https://github.com/websockets/ws) on Node and Deno.
+ * WebSockets that go on in the next generation: those of `Bun.serve`, of `Deno.upgradeWebSocket`,
+ * and of the package [ws](https://github.com/websockets/ws) on Node and Deno.
  *
  * @example Bun and Deno
  * ```ts
@@ -39,30 +39,38 @@ import { show } from "./src/core/check.ts";
 import { ReloadError } from "./src/core/error.ts";
 import type { Token } from "./src/core/token.ts";
 import { serveNative } from "./src/connections/web_sockets/native.ts";
-import { servePackage, type WebSocketServerLike } from "./src/connections/web_sockets/ws_package.ts";
+import {
+  servePackage,
+  type WebSocketServerLike,
+} from "./src/connections/web_sockets/ws_package.ts";
 
 export type { LiveWebSocket, WebSocketServerLike };
 
 /** How an application serves WebSockets that move to the next generation. */
 export interface LiveWebSocketHandlers<Session, Socket = LiveWebSocket, Request = unknown> {
   /**
-   * Does each WebSocket move by itself? Then the old process serves it until it moves, and each client waits for milliseconds only. Default:
-   * false. All are released before the state is handed over, and accepted before any is read from: what one client sends to all others reaches
-   * those that arrive last.
+   * Does each WebSocket move by itself? Then the old process serves it until it moves, and each
+   * client waits for milliseconds only. Default: false. All are released before the state is handed
+   * over, and accepted before any is read from: what one client sends to all others reaches those
+   * that arrive last.
    */
   readonly independent?: boolean;
   /**
-   * Serves a WebSocket, in any generation. After a reload it gets a new object for the same connection.
+   * Serves a WebSocket, in any generation. After a reload it gets a new object for the same
+   * connection.
    *
-   * @param session What `release` returned in the generation before; `undefined` for a new connection.
+   * @param session What `release` returned in the generation before; `undefined` for a new
+   * connection.
    * @param request The request of a new connection; `undefined` after a reload.
    */
   accept(socket: Socket, session: Session | undefined, request: Request | undefined): void;
   /**
-   * Lets go of a WebSocket, between two messages. The application does not use the object any more; it emits nothing, `close` included.
+   * Lets go of a WebSocket, between two messages. The application does not use the object any more;
+   * it emits nothing, `close` included.
    *
-   * @returns What the next generation needs to go on: a JSON value. `undefined`: not now. Then the WebSocket is served as before and asked
-   * for again; one that is still refused at the end of the probation is closed with 1001 (going away).
+   * @returns What the next generation needs to go on: a JSON value. `undefined`: not now. Then the
+   * WebSocket is served as before and asked for again; one that is still refused at the end of the
+   * probation is closed with 1001 (going away).
    */
   release(socket: Socket): Session | undefined;
 }
@@ -70,13 +78,15 @@ export interface LiveWebSocketHandlers<Session, Socket = LiveWebSocket, Request 
 /** The WebSockets of an application, under one name. */
 export interface LiveWebSockets {
   /**
-   * Completes the handshake of a request to `Bun.serve` or `Deno.serve`, and gives its WebSocket to `accept`. It can be the fetch handler itself.
-   * The server has to be opened by `token.adopt()`.
+   * Completes the handshake of a request to `Bun.serve` or `Deno.serve`, and gives its WebSocket to
+   * `accept`. It can be the fetch handler itself. The server has to be opened by `token.adopt()`.
    *
    * @param request The request.
-   * @param more What the runtime gives the handler besides: the server on Bun, the information on Deno.
+   * @param more What the runtime gives the handler besides: the server on Bun, the information on
+   * Deno.
    * @param options `protocol`: the subprotocol that was chosen of those that the client offers.
-   * @returns The response. On Bun `undefined`, which its handler has to return, once the handshake is done.
+   * @returns The response. On Bun `undefined`, which its handler has to return, once the handshake
+   * is done.
    * @throws {ReloadError} On Node, which has no such server.
    */
   // The handlers of Bun and of Deno have types of their own.
@@ -87,17 +97,20 @@ export interface LiveWebSockets {
   // deno-lint-ignore no-explicit-any
   readonly websocket: any;
   /**
-   * Serves those of a `WebSocketServer` of ws, for an HTTP server that is bound by `token.bind()`. Do not listen to its event `connection`.
+   * Serves those of a `WebSocketServer` of ws, for an HTTP server that is bound by `token.bind()`.
+   * Do not listen to its event `connection`.
    */
   attach(server: WebSocketServerLike): void;
 }
 
 /**
- * Serves WebSockets so that they move to the next generation at a reload: no client has to connect again, and each message arrives once and in
- * order. Those of `Bun.serve` and `Deno.serve` move on Linux, on Deno with `--allow-ffi`.
+ * Serves WebSockets so that they move to the next generation at a reload: no client has to connect
+ * again, and each message arrives once and in order. Those of `Bun.serve` and `Deno.serve` move on
+ * Linux, on Deno with `--allow-ffi`.
  *
- * Closed with 1001 (going away) are those that cannot move: all with TLS, those whose compression keeps a context from message to message,
- * those that are not between two messages until the probation ends, and those of ws on Bun, which has another `ws` of its own.
+ * Closed with 1001 (going away) are those that cannot move: all with TLS, those whose compression
+ * keeps a context from message to message, those that are not between two messages until the
+ * probation ends, and those of ws on Bun, which has another `ws` of its own.
  *
  * @param token The token of `listen()`.
  * @param name The same in every generation, as for `token.live()`.
@@ -152,7 +165,9 @@ export function liveWebSockets<Session, Socket, Request>(
   const handlers = second ?? first as LiveWebSocketHandlers<Session, Socket, Request>;
   for (const method of ["accept", "release"] as const) {
     if (typeof handlers?.[method] !== "function") {
-      throw new TypeError(`liveWebSockets: ${method} must be a function, not ${show(handlers?.[method])}`);
+      throw new TypeError(
+        `liveWebSockets: ${method} must be a function, not ${show(handlers?.[method])}`,
+      );
     }
   }
   const checked = {
@@ -161,10 +176,12 @@ export function liveWebSockets<Session, Socket, Request>(
       handlers.accept(socket, session, request),
     release: (socket: Socket) => handlers.release(socket),
   };
-  // Those that the runtime serves are a group from the beginning: in a successor they come before the first request.
+  // Those that the runtime serves are a group from the beginning: in a successor they come before
+  // the first request.
   const adapter = second === undefined ? detectWebSockets() : undefined;
+  // Socket is LiveWebSocket here.
   // deno-lint-ignore no-explicit-any
-  const native = adapter && serveNative<Session>(token, name, adapter, checked as any); // Socket is LiveWebSocket here.
+  const native = adapter && serveNative<Session>(token, name, adapter, checked as any);
   const attach = (server: WebSocketServerLike) => {
     if (hasOwnPackage()) registry.listening?.inside.warn?.(explainPackage(name));
     servePackage(token, native === undefined ? name : `${name} (ws)`, server, checked);

@@ -16,13 +16,15 @@ interface Globals {
 }
 
 /**
- * The adapter of this runtime. What a start of each runtime needs is loaded on all of them, as one file in the published package: `listen()`
- * is not asynchronous, and a module that awaits an import cannot be loaded by `require()`. On Node and Bun, this is all that is loaded of
- * `deno/`: the start (adapter.ts), and what it is made of (files, permissions, signals, threads, channel, native servers, datagrams). The rest
- * of an adapter, complete.ts and what that imports, is loaded on its own runtime only.
+ * The adapter of this runtime. What a start of each runtime needs is loaded on all of them, as one
+ * file in the published package: `listen()` is not asynchronous, and a module that awaits an import
+ * cannot be loaded by `require()`. On Node and Bun, this is all that is loaded of `deno/`: the
+ * start (adapter.ts), and what it is made of (files, permissions, signals, threads, channel, native
+ * servers, datagrams). The rest of an adapter, complete.ts and what that imports, is loaded on its
+ * own runtime only.
  *
- * Must be called when the library is loaded: it finds out how the program was started before the program changes
- * that, and takes the handshake out of the environment.
+ * Must be called when the library is loaded: it finds out how the program was started before the
+ * program changes that, and takes the handshake out of the environment.
  *
  * @throws {ReloadError} When this version of Node is too old.
  */
@@ -31,7 +33,9 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
   const { Deno } = globals as Globals;
   if (Deno !== undefined) {
     // Deno Deploy has a `Deno` without processes. Only a worker has a global postMessage.
-    if (!("Command" in Deno && "addSignalListener" in Deno)) return createUnsupportedAdapter("Deno Deploy");
+    if (!("Command" in Deno && "addSignalListener" in Deno)) {
+      return createUnsupportedAdapter("Deno Deploy");
+    }
     return createDenoAdapter(Deno, !("postMessage" in globals));
   }
   const { Bun, process, navigator } = globals as Globals;
@@ -46,8 +50,9 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
 }
 
 /**
- * Whether this is Node's main thread. A worker may not change the directory: the call fails before it looks at its argument, which is none. Loading
- * node:worker_threads to ask it would take 2 ms of every start.
+ * Whether this is Node's main thread. A worker may not change the directory: the call fails before
+ * it looks at its argument, which is none. Loading node:worker_threads to ask it would take 2 ms of
+ * every start.
  */
 function isMainThread(process: NodeProcess): boolean {
   try {

@@ -8,13 +8,19 @@ import { createPermissions } from "./deno/permissions.ts";
 import { denoWebSockets } from "./deno/web_sockets.ts";
 import type { NativeWebSockets } from "./shared/live_web_socket.ts";
 
-/** The WebSockets of this runtime, and its C library: only where it may be called without asking anybody. */
+/**
+ * The WebSockets of this runtime, and its C library: only where it may be called without asking
+ * anybody.
+ */
 export interface WebSocketAdapter {
   readonly sockets: NativeWebSockets;
   libc(): Libc | undefined;
 }
 
-/** Whether those of the package ws cannot move: Bun 1.4 has another `ws` of its own, below which no connection of node:net can be had. */
+/**
+ * Whether those of the package ws cannot move: Bun 1.4 has another `ws` of its own, below which no
+ * connection of node:net can be had.
+ */
 export function hasOwnPackage(globals: object = globalThis): boolean {
   return "Bun" in globals;
 }
@@ -26,10 +32,14 @@ export function detectWebSockets(globals: object = globalThis): WebSocketAdapter
     Deno?: DenoNamespace & Parameters<typeof denoWebSockets>[0];
     process?: { platform: string };
   };
-  const checked = (isLinux: boolean, open: () => Libc | string) => () => isLinux ? ifUsable(open()) : undefined;
+  const checked = (isLinux: boolean, open: () => Libc | string) => () =>
+    isLinux ? ifUsable(open()) : undefined;
   if (Deno !== undefined) {
     const { mayCall } = createPermissions(Deno);
-    return { sockets: denoWebSockets(Deno), libc: checked(Deno.build.os === "linux", () => denoLibc(Deno, mayCall())) };
+    return {
+      sockets: denoWebSockets(Deno),
+      libc: checked(Deno.build.os === "linux", () => denoLibc(Deno, mayCall())),
+    };
   }
   if (Bun === undefined) return undefined;
   return { sockets: bunWebSockets, libc: checked(process?.platform === "linux", bunLibc) };

@@ -21,7 +21,10 @@ export interface Inside {
   warn?(message: string): void;
 }
 
-/** The state of the process, shared by all copies of this module: two copies must not both answer a signal. */
+/**
+ * The state of the process, shared by all copies of this module: two copies must not both answer a
+ * signal.
+ */
 export interface Registry {
   readonly layout: number;
   readonly adapter: StartAdapter;
@@ -39,7 +42,8 @@ const globals = globalThis as { [KEY]?: Registry };
 /**
  * The registry of this process.
  *
- * @throws {ReloadError} When another version of this library has made one that this version does not know.
+ * @throws {ReloadError} When another version of this library has made one that this version does
+ * not know.
  */
 export const registry: Registry = globals[KEY] ??= { layout: LAYOUT, adapter: detectAdapter() };
 if (registry.layout !== LAYOUT) {

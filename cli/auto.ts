@@ -19,13 +19,21 @@ export const AUTO_OPTIONS = {
     type: "boolean",
     help: "reload a program that does not call listen(): all its servers are handed over",
   },
-  "drain-timeout": { type: "string", value: "<time>", help: "with --auto: what is under way may take so long. Default: 30s" },
+  "drain-timeout": {
+    type: "string",
+    value: "<time>",
+    help: "with --auto: what is under way may take so long. Default: 30s",
+  },
   "ready-timeout": {
     type: "string",
     value: "<time>",
     help: "with --auto: a new process must be in charge by then. Default: 60s",
   },
-  probation: { type: "string", value: "<time>", help: "with --auto: the probation of a new process. Default: 1s" },
+  probation: {
+    type: "string",
+    value: "<time>",
+    help: "with --auto: the probation of a new process. Default: 1s",
+  },
 } as const;
 
 /** The preload: beside this file as it is published, or a folder above it. */
@@ -34,11 +42,12 @@ function preload(): URL {
 }
 
 /** Puts an option behind those that a variable has. */
-const more = (name: string, option: string) => [process.env[name], option].filter(Boolean).join(" ");
+const more = (name: string, option: string) =>
+  [process.env[name], option].filter(Boolean).join(" ");
 
 /**
- * Sets the variables by which the runtimes load the preload, and its options. Returns the command, in which it is for Deno: no variable
- * does it there.
+ * Sets the variables by which the runtimes load the preload, and its options. Returns the command,
+ * in which it is for Deno: no variable does it there.
  */
 export function prepareAuto(
   command: readonly string[],
@@ -64,17 +73,27 @@ export function prepareAuto(
     throw new Failure(2, `run: ${describeError(error)}`);
   }
   const url = preload();
-  if (url.protocol !== "file:") return withPreload(command, url.href, log); // Deno has it from JSR. Node and Bun load files only.
+  // Deno has it from JSR. Node and Bun load files only.
+  if (url.protocol !== "file:") return withPreload(command, url.href, log);
   process.env.NODE_OPTIONS = more("NODE_OPTIONS", `--import=${url.href}`);
   process.env.BUN_OPTIONS = more("BUN_OPTIONS", `--preload=${fileURLToPath(url)}`);
-  return basename(command[0] ?? "") === "deno" ? withPreload(command, fileURLToPath(url), log) : command;
+  return basename(command[0] ?? "") === "deno"
+    ? withPreload(command, fileURLToPath(url), log)
+    : command;
 }
 
 /** The command with the preload in it. */
-function withPreload(command: readonly string[], where: string, log: (line: string) => void): readonly string[] {
+function withPreload(
+  command: readonly string[],
+  where: string,
+  log: (line: string) => void,
+): readonly string[] {
   const [file = "", subcommand, ...rest] = command;
   if (basename(file) !== "deno") {
-    throw new Failure(2, "run: --auto has a preload for Node and Bun only where this package is installed from npm");
+    throw new Failure(
+      2,
+      "run: --auto has a preload for Node and Bun only where this package is installed from npm",
+    );
   }
   if (subcommand === "run") return [file, subcommand, "--preload", where, ...rest];
   if (subcommand === "serve") {

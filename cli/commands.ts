@@ -30,7 +30,8 @@ const HELP: Option = { type: "boolean", short: "h", help: "show this" };
 const commands: Record<string, Command> = {
   run: {
     usage: "run [options] -- <command> [arguments]",
-    summary: "Runs a program under a parent with a constant pid: in containers, under runit, s6, supervisord",
+    summary:
+      "Runs a program under a parent with a constant pid: in containers, under runit, s6, supervisord",
     options: {
       instances: {
         type: "string",
@@ -42,10 +43,19 @@ const commands: Record<string, Command> = {
         type: "string",
         multiple: true,
         value: "<[host:]port>",
-        help: "listen here above the program, so that clients wait while it is started again. May be repeated",
+        help:
+          "listen here above the program, so that clients wait while it is started again. May be repeated",
       },
-      "stop-timeout": { type: "string", value: "<seconds>", help: "kill what is left after a shutdown signal. Default: 30" },
-      "max-crashes": { type: "string", value: "<number>", help: "give up after so many crashes in a row. Default: 5" },
+      "stop-timeout": {
+        type: "string",
+        value: "<seconds>",
+        help: "kill what is left after a shutdown signal. Default: 30",
+      },
+      "max-crashes": {
+        type: "string",
+        value: "<number>",
+        help: "give up after so many crashes in a row. Default: 5",
+      },
       ...CHECK,
       ...TRIGGERS,
       ...AUTO_OPTIONS,
@@ -53,7 +63,9 @@ const commands: Record<string, Command> = {
     async run(positionals, values) {
       const { checkCommand, run } = await import("./run.ts");
       const { makeWayForReaper } = await import("./instance.ts");
-      if (positionals.length === 0) throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
+      if (positionals.length === 0) {
+        throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
+      }
       const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
       const check = checkOf(values);
@@ -64,20 +76,37 @@ const commands: Record<string, Command> = {
       checkCommand(positionals);
       const why = makeWayForReaper();
       if (why !== undefined) {
-        log(`processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`);
+        log(
+          `processes that lose their parent stay zombies, because this one cannot make way for a shell: ${why}`,
+        );
       }
       const command = prepareAuto(positionals, values, log);
-      process.exit(await run(command, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }));
+      process.exit(
+        await run(command, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }),
+      );
     },
   },
   serve: {
     usage: "serve [options] <module>",
     summary: "Serves a module with `export default { fetch }`, and reloads it on SIGHUP",
     options: {
-      port: { type: "string", short: "p", value: "<port>", help: "the TCP port. Default: the variable PORT, or 8000" },
-      host: { type: "string", value: "<address>", help: "the address. Default: the variable HOST, or 0.0.0.0" },
+      port: {
+        type: "string",
+        short: "p",
+        value: "<port>",
+        help: "the TCP port. Default: the variable PORT, or 8000",
+      },
+      host: {
+        type: "string",
+        value: "<address>",
+        help: "the address. Default: the variable HOST, or 0.0.0.0",
+      },
       unix: { type: "string", value: "<path>", help: "a unix socket, instead of a port" },
-      "pid-file": { type: "string", value: "<path>", help: "keep the pid of the process in charge there" },
+      "pid-file": {
+        type: "string",
+        value: "<path>",
+        help: "keep the pid of the process in charge there",
+      },
       ...CHECK,
       ...TRIGGERS,
     },
@@ -85,8 +114,12 @@ const commands: Record<string, Command> = {
       const { port, host, unix, "pid-file": pidFile } = values;
       const check = checkOf(values);
       const [module, ...more] = positionals;
-      if (module === undefined || more.length > 0) throw new Failure(2, "serve: give it one module, such as main.ts");
-      if (port !== undefined && unix !== undefined) throw new Failure(2, "serve: give it a port or a unix socket, not both");
+      if (module === undefined || more.length > 0) {
+        throw new Failure(2, "serve: give it one module, such as main.ts");
+      }
+      if (port !== undefined && unix !== undefined) {
+        throw new Failure(2, "serve: give it a port or a unix socket, not both");
+      }
       const triggers = triggersOf(values);
       const begin = triggers && (await import("./serve_triggers.ts")).prepareServed(triggers);
       const { serveModule } = await import("./serve.ts");
@@ -104,7 +137,14 @@ const commands: Record<string, Command> = {
   reload: {
     usage: "reload [options] <pid | pid file>",
     summary: "Reloads a program, and waits for the outcome",
-    options: { timeout: { type: "string", short: "t", value: "<seconds>", help: "how long to wait. Default: 120" } },
+    options: {
+      timeout: {
+        type: "string",
+        short: "t",
+        value: "<seconds>",
+        help: "how long to wait. Default: 120",
+      },
+    },
     async run(positionals, values) {
       const { reload } = await import("./reload.ts");
       const { from, to, generation, milliseconds } = await reload(
@@ -112,7 +152,9 @@ const commands: Record<string, Command> = {
         seconds("timeout", values.timeout ?? "120"),
       );
       const which = generation === undefined ? "" : ` (generation ${generation})`;
-      console.log(`${paint("green", "reloaded")}: pid ${from} → ${to}${which} in ${milliseconds} ms`);
+      console.log(
+        `${paint("green", "reloaded")}: pid ${from} → ${to}${which} in ${milliseconds} ms`,
+      );
     },
   },
   status: {
@@ -120,9 +162,14 @@ const commands: Record<string, Command> = {
     summary: "Shows what a program is doing",
     options: { json: { type: "boolean", help: "as JSON" } },
     async run(positionals, { json }) {
-      const [{ pidOf, statusOf }, { describeStatus }] = await Promise.all([import("./target.ts"), import("./status.ts")]);
+      const [{ pidOf, statusOf }, { describeStatus }] = await Promise.all([
+        import("./target.ts"),
+        import("./status.ts"),
+      ]);
       const status = statusOf(pidOf(oneTarget("status", positionals)));
-      console.log(json === true ? JSON.stringify(status) : describeStatus(status, Date.now()).join("\n"));
+      console.log(
+        json === true ? JSON.stringify(status) : describeStatus(status, Date.now()).join("\n"),
+      );
     },
   },
   doctor: {
@@ -152,19 +199,30 @@ function log(line: string): void {
 }
 
 /** Colours only where the stream is a terminal that shows them. */
-function paint(color: "green" | "red" | "yellow" | "bold", text: string, stream: NodeJS.WriteStream = process.stdout): string {
+function paint(
+  color: "green" | "red" | "yellow" | "bold",
+  text: string,
+  stream: NodeJS.WriteStream = process.stdout,
+): string {
   return styleText(color, text, { stream });
 }
 
 function oneTarget(command: string, positionals: string[]): string {
   const [target, ...more] = positionals;
-  if (target === undefined || more.length > 0) throw new Failure(2, `${command}: give it one pid, or the path of a pid file`);
+  if (target === undefined || more.length > 0) {
+    throw new Failure(2, `${command}: give it one pid, or the path of a pid file`);
+  }
   return target;
 }
 
 function describeOptions(options: Record<string, Option>): string[] {
   const lines = Object.entries({ ...options, help: HELP }).map(([name, { short, value, help }]) =>
-    [`${short === undefined ? "    " : `-${short}, `}--${name}${value === undefined ? "" : ` ${value}`}`, help] as const
+    [
+      `${short === undefined ? "    " : `-${short}, `}--${name}${
+        value === undefined ? "" : ` ${value}`
+      }`,
+      help,
+    ] as const
   );
   const width = Math.max(...lines.map(([name]) => name.length));
   return lines.map(([name, help]) => `  ${name.padEnd(width)}  ${help}`);
@@ -173,7 +231,9 @@ function describeOptions(options: Record<string, Option>): string[] {
 function help(): string {
   const width = Math.max(...Object.keys(commands).map((name) => name.length));
   return [
-    `${paint("bold", "reload-self")} ${VERSION}: programs that replace themselves without losing a connection`,
+    `${
+      paint("bold", "reload-self")
+    } ${VERSION}: programs that replace themselves without losing a connection`,
     "",
     "reload-self <command> [options]",
     "",
@@ -184,10 +244,16 @@ function help(): string {
 }
 
 /** Parses the arguments of a command. Those that follow the command of `run` belong to it. */
-function parse(name: string, args: string[], { options }: Command): { positionals: string[]; values: Values } {
+function parse(
+  name: string,
+  args: string[],
+  { options }: Command,
+): { positionals: string[]; values: Values } {
   const known = { ...options, help: HELP, version: { type: "boolean" as const } };
   const { tokens } = parseArgs({ args, options: known, strict: false, tokens: true });
-  const end = name === "run" ? tokens.find(({ kind }) => kind === "positional")?.index ?? args.length : args.length;
+  const end = name === "run"
+    ? tokens.find(({ kind }) => kind === "positional")?.index ?? args.length
+    : args.length;
   try {
     const parsed = parseArgs({ args: args.slice(0, end), options: known, allowPositionals: true });
     return { positionals: [...parsed.positionals, ...args.slice(end)], values: parsed.values };
@@ -205,12 +271,18 @@ async function execute([name = "", ...args]: string[]): Promise<void> {
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {
-    throw new Failure(2, `there is no ${name.startsWith("-") ? "option" : "command"} ${name}; see --help`);
+    throw new Failure(
+      2,
+      `there is no ${name.startsWith("-") ? "option" : "command"} ${name}; see --help`,
+    );
   }
   const { positionals, values } = parse(name, args, command);
   if (values.version === true) return console.log(VERSION);
   if (values.help === true) {
-    console.log([`reload-self ${command.usage}`, "", command.summary, "", ...describeOptions(command.options)].join("\n"));
+    console.log(
+      [`reload-self ${command.usage}`, "", command.summary, "", ...describeOptions(command.options)]
+        .join("\n"),
+    );
     return;
   }
   await command.run(positionals, values);

@@ -1,9 +1,16 @@
 /** Reloading several instances: all of them, or none. */
 import type { Channel } from "../src/core/adapter.ts";
-import { type FromInstance, parseFromInstance, type Positions, type ToInstance } from "../src/protocol/instances.ts";
+import {
+  type FromInstance,
+  parseFromInstance,
+  type Positions,
+  type ToInstance,
+} from "../src/protocol/instances.ts";
 import { type Instance, kill } from "./instance.ts";
 
-/** How long to wait for the others before they are signalled, when one instance begins by itself. */
+/**
+ * How long to wait for the others before they are signalled, when one instance begins by itself.
+ */
 const SIGNAL_DELAY_MS = 300;
 
 /** An instance in a round of reloads. */
@@ -18,7 +25,8 @@ interface Part {
 }
 
 // `onClose` follows where it cannot be sent.
-const send = (channel: Channel | undefined, message: ToInstance) => void channel?.send(message).catch(() => {});
+const send = (channel: Channel | undefined, message: ToInstance) =>
+  void channel?.send(message).catch(() => {});
 
 /** Coordinates the reloads of all instances. */
 export class Coordinator {
@@ -26,7 +34,9 @@ export class Coordinator {
   /** The round that is under way. */
   #round: Part[] = [];
   #failure: string | undefined;
-  /** The positions of the sockets that have to leave; `undefined` until a process has reported them. */
+  /**
+   * The positions of the sockets that have to leave; `undefined` until a process has reported them.
+   */
   readonly #leaving = new Map<Channel, Positions | undefined>();
   /** The process that was told to let a socket leave, and has not reported that yet. */
   #turn: Channel | undefined;
@@ -59,7 +69,9 @@ export class Coordinator {
   /** Must be called when the process in charge of an instance may have changed. */
   check(): void {
     for (const part of this.#round) {
-      if (part.state === "signalled" && part.instance.inCharge()?.pid !== part.pid) this.#failPart(part, "it has ended");
+      if (part.state === "signalled" && part.instance.inCharge()?.pid !== part.pid) {
+        this.#failPart(part, "it has ended");
+      }
     }
     if (this.#round.length > 0) this.#advance();
   }
@@ -101,11 +113,17 @@ export class Coordinator {
       this.#open();
       const round = this.#round;
       setTimeout(() => {
-        for (const { pid, state } of round === this.#round ? round : []) if (state === "signalled") kill(pid, "SIGHUP");
+        for (const { pid, state } of round === this.#round ? round : []) {
+          if (state === "signalled") kill(pid, "SIGHUP");
+        }
       }, SIGNAL_DELAY_MS).unref();
     }
-    const part = this.#round.find((part) => part.instance === instance && part.state === "signalled");
-    if (part === undefined) return send(channel, { type: "refuse", message: "another reload is under way" });
+    const part = this.#round.find((part) =>
+      part.instance === instance && part.state === "signalled"
+    );
+    if (part === undefined) {
+      return send(channel, { type: "refuse", message: "another reload is under way" });
+    }
     Object.assign(part, { channel, isOrdered, state: "waiting" });
     this.#advance();
   }
@@ -163,7 +181,11 @@ export class Coordinator {
   #leaveNext(): void {
     if (this.#turn !== undefined || [...this.#leaving.values()].includes(undefined)) return;
     const candidates = [...this.#leaving].flatMap(([channel, positions = {}]) =>
-      Object.entries(positions).map(([address, list]) => ({ channel, address, last: Math.max(...list) }))
+      Object.entries(positions).map(([address, list]) => ({
+        channel,
+        address,
+        last: Math.max(...list),
+      }))
     );
     const [next] = candidates.sort((a, b) => a.address.localeCompare(b.address) || b.last - a.last);
     if (next === undefined) return;

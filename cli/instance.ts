@@ -1,4 +1,7 @@
-/** The processes of one instance of a program, followed by the files that they and their guards write into a folder. */
+/**
+ * The processes of one instance of a program, followed by the files that they and their guards
+ * write into a folder.
+ */
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { constants as os } from "node:os";
@@ -51,7 +54,9 @@ export class Instance {
     const { folder } = this;
     for (const name of readdirSync(folder)) if (name !== SOCKET) this.#remove(name);
     this.#wasInCharge.clear();
-    const child = startGuarded(command, { folder, instances, check }, { [REAPER_VARIABLE]: undefined }, sockets);
+    const child = startGuarded(command, { folder, instances, check }, {
+      [REAPER_VARIABLE]: undefined,
+    }, sockets);
     this.#first = child;
     if (child.pid !== undefined) this.#wasInCharge.add(child.pid);
     child.once("error", () => this.check());
@@ -84,7 +89,9 @@ export class Instance {
     const isOver = () => child.exitCode !== null || child.signalCode !== null;
     if (signal === "SIGKILL" && !isOver()) return kill(group, signal);
     // What it is about to start would not get the signal before it is noted.
-    this.#until(() => isOver() || this.#guards().includes(-group) ? 0 : undefined).then(() => isOver() || kill(group, signal));
+    this.#until(() => isOver() || this.#guards().includes(-group) ? 0 : undefined).then(() =>
+      isOver() || kill(group, signal)
+    );
   }
 
   /** Must be called when the files may have changed. */
@@ -113,15 +120,23 @@ export class Instance {
     });
   }
 
-  /** How the program has ended; `undefined` while it lives, or while there is a process that may yet take over. */
+  /**
+   * How the program has ended; `undefined` while it lives, or while there is a process that may yet
+   * take over.
+   */
   #outcome(): number | undefined {
     const first = this.#first;
     const guard = this.inCharge()?.guard ?? first?.pid;
     const isFirst = guard === first?.pid;
-    if (guard === undefined || (isFirst && first?.exitCode === null && first.signalCode === null)) return undefined;
+    if (guard === undefined || (isFirst && first?.exitCode === null && first.signalCode === null)) {
+      return undefined;
+    }
     const living = this.#guards();
-    // A guard that was in charge before has retired, and finishes; one that never was takes over or fails.
-    if (living.includes(guard) || living.some((pid) => !this.#wasInCharge.has(pid))) return undefined;
+    // A guard that was in charge before has retired, and finishes; one that never was takes over or
+    // fails.
+    if (living.includes(guard) || living.some((pid) => !this.#wasInCharge.has(pid))) {
+      return undefined;
+    }
     const code = this.#read(`${EXIT}${guard}`) ?? (isFirst ? first?.exitCode : undefined);
     return Number(code ?? 128 + os.signals[(isFirst && first?.signalCode) || "SIGKILL"]);
   }
@@ -143,7 +158,10 @@ export class Instance {
 /** Tells this program that process 1 is its reaper. */
 export const REAPER_VARIABLE = "RELOAD_SELF_REAPER";
 
-/** A shell does that while it waits; no runtime can wait for a process that it has not started. The shell passes signals on. */
+/**
+ * A shell does that while it waits; no runtime can wait for a process that it has not started. The
+ * shell passes signals on.
+ */
 const REAPER = `${REAPER_VARIABLE}=1 "$0" "$@" & child=$!
 for signal in HUP INT TERM QUIT USR1 USR2; do trap "kill -$signal $child" $signal; done
 while :; do
@@ -152,7 +170,10 @@ while :; do
   kill -0 $child 2>/dev/null || exit $code
 done`;
 
-/** Replaces process 1 by a shell that starts this program again as another process. Returns why that is not possible. */
+/**
+ * Replaces process 1 by a shell that starts this program again as another process. Returns why that
+ * is not possible.
+ */
 export function makeWayForReaper(): string | undefined {
   if (process.pid !== 1 || process.platform !== "linux") return undefined;
   const [, ...args] = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);

@@ -23,20 +23,50 @@ export type Values = Record<string, string | boolean | (string | boolean)[] | un
 
 /** How a new version is judged. */
 export const CHECK: Record<string, Option> = {
-  check: { type: "string", value: "<address>", help: "a new version has to answer there with 2xx or 3xx, or it is taken back" },
-  "check-timeout": { type: "string", value: "<seconds>", help: "how long that may take. Default: 5" },
+  check: {
+    type: "string",
+    value: "<address>",
+    help: "a new version has to answer there with 2xx or 3xx, or it is taken back",
+  },
+  "check-timeout": {
+    type: "string",
+    value: "<seconds>",
+    help: "how long that may take. Default: 5",
+  },
 };
 
 /** What reloads by itself. */
 export const TRIGGERS: Record<string, Option> = {
-  watch: { type: "string", multiple: true, value: "<path>", help: "reload when this file or folder changes. May be repeated" },
-  "max-memory": { type: "string", value: "<size>", help: "reload when the process grows beyond this, such as 500M" },
-  "memory-pause": { type: "string", value: "<time>", help: "the least time between two such reloads. Default: 1m" },
-  every: { type: "string", value: "<time>", help: 'reload so often: 24h, or a pattern of cron such as "0 4 * * *"' },
+  watch: {
+    type: "string",
+    multiple: true,
+    value: "<path>",
+    help: "reload when this file or folder changes. May be repeated",
+  },
+  "max-memory": {
+    type: "string",
+    value: "<size>",
+    help: "reload when the process grows beyond this, such as 500M",
+  },
+  "memory-pause": {
+    type: "string",
+    value: "<time>",
+    help: "the least time between two such reloads. Default: 1m",
+  },
+  every: {
+    type: "string",
+    value: "<time>",
+    help: 'reload so often: 24h, or a pattern of cron such as "0 4 * * *"',
+  },
 };
 
 /** The value of an option that is a whole number. */
-export function wholeNumber(name: string, value: Values[string], least: number, most: number): number {
+export function wholeNumber(
+  name: string,
+  value: Values[string],
+  least: number,
+  most: number,
+): number {
   const number = Number(value);
   if (!/^\d+$/.test(String(value)) || number < least || number > most) {
     throw new Failure(2, `--${name} must be a whole number from ${least} to ${most}, not ${value}`);
@@ -47,19 +77,26 @@ export function wholeNumber(name: string, value: Values[string], least: number, 
 /** The value of an option that is a number of seconds, in milliseconds. */
 export function seconds(name: string, value: Values[string]): number {
   const number = Number(value);
-  if (!(number > 0 && number < 1e6)) throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
+  if (!(number > 0 && number < 1e6)) {
+    throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
+  }
   return number * 1000;
 }
 
 /** The check that is asked for. */
 export function checkOf({ check, "check-timeout": timeout }: Values): CheckOrder | undefined {
   if (check !== undefined && !isWebAddress(check)) {
-    throw new Failure(2, `--check must be an address such as http://127.0.0.1:8000/health, not ${check}`);
+    throw new Failure(
+      2,
+      `--check must be an address such as http://127.0.0.1:8000/health, not ${check}`,
+    );
   }
   if (check === undefined && timeout !== undefined) {
     throw new Failure(2, "--check-timeout belongs to --check, which is not there");
   }
-  return check === undefined ? undefined : { url: check, timeout: Math.round(seconds("check-timeout", timeout ?? "5")) };
+  return check === undefined
+    ? undefined
+    : { url: check, timeout: Math.round(seconds("check-timeout", timeout ?? "5")) };
 }
 
 function list(value: Values[string]): string[] {
@@ -73,12 +110,16 @@ export function socketsOf({ socket }: Values): SocketRequest[] {
 
 function socketOf(text: string): SocketRequest {
   const [, host, port = ""] = /^(?:(.+):)?(\d+)$/.exec(text) ?? [];
-  if (port === "") throw new Failure(2, `--socket must be a port, or a host, a colon and a port, not ${text}`);
+  if (port === "") {
+    throw new Failure(2, `--socket must be a port, or a host, a colon and a port, not ${text}`);
+  }
   return { host: host?.replace(/^\[(.*)\]$/, "$1"), port: wholeNumber("socket", port, 1, 65_535) };
 }
 
 /** What is to reload by itself; `undefined` where nothing is. */
-export function triggersOf({ watch, "max-memory": memory, "memory-pause": pause, every }: Values): Triggers | undefined {
+export function triggersOf(
+  { watch, "max-memory": memory, "memory-pause": pause, every }: Values,
+): Triggers | undefined {
   if (memory === undefined && pause !== undefined) {
     throw new Failure(2, "--memory-pause belongs to --max-memory, which is not there");
   }

@@ -16,12 +16,13 @@ export function startTime(pid: number): string | undefined {
 }
 
 /**
- * The user of a process; `undefined` for a setuid program, which was started by one user and acts for another. proc_pid_status(5): real,
- * effective, saved set and filesystem UID.
+ * The user of a process; `undefined` for a setuid program, which was started by one user and acts
+ * for another. proc_pid_status(5): real, effective, saved set and filesystem UID.
  */
 export function userOf(pid: number): number | undefined {
   if (process.platform !== "linux") return process.getuid?.();
-  const uids = /^Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)$/m.exec(readProc(pid, "status"))?.slice(1) ?? [];
+  const uids = /^Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)$/m.exec(readProc(pid, "status"))?.slice(1) ??
+    [];
   return uids.length > 0 && uids.every((uid) => uid === uids[0]) ? Number(uids[0]) : undefined;
 }
 
@@ -49,11 +50,18 @@ export function checkAlive(pid: number): void {
   } catch (error) {
     const code = (error as { code?: unknown }).code;
     if (code === "ESRCH") throw new Failure(2, `there is no process ${pid}`);
-    if (code === "EPERM") throw new Failure(2, `process ${pid} belongs to another user: run this as its user, or as root`);
+    if (code === "EPERM") {
+      throw new Failure(
+        2,
+        `process ${pid} belongs to another user: run this as its user, or as root`,
+      );
+    }
     throw error;
   }
   // A zombie can be signalled too.
-  if (/^State:\s*[ZX]/m.test(readProc(pid, "status"))) throw new Failure(2, `process ${pid} has ended`);
+  if (/^State:\s*[ZX]/m.test(readProc(pid, "status"))) {
+    throw new Failure(2, `process ${pid} has ended`);
+  }
 }
 
 /** Whether there is such a process, and it may be signalled. */

@@ -5,7 +5,13 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import type { CheckOrder } from "../src/core/service_adapter.ts";
-import { acceptSockets, type KeptSocket, listenForOthers, service, type SocketRequest } from "../adapters/tools/machine.ts";
+import {
+  acceptSockets,
+  type KeptSocket,
+  listenForOthers,
+  service,
+  type SocketRequest,
+} from "../adapters/tools/machine.ts";
 import { SOCKET } from "../src/protocol/instances.ts";
 import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
@@ -45,12 +51,19 @@ const FILES_CHECK_MS = 500;
 const SHUTDOWN = ["SIGTERM", "SIGINT"] as const;
 const FORWARDED = ["SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
-/** Runs all instances of a program, and all their generations. Resolves with the exit code to end with. */
+/**
+ * Runs all instances of a program, and all their generations. Resolves with the exit code to end
+ * with.
+ */
 export async function run(command: readonly string[], options: RunOptions): Promise<number> {
   /** The sockets of each instance. */
   const sockets: KeptSocket[][] = [];
   for (let i = 0; i < options.instances; i++) {
-    sockets.push(await Promise.all(options.sockets.map((request) => keepSocket(request, options.instances > 1))));
+    sockets.push(
+      await Promise.all(
+        options.sockets.map((request) => keepSocket(request, options.instances > 1)),
+      ),
+    );
   }
   const folder = makeFolder();
   const parent = publishParent();
@@ -61,20 +74,27 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     coordinator === undefined
       ? []
       : instances.map((instance) =>
-        acceptSockets(join(instance.folder, SOCKET), (channel) => coordinator.connect(instance, channel))
+        acceptSockets(join(instance.folder, SOCKET), (channel) =>
+          coordinator.connect(instance, channel))
       ),
   );
   const unfollow = follow(folder, () => {
-    const first = instances.map((instance) => instance.inCharge()?.pid).find((pid) => pid !== undefined);
+    const first = instances.map((instance) => instance.inCharge()?.pid).find((pid) =>
+      pid !== undefined
+    );
     if (first !== undefined) parent.update(first);
     for (const instance of instances) instance.check();
     coordinator?.check();
   });
   const forward = createForward(instances, options.log);
   handleSignals(stop, forward, coordinator);
-  // From then on, a client that connects is refused as soon as the program does not listen any more.
+  // From then on, a client that connects is refused as soon as the program does not listen any
+  // more.
   stop.signal.addEventListener("abort", () => sockets.flat().forEach((socket) => socket.close()));
-  const endTriggers = options.triggers?.(() => instances.flatMap((instance) => instance.inCharge()?.pid ?? []), options.log);
+  const endTriggers = options.triggers?.(
+    () => instances.flatMap((instance) => instance.inCharge()?.pid ?? []),
+    options.log,
+  );
   stop.signal.addEventListener("abort", () => endTriggers?.());
   try {
     return await keepAllRunning(
@@ -100,11 +120,16 @@ type Forward = (signal: NodeJS.Signals) => void;
 
 function createForward(instances: readonly Instance[], log: RunOptions["log"]): Forward {
   const waiting = new Set<Instance>();
-  /** The program may have read by now what has changed before the signal: it reloads as soon as it can. */
+  /**
+   * The program may have read by now what has changed before the signal: it reloads as soon as it
+   * can.
+   */
   function reloadLater(instance: Instance): void {
     if (waiting.has(instance)) return;
     waiting.add(instance);
-    log("asked to reload, but the program has not called listen() of @js0/reload-self yet: it reloads when it has");
+    log(
+      "asked to reload, but the program has not called listen() of @js0/reload-self yet: it reloads when it has",
+    );
     instance.whenInCharge().then((pid) => {
       waiting.delete(instance);
       kill(pid, "SIGHUP");
@@ -120,7 +145,11 @@ function createForward(instances: readonly Instance[], log: RunOptions["log"]): 
   };
 }
 
-function handleSignals(stop: AbortController, forward: Forward, coordinator: Coordinator | undefined): void {
+function handleSignals(
+  stop: AbortController,
+  forward: Forward,
+  coordinator: Coordinator | undefined,
+): void {
   process.on("SIGHUP", coordinator === undefined ? forward : () => coordinator.begin());
   for (const signal of FORWARDED) process.on(signal, forward);
   for (const signal of SHUTDOWN) {
@@ -131,10 +160,12 @@ function handleSignals(stop: AbortController, forward: Forward, coordinator: Coo
   }
 }
 
-const aborted = (signal: AbortSignal) => new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+const aborted = (signal: AbortSignal) =>
+  new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
 
 /**
- * Keeps all instances running. When one gives up, all do: the operator's supervisor decides what to do. Resolves with the exit code.
+ * Keeps all instances running. When one gives up, all do: the operator's supervisor decides what to
+ * do. Resolves with the exit code.
  *
  * @param keep Keeps one instance running.
  */
@@ -147,7 +178,11 @@ async function keepAllRunning(
   const stopped = aborted(stop.signal);
   const codes = await Promise.all(instances.map(async (instance, i) => {
     // One after the other, so that the order of their sockets is known and a reload can steer them.
-    await Promise.race([instances[i - 1]?.isUp, delay(UP_TIMEOUT_MS, undefined, { ref: false }), stopped]);
+    await Promise.race([
+      instances[i - 1]?.isUp,
+      delay(UP_TIMEOUT_MS, undefined, { ref: false }),
+      stopped,
+    ]);
     if (stop.signal.aborted) return 0;
     const code = await keep(instance, i);
     if (code !== 0 && !stop.signal.aborted) {
@@ -190,9 +225,15 @@ async function keepRunning(
 }
 
 /** Waits until the program has ended, and kills it after a timeout. */
-async function inTime(instance: Instance, ended: Promise<number>, { stopTimeout, log }: RunOptions): Promise<number> {
+async function inTime(
+  instance: Instance,
+  ended: Promise<number>,
+  { stopTimeout, log }: RunOptions,
+): Promise<number> {
   const late = Symbol();
-  const timeout = new Promise<typeof late>((resolve) => setTimeout(resolve, stopTimeout, late).unref());
+  const timeout = new Promise<typeof late>((resolve) =>
+    setTimeout(resolve, stopTimeout, late).unref()
+  );
   const code = await Promise.race([ended, timeout]);
   if (code !== late) return code;
   log(`the program has not ended within ${stopTimeout / 1000} s: it is killed`);
@@ -206,7 +247,10 @@ async function keepSocket(request: SocketRequest, reusePort: boolean): Promise<K
     return await listenForOthers(request, reusePort);
   } catch (error) {
     const { host = "*", port } = request;
-    throw new Failure(2, `--socket ${host}:${port}: nothing can listen there: ${describeError(error)}`);
+    throw new Failure(
+      2,
+      `--socket ${host}:${port}: nothing can listen there: ${describeError(error)}`,
+    );
   }
 }
 
@@ -216,25 +260,39 @@ export function checkCommand([file = ""]: readonly string[]): void {
     ? [file]
     : (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder || ".", file));
   if (paths.some((path) => attempt(() => (accessSync(path, constants.X_OK), true)))) return;
-  throw new Failure(2, `there is no program ${file}${file.includes("/") ? "" : " in PATH"} that can be run`);
+  throw new Failure(
+    2,
+    `there is no program ${file}${file.includes("/") ? "" : " in PATH"} that can be run`,
+  );
 }
 
 function signalName(number: number): string {
-  return Object.entries(os.signals).find(([, value]) => value === number)?.[0] ?? `signal ${number}`;
+  return Object.entries(os.signals).find(([, value]) => value === number)?.[0] ??
+    `signal ${number}`;
 }
 
-/** A folder for this user only; in memory where the folder for temporary files cannot be written to. */
+/**
+ * A folder for this user only; in memory where the folder for temporary files cannot be written to.
+ */
 function makeFolder(): string {
   for (const base of [process.env.XDG_RUNTIME_DIR, tmpdir(), "/dev/shm"]) {
     const folder = base ? attempt(() => mkdtempSync(join(base, "reload-self-run-"))) : undefined;
     if (folder !== undefined) return folder; // Otherwise it is read-only, full, or not there.
   }
-  throw new Failure(2, `no folder can be written to: neither ${tmpdir()} nor /dev/shm. Set TMPDIR to one`);
+  throw new Failure(
+    2,
+    `no folder can be written to: neither ${tmpdir()} nor /dev/shm. Set TMPDIR to one`,
+  );
 }
 
-/** Calls back when a file changes in a folder or in one of its subfolders. Returns a function that stops it. */
+/**
+ * Calls back when a file changes in a folder or in one of its subfolders. Returns a function that
+ * stops it.
+ */
 function follow(folder: string, changed: () => void): () => void {
-  const watchers = [folder, ...readdirSync(folder).map((name) => join(folder, name))].map((path) => watch(path, changed));
+  const watchers = [folder, ...readdirSync(folder).map((name) => join(folder, name))].map((path) =>
+    watch(path, changed)
+  );
   const interval = setInterval(changed, FILES_CHECK_MS);
   return () => {
     for (const watcher of watchers) watcher.close();
@@ -242,19 +300,27 @@ function follow(folder: string, changed: () => void): () => void {
   };
 }
 
-/** Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its parent. */
+/**
+ * Lets `reload-self reload` and `reload-self status` find the process in charge by the pid of its
+ * parent.
+ */
 function publishParent(): { update(pid: number): void; remove(): void } {
   const folder = service.runtimeFolder();
   // With a reaper, process 1 is a shell that waits for this process.
   const pids = process.env[REAPER_VARIABLE] !== undefined ? [process.pid, 1] : [process.pid];
-  const paths = folder === undefined ? [] : pids.map((pid) => ({ pid, path: `${folder}/${statusFile(pid)}` }));
+  const paths = folder === undefined
+    ? []
+    : pids.map((pid) => ({ pid, path: `${folder}/${statusFile(pid)}` }));
   let last: number | undefined;
   return {
     update(supervises) {
       if (supervises === last) return;
       last = supervises;
       for (const { pid, path } of paths) {
-        service.files().replace(path, JSON.stringify({ version: 1, pid, startTime: service.startTime(pid), supervises }));
+        service.files().replace(
+          path,
+          JSON.stringify({ version: 1, pid, startTime: service.startTime(pid), supervises }),
+        );
       }
     },
     remove() {

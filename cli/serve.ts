@@ -12,7 +12,11 @@ import { Failure, usage } from "./options.ts";
  *
  * @param begin Called when it is served, to set up what else reloads it.
  */
-export async function serveModule(module: string, options: ServeOptions, begin?: (token: Token) => void): Promise<void> {
+export async function serveModule(
+  module: string,
+  options: ServeOptions,
+  begin?: (token: Token) => void,
+): Promise<void> {
   const url = /^[a-z]{2,}:/i.test(module) ? module : fileOf(module).href;
   const app = findApp(await import(url), module);
   let served: Awaited<ReturnType<typeof serve>>;
@@ -22,21 +26,27 @@ export async function serveModule(module: string, options: ServeOptions, begin?:
     throw new Failure(2, explain(error, options));
   }
   const { url: where, token } = served;
-  console.log(`Listening on ${where} (pid ${process.pid}${token.generation > 0 ? `, generation ${token.generation}` : ""})`);
+  console.log(
+    `Listening on ${where} (pid ${process.pid}${
+      token.generation > 0 ? `, generation ${token.generation}` : ""
+    })`,
+  );
   if (begin !== undefined) usage(begin, token);
   await token.cancelled();
   await token.drained();
 }
 
 /**
- * Where the module is, without links: what it imports late comes from its own release, also when a link in its path leads to the next one
- * by then. Deno does not do this itself.
+ * Where the module is, without links: what it imports late comes from its own release, also when a
+ * link in its path leads to the next one by then. Deno does not do this itself.
  */
 function fileOf(module: string): URL {
   try {
     return pathToFileURL(realpathSync(module));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") throw new Failure(2, `there is no module ${module}`);
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") {
+      throw new Failure(2, `there is no module ${module}`);
+    }
     throw error;
   }
 }

@@ -6,11 +6,13 @@ function age(milliseconds: number): string {
   const parts = [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"]] as const;
   const index = Math.max(0, parts.findIndex(([size]) => seconds >= size));
   let rest = seconds;
-  return (seconds === 0 ? [[1, "s"] as const] : parts.slice(index, index + 2)).map(([size, unit]) => {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    return `${count} ${unit}`;
-  }).join(" ");
+  return (seconds === 0 ? [[1, "s"] as const] : parts.slice(index, index + 2)).map(
+    ([size, unit]) => {
+      const count = Math.floor(rest / size);
+      rest -= count * size;
+      return `${count} ${unit}`;
+    },
+  ).join(" ");
 }
 
 /** A status for people, a line for each fact. */

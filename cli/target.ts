@@ -1,16 +1,30 @@
 /**
- * The process that a command is about. Its own environment says where its status file is, so that its user controls the content: nothing in it
- * may make this command do more than that user could do.
+ * The process that a command is about. Its own environment says where its status file is, so that
+ * its user controls the content: nothing in it may make this command do more than that user could
+ * do.
  */
 import { readdirSync } from "node:fs";
 import process from "node:process";
-import { folderCandidates, parseEnviron, readSmallFile, type SmallFile } from "../adapters/tools/machine.ts";
+import {
+  folderCandidates,
+  parseEnviron,
+  readSmallFile,
+  type SmallFile,
+} from "../adapters/tools/machine.ts";
 import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
 import { parsePid } from "../src/protocol/pid_file.ts";
 import { parseStatus, type Status, statusFile } from "../src/protocol/status.ts";
 import { Failure } from "./options.ts";
-import { checkAlive, innerPid, isAlive, outerPid, readProc, startTime, userOf } from "./processes.ts";
+import {
+  checkAlive,
+  innerPid,
+  isAlive,
+  outerPid,
+  readProc,
+  startTime,
+  userOf,
+} from "./processes.ts";
 
 /** A folder with the status files of a user. */
 export interface StatusFolder {
@@ -35,15 +49,29 @@ export function pidOf(target: string): number {
   try {
     file = readSmallFile(target);
   } catch (error) {
-    const why = (error as { code?: unknown }).code === "ELOOP" ? "it is a symbolic link" : describeError(error);
-    throw new Failure(2, `${target} is not a process id, and not a pid file that can be read: ${why}`);
+    const why = (error as { code?: unknown }).code === "ELOOP"
+      ? "it is a symbolic link"
+      : describeError(error);
+    throw new Failure(
+      2,
+      `${target} is not a process id, and not a pid file that can be read: ${why}`,
+    );
   }
   const pid = parsePid(file.text);
   if (pid === undefined) {
-    throw new Failure(2, `${target} has no process id in it, but ${JSON.stringify(file.text.slice(0, 40))}`);
+    throw new Failure(
+      2,
+      `${target} has no process id in it, but ${JSON.stringify(file.text.slice(0, 40))}`,
+    );
   }
-  if (process.platform !== "win32" && isAlive(pid) && ![0, process.getuid?.(), userOf(pid)].includes(file.uid)) {
-    throw new Failure(2, `${target} belongs to user ${file.uid}, and process ${pid} to another: use the pid itself`);
+  if (
+    process.platform !== "win32" && isAlive(pid) &&
+    ![0, process.getuid?.(), userOf(pid)].includes(file.uid)
+  ) {
+    throw new Failure(
+      2,
+      `${target} belongs to user ${file.uid}, and process ${pid} to another: use the pid itself`,
+    );
   }
   return pid;
 }
@@ -69,7 +97,10 @@ export function foldersOf(pid: number): StatusFolder[] {
   }));
 }
 
-/** Where the status file of a process is, seen from here: the process may have another root directory and other pids. */
+/**
+ * Where the status file of a process is, seen from here: the process may have another root
+ * directory and other pids.
+ */
 function candidates(pid: number): { path: string; pid: number; uid: number | undefined }[] {
   const uid = userOf(pid);
   if (process.platform === "win32") {
@@ -83,14 +114,23 @@ function candidates(pid: number): { path: string; pid: number; uid: number | und
     ? [runtime, temporary]
     : [process.env.XDG_RUNTIME_DIR, process.env.TMPDIR];
   const root = process.platform === "linux" ? `/proc/${pid}/root` : "";
-  return folderCandidates(folder, other, uid).map((path) => ({ path: `${root}${path}/${statusFile(inner)}`, pid: inner, uid }));
+  return folderCandidates(folder, other, uid).map((path) => ({
+    path: `${root}${path}/${statusFile(inner)}`,
+    pid: inner,
+    uid,
+  }));
 }
 
 /**
- * The content of a status file of a program, or of its parent, `reload-self run`. `outer` is the pid of the process in this namespace: a file
- * that a killed process has left behind is not that of another process which has its pid now.
+ * The content of a status file of a program, or of its parent, `reload-self run`. `outer` is the
+ * pid of the process in this namespace: a file that a killed process has left behind is not that of
+ * another process which has its pid now.
  */
-function parse(text: string, pid: number, outer: number): Status | { supervises: number } | undefined {
+function parse(
+  text: string,
+  pid: number,
+  outer: number,
+): Status | { supervises: number } | undefined {
   const status = parseStatus(text);
   if (status?.pid !== pid) return undefined;
   const started = startTime(outer);
@@ -119,7 +159,10 @@ export function statusOf(pid: number): Status {
   if (status !== undefined) return status;
   const [folder] = foldersOf(pid);
   if (folder === undefined) {
-    throw new Failure(2, `process ${pid} is not one user's alone, as a setuid program is: its status is not believed`);
+    throw new Failure(
+      2,
+      `process ${pid} is not one user's alone, as a setuid program is: its status is not believed`,
+    );
   }
   throw new Failure(
     2,

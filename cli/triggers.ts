@@ -1,4 +1,6 @@
-/** What makes `reload-self run` and `serve` reload by themselves: --watch, --max-memory, --every. */
+/**
+ * What makes `reload-self run` and `serve` reload by themselves: --watch, --max-memory, --every.
+ */
 import { execFileSync } from "node:child_process";
 import process from "node:process";
 import { attempt } from "../src/core/attempt.ts";
@@ -53,12 +55,25 @@ export function prepareTriggers({ watch, memory, memoryPause, every }: Triggers)
     const stops = [
       attempts.stop,
       ...watch.length > 0
-        ? [watchPaths(watch, DEFAULT_DEBOUNCE_MS, (path) => void attempts.begin(`${path} has changed`, true))]
+        ? [
+          watchPaths(watch, DEFAULT_DEBOUNCE_MS, (path) =>
+            void attempts.begin(`${path} has changed`, true)),
+        ]
         : [],
       ...memory !== undefined
-        ? [watchMemory({ size, most: memory, pause: memoryPause, interval: MEMORY_CHECK_MS, exceeded: attempts.begin })]
+        ? [
+          watchMemory({
+            size,
+            most: memory,
+            pause: memoryPause,
+            interval: MEMORY_CHECK_MS,
+            exceeded: attempts.begin,
+          }),
+        ]
         : [],
-      ...next !== undefined ? [repeat(next, () => attempts.begin(`it is time (--every ${every})`))] : [],
+      ...next !== undefined
+        ? [repeat(next, () => attempts.begin(`it is time (--every ${every})`))]
+        : [],
     ];
     return () => stops.forEach((stop) => stop());
   };
@@ -70,5 +85,7 @@ function sizeOf(pid: number): number {
   if (kilobytes !== undefined) return Number(kilobytes) * 1024;
   if (process.platform === "win32" || process.platform === "linux") return 0;
   // It may have ended.
-  return Number(attempt(() => execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" })) ?? 0) * 1024;
+  return Number(
+    attempt(() => execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" })) ?? 0,
+  ) * 1024;
 }

@@ -1,6 +1,6 @@
 /**
- * Something that happens at fixed times, once each: never left out and never done twice across a reload. The old process hands over when it
- * ran last, and stops at that moment.
+ * Something that happens at fixed times, once each: never left out and never done twice across a
+ * reload. The old process hands over when it ran last, and stops at that moment.
  */
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -25,7 +25,9 @@ last = (await token.inheritedState as number | undefined) ?? last;
 
 while (!token.isCancelled) {
   const next = last + 1;
-  await delay(Math.max(0, next * EVERY_MS - Date.now()), undefined, { signal: token.signal }).catch(() => {});
+  await delay(Math.max(0, next * EVERY_MS - Date.now()), undefined, { signal: token.signal }).catch(
+    () => {},
+  );
   if (token.isCancelled || !mayRun) {
     await delay(10);
     continue;

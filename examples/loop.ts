@@ -16,7 +16,8 @@ const me = `pid ${process.pid}, generation ${token.generation}`;
 
 for (let round = 1; !token.isCancelled; round++) {
   console.log(`${me}: round ${round}`);
-  await delay(1000, undefined, { signal: token.signal }).catch(() => {}); // Wakes up at once when it is cancelled.
+  // Wakes up at once when it is cancelled.
+  await delay(1000, undefined, { signal: token.signal }).catch(() => {});
 }
 
 const why = await token.cancelled();

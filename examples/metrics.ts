@@ -1,4 +1,7 @@
-/** Metrics of reloads, for Prometheus: http://localhost:8000/metrics. What the old process has counted is handed over. */
+/**
+ * Metrics of reloads, for Prometheus: http://localhost:8000/metrics. What the old process has
+ * counted is handed over.
+ */
 import { createServer } from "node:http";
 import process from "node:process";
 import { listen } from "../mod.ts";
@@ -11,7 +14,9 @@ const token = listen({
   saveState: () => metrics,
   onEvent(event) {
     switch (event.type) {
-      case "in-charge": // Only in a process that came from a reload. It is counted here: the old one has handed over already.
+      // Only in a process that came from a reload. It is counted here: the old one has handed over
+      // already.
+      case "in-charge":
         return void token.inheritedState.then((before) => {
           Object.assign(metrics, before);
           metrics.succeeded++;
@@ -26,11 +31,28 @@ const token = listen({
 function render(): string {
   const lines: [name: string, help: string, type: string, value: number][] = [
     ["reload_self_generation", "Reloads since the program was started.", "gauge", token.generation],
-    ["reload_self_reloads_succeeded_total", "Reloads that put a new process in charge.", "counter", metrics.succeeded],
-    ["reload_self_reloads_failed_total", "Reloads that were rolled back.", "counter", metrics.failed],
-    ["reload_self_last_reload_seconds", "From the start of this process until it was in charge.", "gauge", metrics.seconds],
+    [
+      "reload_self_reloads_succeeded_total",
+      "Reloads that put a new process in charge.",
+      "counter",
+      metrics.succeeded,
+    ],
+    [
+      "reload_self_reloads_failed_total",
+      "Reloads that were rolled back.",
+      "counter",
+      metrics.failed,
+    ],
+    [
+      "reload_self_last_reload_seconds",
+      "From the start of this process until it was in charge.",
+      "gauge",
+      metrics.seconds,
+    ],
   ];
-  return lines.map(([name, help, type, value]) => `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`).join(
+  return lines.map(([name, help, type, value]) =>
+    `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`
+  ).join(
     "",
   );
 }

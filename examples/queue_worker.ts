@@ -1,6 +1,7 @@
 /**
- * A worker without sockets: it takes jobs from a folder, one after the other. When it is replaced, it finishes the job that it has begun, and
- * takes no other. Each job is taken once, because a file can be renamed once.
+ * A worker without sockets: it takes jobs from a folder, one after the other. When it is replaced,
+ * it finishes the job that it has begun, and takes no other. Each job is taken once, because a file
+ * can be renamed once.
  */
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -33,7 +34,8 @@ async function work(file: string): Promise<void> {
   await rm(file);
 }
 
-await token.inheritedState; // Resolves when this process is in charge: before that, the old one works.
+// Resolves when this process is in charge: before that, the old one works.
+await token.inheritedState;
 token.track(async function worker() {
   while (!token.isCancelled) {
     const job = await take();

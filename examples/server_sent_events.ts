@@ -1,7 +1,8 @@
 /**
- * Server-sent events, and long polls, that miss nothing across a reload: a response that never ends cannot move to the new process, so it is
- * ended when the token is cancelled. `EventSource` comes back by itself, and says with `Last-Event-ID` what it has got. The events are in a
- * file, where both processes find them. Runs unchanged on Deno, Bun and Node:
+ * Server-sent events, and long polls, that miss nothing across a reload: a response that never ends
+ * cannot move to the new process, so it is ended when the token is cancelled. `EventSource` comes
+ * back by itself, and says with `Last-Event-ID` what it has got. The events are in a file, where
+ * both processes find them. Runs unchanged on Deno, Bun and Node:
  *
  *     node examples/server_sent_events.ts
  *     curl -N localhost:8000/events
@@ -22,7 +23,9 @@ async function readEvents(after: number): Promise<{ id: number; text: string }[]
   const handle = await open(file);
   try {
     const { size } = await handle.stat();
-    const { buffer, bytesRead } = await handle.read(new Uint8Array(Math.max(0, size - after)), { position: after });
+    const { buffer, bytesRead } = await handle.read(new Uint8Array(Math.max(0, size - after)), {
+      position: after,
+    });
     const lines = new TextDecoder().decode(buffer.subarray(0, bytesRead)).split("\n").slice(0, -1);
     let id = after;
     return lines.map((text) => ({ id: id += new TextEncoder().encode(text).length + 1, text }));
@@ -31,8 +34,14 @@ async function readEvents(after: number): Promise<{ id: number; text: string }[]
   }
 }
 
-/** The events after a number, as soon as there are any; none when the token is cancelled, or the client has gone. */
-async function nextEvents(after: number, response: ServerResponse): Promise<{ id: number; text: string }[]> {
+/**
+ * The events after a number, as soon as there are any; none when the token is cancelled, or the
+ * client has gone.
+ */
+async function nextEvents(
+  after: number,
+  response: ServerResponse,
+): Promise<{ id: number; text: string }[]> {
   while (!token.isCancelled && !response.destroyed) {
     const events = await readEvents(after);
     if (events.length > 0) return events;

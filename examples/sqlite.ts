@@ -1,6 +1,7 @@
 /**
- * A database that is open as long as the process: both processes have it open during a reload, and the old one closes it when its last
- * request is answered. For Node, Deno (`node:sqlite`) and Bun (`bun:sqlite`).
+ * A database that is open as long as the process: both processes have it open during a reload, and
+ * the old one closes it when its last request is answered. For Node, Deno (`node:sqlite`) and Bun
+ * (`bun:sqlite`).
  */
 import { createServer } from "node:http";
 import process from "node:process";
@@ -21,7 +22,8 @@ async function openDatabase(file: string): Promise<Database> {
 
 const token = listen({ logger: console });
 const database = await openDatabase(process.env.DATABASE ?? "visits.db");
-// Two processes write for a moment: with a write-ahead log they wait for one another instead of failing.
+// Two processes write for a moment: with a write-ahead log they wait for one another instead of
+// failing.
 database.exec("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000");
 database.exec(
   "CREATE TABLE IF NOT EXISTS visits (n INTEGER); INSERT INTO visits SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM visits)",

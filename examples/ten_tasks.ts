@@ -1,6 +1,7 @@
 /**
- * Ten tasks that are told to finish, and waited for. Each takes a different time to finish, and the first one starts another when it
- * ends, which is waited for too. Runs unchanged on Deno, Bun and Node, as loop.ts does.
+ * Ten tasks that are told to finish, and waited for. Each takes a different time to finish, and the
+ * first one starts another when it ends, which is waited for too. Runs unchanged on Deno, Bun and
+ * Node, as loop.ts does.
  */
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -27,5 +28,7 @@ console.log(`${me}: ten tasks are running`);
 
 await token.cancelled();
 const { complete, running } = await token.drained({ timeout: 10_000 });
-console.log(complete ? `${me}: all have finished` : `${me}: gave up waiting for ${running.join(", ")}`);
+console.log(
+  complete ? `${me}: all have finished` : `${me}: gave up waiting for ${running.join(", ")}`,
+);
 process.exit(complete ? 0 : 1);

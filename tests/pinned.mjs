@@ -1,6 +1,7 @@
 /**
- * Runs a script with one of the runtimes that `npm ci` has installed: node tests/pinned.mjs node26 tests/all.ts ...
- * In plain JavaScript, because it must run on any Node that is there, also one that knows no TypeScript.
+ * Runs a script with one of the runtimes that `npm ci` has installed: node tests/pinned.mjs node26
+ * tests/all.ts ... In plain JavaScript, because it must run on any Node that is there, also one
+ * that knows no TypeScript.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -33,7 +34,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     process.exit(2);
   }
   const child = spawn(executable, args, { stdio: "inherit" });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(signal, () => child.kill(signal));
+  }
   child.on("exit", (code, signal) => {
     if (signal === null) process.exit(code ?? 1);
     process.removeAllListeners(signal);

@@ -22,12 +22,16 @@ const needPermissions = [
 ]
   .map((name) => `tests/unit/${name}.test.ts`);
 
-/** The commands of each suite. What a suite's processes need of the machine decides how many files run at a time. */
+/**
+ * The commands of each suite. What a suite's processes need of the machine decides how many files
+ * run at a time.
+ */
 const suites = {
   check: [[...nodeTest(), "tests/checks/*.test.ts"]],
   unit: [
     [...nodeTest(), "tests/unit/**/*.test.ts"],
-    [pinned.deno, "test", "--quiet"], // As a bare `deno test` runs them: those that need no permission.
+    // As a bare `deno test` runs them: those that need no permission.
+    [pinned.deno, "test", "--quiet"],
     [pinned.deno, "test", "--quiet", "--allow-all", "--no-check", ...needPermissions],
     [pinned.bun, "test", "tests/unit/**/*.test.ts"],
   ],
@@ -35,24 +39,50 @@ const suites = {
     [pinned.node22, "--disable-warning=ExperimentalWarning", "--test", "tests/unit/**/*.test.ts"],
     [pinned.node24, "--test", "tests/unit/**/*.test.ts"],
   ],
-  integration: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/{integration,support}/**/*.test.ts"]],
-  connections: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/connections/*.test.ts"]],
-  systemd: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/systemd/*.test.ts"]],
+  integration: [[
+    ...nodeTest("--test-concurrency=3", "--test-timeout=300000"),
+    "tests/{integration,support}/**/*.test.ts",
+  ]],
+  connections: [[
+    ...nodeTest("--test-concurrency=3", "--test-timeout=300000"),
+    "tests/connections/*.test.ts",
+  ]],
+  systemd: [[
+    ...nodeTest("--test-concurrency=2", "--test-timeout=300000"),
+    "tests/systemd/*.test.ts",
+  ]],
   auto: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/auto/*.test.ts"]],
   load: [[...nodeTest("--test-concurrency=2", "--test-timeout=600000"), "tests/load/*.test.ts"]],
-  faults: [[...nodeTest("--test-concurrency=2", "--test-timeout=600000"), "tests/faults/*.test.ts"]],
+  faults: [[
+    ...nodeTest("--test-concurrency=2", "--test-timeout=600000"),
+    "tests/faults/*.test.ts",
+  ]],
   bench: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/bench/*.test.ts"]],
   field: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/field/*.test.ts"]],
-  package: [[...nodeTest("--test-concurrency=2", "--test-timeout=300000"), "tests/package/*.test.ts"]],
-  examples: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/examples/*.test.ts"]],
+  package: [[
+    ...nodeTest("--test-concurrency=2", "--test-timeout=300000"),
+    "tests/package/*.test.ts",
+  ]],
+  examples: [[
+    ...nodeTest("--test-concurrency=3", "--test-timeout=300000"),
+    "tests/examples/*.test.ts",
+  ]],
   // Each file installs and builds what is not there yet.
-  frameworks: [[...nodeTest("--test-concurrency=1", "--test-timeout=600000"), "tests/frameworks/*.test.ts"]],
+  frameworks: [[
+    ...nodeTest("--test-concurrency=1", "--test-timeout=600000"),
+    "tests/frameworks/*.test.ts",
+  ]],
   windows: [[...nodeTest("--test-timeout=1200000"), "tests/windows/windows.test.ts"]],
 };
 
-/** Resolves with the exit code of a command. The patterns are resolved here: not every runtime does so. */
+/**
+ * Resolves with the exit code of a command. The patterns are resolved here: not every runtime does
+ * so.
+ */
 function run([file, ...args]) {
-  const expanded = args.flatMap((arg) => arg.includes("*") ? globSync(arg, { cwd: root }).sort() : [arg]);
+  const expanded = args.flatMap((arg) =>
+    arg.includes("*") ? globSync(arg, { cwd: root }).sort() : [arg]
+  );
   // Deno would take the types in node_modules for a part of the program, and complain about them.
   const env = { ...process.env, DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" };
   const child = spawn(file, expanded, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
@@ -61,10 +91,14 @@ function run([file, ...args]) {
 
 const versions = { "--newest": "node26,deno,bun", "--older": "node22,node24" };
 const names = process.argv.slice(2).filter((name) => !(name in versions));
-for (const option of process.argv) if (option in versions) process.env.RUNTIMES ??= versions[option];
+for (const option of process.argv) {
+  if (option in versions) process.env.RUNTIMES ??= versions[option];
+}
 const unknown = names.find((name) => !(name in suites));
 if (unknown !== undefined || names.length === 0) {
-  console.error(`usage: node tests/run.mjs [--newest | --older] ${Object.keys(suites).join(" | ")} ...`);
+  console.error(
+    `usage: node tests/run.mjs [--newest | --older] ${Object.keys(suites).join(" | ")} ...`,
+  );
   process.exit(2);
 }
 const lines = [];
@@ -72,7 +106,11 @@ for (const name of names) {
   const begun = performance.now();
   let failed = false;
   for (const command of suites[name]) failed = await run(command) !== 0 || failed;
-  lines.push(`${failed ? "FAILED" : "passed"}  ${name.padEnd(12)} ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+  lines.push(
+    `${failed ? "FAILED" : "passed"}  ${name.padEnd(12)} ${
+      ((performance.now() - begun) / 1000).toFixed(1)
+    } s`,
+  );
   if (failed) process.exitCode = 1;
 }
 console.log(`\n${lines.join("\n")}`);

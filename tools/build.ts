@@ -1,10 +1,21 @@
 /**
- * Builds what is published into one folder, for npm and for JSR: a file of JavaScript for each entry point, and one for each part that is
- * loaded later, with their source maps. npm gets declarations of the types, JSR the sources, from which it makes its documentation. esbuild
- * does it, because it is one executable without dependencies.
+ * Builds what is published into one folder, for npm and for JSR: a file of JavaScript for each
+ * entry point, and one for each part that is loaded later, with their source maps. npm gets
+ * declarations of the types, JSR the sources, from which it makes its documentation. esbuild does
+ * it, because it is one executable without dependencies.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
@@ -21,7 +32,10 @@ const entries: Readonly<Record<string, string>> = Object.fromEntries(
 );
 /** Those that CommonJS can require. The command line is a program. */
 const { cli: _, ...required } = entries;
-/** Where a workflow builds it from. npm takes a statement of provenance only with the same address in the manifest. */
+/**
+ * Where a workflow builds it from. npm takes a statement of provenance only with the same address
+ * in the manifest.
+ */
 const { GITHUB_SERVER_URL, GITHUB_REPOSITORY } = process.env;
 const repositoryUrl = GITHUB_REPOSITORY && `${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}`;
 /** What `mod` loads when the program has started, and `cli` when the runtime can load it. */
@@ -48,26 +62,40 @@ const documents = [
 ];
 
 /**
- * The files import one another as files of the package: a class, or the state of a module, must exist only once. What a file that is loaded
- * later has in common with `mod` it contains once more, but for what `shared` names.
+ * The files import one another as files of the package: a class, or the state of a module, must
+ * exist only once. What a file that is loaded later has in common with `mod` it contains once more,
+ * but for what `shared` names.
  */
 const separateFiles = (shared: Readonly<Record<string, string>>): Plugin => ({
   name: "separate files",
   setup({ onResolve, onLoad }) {
-    const byPath = (files: object) => new Map(Object.entries(files).map(([name, source]) => [join(root, source), name]));
-    const files = { "import-statement": byPath(entries), "dynamic-import": byPath({ ...entries, ...later }) };
+    const byPath = (files: object) =>
+      new Map(Object.entries(files).map(([name, source]) => [join(root, source), name]));
+    const files = {
+      "import-statement": byPath(entries),
+      "dynamic-import": byPath({ ...entries, ...later }),
+    };
     onResolve({ filter: /\.ts$/ }, ({ path, kind, resolveDir }) => {
       const source = resolve(resolveDir, path);
       const name = kind in files ? files[kind as keyof typeof files].get(source) : undefined;
       if (name !== undefined) return { path: `./${name}.js`, external: true };
       return source in shared ? { path: source, namespace: "shared" } : undefined;
     });
-    onResolve({ filter: /^\.\/mod\.js$/, namespace: "shared" }, ({ path }) => ({ path, external: true }));
-    onLoad({ filter: /./, namespace: "shared" }, ({ path }) => ({ contents: shared[path] as string }));
+    onResolve(
+      { filter: /^\.\/mod\.js$/, namespace: "shared" },
+      ({ path }) => ({ path, external: true }),
+    );
+    onLoad(
+      { filter: /./, namespace: "shared" },
+      ({ path }) => ({ contents: shared[path] as string }),
+    );
   },
 });
 
-/** Modules of `mod` that the other files use from there: the class of the errors, and what belongs to the process. */
+/**
+ * Modules of `mod` that the other files use from there: the class of the errors, and what belongs
+ * to the process.
+ */
 const shared: Readonly<Record<string, string>> = {
   [join(root, "src/core/error.ts")]: `export { ReloadError } from "./mod.js";`,
   [join(root, "adapters/registry.ts")]:
@@ -84,13 +112,18 @@ const modules: BuildOptions = {
   legalComments: "none",
 };
 
-async function bundleAll(options: BuildOptions, sources: Readonly<Record<string, string>>): Promise<void> {
+async function bundleAll(
+  options: BuildOptions,
+  sources: Readonly<Record<string, string>>,
+): Promise<void> {
   for (const [name, source] of Object.entries(sources)) {
     await bundle({
       ...modules,
       ...options,
       entryPoints: { [name]: source },
-      banner: name in entries && options.format === "esm" ? { js: `/* @ts-self-types="./${source}" */` } : {},
+      banner: name in entries && options.format === "esm"
+        ? { js: `/* @ts-self-types="./${source}" */` }
+        : {},
       plugins: [separateFiles(name === "mod" ? {} : shared)],
     });
   }
@@ -100,7 +133,10 @@ async function bundleAll(options: BuildOptions, sources: Readonly<Record<string,
 export async function build(folder: string): Promise<string> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  await bundleAll({ outdir: folder, format: "esm", sourcemap: true, sourcesContent: true }, { ...entries, ...later });
+  await bundleAll({ outdir: folder, format: "esm", sourcemap: true, sourcesContent: true }, {
+    ...entries,
+    ...later,
+  });
   const commonJs = join(folder, "cjs");
   await bundleAll({ outdir: commonJs, format: "cjs", supported: { "dynamic-import": false } }, {
     ...required,
@@ -110,7 +146,12 @@ export async function build(folder: string): Promise<string> {
   writeFileSync(join(commonJs, "package.json"), `{ "type": "commonjs" }\n`);
   writeTypes(folder);
   copyDocuments(folder);
-  for (const name of [...folders, ...Object.values(entries).filter((source) => !source.includes("/"))]) {
+  for (
+    const name of [
+      ...folders,
+      ...Object.values(entries).filter((source) => !source.includes("/")),
+    ]
+  ) {
     cpSync(join(root, name), join(folder, name), { recursive: true });
   }
   const { npm, jsr } = createManifests();
@@ -123,9 +164,13 @@ export async function build(folder: string): Promise<string> {
 
 /** Copies the documents, as they are to be read in the package. */
 function copyDocuments(folder: string): void {
-  const isWanted = (path: string) => !/\/(package-lock\.json|node_modules|build|dist|\.[\w-]+)$/.test(path);
-  for (const name of documents) cpSync(join(root, name), join(folder, name), { recursive: true, filter: isWanted });
-  const isPackaged = (path: string) => existsSync(join(folder, path)) && documents.includes(path.split("/")[0] as string);
+  const isWanted = (path: string) =>
+    !/\/(package-lock\.json|node_modules|build|dist|\.[\w-]+)$/.test(path);
+  for (const name of documents) {
+    cpSync(join(root, name), join(folder, name), { recursive: true, filter: isWanted });
+  }
+  const isPackaged = (path: string) =>
+    existsSync(join(folder, path)) && documents.includes(path.split("/")[0] as string);
   for (const file of globSync(["*.md", "{docs,examples}/**/*.{md,ts,mjs,js}"], { cwd: folder })) {
     const text = readFileSync(join(folder, file), "utf8");
     const changed = file.endsWith(".md")
@@ -134,7 +179,10 @@ function copyDocuments(folder: string): void {
         /\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)[^)\s]*\)/g,
         (link, label, to) => isPackaged(join(dirname(file), to)) ? link : label,
       )
-      : text.replaceAll(/"(?:\.\.\/)+(\w+)\.ts"/g, (path, name) => name in entries ? `"${specifierOf(name)}"` : path);
+      : text.replaceAll(
+        /"(?:\.\.\/)+(\w+)\.ts"/g,
+        (path, name) => name in entries ? `"${specifierOf(name)}"` : path,
+      );
     if (changed !== text) writeFileSync(join(folder, file), changed);
   }
 }
@@ -144,12 +192,25 @@ function specifierOf(name: string): string {
   return `${read("jsr.json").name}${name === "mod" ? "" : `/${name}`}`;
 }
 
-/** Writes the declarations that the entry points need, for modules, and once more for CommonJS: TypeScript asks for the same kind of file. */
+/**
+ * Writes the declarations that the entry points need, for modules, and once more for CommonJS:
+ * TypeScript asks for the same kind of file.
+ */
 function writeTypes(folder: string): void {
   const all = mkdtempSync(join(tmpdir(), "reload-self-types-"));
   const tsc = join(root, "node_modules/typescript/bin/tsc");
-  const declarations = ["--noEmit", "false", "--emitDeclarationOnly", "--rootDir", root, "--outDir", all];
-  execFileSync(process.execPath, [tsc, "-p", join(root, "tools/types.json"), ...declarations], { stdio: "inherit" });
+  const declarations = [
+    "--noEmit",
+    "false",
+    "--emitDeclarationOnly",
+    "--rootDir",
+    root,
+    "--outDir",
+    all,
+  ];
+  execFileSync(process.execPath, [tsc, "-p", join(root, "tools/types.json"), ...declarations], {
+    stdio: "inherit",
+  });
   const seen = new Set<string>();
   const copy = (file: string, targets: readonly string[]) => {
     if (seen.has(file)) return;
@@ -172,8 +233,8 @@ function writeTypes(folder: string): void {
 }
 
 /**
- * Where an entry point is. What can require modules gets the one file, however it is asked for: `module-sync` is Node's name for that, from
- * 22.12 on. CommonJS is for what cannot, such as Jest.
+ * Where an entry point is. What can require modules gets the one file, however it is asked for:
+ * `module-sync` is Node's name for that, from 22.12 on. CommonJS is for what cannot, such as Jest.
  */
 function exportsOf(name: string, source: string): object {
   const module = { types: `./types/${source.replace(/\.ts$/, ".d.ts")}`, default: `./${name}.js` };
@@ -188,13 +249,22 @@ function exportsOf(name: string, source: string): object {
   };
 }
 
-/** The manifests of both registries, made of those of the repository: the version is in jsr.json alone. */
+/**
+ * The manifests of both registries, made of those of the repository: the version is in jsr.json
+ * alone.
+ */
 function createManifests() {
   const { name, version, license } = read("jsr.json");
   const { imports } = read("deno.json");
   const { dependencies, engines } = read("package.json");
-  const keys = Object.entries(entries).map(([name, source]) => ({ key: name === "mod" ? "." : `./${name}`, name, source }));
-  const files = Object.keys({ ...entries, ...later }).flatMap((name) => [`${name}.js`, `${name}.js.map`]);
+  const keys = Object.entries(entries).map(([name, source]) => ({
+    key: name === "mod" ? "." : `./${name}`,
+    name,
+    source,
+  }));
+  const files = Object.keys({ ...entries, ...later }).flatMap((
+    name,
+  ) => [`${name}.js`, `${name}.js.map`]);
   const npm = {
     name,
     version,
@@ -207,7 +277,9 @@ function createManifests() {
     types: "./cjs/types/mod.d.ts",
     // TypeScript reads this with `moduleResolution: node10`, which knows no exports.
     typesVersions: {
-      "*": Object.fromEntries(Object.keys(required).slice(1).map((name) => [name, [`./cjs/types/${name}.d.ts`]])),
+      "*": Object.fromEntries(
+        Object.keys(required).slice(1).map((name) => [name, [`./cjs/types/${name}.d.ts`]]),
+      ),
     },
     exports: {
       ...Object.fromEntries(keys.map(({ key, name, source }) => [key, exportsOf(name, source)])),

@@ -1,4 +1,7 @@
-/** Shows the point in 20 seconds: three servers under load are reloaded, get a version that fails, and lose nothing. */
+/**
+ * Shows the point in 20 seconds: three servers under load are reloaded, get a version that fails,
+ * and lose nothing.
+ */
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -31,7 +34,9 @@ const CLEAR_LINE = "\r\x1b[K";
 function showProgress(): void {
   const sum = totals();
   if (sum.requests === 0) return;
-  process.stdout.write(`${CLEAR_LINE}${paint("dim", `  ${number(sum.requests)} requests, ${sum.failed} failed`)}`);
+  process.stdout.write(
+    `${CLEAR_LINE}${paint("dim", `  ${number(sum.requests)} requests, ${sum.failed} failed`)}`,
+  );
 }
 
 function print(line = ""): void {
@@ -65,10 +70,15 @@ function deploy(code: string): void {
 
 /** The next report of a type, from the ones that follow. */
 function reportOf(name: string, reports: Report[], types: string[], from: number): Promise<Report> {
-  return until(`${name}: ${types.join(" or ")}`, () => reports.slice(from).find(({ type }) => types.includes(type)));
+  return until(
+    `${name}: ${types.join(" or ")}`,
+    () => reports.slice(from).find(({ type }) => types.includes(type)),
+  );
 }
 
-/** The processes in charge. One that ends takes a new process with it that is about to replace it. */
+/**
+ * The processes in charge. One that ends takes a new process with it that is about to replace it.
+ */
 const running = new Set<number>();
 
 function endAll(): void {
@@ -77,14 +87,24 @@ function endAll(): void {
   rmSync(folder, { recursive: true, force: true });
 }
 
-async function start(name: string, title: string, executable: string, flags: string[]): Promise<Server> {
-  const version = /\d+\.\d+\.\d+/.exec(execFileSync(executable, ["--version"], { encoding: "utf8" }))?.[0];
+async function start(
+  name: string,
+  title: string,
+  executable: string,
+  flags: string[],
+): Promise<Server> {
+  const version = /\d+\.\d+\.\d+/.exec(
+    execFileSync(executable, ["--version"], { encoding: "utf8" }),
+  )?.[0];
   const child = spawn(executable, [...flags, join(folder, "server.js"), pathToFileURL(app).href], {
     env: { ...process.env, NO_COLOR: "1", DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const reports: Report[] = [];
-  createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", (line) => reports.push(JSON.parse(line)));
+  createInterface({ input: child.stdout as NodeJS.ReadableStream }).on(
+    "line",
+    (line) => reports.push(JSON.parse(line)),
+  );
   const pid = child.pid as number;
   running.add(pid);
   child.once("exit", () => running.delete(pid));
@@ -94,7 +114,11 @@ async function start(name: string, title: string, executable: string, flags: str
     if (child.exitCode !== null) throw new Error(`${name} did not start:\n${errors}`);
     return reports.find(({ type }) => type === "listening");
   });
-  print(`  ${name.padEnd(12)} ${`${title} ${version}`.padEnd(14)} pid ${String(pid).padEnd(8)} http://127.0.0.1:${port}`);
+  print(
+    `  ${name.padEnd(12)} ${`${title} ${version}`.padEnd(14)} pid ${
+      String(pid).padEnd(8)
+    } http://127.0.0.1:${port}`,
+  );
   return { name, pid, reports, clients: startClients(port) };
 }
 
@@ -109,16 +133,31 @@ async function reload(server: Server, version: string): Promise<void> {
     server.pid = end.pid as number;
     running.delete(old);
     running.add(server.pid);
-    await until(`${server.name}: version ${version}`, () => server.clients.counts.versions.has(version));
+    await until(
+      `${server.name}: version ${version}`,
+      () => server.clients.counts.versions.has(version),
+    );
     const time = Math.round(end.milliseconds ?? 0);
-    print(`${label}${paint("green", "reloaded")}     pid ${old} → ${server.pid} in ${time} ms, version ${version} answers`);
+    print(
+      `${label}${
+        paint("green", "reloaded")
+      }     pid ${old} → ${server.pid} in ${time} ms, version ${version} answers`,
+    );
   } else {
     const { pid, exitCode } = end.error ?? {};
-    print(`${label}${paint("cyan", "rolled back")}  pid ${pid} exited with code ${exitCode}; pid ${old} goes on`);
+    print(
+      `${label}${
+        paint("cyan", "rolled back")
+      }  pid ${pid} exited with code ${exitCode}; pid ${old} goes on`,
+    );
   }
 }
 
-async function step(title: string, version: string, code = `export const version = "${version}";\n`): Promise<void> {
+async function step(
+  title: string,
+  version: string,
+  code = `export const version = "${version}";\n`,
+): Promise<void> {
   print(`\n${paint("bold", title)}`);
   deploy(code);
   for (const server of servers) await reload(server, version);
@@ -139,15 +178,22 @@ function summarize(): void {
   const widths = [11, 9, 14, 11, 11];
   const row = (name: string, cells: string[]) =>
     `  ${name.padEnd(12)}${cells.map((cell, i) => cell.padStart(widths[i] as number)).join("")}`;
-  print(`\n${paint("bold", row("", ["requests", "failed", "reconnected", "messages", "slowest"]))}`);
+  print(
+    `\n${paint("bold", row("", ["requests", "failed", "reconnected", "messages", "slowest"]))}`,
+  );
   for (const { name, clients: { counts } } of servers) {
     const cells = [counts.requests, counts.failed, counts.reconnected, counts.messages].map(number);
     print(row(name, [...cells, `${Math.round(counts.slowest)} ms`]));
     if (counts.problem !== undefined) print(paint("red", `    ${counts.problem}`));
   }
   const { requests, failed, reconnected } = totals();
-  const zero = (count: number, what: string) => paint(count === 0 ? "green" : "red", `${count} ${what}`);
-  print(`\n  ${number(requests)} requests: ${zero(failed, "failed")}, ${zero(reconnected, "reconnected")}`);
+  const zero = (count: number, what: string) =>
+    paint(count === 0 ? "green" : "red", `${count} ${what}`);
+  print(
+    `\n  ${number(requests)} requests: ${zero(failed, "failed")}, ${
+      zero(reconnected, "reconnected")
+    }`,
+  );
   if (failed + reconnected > 0) process.exitCode = 1;
 }
 
@@ -172,13 +218,21 @@ try {
   });
   deploy(`export const version = "1";\n`);
   servers.push(await start("node:http", "Node", pinned.node26, []));
-  servers.push(await start("Deno.serve", "Deno", pinned.deno, ["run", "-A", "--quiet", "--no-check"]));
+  servers.push(
+    await start("Deno.serve", "Deno", pinned.deno, ["run", "-A", "--quiet", "--no-check"]),
+  );
   servers.push(await start("Bun.serve", "Bun", pinned.bun, []));
-  print(`\n  Clients of each: ${CLIENTS.fresh} that connect for every request, ${CLIENTS.kept} that keep their`);
+  print(
+    `\n  Clients of each: ${CLIENTS.fresh} that connect for every request, ${CLIENTS.kept} that keep their`,
+  );
   print(`  connection, and ${CLIENTS.webSockets} WebSockets, whose messages the server counts.`);
   await delay(PAUSE_MS);
   await step("Version 2 is deployed, and each process gets SIGHUP", "2");
-  await step("A broken version is deployed: it throws at its start", "broken", `throw new Error("DATABASE_URL is not set");\n`);
+  await step(
+    "A broken version is deployed: it throws at its start",
+    "broken",
+    `throw new Error("DATABASE_URL is not set");\n`,
+  );
   await step("The repaired version 3 is deployed", "3");
   await Promise.all(servers.map(({ clients }) => clients.stop()));
   clearInterval(progress);

@@ -1,4 +1,7 @@
-/** The preload on Bun: besides the servers of node's kind, Bun's own, and those of `export default { fetch }`, which Bun opens by Bun.serve. */
+/**
+ * The preload on Bun: besides the servers of node's kind, Bun's own, and those of `export default {
+ * fetch }`, which Bun opens by Bun.serve.
+ */
 import type { AutoHost } from "../../src/core/auto.ts";
 import { originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
@@ -18,9 +21,13 @@ interface Options {
   readonly unix?: unknown;
 }
 
-/** Whether a function is called by a module of node's kind, such as node:net: Bun's are made of its own functions. */
+/**
+ * Whether a function is called by a module of node's kind, such as node:net: Bun's are made of its
+ * own functions.
+ */
 function isOfNode(): boolean {
-  return /\(node:/.test(new Error().stack?.split("\n")[3] ?? ""); // Below this function and the one that was replaced.
+  // Below this function and the one that was replaced.
+  return /\(node:/.test(new Error().stack?.split("\n")[3] ?? "");
 }
 
 /** Replaces what opens Bun's own servers. */
@@ -28,13 +35,18 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
   const { serve, listen, udpSocket } = bun;
   installLate(pid, host, isLinux);
   bun.serve = replacing(originalOf(serve), (options: Options, ...rest: unknown[]) => {
-    const isOurs = typeof options === "object" && options !== null && !isPrivateAddress(options.unix, options.port, pid) &&
+    const isOurs = typeof options === "object" && options !== null &&
+      !isPrivateAddress(options.unix, options.port, pid) &&
       !("onNodeHTTPRequest" in options); // Bun's own node:http opens its servers with it.
-    return isOurs ? host.begin().adopt(originalOf(serve))(options, ...rest) : originalOf(serve).call(bun, options, ...rest);
+    return isOurs
+      ? host.begin().adopt(originalOf(serve))(options, ...rest)
+      : originalOf(serve).call(bun, options, ...rest);
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
     const { unix, port } = options ?? {};
-    if (!isPrivateAddress(unix, port, pid) && !isOfNode()) host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
+    if (!isPrivateAddress(unix, port, pid) && !isOfNode()) {
+      host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
+    }
     return originalOf(listen).call(bun, options, ...rest);
   });
   if (udpSocket === undefined) return;

@@ -1,4 +1,6 @@
-/** Sockets of node:dgram, which a preload hands to the token: `bind` of every socket is replaced. */
+/**
+ * Sockets of node:dgram, which a preload hands to the token: `bind` of every socket is replaced.
+ */
 import type { Socket } from "node:dgram";
 import type { AutoHost } from "../../src/core/auto.ts";
 import { describeError } from "../../src/core/describe_error.ts";
@@ -12,18 +14,28 @@ export interface DatagramPrototype {
   bind(...args: any[]): unknown;
 }
 
-/** Where a socket is bound; `undefined` where it is left alone: to a port that the kernel chooses, or on another's socket. */
+/**
+ * Where a socket is bound; `undefined` where it is left alone: to a port that the kernel chooses,
+ * or on another's socket.
+ */
 function placeOf([first, second]: readonly unknown[]): { port: number; host?: string } | undefined {
   const options = typeof first === "object" && first !== null
     ? first as Record<string, unknown>
     : { port: first, address: second };
   const { port, address } = options;
-  if ("fd" in options || typeof port !== "number" || !Number.isInteger(port) || port <= 0 || port >= 65_536) return undefined;
+  if (
+    "fd" in options || typeof port !== "number" || !Number.isInteger(port) || port <= 0 ||
+    port >= 65_536
+  ) return undefined;
   return { port, ...(typeof address === "string" && address !== "" && { host: address }) };
 }
 
 /** Replaces `bind`. */
-export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isExempt: () => boolean): void {
+export function patchDatagrams(
+  prototype: DatagramPrototype,
+  host: AutoHost,
+  isExempt: () => boolean,
+): void {
   const original = originalOf(prototype.bind);
   prototype.bind = replacing(original, function bind(this: Socket, ...args: unknown[]): unknown {
     const options = isOpening(this) ? undefined : placeOf(args);
@@ -46,7 +58,11 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
       setTimeout(() => {
         if (isClosed || !isOpened(socket)) return;
         bindByToken(socket, options).catch((error) => {
-          host.say(`the datagram socket at ${options.host ?? "*"}:${options.port} is not handed over: ${describeError(error)}`);
+          host.say(
+            `the datagram socket at ${options.host ?? "*"}:${options.port} is not handed over: ${
+              describeError(error)
+            }`,
+          );
         });
       });
     });
@@ -54,12 +70,15 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
   }
 
   function openByToken(socket: Socket, options: BindOptions, args: unknown[]): Socket {
-    const callback = args.findLast((argument) => typeof argument === "function") as (() => void) | undefined;
+    const callback = args.findLast((argument) => typeof argument === "function") as
+      | (() => void)
+      | undefined;
     if (callback !== undefined) socket.once("listening", callback);
     const { send } = socket;
     const sendLater = sendWhenOpen(socket);
     let wasHeard = false;
-    const onError = () => void (wasHeard ||= socket.listenerCount("error") > 2); // Besides this one and that of the library.
+    // Besides this one and that of the library.
+    const onError = () => void (wasHeard ||= socket.listenerCount("error") > 2);
     socket.prependListener("error", onError);
     bindByToken(socket, options).then(() => {
       socket.off("error", onError);
@@ -74,9 +93,12 @@ export function patchDatagrams(prototype: DatagramPrototype, host: AutoHost, isE
   }
 }
 
-/** A socket that is not open yet would be bound to a port of the kernel's choice by what it sends. */
+/**
+ * A socket that is not open yet would be bound to a port of the kernel's choice by what it sends.
+ */
 function sendWhenOpen(socket: Socket): Socket["send"] {
   const { send } = socket;
-  const later = (...args: unknown[]) => void socket.once("listening", () => Reflect.apply(send, socket, args));
+  const later = (...args: unknown[]) =>
+    void socket.once("listening", () => Reflect.apply(send, socket, args));
   return socket.send = later as Socket["send"];
 }

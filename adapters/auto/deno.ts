@@ -45,7 +45,9 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   const warning = (name: string, original: ServeFunction) =>
     replacing(original, (options: Options, ...rest: unknown[]) => {
       const { path, port } = options ?? {};
-      if (!isPrivateAddress(path, port, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")) {
+      if (
+        !isPrivateAddress(path, port, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")
+      ) {
         host.say(explainListen(name, options, path, ["Deno.serve", "node:net"]));
       }
       return original(options, ...rest);
@@ -63,20 +65,26 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   );
 }
 
-/** Whether Deno itself asks for the server of a thread: `deno serve --parallel`, of a module that imports this one. Deno 2.9 says so by a symbol. */
+/**
+ * Whether Deno itself asks for the server of a thread: `deno serve --parallel`, of a module that
+ * imports this one. Deno 2.9 says so by a symbol.
+ */
 function isOfThread(options: object): boolean {
   return Object.getOwnPropertySymbols(options).some((symbol) =>
     symbol.description === "kLoadBalanced" && (options as Record<symbol, unknown>)[symbol] === true
   );
 }
 
-const explainThreads = "the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use " +
+const explainThreads =
+  "the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use " +
   "`deno run -A npm:@js0/reload-self/cli serve`, with the same module, below `reload-self run --instances 4`";
 
 const process = () => (globalThis as unknown as { process: NodeProcess }).process;
 /** Whether Node's `process` was loaded; see adapters/deno/signals.ts. */
 const hasProcess = (deno: DenoNamespace) =>
-  attempt(() => (deno[deno.internal] as { __nodeProcessBootstrapped?: boolean }).__nodeProcessBootstrapped) === true;
+  attempt(() =>
+    (deno[deno.internal] as { __nodeProcessBootstrapped?: boolean }).__nodeProcessBootstrapped
+  ) === true;
 
 /** What a program needs of Deno. */
 export function denoRuntime(deno: DenoNamespace) {
@@ -92,9 +100,12 @@ export function denoRuntime(deno: DenoNamespace) {
       if (listeners === undefined) originalOf(add)(signal, listener);
       else listeners.add(listener);
     });
-    servers.removeSignalListener = replacing(originalOf(remove), (signal: string, listener: Listener) => {
-      if (own.get(signal)?.delete(listener) !== true) originalOf(remove)(signal, listener);
-    });
+    servers.removeSignalListener = replacing(
+      originalOf(remove),
+      (signal: string, listener: Listener) => {
+        if (own.get(signal)?.delete(listener) !== true) originalOf(remove)(signal, listener);
+      },
+    );
     // Its first use takes 20 ms, for which no server has to wait.
     const ofNode = () => void (ofProcess ??= putSignalsAside(process(), signals));
     if (hasProcess(deno)) ofNode();
@@ -115,15 +126,20 @@ export function denoRuntime(deno: DenoNamespace) {
   const countOf = (signal: string) => hasProcess(deno) ? process().listenerCount(signal) : 0;
   return {
     variable: (name: string): string | undefined =>
-      deno.permissions.querySync({ name: "env" }).state === "granted" ? deno.env.get(name) : undefined,
+      deno.permissions.querySync({ name: "env" }).state === "granted"
+        ? deno.env.get(name)
+        : undefined,
     putAside: putAside as (signals: readonly string[]) => SignalsAside,
     isHandled: (signal: string): boolean => (given.get(signal)?.size ?? 0) + countOf(signal) > 0,
     emit(signal: string, number: number): void {
       for (const listener of given.get(signal) ?? []) listener();
-      if (countOf(signal) > 0) (process().emit as (...args: unknown[]) => boolean).call(process(), signal, signal, number);
+      if (countOf(signal) > 0) {
+        (process().emit as (...args: unknown[]) => boolean).call(process(), signal, signal, number);
+      }
     },
     exit: (): void => (deno.exit as (code?: number) => void)(),
     holders: (): readonly string[] => [],
-    unref: (milliseconds: number, callback: () => void): void => deno.unrefTimer(setTimeout(callback, milliseconds)),
+    unref: (milliseconds: number, callback: () => void): void =>
+      deno.unrefTimer(setTimeout(callback, milliseconds)),
   };
 }

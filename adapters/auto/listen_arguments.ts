@@ -11,7 +11,8 @@ export interface ListenRequest {
 
 type Options = Readonly<Record<string, unknown>>;
 
-const toNumber = (value: unknown) => typeof value === "string" && value !== "" && Number(value) >= 0 ? Number(value) : value;
+const toNumber = (value: unknown) =>
+  typeof value === "string" && value !== "" && Number(value) >= 0 ? Number(value) : value;
 
 /** The options of a call, as net._normalizeArgs of Node has them. */
 function optionsOf(args: readonly unknown[]): Options {
@@ -19,7 +20,9 @@ function optionsOf(args: readonly unknown[]): Options {
   if (typeof first === "object" && first !== null) return first as Options;
   const place = toNumber(first);
   if (typeof place === "string") return { path: place, backlog: toNumber(second) };
-  const host = typeof second === "string" && typeof toNumber(second) === "string" ? second : undefined;
+  const host = typeof second === "string" && typeof toNumber(second) === "string"
+    ? second
+    : undefined;
   return {
     port: typeof place === "function" ? undefined : place,
     host,
@@ -28,16 +31,20 @@ function optionsOf(args: readonly unknown[]): Options {
 }
 
 /**
- * Whether a unix socket is a process's own: nobody outside can know a name in which its pid is, and another process would have another.
- * Nor has a socket of Linux's abstract names, or a pipe of Windows, a file that could be replaced.
+ * Whether a unix socket is a process's own: nobody outside can know a name in which its pid is, and
+ * another process would have another. Nor has a socket of Linux's abstract names, or a pipe of
+ * Windows, a file that could be replaced.
  */
 export function isPrivatePath(path: string, pid: number): boolean {
-  return path === "" || path.startsWith("\0") || path.startsWith("\\\\") || new RegExp(`(?<!\\d)${pid}(?!\\d)`).test(path);
+  return path === "" || path.startsWith("\0") || path.startsWith("\\\\") ||
+    new RegExp(`(?<!\\d)${pid}(?!\\d)`).test(path);
 }
 
 /** Whether an address is the process's own: a path as above, or a port that the kernel chooses. */
 export function isPrivateAddress(path: unknown, port: unknown, pid: number): boolean {
-  return typeof path === "string" && path !== "" ? isPrivatePath(path, pid) : port !== undefined && Number(port) === 0;
+  return typeof path === "string" && path !== ""
+    ? isPrivatePath(path, pid)
+    : port !== undefined && Number(port) === 0;
 }
 
 /** What is said of a socket that nothing can hand over. */
@@ -63,7 +70,9 @@ export function readListenArguments(args: readonly unknown[], pid: number): List
 
 function placeOf(options: Options, pid: number): BindOptions | undefined {
   const { host, backlog, ipv6Only, reusePort, readableAll, writableAll, path } = options;
-  if ("_handle" in options || "handle" in options || typeof options.fd === "number") return undefined;
+  if ("_handle" in options || "handle" in options || typeof options.fd === "number") {
+    return undefined;
+  }
   const more = {
     ...(typeof backlog === "number" && { backlog }),
     ...(ipv6Only === true && { ipv6Only }),
@@ -72,8 +81,12 @@ function placeOf(options: Options, pid: number): BindOptions | undefined {
     ...(writableAll === true && { writableAll }),
   };
   const port = toNumber(options.port);
-  if (port === undefined && typeof path === "string") return isPrivatePath(path, pid) ? undefined : { path, ...more };
+  if (port === undefined && typeof path === "string") {
+    return isPrivatePath(path, pid) ? undefined : { path, ...more };
+  }
   // What is wrong is left to the runtime, which says so.
-  if (typeof port !== "number" || !Number.isInteger(port) || port <= 0 || port >= 65_536) return undefined;
+  if (typeof port !== "number" || !Number.isInteger(port) || port <= 0 || port >= 65_536) {
+    return undefined;
+  }
   return { port, ...(typeof host === "string" && host !== "" && { host }), ...more };
 }

@@ -12,25 +12,40 @@ import { giveBack, putAside } from "../shared/events_aside.ts";
 export function installNode(process: NodeProcess, host: AutoHost): void {
   const isExempt = () => isLeftAlone() || isCluster(process, host);
   // http, https, http2 and tls have its method.
-  patchServers(process.getBuiltinModule("node:net").Server.prototype, host, { pid: process.pid, takesOpened: true, isExempt });
+  patchServers(process.getBuiltinModule("node:net").Server.prototype, host, {
+    pid: process.pid,
+    takesOpened: true,
+    isExempt,
+  });
   patchDatagrams(Socket.prototype, host, isExempt);
 }
 
 /**
- * Replaces what opens servers of node's kind on Bun and Deno, whose modules are loaded when the program uses them.
+ * Replaces what opens servers of node's kind on Bun and Deno, whose modules are loaded when the
+ * program uses them.
  *
  * @param takesOpened Whether a server can be handed over that the program has opened.
  */
 export function installLate(pid: number, host: AutoHost, takesOpened: boolean): void {
-  const isExempt = () => isLeftAlone() || isCluster((globalThis as unknown as { process: NodeProcess }).process, host);
-  onFirstServer(EventEmitter.prototype, (prototype) => patchServers(prototype, host, { pid, takesOpened, isExempt }));
+  const isExempt = () =>
+    isLeftAlone() || isCluster((globalThis as unknown as { process: NodeProcess }).process, host);
+  onFirstServer(
+    EventEmitter.prototype,
+    (prototype) => patchServers(prototype, host, { pid, takesOpened, isExempt }),
+  );
   patchDatagrams(Socket.prototype, host, isExempt);
 }
 
-/** Whether node:cluster serves: it has a server of its own in the process that starts the workers, and none in the workers. */
+/**
+ * Whether node:cluster serves: it has a server of its own in the process that starts the workers,
+ * and none in the workers.
+ */
 function isCluster(process: NodeProcess, host: AutoHost): boolean {
   // Deno's types of Node have the members only on the default export.
-  const cluster = process.getBuiltinModule("node:cluster") as unknown as { isWorker: boolean; workers?: object };
+  const cluster = process.getBuiltinModule("node:cluster") as unknown as {
+    isWorker: boolean;
+    workers?: object;
+  };
   if (cluster.isWorker) return true;
   if (Object.keys(cluster.workers ?? {}).length === 0) return false;
   host.say(
@@ -49,27 +64,37 @@ export function nodeRuntime(process: NodeProcess) {
       void (process.emit as (...args: unknown[]) => boolean).call(process, signal, signal, number),
     exit: (): void => process.exit(),
     holders: (): readonly string[] => [...new Set(process.getActiveResourcesInfo())],
-    unref: (milliseconds: number, callback: () => void): void => void setTimeout(callback, milliseconds).unref(),
+    unref: (milliseconds: number, callback: () => void): void =>
+      void setTimeout(callback, milliseconds).unref(),
   };
 }
 
 /**
- * What every constructor of a server of node:net sets, on all three runtimes, and no constructor of another emitter.
+ * What every constructor of a server of node:net sets, on all three runtimes, and no constructor of
+ * another emitter.
  */
 const OF_SERVERS = "_unref";
 
 /**
- * Calls back with the prototype of each kind of server when the first server of that kind is made. To load node:net and node:http for a
- * program that uses neither takes 40 ms on Bun and 60 ms on Deno; nothing tells when a program loads them.
+ * Calls back with the prototype of each kind of server when the first server of that kind is made.
+ * To load node:net and node:http for a program that uses neither takes 40 ms on Bun and 60 ms on
+ * Deno; nothing tells when a program loads them.
  */
 function onFirstServer(emitter: object, found: (prototype: ServerPrototype) => void): void {
   Object.defineProperty(emitter, OF_SERVERS, {
     configurable: true,
     get: () => undefined,
     set(this: object, value: unknown) {
-      Object.defineProperty(this, OF_SERVERS, { value, configurable: true, enumerable: true, writable: true });
+      Object.defineProperty(this, OF_SERVERS, {
+        value,
+        configurable: true,
+        enumerable: true,
+        writable: true,
+      });
       const prototype = ownerOf(this, "listen") as ServerPrototype | undefined;
-      if (typeof prototype?.listen === "function" && originalOf(prototype.listen) === prototype.listen) found(prototype);
+      if (
+        typeof prototype?.listen === "function" && originalOf(prototype.listen) === prototype.listen
+      ) found(prototype);
     },
   });
 }
@@ -90,8 +115,9 @@ export interface SignalsAside {
 }
 
 /**
- * Puts the handlers of these signals aside, also those that are added later: what they do, such as closing the server, comes after the drain.
- * A signal that the program emits itself is one that it gets.
+ * Puts the handlers of these signals aside, also those that are added later: what they do, such as
+ * closing the server, comes after the drain. A signal that the program emits itself is one that it
+ * gets.
  */
 export function putSignalsAside(process: NodeProcess, signals: readonly string[]): SignalsAside {
   const emitter = new (process.getBuiltinModule("node:events").EventEmitter)();

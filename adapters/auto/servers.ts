@@ -1,6 +1,7 @@
 /**
- * Servers of node:net and all that is built on them, which a preload hands to the token: `listen` of every server is replaced. For the
- * program nothing changes: the same events, callbacks, errors and results, at the same times.
+ * Servers of node:net and all that is built on them, which a preload hands to the token: `listen`
+ * of every server is replaced. For the program nothing changes: the same events, callbacks, errors
+ * and results, at the same times.
  */
 import type { Server, Socket } from "node:net";
 import type { AutoHost } from "../../src/core/auto.ts";
@@ -38,7 +39,10 @@ export interface ServerPatch {
 
 /** The events of a server that opens connections. */
 const CONNECTIONS = ["connection", "secureConnection", "session"];
-/** Those of a server of HTTP whose connections become others. Only where the application has a listener: one of ours would be an answer. */
+/**
+ * Those of a server of HTTP whose connections become others. Only where the application has a
+ * listener: one of ours would be an answer.
+ */
 const UPGRADES = ["upgrade", "connect"];
 
 /** Replaces `listen`. */
@@ -46,23 +50,26 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
   const original = originalOf(prototype.listen);
   /** What ends the notes on servers that were opened. */
   const ends = new WeakMap<Server, () => void>();
-  prototype.listen = replacing(original, function listen(this: Server, ...args: unknown[]): unknown {
-    if (isOpening(this)) return original.apply(this, args);
-    const request = readListenArguments(args, patch.pid);
-    const { options } = request;
-    if (options === undefined || patch.isExempt()) return original.apply(this, args);
-    ends.get(this)?.();
-    markAnnounced(this, false);
-    markGivenUp(this, false);
-    if (originalOf(this.close) !== this.close) this.close = originalOf(this.close);
-    if (!patch.takesOpened || options.path !== undefined || !host.opensItself) {
-      openByToken(host, this, options, request);
-      return this;
-    }
-    const result = original.apply(this, args);
-    ends.set(this, followOpened(host, this, options));
-    return result;
-  });
+  prototype.listen = replacing(
+    original,
+    function listen(this: Server, ...args: unknown[]): unknown {
+      if (isOpening(this)) return original.apply(this, args);
+      const request = readListenArguments(args, patch.pid);
+      const { options } = request;
+      if (options === undefined || patch.isExempt()) return original.apply(this, args);
+      ends.get(this)?.();
+      markAnnounced(this, false);
+      markGivenUp(this, false);
+      if (originalOf(this.close) !== this.close) this.close = originalOf(this.close);
+      if (!patch.takesOpened || options.path !== undefined || !host.opensItself) {
+        openByToken(host, this, options, request);
+        return this;
+      }
+      const result = original.apply(this, args);
+      ends.set(this, followOpened(host, this, options));
+      return result;
+    },
+  );
 }
 
 /** Notes what happens to a server that was opened. */
@@ -72,7 +79,8 @@ function createNotes(server: Server): { follow(events: readonly string[]): void;
   return {
     follow(events) {
       for (const event of events) {
-        const note = (first: object, socket?: Socket) => void notes.push([event, first, socket, socket?.bytesWritten]);
+        const note = (first: object, socket?: Socket) =>
+          void notes.push([event, first, socket, socket?.bytesWritten]);
         server.prependListener(event, note);
         stop.push(() => server.off(event, note));
       }
@@ -82,8 +90,9 @@ function createNotes(server: Server): { follow(events: readonly string[]): void;
 }
 
 /**
- * A first generation opens its servers as it always did; the library learns of each right after. Returns what ends the notes on it. An error
- * of the server has no listener of ours: one alone would keep it from ending the program.
+ * A first generation opens its servers as it always did; the library learns of each right after.
+ * Returns what ends the notes on it. An error of the server has no listener of ours: one alone
+ * would keep it from ending the program.
  */
 function followOpened(host: AutoHost, server: Server, options: BindOptions): () => void {
   const { follow, end } = createNotes(server);
@@ -104,35 +113,47 @@ function followOpened(host: AutoHost, server: Server, options: BindOptions): () 
   return end;
 }
 
-function openByToken(host: AutoHost, server: Server, options: BindOptions, { callback, signal }: ListenRequest): void {
+function openByToken(
+  host: AutoHost,
+  server: Server,
+  options: BindOptions,
+  { callback, signal }: ListenRequest,
+): void {
   if (callback !== undefined) server.once("listening", callback);
   let emitted: unknown;
   let wasHeard = false;
   const onError = (error: unknown) => {
     emitted = error;
-    wasHeard = server.rawListeners("error").length > 2; // Besides this one and that of the library, which waits for the server.
+    // Besides this one and that of the library, which waits for the server.
+    wasHeard = server.rawListeners("error").length > 2;
   };
   server.prependListener("error", onError);
-  markAnnounced(server, true); // By this function, when a unix socket has its name, and before the predecessor's socket has come.
+  // By this function, when a unix socket has its name, and before the predecessor's socket has
+  // come.
+  markAnnounced(server, true);
   signal?.addEventListener("abort", () => server.close(), { once: true });
   const token = host.begin();
   token.bind(server, options).then(() => {
     server.off("error", onError);
     closeInAnyState(server, () => token.isCancelled);
-    // That comes when this process is in charge. A server that starts another one first must not wait for it.
+    // That comes when this process is in charge. A server that starts another one first must not
+    // wait for it.
     if (!server.listening) beginWaiting(server);
     if (options.path !== undefined) server.address = () => options.path as string;
     server.emit("listening");
   }, (error) => {
     server.off("error", onError);
     if (callback !== undefined) server.off("listening", callback);
-    if (emitted !== error || !wasHeard) process.nextTick(() => server.emit("error", asOfNode(error, options)));
+    if (emitted !== error || !wasHeard) {
+      process.nextTick(() => server.emit("error", asOfNode(error, options)));
+    }
   });
 }
 
 /**
- * Lets the program close a server that does not listen: while it waits for the predecessor's socket, whose place another server can have
- * then, and when the drain has closed it, which is what the program's own shutdown wants.
+ * Lets the program close a server that does not listen: while it waits for the predecessor's
+ * socket, whose place another server can have then, and when the drain has closed it, which is what
+ * the program's own shutdown wants.
  */
 function closeInAnyState(server: Server, isCancelled: () => boolean): void {
   const { close } = server;
@@ -151,10 +172,18 @@ function closeInAnyState(server: Server, isCancelled: () => boolean): void {
 
 /** The error of an address at which this process waits or listens already, as node:net has it. */
 function asOfNode(error: unknown, options: BindOptions): unknown {
-  if (!(error instanceof TypeError) || (error as { code?: unknown }).code !== "EADDRINUSE") return error;
+  if (!(error instanceof TypeError) || (error as { code?: unknown }).code !== "EADDRINUSE") {
+    return error;
+  }
   const { host: address, port } = options;
   const message = `listen EADDRINUSE: address already in use ${describe(options)}`;
-  return Object.assign(new Error(message), { code: "EADDRINUSE", errno: -98, syscall: "listen", address, port });
+  return Object.assign(new Error(message), {
+    code: "EADDRINUSE",
+    errno: -98,
+    syscall: "listen",
+    address,
+    port,
+  });
 }
 
 function describe({ path, host, port }: BindOptions): string {

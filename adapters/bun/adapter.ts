@@ -1,4 +1,9 @@
-import type { Adapter, FetchAdapter, NativeServerView, StartAdapter } from "../../src/core/adapter.ts";
+import type {
+  Adapter,
+  FetchAdapter,
+  NativeServerView,
+  StartAdapter,
+} from "../../src/core/adapter.ts";
 import { countActivated } from "../shared/listen_fds.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
@@ -13,20 +18,31 @@ export interface BunNamespace {
   readonly isMainThread: boolean;
 }
 
-/** The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no permissions. */
+/**
+ * The adapter for Bun: Node's, with a cheaper way to know the main thread. Bun needs no
+ * permissions.
+ */
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): StartAdapter {
   const start = startNode(process, "Bun", bun.isMainThread);
   const isShared = (start.handshake.supervisor?.instances ?? 1) > 1;
   const { snapshot: { loaded }, handshake: { generation } } = start;
-  const activated = process.platform === "linux" ? countActivated(loaded, process.pid, generation !== undefined) : 0;
+  const activated = process.platform === "linux"
+    ? countActivated(loaded, process.pid, generation !== undefined)
+    : 0;
   return {
     ...start.adapter,
     native: {
-      serve: bunServe(bun, process.platform !== "linux" || isShared, activated, (name) => process.env[name]),
+      serve: bunServe(
+        bun,
+        process.platform !== "linux" || isShared,
+        activated,
+        (name) => process.env[name],
+      ),
       datagrams: bunDatagrams(bun),
     },
     fetch: bunFetch,
-    loadRest: async (): Promise<Adapter> => (await import("./complete.ts")).completeBunAdapter(start),
+    loadRest: async (): Promise<Adapter> =>
+      (await import("./complete.ts")).completeBunAdapter(start),
   };
 }
 

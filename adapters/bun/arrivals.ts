@@ -1,10 +1,12 @@
 /**
- * Connections of HTTP/1 that come to a server which Bun serves by itself. It takes no connection; but it accepts those that this process makes
- * to it. Each of these asks once: then it is an idle one, with the timeouts of such. What is to be served is put below them, and only then the
+ * Connections of HTTP/1 that come to a server which Bun serves by itself. It takes no connection;
+ * but it accepts those that this process makes to it. Each of these asks once: then it is an idle
+ * one, with the timeouts of such. What is to be served is put below them, and only then the
  * application hears of a connection.
  *
- * They come over the unix socket that is below the server while its own is taken out, for this or for another reason. Native servers get
- * theirs by TCP (src/linux/own_connections.ts): their handlers know a request by the address of its client, which a unix socket has not.
+ * They come over the unix socket that is below the server while its own is taken out, for this or
+ * for another reason. Native servers get theirs by TCP (src/linux/own_connections.ts): their
+ * handlers know a request by the address of its client, which a unix socket has not.
  */
 import type { LiveSocket } from "../../src/core/live.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";
@@ -23,7 +25,10 @@ const TIMEOUT_MS = 2_000;
 
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
 
-/** Serves connections. Returns the descriptors of those that cannot be served in this way; the others are closed. */
+/**
+ * Serves connections. Returns the descriptors of those that cannot be served in this way; the
+ * others are closed.
+ */
 export async function serveOn(
   libc: Libc,
   server: BindableServer,
@@ -31,11 +36,18 @@ export async function serveOn(
   fds: readonly number[],
 ): Promise<number[]> {
   const left: number[] = [];
-  for (let i = 0; i < fds.length; i += MOST) left.push(...await serveSome(libc, server, listener, fds.slice(i, i + MOST)));
+  for (let i = 0; i < fds.length; i += MOST) {
+    left.push(...await serveSome(libc, server, listener, fds.slice(i, i + MOST)));
+  }
   return left;
 }
 
-async function serveSome(libc: Libc, server: BindableServer, listener: Takeable, fds: number[]): Promise<number[]> {
+async function serveSome(
+  libc: Libc,
+  server: BindableServer,
+  listener: Takeable,
+  fds: number[],
+): Promise<number[]> {
   if (listener.take() !== undefined) return fds;
   // What comes for everybody else waits in its socket meanwhile.
   const clients = connectTo(libc, listener.fd, fds.length);
@@ -43,7 +55,10 @@ async function serveSome(libc: Libc, server: BindableServer, listener: Takeable,
   const scan = scanSockets(libc);
   const names = new Set(clients.map((fd) => readSocket(libc, fd)?.local()?.key));
   for (const socket of accepted === undefined ? [] : scan.sockets.values()) {
-    if (socket.kind !== "connection" || socket.localPort !== undefined || !names.has(socket.peer()?.key)) continue;
+    if (
+      socket.kind !== "connection" || socket.localPort !== undefined ||
+      !names.has(socket.peer()?.key)
+    ) continue;
     const fd = fds.at(-1);
     if (fd === undefined || replaceFile(libc, scan, socket.fd, fd) !== undefined) continue;
     libc.close(fd);
@@ -64,7 +79,8 @@ function connectTo(libc: Libc, listener: number, count: number): number[] {
     const fd = libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) break;
     // The kernel names it (unix(7), autobind): that is how its other end is known.
-    const isConnected = libc.bind(fd, family, family.length) === 0 && libc.connect(fd, address, address.length) === 0;
+    const isConnected = libc.bind(fd, family, family.length) === 0 &&
+      libc.connect(fd, address, address.length) === 0;
     if (isConnected && libc.write(fd, REQUEST, REQUEST.length) === REQUEST.length) {
       fds.push(fd);
       continue;
@@ -88,10 +104,13 @@ interface Limits {
 }
 
 /**
- * Answers the first requests of all that connects, of which the application hears nothing. Resolves with the sockets; with `undefined` where
- * that takes too long, and they are closed.
+ * Answers the first requests of all that connects, of which the application hears nothing. Resolves
+ * with the sockets; with `undefined` where that takes too long, and they are closed.
  */
-async function answer(server: BindableServer & Limits, count: number): Promise<LiveSocket[] | undefined> {
+async function answer(
+  server: BindableServer & Limits,
+  count: number,
+): Promise<LiveSocket[] | undefined> {
   const sockets = new Set<LiveSocket>();
   const done = Promise.withResolvers<boolean>();
   const { emit, maxConnections, blockList } = server;
@@ -105,8 +124,12 @@ async function answer(server: BindableServer & Limits, count: number): Promise<L
       sockets.add(first as LiveSocket);
       return true;
     }
-    const socket = event === "request" ? (first as { socket: LiveSocket & { _requestCount?: number } }).socket : undefined;
-    if (isOver || socket === undefined || !sockets.has(socket)) return emit.call(server, event, ...args);
+    const socket = event === "request"
+      ? (first as { socket: LiveSocket & { _requestCount?: number } }).socket
+      : undefined;
+    if (isOver || socket === undefined || !sockets.has(socket)) {
+      return emit.call(server, event, ...args);
+    }
     const response = second as Response;
     response.once("close", () => {
       socket._requestCount = 0;

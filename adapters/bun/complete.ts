@@ -20,9 +20,14 @@ import { createBindable, handleOf } from "../shared/node_datagrams.ts";
 /** Completes the adapter. */
 export function completeBunAdapter(start: NodeStart): Adapter {
   const { process, handshake, snapshot, adapter } = start;
-  if (handshake.generation !== undefined && process.platform === "win32") attachConsole(process.ppid, openKernel);
+  if (handshake.generation !== undefined && process.platform === "win32") {
+    attachConsole(process.ppid, openKernel);
+  }
   const read = (name: string) => adapter.canReload ? readProc(process, "self", name) : undefined;
-  return completeNodeAdapter({ ...start, snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") } }, {
+  return completeNodeAdapter({
+    ...start,
+    snapshot: { ...snapshot, cmdline: read("cmdline"), environ: read("environ") },
+  }, {
     listen: process.platform === "linux" ? listenOnBun : listenInFront,
     http1: bunHttp1,
     libc: bunLibc,
@@ -37,7 +42,9 @@ export function completeBunAdapter(start: NodeStart): Adapter {
 
 /** Windows' own library. */
 export function openKernel(): Kernel32 {
-  const { symbols } = openFfi().dlopen(KERNEL, { AttachConsole: { args: ["u32"], returns: "i32" } });
+  const { symbols } = openFfi().dlopen(KERNEL, {
+    AttachConsole: { args: ["u32"], returns: "i32" },
+  });
   return symbols as unknown as Kernel32;
 }
 
@@ -46,7 +53,11 @@ function bunDatagramAdapter(isLinux: boolean): DatagramAdapter {
   return descriptorDatagrams({
     libc: bunLibc,
     refusal: () =>
-      !isLinux ? "Bun can do that on Linux only" : typeof bunLibc() === "string" ? "the C library is not found" : undefined,
+      !isLinux
+        ? "Bun can do that on Linux only"
+        : typeof bunLibc() === "string"
+        ? "the C library is not found"
+        : undefined,
     bindable(socket, key, where) {
       const own = socket as Socket;
       /** Known before Bun's handle says it. */

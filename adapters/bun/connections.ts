@@ -19,7 +19,8 @@ interface RawHandle {
   resume(): void;
 }
 
-const handleOf = (socket: LiveSocket) => (socket as { _handle?: RawHandle | null })._handle ?? undefined;
+const handleOf = (socket: LiveSocket) =>
+  (socket as { _handle?: RawHandle | null })._handle ?? undefined;
 
 /** Bun sends sockets, not what is below them. */
 export const bunConnections: ConnectionAdapter = {
@@ -28,8 +29,9 @@ export const bunConnections: ConnectionAdapter = {
     const handle = handleOf(socket);
     if (handle === undefined) return;
     handle.pause();
-    // The stream above it reads again by itself: after a chunk, and when the server has told the application of the connection. The method
-    // of the socket only pauses that stream, which goes on reading up to its limit.
+    // The stream above it reads again by itself: after a chunk, and when the server has told the
+    // application of the connection. The method of the socket only pauses that stream, which goes
+    // on reading up to its limit.
     handle.resume = () => {};
   },
   start(socket) {
@@ -50,12 +52,16 @@ export const bunConnections: ConnectionAdapter = {
   serveIdle(server, socket, unlimited) {
     const fd = takeOut(server, socket);
     if (fd !== undefined) return serveSoon(server, fd, unlimited);
-    emitCounted(server, socket); // Bun 1.4 gives the first request of such a connection no other time than those that follow.
+    // Bun 1.4 gives the first request of such a connection no other time than those that follow.
+    emitCounted(server, socket);
     unlimited(socket);
   },
 };
 
-/** The descriptor of a socket that came from a process of a version up to 0.6, where the server can serve it as one of its own. */
+/**
+ * The descriptor of a socket that came from a process of a version up to 0.6, where the server can
+ * serve it as one of its own.
+ */
 function takeOut(server: BindableServer, socket: LiveSocket): number | undefined {
   const libc = listenerOf(server) === undefined ? undefined : ifUsable(bunLibc());
   if (libc === undefined) return undefined;
@@ -69,7 +75,11 @@ function takeOut(server: BindableServer, socket: LiveSocket): number | undefined
 const arriving = new Map<BindableServer, number[]>();
 
 /** Serves a connection together with those that come in at the same time. */
-function serveSoon(server: BindableServer, fd: number, unlimited: (socket: LiveSocket) => void): void {
+function serveSoon(
+  server: BindableServer,
+  fd: number,
+  unlimited: (socket: LiveSocket) => void,
+): void {
   const others = arriving.get(server);
   if (others !== undefined) return void others.push(fd);
   const all = [fd];
@@ -77,7 +87,11 @@ function serveSoon(server: BindableServer, fd: number, unlimited: (socket: LiveS
   serveAll(server, all, unlimited);
 }
 
-async function serveAll(server: BindableServer, all: number[], unlimited: (socket: LiveSocket) => void): Promise<void> {
+async function serveAll(
+  server: BindableServer,
+  all: number[],
+  unlimited: (socket: LiveSocket) => void,
+): Promise<void> {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, 0));
     const fds = all.splice(0);
@@ -90,10 +104,14 @@ async function serveAll(server: BindableServer, all: number[], unlimited: (socke
   arriving.delete(server);
 }
 
-/** Serves a connection as one of node:net, where the server does not listen by itself, or does not accept. */
+/**
+ * Serves a connection as one of node:net, where the server does not listen by itself, or does not
+ * accept.
+ */
 async function serveInFront(server: BindableServer, fd: number): Promise<LiveSocket> {
   const net = await import("node:net");
-  const socket = net.connect({ fd } as object as { port: number }) as unknown as LiveSocket; // It is connected already.
+  // It is connected already.
+  const socket = net.connect({ fd } as object as { port: number }) as unknown as LiveSocket;
   emitCounted(server, socket);
   return socket;
 }

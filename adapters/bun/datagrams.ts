@@ -49,7 +49,8 @@ function open(udpSocket: ServeFunction, host: DatagramHost, options: Options): P
     later: {
       on(shared) {
         fd = (shared as { fd: number }).fd;
-        // Bun polls it when the call returns. The option is not documented; its own node:dgram uses it.
+        // Bun polls it when the call returns. The option is not documented; its own node:dgram uses
+        // it.
         settle(udpSocket(override(options, { fd }))).catch(() => {}); // `opened` reports it.
       },
       async anew({ reported }) {
@@ -70,6 +71,8 @@ export function bunDatagrams(bun: { readonly udpSocket?: unknown }): NativeDatag
     name: "Bun.udpSocket",
     is: (open) => open !== undefined && originalOf(open) === originalOf(bun.udpSocket),
     adopt: (udpSocket, host) => (options: Options) =>
-      typeof options === "object" && options !== null ? open(originalOf(udpSocket), host, options) : udpSocket(options),
+      typeof options === "object" && options !== null
+        ? open(originalOf(udpSocket), host, options)
+        : udpSocket(options),
   };
 }

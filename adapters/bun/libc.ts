@@ -4,7 +4,9 @@ import { CALLS, epollEventBytes, openFirst, withoutLibc } from "../shared/libc.t
 
 /** bun:ffi, which the type checkers of other runtimes do not know. */
 export function openFfi(): BunFfi {
-  const { process } = globalThis as unknown as { process: { getBuiltinModule(name: string): unknown } };
+  const { process } = globalThis as unknown as {
+    process: { getBuiltinModule(name: string): unknown };
+  };
   return process.getBuiltinModule("bun:ffi") as BunFfi;
 }
 
@@ -16,7 +18,9 @@ export function bunLibc(): Libc | string {
 }
 
 function openLibc(ffi: BunFfi): Libc | string {
-  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, args]) => [name, { args, returns: "i32" }]));
+  const calls = Object.fromEntries(
+    Object.entries(CALLS).map(([name, args]) => [name, { args, returns: "i32" }]),
+  );
   const library = openFirst((name) => ffi.dlopen(name, calls));
   if (library === undefined) return withoutLibc("the C library is not found", "");
   return {

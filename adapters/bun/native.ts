@@ -29,7 +29,10 @@ interface Options {
   readonly tls?: unknown;
   readonly fetch?: FetchHandler;
   readonly routes?: Readonly<Record<string, unknown>>;
-  readonly websocket?: Readonly<Record<string, unknown>> & { readonly open?: Listener; readonly close?: Listener };
+  readonly websocket?: Readonly<Record<string, unknown>> & {
+    readonly open?: Listener;
+    readonly close?: Listener;
+  };
 }
 
 /** A server of Bun.serve. */
@@ -48,7 +51,10 @@ interface Server {
 /** The longest body that is read although the application leaves it, in bytes. */
 const REST_BYTES = 2 ** 20;
 
-/** The same options, some of them replaced. An application may pass an object of a class, such as Hono's. */
+/**
+ * The same options, some of them replaced. An application may pass an object of a class, such as
+ * Hono's.
+ */
 export function override(options: object, overrides: object): object {
   return Object.assign(Object.create(options), overrides);
 }
@@ -59,28 +65,46 @@ interface Wrapper {
   still?(response: Response): FetchHandler;
 }
 
-/** A route that is wrapped. What is neither a function nor a response, such as a page, stays as it is. */
+/**
+ * A route that is wrapped. What is neither a function nor a response, such as a page, stays as it
+ * is.
+ */
 function wrappedRoute(route: unknown, wrapper: Wrapper): unknown {
   if (typeof route === "function") return wrapper.wrap(route as FetchHandler);
   if (route instanceof Response) return wrapper.still?.(route) ?? route;
-  if (typeof route !== "object" || route === null || Object.getPrototypeOf(route) !== Object.prototype) return route;
+  if (
+    typeof route !== "object" || route === null || Object.getPrototypeOf(route) !== Object.prototype
+  ) return route;
   const methods = Object.entries(route);
   if (!methods.every(([name]) => /^[A-Z]+$/.test(name))) return route;
-  return Object.fromEntries(methods.map(([name, handler]) => [name, wrappedRoute(handler, wrapper)]));
+  return Object.fromEntries(
+    methods.map(([name, handler]) => [name, wrappedRoute(handler, wrapper)]),
+  );
 }
 
 function wrappedHandlers({ fetch, routes }: Options, wrapper: Wrapper): Options {
   return {
     ...(typeof fetch === "function" && { fetch: wrapper.wrap(fetch) }),
     ...(routes &&
-      { routes: Object.fromEntries(Object.entries(routes).map(([path, route]) => [path, wrappedRoute(route, wrapper)])) }),
+      {
+        routes: Object.fromEntries(
+          Object.entries(routes).map(([path, route]) => [path, wrappedRoute(route, wrapper)]),
+        ),
+      }),
   };
 }
 
-/** The answer, when the body of the request has come: Bun 1.4 takes a connection for idle whose answer was sent before that. */
-async function afterBody(answer: ReturnType<FetchHandler>, request: Request): Promise<Response | undefined | void> {
+/**
+ * The answer, when the body of the request has come: Bun 1.4 takes a connection for idle whose
+ * answer was sent before that.
+ */
+async function afterBody(
+  answer: ReturnType<FetchHandler>,
+  request: Request,
+): Promise<Response | undefined | void> {
   const response = await answer;
-  const isUnread = !request.bodyUsed && Number(request.headers.get("content-length") ?? REST_BYTES) < REST_BYTES;
+  const isUnread = !request.bodyUsed &&
+    Number(request.headers.get("content-length") ?? REST_BYTES) < REST_BYTES;
   if (isUnread) await request.arrayBuffer().catch(() => {});
   return response;
 }
@@ -124,7 +148,11 @@ function reportedAt(
   { url }: Server,
 ): Record<string, unknown> {
   const name = String(hostname);
-  const host = ["0.0.0.0", "::"].includes(name) ? "localhost" : name.includes(":") ? `[${name}]` : name;
+  const host = ["0.0.0.0", "::"].includes(name)
+    ? "localhost"
+    : name.includes(":")
+    ? `[${name}]`
+    : name;
   return { hostname, port, url: `${url.protocol}//${host}:${port}/` };
 }
 
@@ -221,15 +249,24 @@ function open(
   const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
   const { key, inherited, activated, temporaryPath } = placement;
   const where = path !== undefined ? { unix: temporaryPath } : networkPlace(placement, reusePort);
-  const opened = new OpenServer(host, options, (configured) => serve.call(bun, override(configured, where)));
+  const opened = new OpenServer(
+    host,
+    options,
+    (configured) => serve.call(bun, override(configured, where)),
+  );
   const { server, sockets } = opened;
   const own = temporaryPath ?? server.port ?? 0;
   const url = path === undefined ? server.url.href : `unix://${path}`;
   const reported = inherited?.reported ??
-    (activated === undefined ? { hostname: server.hostname, port: server.port, url } : reportedAt(activated, options, server));
+    (activated === undefined
+      ? { hostname: server.hostname, port: server.port, url }
+      : reportedAt(activated, options, server));
   if (inherited !== undefined || activated !== undefined || path !== undefined) {
-    // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0 when the socket was taken away.
-    for (const name of ["hostname", "port"]) if (reported[name] !== undefined) opened.define(name, reported[name]);
+    // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0
+    // when the socket was taken away.
+    for (const name of ["hostname", "port"]) {
+      if (reported[name] !== undefined) opened.define(name, reported[name]);
+    }
     opened.define("url", new URL(String(reported.url)));
   }
   host.add({
@@ -258,7 +295,8 @@ function open(
 /**
  * Bun.serve, which the token can adopt.
  *
- * @param reusePort Whether several processes have sockets at an address: instances, and generations where no socket can be handed over.
+ * @param reusePort Whether several processes have sockets at an address: instances, and generations
+ * where no socket can be handed over.
  * @param activated How many sockets this process was started with.
  */
 export function bunServe(
@@ -268,7 +306,8 @@ export function bunServe(
   variable: (name: string) => string | undefined,
 ): NativeServe {
   // As Bun 1.4 has it.
-  const defaultPort = () => variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
+  const defaultPort = () =>
+    variable("BUN_PORT") ?? variable("PORT") ?? variable("NODE_PORT") ?? 3000;
   return {
     name: "Bun.serve",
     takesRoutes: true,
@@ -283,6 +322,7 @@ export function bunServe(
         ...app,
         ...("path" in where ? { unix: where.path } : { port: where.port, hostname: where.host }),
       }).port,
-    adopt: (serve, host) => (options: Options) => open(originalOf(serve), host, options, { bun, reusePort }),
+    adopt: (serve, host) => (options: Options) =>
+      open(originalOf(serve), host, options, { bun, reusePort }),
   };
 }

@@ -6,21 +6,31 @@ import { retainDescriptor } from "../shared/libc.ts";
 import { bunLibc } from "./libc.ts";
 import { addressOf, quietly, startListening } from "../shared/node_sockets.ts";
 
-/** The members that Bun's http.Server hides under symbols: the options that it was made with, and the server of Bun.serve that it is. */
-export function secrets(server: object): { tls?: unknown; options?: object; "::bunternal::"?: { stop(): unknown } } {
+/**
+ * The members that Bun's http.Server hides under symbols: the options that it was made with, and
+ * the server of Bun.serve that it is.
+ */
+export function secrets(
+  server: object,
+): { tls?: unknown; options?: object; "::bunternal::"?: { stop(): unknown } } {
   return Object.fromEntries(
-    Object.getOwnPropertySymbols(server).map((symbol) => [symbol.description, (server as Record<symbol, unknown>)[symbol]]),
+    Object.getOwnPropertySymbols(server).map((
+      symbol,
+    ) => [symbol.description, (server as Record<symbol, unknown>)[symbol]]),
   );
 }
 
 /**
- * A net.Server in front of a server, which serves its connections. Bun's http.Server accepts neither a handle nor a file descriptor: it listens
- * on a port of its own choice instead.
+ * A net.Server in front of a server, which serves its connections. Bun's http.Server accepts
+ * neither a handle nor a file descriptor: it listens on a port of its own choice instead.
  *
  * @param what The options of `listen`, or a server that listens already.
  */
 export async function createFront(server: BindableServer, what: object | Server): Promise<Server> {
-  const { allowHalfOpen = true, pauseOnConnect = false } = server as { allowHalfOpen?: boolean; pauseOnConnect?: boolean };
+  const { allowHalfOpen = true, pauseOnConnect = false } = server as {
+    allowHalfOpen?: boolean;
+    pauseOnConnect?: boolean;
+  };
   let target = server;
   const accept = (socket: unknown) => void target.emit("connection", socket);
   const settings = { allowHalfOpen, pauseOnConnect, noDelay: true };
@@ -40,11 +50,20 @@ export async function createFront(server: BindableServer, what: object | Server)
   return front;
 }
 
-/** Makes a server listen through a net.Server in front of it: where the C library cannot be called. */
-export async function listenInFront(server: BindableServer, source: ListenSource): Promise<Listener> {
+/**
+ * Makes a server listen through a net.Server in front of it: where the C library cannot be called.
+ */
+export async function listenInFront(
+  server: BindableServer,
+  source: ListenSource,
+): Promise<Listener> {
   const front = await createFront(
     server,
-    "handle" in source ? source.handle as Server : "options" in source ? source.options : { fd: descriptorOf(source) },
+    "handle" in source
+      ? source.handle as Server
+      : "options" in source
+      ? source.options
+      : { fd: descriptorOf(source) },
   );
   const address = server.address;
   server.address = () => front.listening ? front.address() : null;
@@ -56,7 +75,12 @@ export async function listenInFront(server: BindableServer, source: ListenSource
   return {
     handle: front,
     retain: () =>
-      Promise.resolve(retainDescriptor(bunLibc(), (front as unknown as { _handle?: { fd?: number } | null })._handle?.fd)),
+      Promise.resolve(
+        retainDescriptor(
+          bunLibc(),
+          (front as unknown as { _handle?: { fd?: number } | null })._handle?.fd,
+        ),
+      ),
     get isOpen() {
       return front.listening;
     },
@@ -71,7 +95,8 @@ export async function listenInFront(server: BindableServer, source: ListenSource
 /** The application can close a server, and look whether it listens. */
 function closeInFront(server: Server, front: Server): void {
   const { close } = server;
-  const listens = (value: boolean) => Object.defineProperty(server, "listening", { value, configurable: true, writable: true });
+  const listens = (value: boolean) =>
+    Object.defineProperty(server, "listening", { value, configurable: true, writable: true });
   listens(true);
   front.once("close", () => listens(false));
   server.close = function (callback) {

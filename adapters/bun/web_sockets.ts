@@ -1,5 +1,10 @@
 /** The WebSockets of Bun.serve. */
-import { type NativeWebSockets, type RawWebSocket, upgradeRequired, type WebSocketEvents } from "../shared/live_web_socket.ts";
+import {
+  type NativeWebSockets,
+  type RawWebSocket,
+  upgradeRequired,
+  type WebSocketEvents,
+} from "../shared/live_web_socket.ts";
 
 /** A WebSocket of Bun's. */
 interface Socket {
@@ -40,7 +45,8 @@ export const bunWebSockets: NativeWebSockets = {
       socket.data.events.opened();
     },
     message: (socket: Socket, data: string | Uint8Array) => socket.data.events.message(data),
-    close: (socket: Socket, code: number, reason: string) => socket.data.events.closed(code, reason),
+    close: (socket: Socket, code: number, reason: string) =>
+      socket.data.events.closed(code, reason),
     ping: (socket: Socket, data: Uint8Array) => socket.data.events.control(data.length),
     pong: (socket: Socket, data: Uint8Array) => socket.data.events.control(data.length),
   },

@@ -29,9 +29,15 @@ export interface DenoStart {
 }
 
 /** What cannot be found out later, because the program may change it. */
-function takeSnapshot(deno: DenoNamespace, { isGranted, seesProc }: Permissions, isMainThread: boolean): Snapshot {
+function takeSnapshot(
+  deno: DenoNamespace,
+  { isGranted, seesProc }: Permissions,
+  isMainThread: boolean,
+): Snapshot {
   const read = (name: string) =>
-    isMainThread && seesProc ? attempt(() => deno.readTextFileSync(`/proc/self/${name}`)) : undefined;
+    isMainThread && seesProc
+      ? attempt(() => deno.readTextFileSync(`/proc/self/${name}`))
+      : undefined;
   return {
     cwd: deno.cwd(),
     loaded: isGranted("env") ? deno.env.toObject() : {},
@@ -56,8 +62,9 @@ function findPredecessor(
 }
 
 /**
- * The adapter for Deno. Signals and `listen()` need no permission. A reload needs `--allow-env`, because the environment is handed on, and
- * `--allow-run=<the deno executable>`; to start from a flipped symbolic link it needs `--allow-read` of that link.
+ * The adapter for Deno. Signals and `listen()` need no permission. A reload needs `--allow-env`,
+ * because the environment is handed on, and `--allow-run=<the deno executable>`; to start from a
+ * flipped symbolic link it needs `--allow-read` of that link.
  *
  * Start-up uses only Deno's own functions: the first use of Node's `process` costs 20 ms.
  */
@@ -65,9 +72,13 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const { os } = deno.build;
   const permissions = createPermissions(deno);
   const mayReadEnv = permissions.isGranted("env");
-  const isMainThread = isMain && (!mayReadEnv || isElected(deno.env, deno.pid, `${performance.now()}${Math.random()}`));
+  const isMainThread = isMain &&
+    (!mayReadEnv || isElected(deno.env, deno.pid, `${performance.now()}${Math.random()}`));
   const handshake: Partial<Handshake> = isMainThread && mayReadEnv
-    ? takeHandshake(deno.env, { parent: deno.ppid, isAlive: (pid) => isInProc(deno, permissions, pid) })
+    ? takeHandshake(deno.env, {
+      parent: deno.ppid,
+      isAlive: (pid) => isInProc(deno, permissions, pid),
+    })
     : {};
   const isSuccessor = handshake.generation !== undefined;
   const snapshot = takeSnapshot(deno, permissions, isMainThread);
@@ -94,7 +105,12 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     fetch: denoFetch,
     service: isMainThread ? service : undefined,
     native: {
-      serve: denoServe(deno, (handshake.supervisor?.instances ?? 1) > 1, activated, permissions.mayCall),
+      serve: denoServe(
+        deno,
+        (handshake.supervisor?.instances ?? 1) > 1,
+        activated,
+        permissions.mayCall,
+      ),
       datagrams: denoDatagrams(deno),
     },
     nativeOffer: handshake.native,
@@ -102,12 +118,19 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const start = { adapter, permissions, snapshot, handshake, files, service };
   return {
     ...adapter,
-    loadRest: async (): Promise<Adapter> => (await import("./complete.ts")).completeDenoAdapter(deno, start),
+    loadRest: async (): Promise<Adapter> =>
+      (await import("./complete.ts")).completeDenoAdapter(deno, start),
   };
 }
 
-/** Whether a process with this pid runs: a zombie does not. `undefined` where /proc cannot be seen. */
-function isInProc(deno: DenoNamespace, { seesProc }: Permissions, pid: number): boolean | undefined {
+/**
+ * Whether a process with this pid runs: a zombie does not. `undefined` where /proc cannot be seen.
+ */
+function isInProc(
+  deno: DenoNamespace,
+  { seesProc }: Permissions,
+  pid: number,
+): boolean | undefined {
   if (!seesProc) return undefined;
   const stat = attempt(() => deno.readTextFileSync(`/proc/${pid}/stat`));
   return stat !== undefined && !hasEnded(stat);
@@ -130,11 +153,14 @@ export function basicService(
       try {
         return (globalThis as unknown as { process: NodeProcess }).process.kill(pid, 0);
       } catch (error) {
-        return (error as { code?: unknown }).code !== "ESRCH"; // Another user's, or Deno does not allow the question.
+        // Another user's, or Deno does not allow the question.
+        return (error as { code?: unknown }).code !== "ESRCH";
       }
     },
     startTime: (pid) =>
-      permissions.seesProc ? attempt(() => parseStartTime(deno.readTextFileSync(`/proc/${pid}/stat`))) : undefined,
+      permissions.seesProc
+        ? attempt(() => parseStartTime(deno.readTextFileSync(`/proc/${pid}/stat`)))
+        : undefined,
     onExit,
   };
 }

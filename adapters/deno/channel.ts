@@ -9,11 +9,13 @@ import type { DenoNamespace } from "./namespace.ts";
 const CHECK_MS = 500;
 
 /**
- * What Node's channel can carry on Deno 2.9. It loses a socket that is read in one piece with another message, and then sends nothing more,
- * because it waits for the acknowledgement (ext/node/polyfills/internal/child_process.ts, readLoop).
+ * What Node's channel can carry on Deno 2.9. It loses a socket that is read in one piece with
+ * another message, and then sends nothing more, because it waits for the acknowledgement
+ * (ext/node/polyfills/internal/child_process.ts, readLoop).
  */
 export function denoCarries(isWindows: boolean): Carries {
-  return { sendsHandles: !isWindows, handlesTravelAlone: true }; // ERR_INVALID_HANDLE_TYPE on Windows
+  // ERR_INVALID_HANDLE_TYPE on Windows
+  return { sendsHandles: !isWindows, handlesTravelAlone: true };
 }
 
 /** A connection that keeps the order of what is written. */
@@ -28,7 +30,8 @@ const BUFFER_BYTES = 64 * 1024;
 /**
  * A channel over a stream of bytes.
  *
- * @param opening When it rejects, the channel is closed. Messages that are sent earlier wait for it.
+ * @param opening When it rejects, the channel is closed. Messages that are sent earlier wait for
+ * it.
  */
 export function streamChannel(opening: Promise<Stream>): Channel {
   const encoder = new TextEncoder();
@@ -60,7 +63,10 @@ export function streamChannel(opening: Promise<Stream>): Channel {
   return channel;
 }
 
-/** The channel to the process that accepts a connection at a path. It never keeps this process alive. */
+/**
+ * The channel to the process that accepts a connection at a path. It never keeps this process
+ * alive.
+ */
 export function connectChannel(deno: DenoNamespace, path: string): Channel {
   return streamChannel(
     deno.connect({ transport: "unix", path }).then((connection) => {
@@ -71,8 +77,9 @@ export function connectChannel(deno: DenoNamespace, path: string): Channel {
 }
 
 /**
- * A channel that notices when the other process is gone. When that process dies with messages unread, the kernel reports a reset connection
- * instead of its end (unix(7)); Deno 2.9 then stops reading without closing the channel.
+ * A channel that notices when the other process is gone. When that process dies with messages
+ * unread, the kernel reports a reset connection instead of its end (unix(7)); Deno 2.9 then stops
+ * reading without closing the channel.
  */
 export function watchChannel(deno: DenoNamespace, channel: Channel): Channel {
   const closed = Promise.withResolvers<void>();

@@ -16,7 +16,13 @@ import { nodeConnections } from "../shared/node_connections.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { debuggerPorts } from "../shared/inspector.ts";
 import { ownSockets, type ProcFiles, readUntil } from "../shared/own_sockets.ts";
-import { closeOnExec, isServedOnDeno, listenOnDeno, markIdleOnDeno, setNonBlocking } from "./sockets.ts";
+import {
+  closeOnExec,
+  isServedOnDeno,
+  listenOnDeno,
+  markIdleOnDeno,
+  setNonBlocking,
+} from "./sockets.ts";
 import { type Spawn, spawnWithNode, startSuccessor } from "../shared/node_process.ts";
 import type { DenoStart } from "./adapter.ts";
 import { denoDatagramAdapter } from "./dgram.ts";
@@ -32,7 +38,9 @@ import { denoLibc } from "./libc.ts";
 const SHELL = "/bin/sh";
 
 function openKernel(deno: DenoNamespace): Kernel32 {
-  const { symbols } = deno.dlopen(KERNEL, { AttachConsole: { parameters: ["u32"], result: "i32" } });
+  const { symbols } = deno.dlopen(KERNEL, {
+    AttachConsole: { parameters: ["u32"], result: "i32" },
+  });
   return symbols as unknown as Kernel32;
 }
 
@@ -60,20 +68,32 @@ function createStart(
   const origin = adapter.canReload ? new Origin(deno, permissions, snapshot) : undefined;
 
   /** With Deno's own function where no socket is sent: it is faster. */
-  async function spawnFor({ command, sendsSockets }: StartRequest, sockets: readonly (number | "ignore")[]): Promise<Spawn> {
+  async function spawnFor(
+    { command, sendsSockets }: StartRequest,
+    sockets: readonly (number | "ignore")[],
+  ): Promise<Spawn> {
     const isPlain = command === undefined && !sendsSockets && sockets.length === 0;
     return (isPlain ? spawnOverPath() : undefined) ??
-      spawnWithNode(await import("node:child_process"), sockets, denoCarries(deno.build.os === "windows"));
+      spawnWithNode(
+        await import("node:child_process"),
+        sockets,
+        denoCarries(deno.build.os === "windows"),
+      );
   }
   function kill(pid: number, signal: "SIGKILL"): void {
-    // A process that may run only some executables may not signal process groups; Deno would ask on the terminal.
-    if (!permissions.isGranted("run")) throw new ReloadError("permission", "not allowed to signal a process group");
+    // A process that may run only some executables may not signal process groups; Deno would ask on
+    // the terminal.
+    if (!permissions.isGranted("run")) {
+      throw new ReloadError("permission", "not allowed to signal a process group");
+    }
     deno.kill(pid, signal);
   }
 
   return async (request) => {
     const { command, signal } = request;
-    if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    if (origin === undefined) {
+      throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    }
     const current = permissions.environmentFor(command?.slice(0, 1) ?? origin.names());
     const what = command === undefined ? await origin.sameAgain(signal) : asCommandLine(command);
     const shell = permissions.isGranted("run", { command: SHELL }) ? SHELL : undefined;
@@ -116,7 +136,10 @@ function socketAdapter(
 ): SocketAdapter {
   const { mayCall, mayListen, seesProc } = permissions;
   const anyLibc = () => denoLibc(deno, mayCall());
-  const descriptors = () => seesProc ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)) : undefined;
+  const descriptors = () =>
+    seesProc
+      ? Array.from(deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name))
+      : undefined;
 
   function whyNoDatagrams(): string | undefined {
     if (!hasProc(deno)) return "Deno can do that on Linux only";
@@ -148,7 +171,9 @@ function socketAdapter(
       return libc !== undefined && takeAway(libc, fd);
     },
     datagrams: denoDatagramAdapter(anyLibc, whyNoDatagrams),
-    http2CloseTruncates: true, // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
+    // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be
+    // sent.
+    http2CloseTruncates: true,
     libc: hasProc(deno) && mayListen() ? anyLibc : undefined,
   };
 }
@@ -159,7 +184,9 @@ export function completeDenoAdapter(deno: DenoNamespace, start: DenoStart): Adap
   const { mayCall } = permissions;
   const isSuccessor = handshake.generation !== undefined;
   const isWindows = deno.build.os === "windows";
-  const service = adapter.canReload ? denoService(deno, permissions, start.service, snapshot, handshake.supervisor) : undefined;
+  const service = adapter.canReload
+    ? denoService(deno, permissions, start.service, snapshot, handshake.supervisor)
+    : undefined;
   if (isSuccessor && isWindows && permissions.isGranted("ffi", { path: KERNEL })) {
     attachConsole(deno.ppid, () => openKernel(deno));
   }
@@ -168,14 +195,22 @@ export function completeDenoAdapter(deno: DenoNamespace, start: DenoStart): Adap
     if ("fd" in source && mayCall()) setNonBlocking(deno, [source.fd]);
     return listenOnDeno(deno, server, source, mayCall());
   }
-  const activation = createActivation(snapshot.loaded, deno.pid, isSuccessor, listen, () => procFiles(deno));
-  // Deno 2.9 leaves the channel that it has inherited to its children: while one lives, the old process would not notice that this one is gone.
+  const activation = createActivation(
+    snapshot.loaded,
+    deno.pid,
+    isSuccessor,
+    listen,
+    () => procFiles(deno),
+  );
+  // Deno 2.9 leaves the channel that it has inherited to its children: while one lives, the old
+  // process would not notice that this one is gone.
   const isChannelInherited = isSuccessor && handshake.channelPath === undefined && !isWindows;
   if (isChannelInherited && mayCall()) closeOnExec(deno, FIRST + activation.inherit().length);
 
   /** Where the channels to new processes are opened: those sockets are not the program's. */
   let channelFolder: string | undefined;
-  const isChannel = (path: string) => channelFolder !== undefined && path.startsWith(`${channelFolder}/`);
+  const isChannel = (path: string) =>
+    channelFolder !== undefined && path.startsWith(`${channelFolder}/`);
   function spawnOverPath(): Spawn | undefined {
     const folder = service?.runtimeFolder();
     channelFolder ??= folder;

@@ -23,7 +23,10 @@ interface Connection {
   close(): void;
 }
 
-/** A socket that the application has opened. Some of its methods are replaced, and it may get the predecessor's socket. */
+/**
+ * A socket that the application has opened. Some of its methods are replaced, and it may get the
+ * predecessor's socket.
+ */
 class OpenedSocket implements DescriptorSocket {
   readonly key: string;
   readonly #connection: Connection;
@@ -41,13 +44,19 @@ class OpenedSocket implements DescriptorSocket {
   #ended: unknown;
   #fd: number | undefined;
 
-  constructor(key: string, connection: Connection, reported: Connection["addr"] | undefined, { errors }: DenoNamespace) {
+  constructor(
+    key: string,
+    connection: Connection,
+    reported: Connection["addr"] | undefined,
+    { errors }: DenoNamespace,
+  ) {
     this.key = key;
     this.#connection = connection;
     this.#own = connection.addr;
     this.#interrupted = errors.Interrupted;
     this.#opened.promise.catch(() => {}); // May reject before anybody waits.
-    if (reported !== undefined) this.#define("addr", reported); // It remembers the address at which it was opened.
+    // It remembers the address at which it was opened.
+    if (reported !== undefined) this.#define("addr", reported);
     this.#replaceReceive();
     const close = connection.close.bind(connection);
     this.#define("close", () => {
@@ -56,7 +65,9 @@ class OpenedSocket implements DescriptorSocket {
       close();
     });
     if (reported === undefined) this.#opened.resolve();
-    else for (const name of ["joinMulticastV4", "joinMulticastV6"] as const) this.#replaceJoin(name);
+    else {for (const name of ["joinMulticastV4", "joinMulticastV6"] as const) {
+        this.#replaceJoin(name);
+      }}
   }
 
   get opened(): Promise<void> {
@@ -87,7 +98,11 @@ class OpenedSocket implements DescriptorSocket {
   }
 
   end(): void {
-    this.#end(new this.#interrupted("nothing more is received: this process is being replaced, or shuts down"));
+    this.#end(
+      new this.#interrupted(
+        "nothing more is received: this process is being replaced, or shuts down",
+      ),
+    );
   }
 
   fail(error: unknown): void {
@@ -109,7 +124,10 @@ class OpenedSocket implements DescriptorSocket {
     Object.defineProperty(this.#connection, name, { configurable: true, enumerable: true, value });
   }
 
-  /** Deno's own iterator calls it too, and ends where it is interrupted. Deno reads while there is something, polled or not. */
+  /**
+   * Deno's own iterator calls it too, and ends where it is interrupted. Deno reads while there is
+   * something, polled or not.
+   */
   #replaceReceive(): void {
     const receive = this.#connection.receive.bind(this.#connection);
     this.#define("receive", async (buffer?: Uint8Array) => {
@@ -129,7 +147,8 @@ class OpenedSocket implements DescriptorSocket {
       try {
         return await join(...args);
       } catch (error) {
-        // The predecessor's socket is a member already. What has to be returned knows the socket by its number: another one joins there.
+        // The predecessor's socket is a member already. What has to be returned knows the socket by
+        // its number: another one joins there.
         if (this.#aside === undefined || !isMemberByCode(error)) throw error;
         return await this.#aside(() => join(...args));
       }
@@ -137,12 +156,19 @@ class OpenedSocket implements DescriptorSocket {
   }
 }
 
-function open(listenDatagram: ServeFunction, host: DatagramHost, options: Options, deno: DenoNamespace): Connection {
+function open(
+  listenDatagram: ServeFunction,
+  host: DatagramHost,
+  options: Options,
+  deno: DenoNamespace,
+): Connection {
   const { port, hostname } = options;
   const { key, inherited } = host.place({ type: "udp", hostname, port });
   const reported = inherited?.reported as Connection["addr"] | undefined;
-  // Where it waits for the predecessor's socket, only this machine reaches it, at a port that nobody is told.
-  const where = reported && { port: 0, hostname: reported.hostname.includes(":") ? "::1" : "127.0.0.1" };
+  // Where it waits for the predecessor's socket, only this machine reaches it, at a port that
+  // nobody is told.
+  const where = reported &&
+    { port: 0, hostname: reported.hostname.includes(":") ? "::1" : "127.0.0.1" };
   const connection: Connection = listenDatagram({ ...options, ...where });
   host.add(new OpenedSocket(key, connection, reported, deno));
   return connection;

@@ -21,8 +21,8 @@ interface DenoHandle {
 }
 
 /**
- * Holds back what reads. Deno 2.9 reads on after `recvStop`: the datagram that it waits for is still delivered. And `recvStart` while it
- * waits would have it read twice at a time.
+ * Holds back what reads. Deno 2.9 reads on after `recvStop`: the datagram that it waits for is
+ * still delivered. And `recvStart` while it waits would have it read twice at a time.
  */
 function createHold(handle: DenoHandle): (isHeld: boolean) => void {
   const { onmessage } = handle;
@@ -48,7 +48,10 @@ function createHold(handle: DenoHandle): (isHeld: boolean) => void {
  *
  * @param libc The C library, or why it cannot be called.
  */
-export function denoDatagramAdapter(libc: () => Libc | string, refusal: () => string | undefined): DatagramAdapter {
+export function denoDatagramAdapter(
+  libc: () => Libc | string,
+  refusal: () => string | undefined,
+): DatagramAdapter {
   return descriptorDatagrams({
     libc,
     refusal,
@@ -63,11 +66,14 @@ export function denoDatagramAdapter(libc: () => Libc | string, refusal: () => st
         if (raw.open((shared as { fd: number }).fd) !== 0) {
           throw new Error(`${key} cannot be opened on what the predecessor has sent`);
         }
-        // Deno 2.9 says EINVAL whatever is wrong: what another socket can join, this one has joined.
+        // Deno 2.9 says EINVAL whatever is wrong: what another socket can join, this one has
+        // joined.
         joinAgain(
           own,
           (_, method, args) =>
-            aside(() => handle()?.[method as "addMembership" | "addSourceSpecificMembership"](...args)) === 0,
+            aside(() =>
+              handle()?.[method as "addMembership" | "addSourceSpecificMembership"](...args)
+            ) === 0,
         );
         own.bind(raw as object);
       });

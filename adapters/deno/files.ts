@@ -4,11 +4,17 @@ import type { DenoNamespace } from "./namespace.ts";
 
 const isNamed = (name: string) => (error: unknown) => error instanceof Error && error.name === name;
 
-/** The files of Deno. Each operation takes `--allow-read` and `--allow-write` of the path; `check` throws where they are missing. */
+/**
+ * The files of Deno. Each operation takes `--allow-read` and `--allow-write` of the path; `check`
+ * throws where they are missing.
+ */
 export function denoFiles(deno: DenoNamespace, check: (path: string) => void): Files {
   return createFiles(deno.pid, {
     check,
-    /** Deno can neither open a FIFO without waiting nor refuse links: the kind of the file is checked first. */
+    /**
+     * Deno can neither open a FIFO without waiting nor refuse links: the kind of the file is
+     * checked first.
+     */
     read(path) {
       const { isFile, isSymlink, size } = deno.lstatSync(path);
       if (isSymlink) return undefined;

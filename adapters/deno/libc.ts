@@ -11,8 +11,12 @@ export function denoLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string
 }
 
 function openLibc(deno: DenoNamespace, isAllowed: boolean): Libc | string {
-  if (!isAllowed) return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");
-  const calls = Object.fromEntries(Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]));
+  if (!isAllowed) {
+    return withoutLibc("Deno does not allow foreign function calls", ". Add --allow-ffi");
+  }
+  const calls = Object.fromEntries(
+    Object.entries(CALLS).map(([name, parameters]) => [name, { parameters, result: "i32" }]),
+  );
   const library = openFirst((name) => deno.dlopen(name, calls));
   if (library === undefined) return withoutLibc("the C library is not found", "");
   return {

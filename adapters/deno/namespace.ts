@@ -49,7 +49,10 @@ export interface DenoCommand {
   };
 }
 
-/** The part of the global `Deno` that is used here. Declared by hand, because the other runtimes' type checkers do not know it. */
+/**
+ * The part of the global `Deno` that is used here. Declared by hand, because the other runtimes'
+ * type checkers do not know it.
+ */
 export interface DenoNamespace {
   upgradeWebSocket(request: unknown, ...rest: unknown[]): { readonly socket: WebSocket };
   readonly internal: symbol;
@@ -60,7 +63,9 @@ export interface DenoNamespace {
   readonly mainModule: string;
   readonly build: { readonly os: string; readonly arch: string; readonly standalone: boolean };
   readonly env: SharedVariables;
-  readonly permissions: { querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState };
+  readonly permissions: {
+    querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState;
+  };
   execPath(): string;
   cwd(): string;
   uid(): number | null;
@@ -77,13 +82,22 @@ export interface DenoNamespace {
   /** Only with --unstable-net. */
   readonly listenDatagram?: unknown;
   connect(options: { transport: "unix"; path: string }): Promise<DenoConnection>;
-  listen(options: { transport: "unix"; path: string }): { accept(): Promise<DenoConnection>; close(): void };
+  listen(
+    options: { transport: "unix"; path: string },
+  ): { accept(): Promise<DenoConnection>; close(): void };
   serve(
     options: object,
     handler: FetchHandler,
-  ): { readonly addr: { readonly port?: number }; readonly finished: Promise<void>; shutdown(): Promise<void> };
+  ): {
+    readonly addr: { readonly port?: number };
+    readonly finished: Promise<void>;
+    shutdown(): Promise<void>;
+  };
 
-  readonly UnsafePointer: { of(buffer: Uint8Array): object | null; value(pointer: object | null): bigint };
+  readonly UnsafePointer: {
+    of(buffer: Uint8Array): object | null;
+    value(pointer: object | null): bigint;
+  };
   dlopen(name: string, calls: object): { symbols: Omit<Libc, "addressOf" | "epollEventBytes"> };
 
   chmodSync(path: string, mode: number): void;
@@ -103,5 +117,9 @@ export interface DenoNamespace {
   removeSync(path: string): void;
   renameSync(from: string, to: string): void;
   statSync(path: string): DenoFileInfo;
-  writeTextFileSync(path: string, text: string, options: { mode: number; createNew: boolean }): void;
+  writeTextFileSync(
+    path: string,
+    text: string,
+    options: { mode: number; createNew: boolean },
+  ): void;
 }

@@ -40,7 +40,11 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
   const url = (host: unknown) => `${isTls ? "https" : "http"}://${host}:${port}/`;
   const isAll = hostname === "0.0.0.0" || hostname === "::";
-  console.error(`Listening on ${path ?? url(host)}${path === undefined && isAll ? ` (${url("localhost")})` : ""}`);
+  console.error(
+    `Listening on ${path ?? url(host)}${
+      path === undefined && isAll ? ` (${url("localhost")})` : ""
+    }`,
+  );
 }
 
 function open(
@@ -61,7 +65,9 @@ function open(
   };
   const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...other };
   const tell = (address: Address) =>
-    options.onListen === undefined ? announce(address, options.cert !== undefined) : options.onListen(address);
+    options.onListen === undefined
+      ? announce(address, options.cert !== undefined)
+      : options.onListen(address);
   let isClosing = false;
   const cutter = new AbortController();
   const isPlain = path === undefined && options.cert === undefined;
@@ -69,7 +75,9 @@ function open(
   const server: Server = serve({
     ...options,
     ...where,
-    signal: options.signal === undefined ? cutter.signal : AbortSignal.any([options.signal, cutter.signal]),
+    signal: options.signal === undefined
+      ? cutter.signal
+      : AbortSignal.any([options.signal, cutter.signal]),
     onListen: (own: Address) => tell(reported(own)),
   }, host.wrap(followed.follow(handler), () => isClosing, () => followed.onUpgrade()));
   const own = temporaryPath ?? Number(server.addr.port);
@@ -89,7 +97,8 @@ function open(
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
-      // Deno 2.9 answers uploads with 500 that are under way when it is shut down (denoland/deno#36809), and cuts WebSockets.
+      // Deno 2.9 answers uploads with 500 that are under way when it is shut down
+      // (denoland/deno#36809), and cuts WebSockets.
       await Promise.all([host.answered(), idle]);
       await followed.webSocketsClosed(CLOSE_TIMEOUT_MS, cutter.signal);
       await server.shutdown();
@@ -106,10 +115,16 @@ function open(
 /**
  * Deno.serve, which the token can adopt.
  *
- * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes --unstable-net.
+ * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes
+ * --unstable-net.
  * @param activated How many sockets this process was started with.
  */
-export function denoServe(deno: DenoNamespace, isShared: boolean, activated: number, mayCall: () => boolean): NativeServe {
+export function denoServe(
+  deno: DenoNamespace,
+  isShared: boolean,
+  activated: number,
+  mayCall: () => boolean,
+): NativeServe {
   return {
     name: "Deno.serve",
     takesRoutes: false,
@@ -118,7 +133,11 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, activated: num
       const libc = ifUsable(denoLibc(deno, mayCall()));
       return libc && isServedAt(libc, path);
     },
-    activated: createNativeActivation(activated, () => denoLibc(deno, mayCall()), () => DEFAULT_PORT),
+    activated: createNativeActivation(
+      activated,
+      () => denoLibc(deno, mayCall()),
+      () => DEFAULT_PORT,
+    ),
     open(adopt, { fetch, tls, error }, where) {
       const address = "path" in where ? where : { port: where.port, hostname: where.host };
       const quiet = { onListen() {}, ...(error !== undefined && { onError: error }) };
@@ -135,14 +154,19 @@ export function denoServe(deno: DenoNamespace, isShared: boolean, activated: num
         : [first, second ?? first?.handler];
       // Deno says what is wrong, and does by itself what is no address of a network: vsock.
       if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
-      return open(serve, host, options, handler, { deno, reusePort: isShared || deno.build.os !== "linux" || !mayCall() });
+      return open(serve, host, options, handler, {
+        deno,
+        reusePort: isShared || deno.build.os !== "linux" || !mayCall(),
+      });
     },
   };
 }
 
 /** The state of a response, behind a symbol; `InnerBody` in ext/fetch/22_body.js of Deno 2.9. */
 interface Inner {
-  readonly body?: { readonly streamOrStatic?: { getReader?: unknown }; readonly source?: unknown } | null;
+  readonly body?:
+    | { readonly streamOrStatic?: { getReader?: unknown }; readonly source?: unknown }
+    | null;
 }
 
 /** Of this name, one for all responses. */
@@ -151,9 +175,13 @@ let symbol: symbol | undefined;
 /** Asking for `body` would turn any body into a stream, and cost Deno.serve its fast path. */
 export const denoFetch: FetchAdapter = {
   hasStream(response) {
-    symbol ??= Object.getOwnPropertySymbols(response).find(({ description }) => description === "response") ?? Symbol();
+    symbol ??=
+      Object.getOwnPropertySymbols(response).find(({ description }) =>
+        description === "response"
+      ) ?? Symbol();
     const body = (response as unknown as Record<symbol, Inner | undefined>)[symbol]?.body;
-    // A blob has a stream too, and a source; it has an end. A text has a source, and is the usual answer: it is asked for first.
+    // A blob has a stream too, and a source; it has an end. A text has a source, and is the usual
+    // answer: it is asked for first.
     return body?.source === null && typeof body.streamOrStatic?.getReader === "function";
   },
 };

@@ -58,14 +58,16 @@ class MovedInfo implements Info {
 /** Closes a WebSocket as soon as it is open: Deno 2.9 does nothing when it is asked earlier. */
 function sendAway(socket: WebSocket): void {
   if (socket.readyState === OPEN) closeWebSocket(socket, GOING_AWAY, GOING_AWAY_REASON);
-  else if (socket.readyState === CONNECTING) socket.addEventListener("open", () => sendAway(socket));
+  else if (socket.readyState === CONNECTING) {
+    socket.addEventListener("open", () => sendAway(socket));
+  }
 }
 
 type Running = () => Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
 
 /**
- * Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who the client is. Returns what is called with
- * the WebSocket.
+ * Hears of each call of Deno.upgradeWebSocket before it: afterwards Deno does not say any more who
+ * the client is. Returns what is called with the WebSocket.
  */
 type Hear = (request: unknown) => ((socket: WebSocket) => void) | undefined;
 const listeners = new Set<Hear>();
@@ -92,7 +94,10 @@ export class FollowedConnections implements NativeConnections {
   #isGoing = false;
   /** The ports of clients that have WebSockets. */
   readonly #webSockets = new Set<number>();
-  /** The calls of Deno.upgradeWebSocket for requests of this server, less the WebSockets that came of it. */
+  /**
+   * The calls of Deno.upgradeWebSocket for requests of this server, less the WebSockets that came
+   * of it.
+   */
   #expected = 0;
   /** The request whose handler was called last, and may not have returned yet. */
   #lastRequest: unknown;
@@ -131,9 +136,13 @@ export class FollowedConnections implements NativeConnections {
     this.openWebSockets.forEach(sendAway);
   }
 
-  /** Resolves when those that are open now are closed, after so many milliseconds, or when the signal fires. */
+  /**
+   * Resolves when those that are open now are closed, after so many milliseconds, or when the
+   * signal fires.
+   */
   webSocketsClosed(most: number, signal: AbortSignal): Promise<unknown> {
-    const closed = (socket: WebSocket) => new Promise((resolve) => socket.addEventListener("close", resolve));
+    const closed = (socket: WebSocket) =>
+      new Promise((resolve) => socket.addEventListener("close", resolve));
     const late = new Promise((resolve) => this.#deno.unrefTimer(setTimeout(resolve, most)));
     const isCut = new Promise((resolve) => signal.addEventListener("abort", resolve));
     return Promise.race([Promise.all([...this.openWebSockets].map(closed)), late, isCut]);
@@ -146,7 +155,12 @@ export class FollowedConnections implements NativeConnections {
 
   busy(): ReadonlySet<number> | undefined {
     // The end of an answer is written a moment after its handler, or its stream, has ended.
-    const ports = new Set([...this.#http2, ...this.#webSockets, ...this.#recent, ...this.#wereRunning]);
+    const ports = new Set([
+      ...this.#http2,
+      ...this.#webSockets,
+      ...this.#recent,
+      ...this.#wereRunning,
+    ]);
     this.#recent.clear();
     this.#wereRunning.clear();
     if (this.#hasUnknown) return undefined;
@@ -176,7 +190,9 @@ export class FollowedConnections implements NativeConnections {
       if (entry !== undefined) return entry(request, info);
       return handler.call(this, request, clients.size > 0 ? new MovedInfo(info, clients) : info);
     }
-    return Object.defineProperty(followed, "length", { value: handler.length }) as unknown as FetchHandler;
+    return Object.defineProperty(followed, "length", {
+      value: handler.length,
+    }) as unknown as FetchHandler;
   }
 
   /** Returns the handler of an address that nobody else knows. */

@@ -1,6 +1,6 @@
 /**
- * Starting processes with Deno's own functions. Node's cost a new process 20 ms, which it takes to make the channel that it has
- * inherited: Deno loads all of Node's `process` for that.
+ * Starting processes with Deno's own functions. Node's cost a new process 20 ms, which it takes to
+ * make the channel that it has inherited: Deno loads all of Node's `process` for that.
  */
 import type { Child, Spawn } from "../shared/node_process.ts";
 import { originalOf } from "../../src/core/marks.ts";
@@ -11,9 +11,9 @@ import type { ExitStatus } from "../../src/core/adapter.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /**
- * Starts processes with Deno.Command, which cannot pass a connection on. Instead the new process gets a path that cannot be guessed, in a folder
- * that only this user can enter; one connection is accepted there, then the path is removed. The name that the executable was called by is
- * lost.
+ * Starts processes with Deno.Command, which cannot pass a connection on. Instead the new process
+ * gets a path that cannot be guessed, in a folder that only this user can enter; one connection is
+ * accepted there, then the path is removed. The name that the executable was called by is lost.
  *
  * @returns `undefined` where no such socket can be made: the path is too long, the disk is full.
  */
@@ -21,7 +21,8 @@ export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | unde
   const path = `${folder}/${crypto.randomUUID()}`;
   let listener: ReturnType<DenoNamespace["listen"]>;
   try {
-    listener = originalOf(deno.listen)({ transport: "unix", path }); // A preload warns of the program's own.
+    // A preload warns of the program's own.
+    listener = originalOf(deno.listen)({ transport: "unix", path });
   } catch {
     return undefined;
   }
@@ -34,9 +35,9 @@ export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | unde
   };
   return ({ file, args }, cwd, env, hasStdin): Child => {
     try {
-      const variables = Object.entries({ ...env, [CHANNEL_VARIABLE]: path }).filter((entry): entry is [string, string] =>
-        entry[1] !== undefined
-      );
+      const variables = Object.entries({ ...env, [CHANNEL_VARIABLE]: path }).filter((
+        entry,
+      ): entry is [string, string] => entry[1] !== undefined);
       const child = new deno.Command(file, {
         args,
         cwd,
@@ -64,7 +65,8 @@ export function spawnWithDeno(deno: DenoNamespace, folder: string): Spawn | unde
             return false; // It is gone.
           }
         },
-        kill: () => void attempt(() => child.kill("SIGKILL")), // Deno throws when it has ended, which `exited` reports a moment later.
+        // Deno throws when it has ended, which `exited` reports a moment later.
+        kill: () => void attempt(() => child.kill("SIGKILL")),
         unref() {
           child.unref();
           accepted.then((connection) => connection.unref()).catch(() => {});

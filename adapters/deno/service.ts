@@ -1,5 +1,9 @@
 import { ReloadError } from "../../src/core/error.ts";
-import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
+import type {
+  BasicServiceAdapter,
+  ServiceAdapter,
+  Supervisor,
+} from "../../src/core/service_adapter.ts";
 import { attempt } from "../../src/core/attempt.ts";
 import { connectChannel } from "./channel.ts";
 import { serveNamedPipe } from "../../src/windows/named_pipe.ts";
@@ -36,7 +40,10 @@ function serviceFiles(deno: DenoNamespace, { checkPath, seesProc }: Permissions)
   };
 }
 
-/** The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder, systemd `--allow-run=systemd-notify`. */
+/**
+ * The service adapter of Deno. A pid file takes `--allow-read` and `--allow-write` of its folder,
+ * systemd `--allow-run=systemd-notify`.
+ */
 export function denoService(
   deno: DenoNamespace,
   permissions: Permissions,
@@ -54,12 +61,20 @@ export function denoService(
     ...(isWindows && { serveNamedPipe }),
     async execute(file, args) {
       if (!permissions.isGranted("run", { command: file })) {
-        throw new ReloadError("permission", `Deno does not allow this process to run ${file}: add --allow-run=${file}`);
+        throw new ReloadError(
+          "permission",
+          `Deno does not allow this process to run ${file}: add --allow-run=${file}`,
+        );
       }
-      // Deno starts nothing in a directory that was removed, as that of this process may be after a deploy.
+      // Deno starts nothing in a directory that was removed, as that of this process may be after a
+      // deploy.
       const options = { args, cwd: "/", stdin: "null", stdout: "piped", stderr: "piped" } as const;
       const { success, code, stderr } = await new deno.Command(file, options).output();
-      if (!success) throw new Error(new TextDecoder().decode(stderr).trim() || `${file} ended with code ${code}`);
+      if (!success) {
+        throw new Error(
+          new TextDecoder().decode(stderr).trim() || `${file} ended with code ${code}`,
+        );
+      }
     },
     async connect(path) {
       permissions.checkPath(path);
@@ -75,12 +90,15 @@ export function denoService(
 
 /** What finding a link needs, as far as `--allow-read` goes. */
 function linkFiles(deno: DenoNamespace, { isGranted }: Permissions): LinkFiles {
-  const ifReadable = <T>(path: string, work: () => T) => isGranted("read", { path }) ? attempt(work) : undefined;
+  const ifReadable = <T>(path: string, work: () => T) =>
+    isGranted("read", { path }) ? attempt(work) : undefined;
   return {
     links: (folder) =>
       ifReadable(
         folder,
-        () => [...deno.readDirSync(folder)].slice(0, MOST_ENTRIES).filter(({ isSymlink }) => isSymlink).map(({ name }) => name),
+        () =>
+          [...deno.readDirSync(folder)].slice(0, MOST_ENTRIES).filter(({ isSymlink }) => isSymlink)
+            .map(({ name }) => name),
       ) ?? [],
     realPath: (path) => ifReadable(path, () => deno.realPathSync(path)),
   };

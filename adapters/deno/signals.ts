@@ -7,10 +7,15 @@ import { createRaising, type Raising } from "../shared/signals.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
 
-/** How long a signal of this process's own may take, in milliseconds: Deno's handler ends the process in a thread of its own. */
+/**
+ * How long a signal of this process's own may take, in milliseconds: Deno's handler ends the
+ * process in a thread of its own.
+ */
 const RAISE_MS = 1_000;
 
-/** The part of Deno's insides that is used here, as of 2.9. Where it is missing, nothing is known. */
+/**
+ * The part of Deno's insides that is used here, as of 2.9. Where it is missing, nothing is known.
+ */
 interface Internals {
   core?: { resources?(): Record<number, string> };
   /** Whether Node's `process` was loaded. Its first use takes 20 ms. */
@@ -18,7 +23,9 @@ interface Internals {
 }
 
 /** The signals of a process on Deno. */
-export type DenoSignals = Required<Pick<BasicAdapter, "onSignal" | "otherHandlers">> & Pick<Raising, "onExit">;
+export type DenoSignals =
+  & Required<Pick<BasicAdapter, "onSignal" | "otherHandlers">>
+  & Pick<Raising, "onExit">;
 
 /** The signals of this process. */
 export function denoSignals(
@@ -29,7 +36,10 @@ export function denoSignals(
   const internals = () => attempt(() => deno[deno.internal] as Internals | undefined);
   /** How many signals have a listener. Deno does not tell which. */
   const countSignals = () =>
-    attempt(() => Object.values(internals()?.core?.resources?.() as object).filter((name) => name === "signal").length);
+    attempt(() =>
+      Object.values(internals()?.core?.resources?.() as object).filter((name) => name === "signal")
+        .length
+    );
   /** Whether others listened to a signal when this library's last subscription to it ended. */
   const handled = new Map<string, boolean>();
   const exit = (signal: string) => deno.exit(128 + (numbers[signal] ?? 0));

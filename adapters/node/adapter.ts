@@ -1,4 +1,10 @@
-import type { Adapter, BasicAdapter, OtherHandlers, Predecessor, StartAdapter } from "../../src/core/adapter.ts";
+import type {
+  Adapter,
+  BasicAdapter,
+  OtherHandlers,
+  Predecessor,
+  StartAdapter,
+} from "../../src/core/adapter.ts";
 import { clock } from "../shared/clock.ts";
 import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
 import { createRaising, platformSignals } from "../shared/signals.ts";
@@ -15,8 +21,9 @@ export interface NodeStart {
 }
 
 /**
- * The adapter for Node. It needs no permission; under Node's permission model (`--permission`) a reload needs `--allow-child-process`, and
- * `--allow-fs-read=/` to start from a flipped symbolic link.
+ * The adapter for Node. It needs no permission; under Node's permission model (`--permission`) a
+ * reload needs `--allow-child-process`, and `--allow-fs-read=/` to start from a flipped symbolic
+ * link.
  *
  * @param isMainThread A worker thread cannot be reloaded.
  */
@@ -24,16 +31,22 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
   const start = startNode(process, "Node", isMainThread);
   return {
     ...start.adapter,
-    loadRest: async (): Promise<Adapter> => (await import("./complete.ts")).completeNodeAdapter(start),
+    loadRest: async (): Promise<Adapter> =>
+      (await import("./complete.ts")).completeNodeAdapter(start),
   };
 }
 
-/** The signals of the process. A preload may put the program's handlers aside: these methods stay the ones of the process. */
+/**
+ * The signals of the process. A preload may put the program's handlers aside: these methods stay
+ * the ones of the process.
+ */
 function nodeSignals(
   process: NodeProcess,
   raise: OtherHandlers["raise"],
 ): Required<Pick<BasicAdapter, "onSignal" | "otherHandlers">> {
-  const [on, off, listenerCount] = [process.on, process.off, process.listenerCount].map((method) => method.bind(process)) as [
+  const [on, off, listenerCount] = [process.on, process.off, process.listenerCount].map((method) =>
+    method.bind(process)
+  ) as [
     typeof process.on,
     typeof process.off,
     typeof process.listenerCount,
@@ -56,16 +69,29 @@ function nodeSignals(
 }
 
 /** Everything that cannot wait, for Node and Bun. */
-export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainThread: boolean): NodeStart {
+export function startNode(
+  process: NodeProcess,
+  runtime: "Node" | "Bun",
+  isMainThread: boolean,
+): NodeStart {
   const { env } = process;
-  const variables = { get: (name: string) => env[name], delete: (name: string) => delete env[name] };
+  const variables = {
+    get: (name: string) => env[name],
+    delete: (name: string) => delete env[name],
+  };
   const handshake: Partial<Handshake> = isMainThread
     ? takeHandshake(variables, { parent: process.ppid, isAlive: (pid) => isAlive(process, pid) })
     : {};
   const { generation } = handshake;
   // Bun has no title that overwrites it, and takes 2 ms to load node:fs: there it is read later.
-  const read = (name: string) => runtime === "Node" && isMainThread ? readProc(process, "self", name) : undefined;
-  const snapshot = { cwd: process.cwd(), loaded: { ...env }, cmdline: read("cmdline"), environ: read("environ") };
+  const read = (name: string) =>
+    runtime === "Node" && isMainThread ? readProc(process, "self", name) : undefined;
+  const snapshot = {
+    cwd: process.cwd(),
+    loaded: { ...env },
+    cmdline: read("cmdline"),
+    environ: read("environ"),
+  };
   const platform = platformSignals(process.platform);
   const { onExit, raise } = createRaising(
     (handler) => process.on("exit", handler),
@@ -90,7 +116,10 @@ export function startNode(process: NodeProcess, runtime: "Node" | "Bun", isMainT
         handshake.takeRest?.();
         return predecessor ??= generation === undefined
           ? undefined
-          : inheritedChannel(process, generation, { sendsHandles: true, handlesTravelAlone: false });
+          : inheritedChannel(process, generation, {
+            sendsHandles: true,
+            handlesTravelAlone: false,
+          });
       },
       exit: (code) => process.exit(code),
       service: isMainThread ? basicService(process, snapshot.loaded, onExit) : undefined,

@@ -6,7 +6,11 @@ import type { BindableServer } from "../../src/core/token.ts";
 import { closeWhenQuiet } from "../../src/windows/accept_ahead.ts";
 import { type Activation, createActivation } from "../shared/activation.ts";
 import { attempt } from "../../src/core/attempt.ts";
-import { joinDescriptors, offerDescriptors, type OfferedDescriptors } from "../shared/descriptors.ts";
+import {
+  joinDescriptors,
+  offerDescriptors,
+  type OfferedDescriptors,
+} from "../shared/descriptors.ts";
 import { descriptorVariables, nativeVariable } from "../../src/protocol/handshake.ts";
 import {
   asCommandLine,
@@ -20,7 +24,13 @@ import {
 import { type Environment, parseEnviron, type Snapshot } from "../shared/environment.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { debuggerPorts, withFreeInspector } from "../shared/inspector.ts";
-import { closeActiveServer, listActiveServers, ownSockets, type ProcFiles, readUntil } from "../shared/own_sockets.ts";
+import {
+  closeActiveServer,
+  listActiveServers,
+  ownSockets,
+  type ProcFiles,
+  readUntil,
+} from "../shared/own_sockets.ts";
 import type { NodeStart } from "./adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { markIdleOnNode, nodeConnections } from "../shared/node_connections.ts";
@@ -65,7 +75,11 @@ function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Sna
     ? { file, argv0, args: fields.slice(1) }
     : { ...rebuildCommandLine(process, cwd, typed), file };
   command.args = withFreeInspector(command.args, Math.max(0, process.argv.length - 2));
-  return { command, cwd: typed, started: environ === undefined ? undefined : parseEnviron(environ) };
+  return {
+    command,
+    cwd: typed,
+    started: environ === undefined ? undefined : parseEnviron(environ),
+  };
 }
 
 function procFiles(process: NodeProcess): ProcFiles {
@@ -89,23 +103,38 @@ function createStart(
   libc: NodeSockets["libc"],
   activation: Activation,
 ): Adapter["start"] {
-  const origin = adapter.canReload ? findOrigin(process, snapshot) : undefined; // Now, because a deploy flips links.
+  // Now, because a deploy flips links.
+  const origin = adapter.canReload ? findOrigin(process, snapshot) : undefined;
 
-  function variablesFor(offered: OfferedDescriptors | undefined, sockets: readonly unknown[], native: string | undefined) {
-    if (offered !== undefined) return descriptorVariables(offered.describe(lastNumber(sockets)), native);
-    return libc === undefined && native !== undefined ? nativeVariable(native) : undefined; // Node's sockets come over the channel.
+  function variablesFor(
+    offered: OfferedDescriptors | undefined,
+    sockets: readonly unknown[],
+    native: string | undefined,
+  ) {
+    if (offered !== undefined) {
+      return descriptorVariables(offered.describe(lastNumber(sockets)), native);
+    }
+    // Node's sockets come over the channel.
+    return libc === undefined && native !== undefined ? nativeVariable(native) : undefined;
   }
   return async (request) => {
     const module = await import("node:child_process");
     request.signal.throwIfAborted();
-    if (origin === undefined) throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    if (origin === undefined) {
+      throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    }
     const sockets = activation.inherit();
     const opened = request.sendsDescriptors ? ifUsable(libc?.()) : undefined;
     const offered = opened && offerDescriptors(opened);
     return await startSuccessor({
       pid: process.pid,
       // Bun closes all descriptors of a new process that are not in this list.
-      spawn: spawnWithNode(module, sockets, { sendsHandles: true, handlesTravelAlone: false }, offered?.end),
+      spawn: spawnWithNode(
+        module,
+        sockets,
+        { sendsHandles: true, handlesTravelAlone: false },
+        offered?.end,
+      ),
       descriptors: offered?.channel,
       variables: variablesFor(offered, sockets, request.native),
       kill: (pid, signal) => process.kill(pid, signal),
@@ -125,7 +154,8 @@ function socketAdapter(
   { activated, listen }: Activation,
 ): SocketAdapter {
   const { platform } = process;
-  const descriptors = () => attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number));
+  const descriptors = () =>
+    attempt(() => process.getBuiltinModule("node:fs").readdirSync("/proc/self/fd").map(Number));
   return {
     activated,
     listen,
@@ -158,16 +188,28 @@ export function completeNodeAdapter(
     stopListening: ({ fd }) => closeActiveServer(start.process, fd),
   },
 ): Adapter {
-  const { adapter: { service, ...basic }, process, snapshot, handshake: { generation, supervisor, descriptors } } = start;
+  const {
+    adapter: { service, ...basic },
+    process,
+    snapshot,
+    handshake: { generation, supervisor, descriptors },
+  } = start;
   const { env, pid } = process;
-  const activation = createActivation(env, pid, generation !== undefined, sockets.listen, () => procFiles(process));
+  const activation = createActivation(
+    env,
+    pid,
+    generation !== undefined,
+    sockets.listen,
+    () => procFiles(process),
+  );
   return {
     ...basic,
     inheritedDescriptors() {
       const libc = descriptors === undefined ? undefined : ifUsable(sockets.libc?.());
       return libc && joinDescriptors(libc, descriptors as string);
     },
-    warmUp: () => void import("node:child_process").catch(() => {}), // A reload will report the error.
+    // A reload will report the error.
+    warmUp: () => void import("node:child_process").catch(() => {}),
     start: createStart(start, sockets.libc, activation),
     service: service && nodeService(process, service, snapshot, supervisor),
     sockets: socketAdapter(start, sockets, activation),

@@ -15,21 +15,29 @@ export interface ActivatedSocket {
 }
 
 /** The sockets this process was started with. */
-function activatedSockets(count: number, names: string | undefined, proc: ProcFiles): ActivatedSocket[] {
+function activatedSockets(
+  count: number,
+  names: string | undefined,
+  proc: ProcFiles,
+): ActivatedSocket[] {
   const named = names?.split(":") ?? [];
   const addresses = listeningAddresses(proc);
-  return Array.from({ length: count }, (_, i) => ({ fd: FIRST + i, name: named[i] || "unknown" })).flatMap((socket) => {
-    const link = proc.link(`/proc/self/fd/${socket.fd}`);
-    const inode = parseSocketInode(link);
-    // Another file, when the predecessor had closed the socket.
-    if (link !== undefined && inode === undefined) return [];
-    return [{ ...socket, address: inode === undefined ? undefined : addresses.get(inode) }];
-  });
+  return Array.from({ length: count }, (_, i) => ({ fd: FIRST + i, name: named[i] || "unknown" }))
+    .flatMap((socket) => {
+      const link = proc.link(`/proc/self/fd/${socket.fd}`);
+      const inode = parseSocketInode(link);
+      // Another file, when the predecessor had closed the socket.
+      if (link !== undefined && inode === undefined) return [];
+      return [{ ...socket, address: inode === undefined ? undefined : addresses.get(inode) }];
+    });
 }
 
 /** The part of an adapter for the sockets that this process was started with. */
 export interface Activation extends Pick<SocketAdapter, "activated" | "listen"> {
-  /** The descriptors that a new process inherits under the same numbers: those that this process has not closed. */
+  /**
+   * The descriptors that a new process inherits under the same numbers: those that this process has
+   * not closed.
+   */
   inherit(): (number | "ignore")[];
 }
 

@@ -23,8 +23,9 @@ export function parseCmdline(text: string): string[] {
 }
 
 /**
- * Whether this is the command line that the process was started with. On Node and Deno `process.title` overwrites it in place and fills the rest with
- * zeros, which read as empty arguments (uv_set_process_title).
+ * Whether this is the command line that the process was started with. On Node and Deno
+ * `process.title` overwrites it in place and fills the rest with zeros, which read as empty
+ * arguments (uv_set_process_title).
  *
  * @param argv0 The name that the process was started under, where the runtime knows it.
  */
@@ -33,8 +34,9 @@ export function isGenuine(fields: readonly string[], argv0: string | undefined):
 }
 
 /**
- * The executable as it was typed: a path through symbolic links, or a name on the search path. When a deploy flips the link, the path leads to
- * the new executable. Falls back to the path of the runtime.
+ * The executable as it was typed: a path through symbolic links, or a name on the search path. When
+ * a deploy flips the link, the path leads to the new executable. Falls back to the path of the
+ * runtime.
  */
 export function typedExecutable(
   argv0: string,
@@ -46,20 +48,23 @@ export function typedExecutable(
   if (argv0 === "" || argv0 === execPath) return execPath;
   const real = realPath(execPath);
   if (real === undefined) return execPath;
-  const candidates = argv0.includes("/") ? [argv0] : (searchPath ?? "").split(":").map((entry) => `${entry || "."}/${argv0}`);
+  const candidates = argv0.includes("/")
+    ? [argv0]
+    : (searchPath ?? "").split(":").map((entry) => `${entry || "."}/${argv0}`);
   for (const candidate of candidates) {
     if (!candidate.startsWith("/") && directory === undefined) continue;
     const path = candidate.startsWith("/") ? candidate : `${directory}/${candidate}`;
     const found = realPath(path);
     if (found === real) return path;
-    if (found !== undefined && !argv0.includes("/")) break; // Another program of this name comes first.
+    // Another program of this name comes first.
+    if (found !== undefined && !argv0.includes("/")) break;
   }
   return execPath;
 }
 
 /**
- * The working directory as it was typed, often a symbolic link to the current release. The kernel knows only its target; the shell's `PWD` is
- * used when it has the same target.
+ * The working directory as it was typed, often a symbolic link to the current release. The kernel
+ * knows only its target; the shell's `PWD` is used when it has the same target.
  */
 export function typedDirectory(pwd: string | undefined, cwd: string, realPath: RealPath): string {
   if (pwd === undefined || !pwd.startsWith("/") || pwd === cwd) return cwd;
@@ -78,14 +83,21 @@ export interface ProcessFacts {
 }
 
 /**
- * The command line from what Node and Bun know, where the kernel does not show it. The script's path is absolute there; it is put back under
- * the working directory as it was typed.
+ * The command line from what Node and Bun know, where the kernel does not show it. The script's
+ * path is absolute there; it is put back under the working directory as it was typed.
  */
-export function rebuildCommandLine({ execPath, execArgv, argv }: ProcessFacts, cwd: string, typed: string): CommandLine {
+export function rebuildCommandLine(
+  { execPath, execArgv, argv }: ProcessFacts,
+  cwd: string,
+  typed: string,
+): CommandLine {
   const [script, ...args] = argv.slice(1);
   if (script === undefined) return { file: execPath, args: execArgv };
-  // A single executable: the script is a path in its own file system (`bun build --compile`), or the executable itself (Node).
-  if (script === execPath || script.startsWith("/$bunfs/") || /^[A-Z]:[/\\]~BUN[/\\]/.test(script)) {
+  // A single executable: the script is a path in its own file system (`bun build --compile`), or
+  // the executable itself (Node).
+  if (
+    script === execPath || script.startsWith("/$bunfs/") || /^[A-Z]:[/\\]~BUN[/\\]/.test(script)
+  ) {
     return { file: execPath, args };
   }
   const inside = script.startsWith(`${cwd}/`) ? typed + script.slice(cwd.length) : script;

@@ -41,7 +41,8 @@ export function isMemberByCode(error: unknown): boolean {
 }
 
 /**
- * Joining a group of which the predecessor's socket is a member is no error: it is the application's first time.
+ * Joining a group of which the predecessor's socket is a member is no error: it is the
+ * application's first time.
  *
  * @param isMember Whether an attempt failed for that reason.
  * @param joined What the method returns when it succeeds.

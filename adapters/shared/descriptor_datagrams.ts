@@ -1,4 +1,7 @@
-/** How datagram sockets pass on Bun and Deno, on Linux: as descriptors, and their reading is suspended in the epoll instance. */
+/**
+ * How datagram sockets pass on Bun and Deno, on Linux: as descriptors, and their reading is
+ * suspended in the epoll instance.
+ */
 import type { DatagramAdapter, DatagramSocket } from "../../src/core/datagrams.ts";
 import type { InheritedAddress } from "../../src/core/native.ts";
 import type { SharedSocket } from "../../src/core/shared_socket.ts";
@@ -14,7 +17,9 @@ import type { Aside } from "./node_datagrams.ts";
 
 /** The descriptors of this process, as a socket sees them that does not know its own. */
 export interface DescriptorSearch {
-  /** The datagram socket that is bound to an address; `undefined` where there are none, or several. */
+  /**
+   * The datagram socket that is bound to an address; `undefined` where there are none, or several.
+   */
   boundTo(hostname: string, port: number): number | undefined;
   /** Another descriptor of the same socket: the one that is polled, where there is one. */
   otherOf(fd: number): number | undefined;
@@ -28,12 +33,17 @@ export interface DescriptorSearch {
 export interface DescriptorSocket extends DatagramSocket {
   /** The descriptor that the runtime polls. */
   descriptor(search: DescriptorSearch): number | undefined;
-  /** How it is opened. Absent where it has a socket of its own from the start, which is replaced. */
+  /**
+   * How it is opened. Absent where it has a socket of its own from the start, which is replaced.
+   */
   readonly later?: {
     on(shared: SharedSocket, aside: Aside): void;
     anew(inherited: InheritedAddress): Promise<void>;
   } | undefined;
-  /** Keeps a runtime from reading on that reads as long as there is something, whether it is polled or not. */
+  /**
+   * Keeps a runtime from reading on that reads as long as there is something, whether it is polled
+   * or not.
+   */
   hold?(isHeld: boolean): void;
   /** It is open on the predecessor's socket. */
   replaced?(aside: Aside): void;
@@ -56,14 +66,18 @@ function createSearch(libc: Libc): DescriptorSearch & { scan(): SocketScan } {
     return [...scan().sockets.values()].flatMap((socket) => {
       if (socket.kind !== "datagram") return [];
       const inode = socketInode(libc, socket.fd);
-      const isPolled = scan().registrations(socket.fd).some((registration) => registration.inode === inode);
+      const isPolled = scan().registrations(socket.fd).some((registration) =>
+        registration.inode === inode
+      );
       return [{ ...socket, inode, isPolled }];
     });
   }
   return {
     scan,
     boundTo(hostname, port) {
-      const there = datagramSockets().filter(({ isPolled, localPort }) => isPolled && localPort === port);
+      const there = datagramSockets().filter(({ isPolled, localPort }) =>
+        isPolled && localPort === port
+      );
       const isExact = ({ local }: OpenSocket) => local()?.host === hostname;
       const [one, ...others] = there.length > 1 ? there.filter(isExact) : there;
       return others.length === 0 ? one?.fd : undefined;
@@ -78,7 +92,10 @@ function createSearch(libc: Libc): DescriptorSearch & { scan(): SocketScan } {
   };
 }
 
-/** The registration with the old file lives on beside its other descriptor, and is valid again as soon as that is back. */
+/**
+ * The registration with the old file lives on beside its other descriptor, and is valid again as
+ * soon as that is back.
+ */
 function callAside<T>(libc: Libc, fd: number, call: () => T): T {
   const family = placeOf(libc, fd)?.address[0] ?? 0; // sa_family_t, little-endian
   const other = libc.socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -139,7 +156,9 @@ class DescriptorDatagrams implements DatagramAdapter {
     const libc = ifUsable(this.#load());
     const place = parsePlace(inherited.place);
     const fd = libc && place && receiveAt(libc, place);
-    if (fd === undefined) throw Object.assign(new Error(`${socket.key} cannot be opened`), { code: "EADDRINUSE" });
+    if (fd === undefined) {
+      throw Object.assign(new Error(`${socket.key} cannot be opened`), { code: "EADDRINUSE" });
+    }
     this.#put(own, fd);
     own.replaced?.((call) => call());
   }
@@ -179,7 +198,11 @@ class DescriptorDatagrams implements DatagramAdapter {
   #put(socket: DescriptorSocket, by: number): void {
     const found = this.#find(socket);
     if (found === undefined) this.discard({ fd: by });
-    const refusal = found === undefined ? "its own socket is not found" : putBelow(found.libc, found.scan(), found.fd, by);
-    if (refusal !== undefined) throw new Error(`${socket.key} receives nothing: ${refusal}. Start the program again`);
+    const refusal = found === undefined
+      ? "its own socket is not found"
+      : putBelow(found.libc, found.scan(), found.fd, by);
+    if (refusal !== undefined) {
+      throw new Error(`${socket.key} receives nothing: ${refusal}. Start the program again`);
+    }
   }
 }

@@ -80,20 +80,26 @@ export function offerDescriptors(libc: Libc): OfferedDescriptors | undefined {
   };
 }
 
-/** The descriptors of a reload, in the new process; `undefined` where it has not inherited its end. */
+/**
+ * The descriptors of a reload, in the new process; `undefined` where it has not inherited its end.
+ */
 export function joinDescriptors(libc: Libc, description: string): DescriptorChannel | undefined {
   const socket = inheritedEnd(libc, description);
   return socket === undefined ? undefined : createChannel(libc, socket, () => {});
 }
 
-/** Starts processes that inherit a descriptor, under the same number. Only where the runtime leaves the others to the kernel. */
+/**
+ * Starts processes that inherit a descriptor, under the same number. Only where the runtime leaves
+ * the others to the kernel.
+ */
 export function inheriting(libc: Libc, fd: number, spawn: Spawn): Spawn {
   return (...what) => {
     libc.fcntl(fd, F_SETFD, 0);
     try {
       return spawn(...what);
     } finally {
-      libc.fcntl(fd, F_SETFD, FD_CLOEXEC); // The process has started: it is a copy of this one, as it was.
+      // The process has started: it is a copy of this one, as it was.
+      libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
   };
 }

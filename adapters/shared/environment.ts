@@ -5,7 +5,10 @@ export type Environment = Record<string, string | undefined>;
 
 /** The environment of this process at three times. */
 export interface EnvironmentHistory {
-  /** At its start, before the runtime added the variables of an env file; `undefined` where that is not known. */
+  /**
+   * At its start, before the runtime added the variables of an env file; `undefined` where that is
+   * not known.
+   */
   started: Environment | undefined;
   /** When this library was loaded. */
   loaded: Environment;
@@ -14,9 +17,10 @@ export interface EnvironmentHistory {
 }
 
 /**
- * The environment of a new process: that of this process at its start, with the changes that the program made. Variables that the runtime has
- * read from an env file are left out, because the new process reads the file again; a variable that is set would hide the new value in the
- * file (on Node, Deno and Bun alike).
+ * The environment of a new process: that of this process at its start, with the changes that the
+ * program made. Variables that the runtime has read from an env file are left out, because the new
+ * process reads the file again; a variable that is set would hide the new value in the file (on
+ * Node, Deno and Bun alike).
  */
 export function successorEnvironment(history: EnvironmentHistory): Environment {
   // Maps, because a variable may have the name "constructor".
@@ -37,12 +41,16 @@ export function parseEnviron(text: string): Environment {
   for (const entry of text.split("\0")) {
     const equals = entry.indexOf("=");
     const name = entry.slice(0, equals);
-    if (equals > 0 && !env.has(name)) env.set(name, entry.slice(equals + 1)); // The first one counts, as for getenv(3).
+    // The first one counts, as for getenv(3).
+    if (equals > 0 && !env.has(name)) env.set(name, entry.slice(equals + 1));
   }
   return Object.fromEntries(env);
 }
 
-/** What was true when the library was loaded. The program may change it: a title overwrites the command line, on Node and Deno. */
+/**
+ * What was true when the library was loaded. The program may change it: a title overwrites the
+ * command line, on Node and Deno.
+ */
 export interface Snapshot {
   readonly cwd: string;
   readonly loaded: Environment;

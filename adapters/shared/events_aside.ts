@@ -1,4 +1,7 @@
-/** Events of `process` whose listeners are kept apart from those of the process: the program adds, removes and counts them as ever. */
+/**
+ * Events of `process` whose listeners are kept apart from those of the process: the program adds,
+ * removes and counts them as ever.
+ */
 import type { EventEmitter } from "node:events";
 import type { NodeProcess } from "./node_channel.ts";
 
@@ -66,7 +69,12 @@ function replaceMethods(process: NodeProcess): Map<unknown, EventAside> {
   const methods = process as unknown as Record<string, Method>;
 
   function replace(name: string, value: Method): void {
-    Object.defineProperty(process, name, { configurable: true, enumerable: false, writable: true, value });
+    Object.defineProperty(process, name, {
+      configurable: true,
+      enumerable: false,
+      writable: true,
+      value,
+    });
   }
   for (const name of METHODS) {
     const method = methods[name] as Method;

@@ -1,6 +1,7 @@
 /**
- * Hides the channel to the predecessor from the program: the runtimes make it a part of `process`. A program that ends when its parent
- * disconnects, or that takes each message for one of its own, would otherwise do so at a reload.
+ * Hides the channel to the predecessor from the program: the runtimes make it a part of `process`.
+ * A program that ends when its parent disconnects, or that takes each message for one of its own,
+ * would otherwise do so at a reload.
  */
 import type { Endpoint, NodeProcess } from "./node_channel.ts";
 import { putAside } from "./events_aside.ts";
@@ -9,13 +10,19 @@ import { putAside } from "./events_aside.ts";
 const MEMBERS = ["connected", "channel", "send", "disconnect"] as const;
 /** The events of the channel. */
 const EVENTS = ["message", "disconnect"] as const;
-/** The code of Node and Deno that works on the channel: it still has to find it. Bun's is native, and does not look at these members. */
+/**
+ * The code of Node and Deno that works on the channel: it still has to find it. Bun's is native,
+ * and does not look at these members.
+ */
 const RUNTIME = /^(node:|ext:\w+\/)internal\/child_process/;
 
 type Method = (event: unknown, ...rest: unknown[]) => unknown;
 type Stacks = { prepareStackTrace?: unknown; stackTraceLimit: number };
 
-/** How far down the runtime's own code may be that emits an event: source-map-support and others put functions of theirs around `emit`. */
+/**
+ * How far down the runtime's own code may be that emits an event: source-map-support and others put
+ * functions of theirs around `emit`.
+ */
 const EMITTERS = 10;
 
 /** Whether a member of `process` is used by the runtime's own code. Called by the member. */
@@ -23,7 +30,8 @@ function isRuntime(name = ""): boolean {
   const stacks = Error as unknown as Stacks;
   const { prepareStackTrace, stackTraceLimit } = stacks;
   try {
-    stacks.stackTraceLimit = name === "emit" ? EMITTERS : 3; // This function, the member, and its caller.
+    // This function, the member, and its caller.
+    stacks.stackTraceLimit = name === "emit" ? EMITTERS : 3;
     stacks.prepareStackTrace = (_: unknown, frames: { getFileName(): string | null }[]) =>
       frames.slice(2).map((frame) => frame.getFileName() ?? "");
     return (new Error().stack as unknown as string[]).some((file) => RUNTIME.test(file));
@@ -42,7 +50,9 @@ export function hideChannel(process: NodeProcess): Endpoint {
   const { EventEmitter } = process.getBuiltinModule("node:events");
   /** Has the program's listeners. Only the program itself can emit something here. */
   const emitter = new EventEmitter();
-  for (const event of EVENTS) putAside(process, event, { emitter, isExempt: isRuntime, emitsHere: true });
+  for (const event of EVENTS) {
+    putAside(process, event, { emitter, isExempt: isRuntime, emitsHere: true });
+  }
 
   for (const name of MEMBERS) {
     let own: unknown;
@@ -63,6 +73,7 @@ export function hideChannel(process: NodeProcess): Endpoint {
     },
     send: send.bind(process) as Endpoint["send"],
     on: (event, listener) => on.call(process, event, listener),
-    once: (event, listener) => on.call(process, event, listener), // It comes once. `once` would call the `on` of above.
+    // It comes once. `once` would call the `on` of above.
+    once: (event, listener) => on.call(process, event, listener),
   };
 }

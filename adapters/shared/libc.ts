@@ -2,8 +2,12 @@ import { attempt } from "../../src/core/attempt.ts";
 import type { Libc, RetainedSocket } from "../../src/core/socket_adapter.ts";
 import { F_DUPFD_CLOEXEC } from "../../src/linux/constants.ts";
 
-/** The calls, with the types of their parameters in the words of Deno and Bun. All return a C `int`. */
-export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEventBytes">, readonly string[]>> = {
+/**
+ * The calls, with the types of their parameters in the words of Deno and Bun. All return a C `int`.
+ */
+export const CALLS: Readonly<
+  Record<Exclude<keyof Libc, "addressOf" | "epollEventBytes">, readonly string[]>
+> = {
   socket: ["i32", "i32", "i32"],
   bind: ["i32", "buffer", "u32"],
   connect: ["i32", "buffer", "u32"],
@@ -17,7 +21,8 @@ export const CALLS: Readonly<Record<Exclude<keyof Libc, "addressOf" | "epollEven
   read: ["i32", "buffer", "usize"],
   write: ["i32", "buffer", "usize"],
   readlink: ["buffer", "buffer", "usize"],
-  // The third argument is variadic. Linux passes such a one in a register like any other, on x86-64 and on arm64.
+  // The third argument is variadic. Linux passes such a one in a register like any other, on x86-64
+  // and on arm64.
   fcntl: ["i32", "i32", "i32"],
   ioctl: ["i32", "usize", "buffer"],
   getpeername: ["i32", "buffer", "buffer"],
@@ -36,7 +41,11 @@ export function epollEventBytes(architecture: string): 12 | 16 {
 }
 
 /** The file names of the C library: glibc's, and musl's for each processor. */
-export const LIBRARIES: readonly string[] = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
+export const LIBRARIES: readonly string[] = [
+  "libc.so.6",
+  "libc.musl-x86_64.so.1",
+  "libc.musl-aarch64.so.1",
+];
 
 /** Opens the C library under the first of its names that works. */
 export function openFirst<T>(open: (name: string) => T): T | undefined {
@@ -53,10 +62,16 @@ export function withoutLibc(why: string, flag: string): string {
 }
 
 /** The C library, where it can be called. */
-export const ifUsable = (libc: Libc | string | undefined): Libc | undefined => typeof libc === "object" ? libc : undefined;
+export const ifUsable = (libc: Libc | string | undefined): Libc | undefined =>
+  typeof libc === "object" ? libc : undefined;
 
-/** Keeps a listening socket by a second descriptor, which stays open when the first one is closed. */
-export function retainDescriptor(libc: Libc | string, fd: number | undefined): RetainedSocket | undefined {
+/**
+ * Keeps a listening socket by a second descriptor, which stays open when the first one is closed.
+ */
+export function retainDescriptor(
+  libc: Libc | string,
+  fd: number | undefined,
+): RetainedSocket | undefined {
   if (typeof libc === "string" || fd === undefined || fd < 0) return undefined;
   const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
   return copy < 0 ? undefined : { source: { fd: copy }, release: () => void libc.close(copy) };

@@ -14,7 +14,8 @@ export interface LineChannel {
 }
 
 /**
- * Makes a channel. A line that is no JSON is received as `undefined`, which no receiver understands.
+ * Makes a channel. A line that is no JSON is received as `undefined`, which no receiver
+ * understands.
  *
  * @param write Sends text, in the order of the calls.
  */
@@ -23,14 +24,16 @@ export function createLineChannel(write: (line: string) => Promise<void>): LineC
   const closed = Promise.withResolvers<void>();
   let line = "";
   // In a turn of its own: an error that the receiver throws is not an error of the connection.
-  const receive = (line: string) => queueMicrotask(() => inbox.put(attempt(() => JSON.parse(line))));
+  const receive = (line: string) =>
+    queueMicrotask(() => inbox.put(attempt(() => JSON.parse(line))));
   return {
     channel: {
       sendsHandles: false,
       handlesTravelAlone: false,
       async send(message, handle) {
         if (handle !== undefined) {
-          const text = "no socket can be sent to a process that was started when there was none to send; reload once more";
+          const text =
+            "no socket can be sent to a process that was started when there was none to send; reload once more";
           throw new ReloadError("start", text);
         }
         await write(`${JSON.stringify(message)}\n`);

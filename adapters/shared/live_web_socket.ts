@@ -14,8 +14,9 @@ export interface RawWebSocket {
 }
 
 /**
- * A WebSocket, as an application sees it that is to run on all runtimes. It is the same object as long as one process serves the connection.
- * Events: `message`, with `data` as a string or a Uint8Array, and `close`, with `code` and `reason`.
+ * A WebSocket, as an application sees it that is to run on all runtimes. It is the same object as
+ * long as one process serves the connection. Events: `message`, with `data` as a string or a
+ * Uint8Array, and `close`, with `code` and `reason`.
  */
 export interface LiveWebSocket extends EventTarget {
   /** 1 while it is open, 2 or 3 afterwards. */
@@ -24,7 +25,10 @@ export interface LiveWebSocket extends EventTarget {
   readonly bufferedAmount: number;
   /** The subprotocol. */
   readonly protocol: string;
-  /** The object of the runtime: on Bun that with `subscribe` and `publish`. Another one in each generation. */
+  /**
+   * The object of the runtime: on Bun that with `subscribe` and `publish`. Another one in each
+   * generation.
+   */
   readonly raw: unknown;
   /** Called for each message. */
   onmessage: ((event: MessageEvent) => void) | null;
@@ -42,7 +46,11 @@ const CLOSED = 3;
 
 /** The event `close`; Bun and Deno have it, Node since 23. */
 function closeEvent(code: number, reason: string): CloseEvent {
-  return Object.assign(new Event("close"), { code, reason, wasClean: code !== 1006 }) as unknown as CloseEvent;
+  return Object.assign(new Event("close"), {
+    code,
+    reason,
+    wasClean: code !== 1006,
+  }) as unknown as CloseEvent;
 }
 
 /** The side of the library. */
@@ -155,7 +163,8 @@ export interface NativeWebSockets {
    * Completes the handshake.
    *
    * @param protocol The subprotocol that was chosen.
-   * @param isTracked Whether its bytes are counted, and the kernel sees to it that its client is there.
+   * @param isTracked Whether its bytes are counted, and the kernel sees to it that its client is
+   * there.
    * @returns The answer; `undefined` where the runtime has given it.
    */
   upgrade(
@@ -168,5 +177,8 @@ export interface NativeWebSockets {
 
 /** The answer to a request that is no handshake. */
 export function upgradeRequired(): Response {
-  return new Response("this address is for WebSockets\n", { status: 426, headers: { "Upgrade": "websocket" } });
+  return new Response("this address is for WebSockets\n", {
+    status: 426,
+    headers: { "Upgrade": "websocket" },
+  });
 }

@@ -1,4 +1,7 @@
-/** Sockets that a process was started with, for servers of the runtime's own. They are asked for before the rest of the library is loaded. */
+/**
+ * Sockets that a process was started with, for servers of the runtime's own. They are asked for
+ * before the rest of the library is loaded.
+ */
 import type { ActivatedAddress, NativeAddress, Placement } from "../../src/core/native.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import { isSameHost, readSocketAddress } from "../../src/linux/addresses.ts";
@@ -31,19 +34,24 @@ export function createNativeActivation(
     const port = Number(asked.port ?? defaultPort());
     const hostname = typeof asked.hostname === "string" ? asked.hostname : undefined;
     const found = Array.from({ length: count }, (_, i) => FIRST + i).filter((fd) => !used.has(fd))
-      .map((fd) => addressOf(opened, fd)).find((socket) => socket?.port === port && isSameHost(hostname, socket.hostname));
+      .map((fd) => addressOf(opened, fd)).find((socket) =>
+        socket?.port === port && isSameHost(hostname, socket.hostname)
+      );
     if (found !== undefined) used.add(found.fd);
     return found;
   };
 }
 
 /**
- * Where a native server is opened that asks for a port: instead of an address of the predecessor's, or of a socket that this process was
- * started with, at a private port, until it gets that socket. Only this machine reaches it, and nobody is told.
+ * Where a native server is opened that asks for a port: instead of an address of the predecessor's,
+ * or of a socket that this process was started with, at a private port, until it gets that socket.
+ * Only this machine reaches it, and nobody is told.
  *
  * @param reusePort Whether several processes have sockets at the address.
  */
 export function networkPlace({ inherited, activated }: Placement, reusePort: boolean): object {
-  if (inherited !== undefined || activated !== undefined) return { port: 0, hostname: "127.0.0.1", reusePort: false };
+  if (inherited !== undefined || activated !== undefined) {
+    return { port: 0, hostname: "127.0.0.1", reusePort: false };
+  }
   return reusePort ? { reusePort } : {};
 }

@@ -15,10 +15,19 @@ export function isAlive(process: NodeProcess, pid: number): boolean {
   return !hasEnded(readProc(process, pid, "stat") ?? "");
 }
 
-/** A file of a process in /proc; `undefined` where it cannot be read. Wine has a /proc too, of other processes. */
-export function readProc(process: NodeProcess, who: number | "self", name: string): string | undefined {
+/**
+ * A file of a process in /proc; `undefined` where it cannot be read. Wine has a /proc too, of other
+ * processes.
+ */
+export function readProc(
+  process: NodeProcess,
+  who: number | "self",
+  name: string,
+): string | undefined {
   if (process.platform === "win32") return undefined;
-  return attempt(() => process.getBuiltinModule("node:fs").readFileSync(`/proc/${who}/${name}`, "utf8"));
+  return attempt(() =>
+    process.getBuiltinModule("node:fs").readFileSync(`/proc/${who}/${name}`, "utf8")
+  );
 }
 
 /** What a service on Node or Bun needs at once. */

@@ -10,7 +10,12 @@ export type NodeProcess = typeof processModule;
 /** The members of `process` and `ChildProcess` that make a channel. */
 export interface Endpoint {
   readonly connected: boolean;
-  send(message: unknown, handle: unknown, options: { keepOpen: boolean }, sent: (error: Error | null) => void): boolean;
+  send(
+    message: unknown,
+    handle: unknown,
+    options: { keepOpen: boolean },
+    sent: (error: Error | null) => void,
+  ): boolean;
   on(event: "message", listener: (message: unknown, handle: unknown) => void): unknown;
   once(event: "disconnect", listener: () => void): unknown;
 }
@@ -23,7 +28,9 @@ export function createChannel(endpoint: Endpoint, carries: Carries): Channel {
   const inbox = createMailbox<[message: unknown, handle?: unknown]>();
   const closed = Promise.withResolvers<void>();
   endpoint.on("message", inbox.put);
-  /** Bun 1.4 never calls back for a message that it could not send before the channel was closed. */
+  /**
+   * Bun 1.4 never calls back for a message that it could not send before the channel was closed.
+   */
   const unsent = new Set<(error: Error) => void>();
   endpoint.once("disconnect", () => {
     closed.resolve();
@@ -36,7 +43,8 @@ export function createChannel(endpoint: Endpoint, carries: Carries): Channel {
       new Promise((resolve, reject) => {
         if (!endpoint.connected) throw new Error("the other process has closed the channel");
         unsent.add(reject);
-        // Deno closes a server that was sent, unless told to keep it open; Node and Bun keep it anyway.
+        // Deno closes a server that was sent, unless told to keep it open; Node and Bun keep it
+        // anyway.
         endpoint.send(message, handle, { keepOpen: true }, (error) => {
           unsent.delete(reject);
           if (error) reject(error);
@@ -50,8 +58,15 @@ export function createChannel(endpoint: Endpoint, carries: Carries): Channel {
   };
 }
 
-/** The predecessor, at the other end of the channel that this process has inherited, if there is one. */
-export function inheritedChannel(process: NodeProcess, generation: number, carries: Carries): Predecessor | undefined {
+/**
+ * The predecessor, at the other end of the channel that this process has inherited, if there is
+ * one.
+ */
+export function inheritedChannel(
+  process: NodeProcess,
+  generation: number,
+  carries: Carries,
+): Predecessor | undefined {
   if (process.send === undefined) return undefined;
   const { channel } = process;
   const predecessor = { generation, channel: createChannel(hideChannel(process), carries) };

@@ -1,12 +1,19 @@
 /** Sockets of node:dgram, which Node, Bun and Deno all have; and how Node passes them on. */
 import type { BindOptions, Socket } from "node:dgram";
-import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../src/core/datagrams.ts";
+import type {
+  BindableDatagrams,
+  DatagramAdapter,
+  DatagramSocket,
+} from "../../src/core/datagrams.ts";
 import type { InheritedAddress } from "../../src/core/native.ts";
 import type { SharedSocket } from "../../src/core/shared_socket.ts";
 import { callOriginal, forgetOpened, isOpened } from "../../src/core/marks.ts";
 import { createOpening, isMemberByCode, joinAgain } from "./datagram_opening.ts";
 
-/** The state of a socket, which all three keep under a symbol. `_handle` and its like are deprecated: DEP0112. */
+/**
+ * The state of a socket, which all three keep under a symbol. `_handle` and its like are
+ * deprecated: DEP0112.
+ */
 interface State {
   /** `null` when the socket is closed. */
   readonly handle: object | null;
@@ -23,7 +30,10 @@ export function handleOf<H>(socket: Socket): H | undefined {
   return stateOf(socket)?.handle as H | undefined ?? undefined;
 }
 
-/** Calls a function while another socket than the predecessor's is below; see descriptor_datagrams.ts. */
+/**
+ * Calls a function while another socket than the predecessor's is below; see
+ * descriptor_datagrams.ts.
+ */
 export type Aside = <T>(call: () => T) => T;
 
 /** A socket of node:dgram, which can be opened on another's. */
@@ -82,7 +92,8 @@ export function createBindable(
   { port, host }: { port: number; host: string | undefined },
   openOn: (shared: SharedSocket, aside: Aside) => void,
 ): LaterSocket {
-  const bind = (options: BindOptions) => callOriginal<Socket, [BindOptions]>(socket, socket.bind, options);
+  const bind = (options: BindOptions) =>
+    callOriginal<Socket, [BindOptions]>(socket, socket.bind, options);
   const opening = createOpening<void>();
   const { settle } = opening;
   return {
@@ -125,7 +136,10 @@ interface NodeHandle {
   connect6(address: string, port: number): number;
 }
 
-/** Lets the application connect a socket again that the predecessor has connected: Node does not know of it, and the kernel refuses. */
+/**
+ * Lets the application connect a socket again that the predecessor has connected: Node does not
+ * know of it, and the kernel refuses.
+ */
 function connectAgain(handle: NodeHandle, type: string): void {
   const peer: { address?: string; port?: number } = {};
   if (handle.getpeername(peer) !== 0) return;
@@ -137,7 +151,9 @@ function connectAgain(handle: NodeHandle, type: string): void {
   };
 }
 
-/** The sockets of node:dgram on Node. They are sent as handles, which libuv cannot do on Windows. */
+/**
+ * The sockets of node:dgram on Node. They are sent as handles, which libuv cannot do on Windows.
+ */
 export function nodeDatagrams(isWindows: boolean): DatagramAdapter {
   const sockets = new WeakMap<DatagramSocket, Socket>();
   const handle = (one: DatagramSocket) => handleOf<NodeHandle>(sockets.get(one) as Socket);

@@ -15,8 +15,9 @@ export interface SmallFile {
 }
 
 /**
- * Reads an ordinary file. Throws for a link, for a file of another kind, and for one that is too large. The open file is checked, so that no
- * other can be put in its place in between. A FIFO without a writer does not make it wait.
+ * Reads an ordinary file. Throws for a link, for a file of another kind, and for one that is too
+ * large. The open file is checked, so that no other can be put in its place in between. A FIFO
+ * without a writer does not make it wait.
  */
 export function readSmallFile(fs: typeof FileSystem, path: string): SmallFile {
   const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = fs.constants;
@@ -24,10 +25,14 @@ export function readSmallFile(fs: typeof FileSystem, path: string): SmallFile {
   try {
     const stat = fs.fstatSync(fd);
     if (!stat.isFile()) throw new Error(`${path} is not an ordinary file`);
-    if (stat.size > MAX_FILE_BYTES) throw new Error(`${path} is too large: it has ${stat.size} bytes`);
+    if (stat.size > MAX_FILE_BYTES) {
+      throw new Error(`${path} is too large: it has ${stat.size} bytes`);
+    }
     const buffer = new Uint8Array(stat.size || MAX_FILE_BYTES); // The size of a file of /proc is 0.
     let length = 0;
-    for (let count; (count = fs.readSync(fd, buffer, length, buffer.length - length, null)) > 0;) length += count;
+    for (let count; (count = fs.readSync(fd, buffer, length, buffer.length - length, null)) > 0;) {
+      length += count;
+    }
     return { text: new TextDecoder().decode(buffer.subarray(0, length)), uid: stat.uid };
   } finally {
     fs.closeSync(fd);
@@ -45,7 +50,9 @@ export interface FileCalls extends Pick<Files, "chown" | "chmod" | "link" | "ren
   list(folder: string): string[];
   remove(path: string): void;
   /** What is at a path; links are not followed. */
-  look(path: string): { isSocket: boolean | null; uid: number | null; gid: number | null; mode: number | null };
+  look(
+    path: string,
+  ): { isSocket: boolean | null; uid: number | null; gid: number | null; mode: number | null };
   /** Whether the error means that there is no file, or a link. */
   isMissing(error: unknown): boolean;
   /** Whether the error means that there is a file already. */
@@ -109,7 +116,8 @@ export function createFiles(pid: number, calls: FileCalls): Files {
 /** The files of Node and Bun. */
 export function nodeFiles(process: NodeProcess): Files {
   const fs = process.getBuiltinModule("node:fs");
-  const isCode = (...codes: unknown[]) => (error: unknown) => codes.includes((error as { code?: unknown }).code);
+  const isCode = (...codes: unknown[]) => (error: unknown) =>
+    codes.includes((error as { code?: unknown }).code);
   return createFiles(process.pid, {
     check() {},
     read: (path) => readSmallFile(fs, path).text,

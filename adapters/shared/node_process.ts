@@ -1,8 +1,17 @@
-/** Starting a successor with node:child_process, which Node, Bun and Deno all have. The adapter loads that module. */
+/**
+ * Starting a successor with node:child_process, which Node, Bun and Deno all have. The adapter
+ * loads that module.
+ */
 import type * as ChildProcessModule from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { DISOWN, guarded, kept, MOST_SOCKETS, statusOf } from "./reparent.ts";
-import type { Channel, DescriptorChannel, ExitStatus, StartedProcess, StartRequest } from "../../src/core/adapter.ts";
+import type {
+  Channel,
+  DescriptorChannel,
+  ExitStatus,
+  StartedProcess,
+  StartRequest,
+} from "../../src/core/adapter.ts";
 import { describeError } from "../../src/core/describe_error.ts";
 import { ReloadError } from "../../src/core/error.ts";
 import { activationVariables } from "./listen_fds.ts";
@@ -26,8 +35,16 @@ export interface Child {
   unref(): void;
 }
 
-/** Starts a process in a session of its own, with our stdout and stderr, a channel, and, if asked for, a stdin to write to. */
-export type Spawn = (command: CommandLine, cwd: string, env: Environment, hasStdin: boolean) => Child | Promise<Child>;
+/**
+ * Starts a process in a session of its own, with our stdout and stderr, a channel, and, if asked
+ * for, a stdin to write to.
+ */
+export type Spawn = (
+  command: CommandLine,
+  cwd: string,
+  env: Environment,
+  hasStdin: boolean,
+) => Child | Promise<Child>;
 
 /** What the start of a successor needs. */
 export interface SuccessorPlan {
@@ -50,7 +67,9 @@ export interface SuccessorPlan {
   variables?: Environment | undefined;
 }
 
-/** Starts the successor of this process. Throws a ReloadError that says why that is not possible. */
+/**
+ * Starts the successor of this process. Throws a ReloadError that says why that is not possible.
+ */
 export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
   const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell, descriptors } = plan;
   const { command: own, env, generation, how, supervisor } = request;
@@ -129,7 +148,8 @@ export function spawnWithNode(
     const child = spawn(file, args, { argv0, cwd, env, detached: true, stdio });
     const failed = Promise.withResolvers<never>();
     failed.promise.catch(() => {});
-    child.on("error", failed.reject); // Stays: an error event without a listener would end this process.
+    // Stays: an error event without a listener would end this process.
+    child.on("error", failed.reject);
     const { pid } = child;
     if (pid === undefined) return await failed.promise;
     const exited = Promise.withResolvers<ExitStatus>();
@@ -146,18 +166,24 @@ export function spawnWithNode(
       kill: () => void child.kill("SIGKILL"),
       unref() {
         child.unref();
-        child.channel?.unref?.(); // Bun has no such method: there the channel does not keep this process alive.
+        // Bun has no such method: there the channel does not keep this process alive.
+        child.channel?.unref?.();
       },
     };
   };
 }
 
-/** The number that the last descriptor of `spawnWithNode` has in the new process: behind stdio, `sockets`, and the channel. */
+/**
+ * The number that the last descriptor of `spawnWithNode` has in the new process: behind stdio,
+ * `sockets`, and the channel.
+ */
 export function lastNumber(sockets: readonly unknown[]): number {
   return 3 + sockets.length + 1;
 }
 
-/** The error of a failed start. The runtimes name the executable also when the directory is missing. */
+/**
+ * The error of a failed start. The runtimes name the executable also when the directory is missing.
+ */
 export function startError(file: string, cwd: string, cause: unknown): ReloadError {
   const code = (cause as { code?: unknown } | null)?.code;
   const where = `${file} in ${cwd}`;
@@ -172,7 +198,11 @@ export function startError(file: string, cwd: string, cause: unknown): ReloadErr
     ERR_ACCESS_DENIED: "Node's permission model forbids it: add --allow-child-process",
   };
   const reason = (typeof code === "string" ? why[code] : undefined) ?? describeError(cause);
-  return new ReloadError(code === "ERR_ACCESS_DENIED" ? "permission" : "start", `${where} cannot be started: ${reason}`, {
-    cause,
-  });
+  return new ReloadError(
+    code === "ERR_ACCESS_DENIED" ? "permission" : "start",
+    `${where} cannot be started: ${reason}`,
+    {
+      cause,
+    },
+  );
 }

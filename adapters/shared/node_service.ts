@@ -1,5 +1,9 @@
 import type { NodeProcess } from "./node_channel.ts";
-import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
+import type {
+  BasicServiceAdapter,
+  ServiceAdapter,
+  Supervisor,
+} from "../../src/core/service_adapter.ts";
 import { attempt } from "../../src/core/attempt.ts";
 import { connectSocket } from "./socket_channel.ts";
 import { folderAndOutput, type ServiceFiles } from "./runtime_dir.ts";
@@ -46,13 +50,19 @@ export function nodeService(
     ...basic,
     ...folderAndOutput(serviceFiles(process), loaded, isWindows),
     supervisor,
-    releaseLink: () => findReleaseLink(loaded.PWD, cwd, linkFiles(process.getBuiltinModule("node:fs"))),
+    releaseLink: () =>
+      findReleaseLink(loaded.PWD, cwd, linkFiles(process.getBuiltinModule("node:fs"))),
     parent: () => process.ppid,
     ...(isWindows && { serveNamedPipe }),
     async execute(file, args) {
       const { execFile } = await import("node:child_process");
       await new Promise<void>((resolve, reject) => {
-        execFile(file, args, (error, _, stderr) => error ? reject(new Error(stderr.trim() || error.message)) : resolve());
+        execFile(
+          file,
+          args,
+          (error, _, stderr) =>
+            error ? reject(new Error(stderr.trim() || error.message)) : resolve(),
+        );
       });
     },
     connect: connectSocket,

@@ -1,4 +1,7 @@
-/** Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the first server listens. */
+/**
+ * Listening sockets of node:net, which Node, Bun and Deno all have. The module is loaded when the
+ * first server listens.
+ */
 import type { Server } from "node:net";
 import {
   descriptorOf,
@@ -7,7 +10,13 @@ import {
   type RetainedSocket,
   type SocketAddress,
 } from "../../src/core/socket_adapter.ts";
-import { callOriginal, endWaiting, forgetOpened, isAnnounced, isOpened } from "../../src/core/marks.ts";
+import {
+  callOriginal,
+  endWaiting,
+  forgetOpened,
+  isAnnounced,
+  isOpened,
+} from "../../src/core/marks.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 
 function isAddress(value: unknown): value is SocketAddress {
@@ -41,20 +50,32 @@ export function addressOf(server: BindableServer): SocketAddress | undefined {
  *
  * @param begun Called when `listen` has returned, before any listener of the application's.
  */
-export function startListening(server: Server, what: object, begun: () => void = () => {}): Promise<void> {
+export function startListening(
+  server: Server,
+  what: object,
+  begun: () => void = () => {},
+): Promise<void> {
   const tellAgain = quietly(server);
   return new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    callOriginal<Server, unknown[]>(server, server.listen as (...args: unknown[]) => unknown, what, () => {
-      server.off("error", reject);
-      resolve();
-      tellAgain();
-    });
+    callOriginal<Server, unknown[]>(
+      server,
+      server.listen as (...args: unknown[]) => unknown,
+      what,
+      () => {
+        server.off("error", reject);
+        resolve();
+        tellAgain();
+      },
+    );
     begun();
   }).finally(tellAgain);
 }
 
-/** Puts the application's listeners aside where it knows already that a server listens. Returns what puts them back. */
+/**
+ * Puts the application's listeners aside where it knows already that a server listens. Returns what
+ * puts them back.
+ */
 export function quietly(server: Pick<Server, "rawListeners" | "off" | "on">): () => void {
   if (!isAnnounced(server)) return () => {};
   endWaiting(server);
@@ -70,10 +91,17 @@ export function quietly(server: Pick<Server, "rawListeners" | "off" | "on">): ()
  *
  * @param begun As that of `startListening`.
  */
-export async function listenDirectly(server: BindableServer, source: ListenSource, begun?: () => void): Promise<Listener> {
+export async function listenDirectly(
+  server: BindableServer,
+  source: ListenSource,
+  begun?: () => void,
+): Promise<Listener> {
   const own = server as unknown as Server;
-  // A server that came over the channel accepts already: its connections go to the application's server.
-  if ("handle" in source && isServer(source.handle)) source.handle.on("connection", (socket) => own.emit("connection", socket));
+  // A server that came over the channel accepts already: its connections go to the application's
+  // server.
+  if ("handle" in source && isServer(source.handle)) {
+    source.handle.on("connection", (socket) => own.emit("connection", socket));
+  }
   let isClosed = false;
   const net = await import("node:net");
   const what = "handle" in source

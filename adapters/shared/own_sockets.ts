@@ -16,18 +16,28 @@ export interface ProcFiles {
 const BLOCK = 2 ** 16;
 
 /** Reads until there is enough, or no more. */
-export function readUntil(read: (buffer: Uint8Array) => number | null, enough: (read: string) => boolean): string {
+export function readUntil(
+  read: (buffer: Uint8Array) => number | null,
+  enough: (read: string) => boolean,
+): string {
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(BLOCK);
   let text = "";
-  for (let count; (count = read(buffer)) && !enough(text += decoder.decode(buffer.subarray(0, count), { stream: true })););
+  for (
+    let count;
+    (count = read(buffer)) &&
+    !enough(text += decoder.decode(buffer.subarray(0, count), { stream: true }));
+  );
   return text;
 }
 
 /** The flags of a listening socket in /proc/net/unix: __SO_ACCEPTCON. */
 const ACCEPTS = "00010000";
 
-/** Where the sockets of all processes in this network namespace listen, by their inodes; proc_net(5), proc_pid_net(5). */
+/**
+ * Where the sockets of all processes in this network namespace listen, by their inodes;
+ * proc_net(5), proc_pid_net(5).
+ */
 export function listeningAddresses(proc: ProcFiles): Map<string, SocketAddress | string> {
   const found = new Map<string, SocketAddress | string>();
   for (const table of ["tcp", "tcp6"]) {
@@ -44,9 +54,14 @@ export function listeningAddresses(proc: ProcFiles): Map<string, SocketAddress |
 /**
  * The listening sockets among these descriptors.
  *
- * @param debuggers The ports of the debugger of this process: it keeps no process alive, and no server of the program has its port.
+ * @param debuggers The ports of the debugger of this process: it keeps no process alive, and no
+ * server of the program has its port.
  */
-export function ownSockets(descriptors: readonly number[], proc: ProcFiles, debuggers: ReadonlySet<number>): OwnSocket[] {
+export function ownSockets(
+  descriptors: readonly number[],
+  proc: ProcFiles,
+  debuggers: ReadonlySet<number>,
+): OwnSocket[] {
   const all = listeningAddresses(proc);
   const found = new Map<string, OwnSocket>();
   for (const fd of all.size > 0 ? descriptors : []) {
@@ -54,7 +69,9 @@ export function ownSockets(descriptors: readonly number[], proc: ProcFiles, debu
     const address = inode === undefined ? undefined : all.get(inode);
     if (inode === undefined || address === undefined) continue;
     // Unix sockets without a file are left out: nobody can be told where they are.
-    const isOurs = typeof address === "string" ? !address.startsWith("@") : !debuggers.has(address.port);
+    const isOurs = typeof address === "string"
+      ? !address.startsWith("@")
+      : !debuggers.has(address.port);
     if (isOurs) found.set(inode, { fd, address });
   }
   return [...found.values()];
@@ -64,15 +81,20 @@ export function ownSockets(descriptors: readonly number[], proc: ProcFiles, debu
 type ActiveServer = Server & { readonly _handle?: { readonly fd?: number } | null };
 
 function activeServers(process: NodeProcess): ActiveServer[] {
-  // Deprecated in its documentation (DEP0161): `getActiveResourcesInfo` shows no addresses, and cannot close anything.
-  const { _getActiveHandles: handles } = process as unknown as { _getActiveHandles?: () => unknown[] };
+  // Deprecated in its documentation (DEP0161): `getActiveResourcesInfo` shows no addresses, and
+  // cannot close anything.
+  const { _getActiveHandles: handles } = process as unknown as {
+    _getActiveHandles?: () => unknown[];
+  };
   const { Server } = process.getBuiltinModule("node:net");
   return (handles?.call(process) ?? []).filter((handle): handle is ActiveServer =>
     handle instanceof Server && handle.listening
   );
 }
 
-/** The listening sockets as Node itself shows them: where there is no /proc, or it may not be read. */
+/**
+ * The listening sockets as Node itself shows them: where there is no /proc, or it may not be read.
+ */
 export function listActiveServers(process: NodeProcess): OwnSocket[] {
   return activeServers(process).flatMap((server): OwnSocket[] => {
     const address = server.address();

@@ -1,8 +1,13 @@
-/** The symbolic link that a deploy turns, where a process cannot know that it was started through it. */
+/**
+ * The symbolic link that a deploy turns, where a process cannot know that it was started through
+ * it.
+ */
 import type { RealPath } from "./command_line.ts";
 import type { ReleaseLink } from "../../src/core/service_adapter.ts";
 
-/** The operations on files that finding a link needs. Each gives nothing where it is not allowed. */
+/**
+ * The operations on files that finding a link needs. Each gives nothing where it is not allowed.
+ */
 export interface LinkFiles {
   /** The symbolic links in a folder, by their names. */
   links(folder: string): Iterable<string>;
@@ -15,11 +20,16 @@ const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 export const MOST_ENTRIES = 1_000;
 
 /**
- * Finds a link to the working directory, or to the folder that it is in, as deploys have one: `current` beside the releases, or beside the
- * folder of the releases. `undefined` where there is none, and where `PWD` shows how the directory was reached: the kernel knows only its
- * real path, and systemd, cron and `sudo` set no `PWD`, or leave another directory's.
+ * Finds a link to the working directory, or to the folder that it is in, as deploys have one:
+ * `current` beside the releases, or beside the folder of the releases. `undefined` where there is
+ * none, and where `PWD` shows how the directory was reached: the kernel knows only its real path,
+ * and systemd, cron and `sudo` set no `PWD`, or leave another directory's.
  */
-export function findReleaseLink(pwd: string | undefined, cwd: string, files: LinkFiles): ReleaseLink | undefined {
+export function findReleaseLink(
+  pwd: string | undefined,
+  cwd: string,
+  files: LinkFiles,
+): ReleaseLink | undefined {
   if (!cwd.startsWith("/")) return undefined; // Windows
   const directory = files.realPath(cwd) ?? cwd;
   if (pwd?.startsWith("/") && files.realPath(pwd) === directory) return undefined;

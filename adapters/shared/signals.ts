@@ -10,7 +10,8 @@ export interface PlatformSignals {
   shutdownSignals: readonly string[];
 }
 
-// Left out are faults (SIGSEGV ...), SIGCHLD, which the runtimes need themselves, and SIGKILL and SIGSTOP, which cannot be handled; signal(7).
+// Left out are faults (SIGSEGV ...), SIGCHLD, which the runtimes need themselves, and SIGKILL and
+// SIGSTOP, which cannot be handled; signal(7).
 const EVERYWHERE = {
   SIGHUP: 1,
   SIGINT: 2,
@@ -24,13 +25,32 @@ const EVERYWHERE = {
   SIGVTALRM: 26,
   SIGWINCH: 28,
 };
-const LINUX = { ...EVERYWHERE, SIGUSR1: 10, SIGUSR2: 12, SIGCONT: 18, SIGTSTP: 20, SIGURG: 23, SIGIO: 29, SIGPWR: 30 };
-const BSD = { ...EVERYWHERE, SIGURG: 16, SIGTSTP: 18, SIGCONT: 19, SIGIO: 23, SIGUSR1: 30, SIGUSR2: 31 };
+const LINUX = {
+  ...EVERYWHERE,
+  SIGUSR1: 10,
+  SIGUSR2: 12,
+  SIGCONT: 18,
+  SIGTSTP: 20,
+  SIGURG: 23,
+  SIGIO: 29,
+  SIGPWR: 30,
+};
+const BSD = {
+  ...EVERYWHERE,
+  SIGURG: 16,
+  SIGTSTP: 18,
+  SIGCONT: 19,
+  SIGIO: 23,
+  SIGUSR1: 30,
+  SIGUSR2: 31,
+};
 const WINDOWS = { SIGINT: 2, SIGBREAK: 21 };
 
 /** The signals of a platform, by its name on Node (`process.platform`). */
 export function platformSignals(platform: string): PlatformSignals {
-  if (platform === "win32") return { signals: WINDOWS, reloadSignals: ["SIGBREAK"], shutdownSignals: ["SIGINT"] };
+  if (platform === "win32") {
+    return { signals: WINDOWS, reloadSignals: ["SIGBREAK"], shutdownSignals: ["SIGINT"] };
+  }
   return {
     signals: platform === "linux" || platform === "android" ? LINUX : BSD,
     reloadSignals: ["SIGHUP"],
@@ -47,8 +67,9 @@ export interface Raising {
 }
 
 /**
- * Ends with the signal itself where that is possible: systemd takes it for a clean end, and the exit code 128 + its number for a failure.
- * Process 1 of a container is not ended by a signal that it does not handle.
+ * Ends with the signal itself where that is possible: systemd takes it for a clean end, and the
+ * exit code 128 + its number for a failure. Process 1 of a container is not ended by a signal that
+ * it does not handle.
  *
  * @param subscribe Has a handler called when this process exits by itself.
  * @param kill Sends the signal to this process. May throw.

@@ -31,7 +31,10 @@ export async function connectSocket(path: string): Promise<Channel> {
 }
 
 /** Accepts connections on a unix socket. The returned server must be closed. */
-export async function acceptSockets(path: string, accept: (channel: Channel) => void): Promise<Server> {
+export async function acceptSockets(
+  path: string,
+  accept: (channel: Channel) => void,
+): Promise<Server> {
   const { createServer } = await import("node:net");
   const server = createServer((socket) => accept(socketChannel(socket)));
   await startListening(server, { path });

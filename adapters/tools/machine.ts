@@ -1,6 +1,7 @@
 /**
- * The machine, for the command line. It uses the modules of Node on all three runtimes: unlike a server, it may load what it wants, and
- * Deno's own functions cannot open a file without following links or waiting for a FIFO.
+ * The machine, for the command line. It uses the modules of Node on all three runtimes: unlike a
+ * server, it may load what it wants, and Deno's own functions cannot open a file without following
+ * links or waiting for a FIFO.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
@@ -30,17 +31,24 @@ export const service: ServiceAdapter = nodeService(
   undefined,
 );
 
-/** Reads an ordinary file. Throws for a link, for a file of another kind, and for a file that is too large. */
+/**
+ * Reads an ordinary file. Throws for a link, for a file of another kind, and for a file that is too
+ * large.
+ */
 export function readSmallFile(path: string): SmallFile {
   return read(fs, path);
 }
 
 const SHELL = "/bin/sh";
-/** Names the program as the owner of the sockets that it is started with: the pid stays the same; sd_listen_fds(3). */
+/**
+ * Names the program as the owner of the sockets that it is started with: the pid stays the same;
+ * sd_listen_fds(3).
+ */
 const WITH_SOCKETS = 'export LISTEN_PID=$$; exec "$0" "$@"';
 
 /**
- * Starts a program below a guard, so that `reload-self run` learns how it ends. It leads a process group.
+ * Starts a program below a guard, so that `reload-self run` learns how it ends. It leads a process
+ * group.
  *
  * @param sockets Descriptors that it is started with, in systemd's way.
  */
@@ -50,7 +58,9 @@ export function startGuarded(
   env: Readonly<Record<string, string | undefined>>,
   sockets: readonly number[],
 ): ChildProcess {
-  const [file = "", ...args] = sockets.length === 0 ? command : [SHELL, "-c", WITH_SOCKETS, ...command];
+  const [file = "", ...args] = sockets.length === 0
+    ? command
+    : [SHELL, "-c", WITH_SOCKETS, ...command];
   const guard = guarded({ file, args }, SHELL);
   return spawn(guard.file, guard.args, {
     detached: true,
@@ -66,21 +76,27 @@ export function startGuarded(
 
 /** Does not return when it works; otherwise returns the reason. The environment stays. */
 export function replaceProcess(file: string, args: readonly string[]): string {
-  const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void };
+  const { execve } = process as {
+    execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => void;
+  };
   const { Deno } = globalThis as unknown as { Deno?: DenoNamespace };
   try {
     if (Deno === undefined) {
       if (execve === undefined) return "Node has no process.execve before 22.15";
       execve.call(process, file, args, process.env);
     } else {
-      const library = openFirst((name) => Deno.dlopen(name, { execv: { parameters: ["buffer", "buffer"], result: "i32" } }));
+      const library = openFirst((name) =>
+        Deno.dlopen(name, { execv: { parameters: ["buffer", "buffer"], result: "i32" } })
+      );
       const encode = (text: string) => new TextEncoder().encode(`${text}\0`);
       const strings = args.map(encode);
       const pointers = new BigUint64Array([
         ...strings.map((text) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(text))),
         0n,
       ]);
-      const { execv } = (library?.symbols ?? {}) as unknown as { execv?: (file: Uint8Array, args: BigUint64Array) => number };
+      const { execv } = (library?.symbols ?? {}) as unknown as {
+        execv?: (file: Uint8Array, args: BigUint64Array) => number;
+      };
       execv?.(encode(file), pointers);
     }
     return "the C library refused it";

@@ -13,10 +13,13 @@ export function start(token: Token, every: number, tick: () => void): void {
   token.track(async function ticker(signal) {
     for (;;) {
       tick();
-      await delay(every, { signal }); // Rejects when it is cancelled, which is no failure to drained().
+      // Rejects when it is cancelled, which is no failure to drained().
+      await delay(every, { signal });
     }
   });
-  token.track(abortable(new Promise(() => {}), token.signal), { name: "something that never ends" });
+  token.track(abortable(new Promise(() => {}), token.signal), {
+    name: "something that never ends",
+  });
 }
 
 if (import.meta.main) {

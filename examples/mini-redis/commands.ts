@@ -50,7 +50,11 @@ export function createCommands(database: Database, clients: Iterable<Client>): E
       const milliseconds = database.timeToLive(key);
       return integer(milliseconds < 0 ? milliseconds : Math.round(milliseconds / 1000));
     }],
-    LPUSH: [2, Infinity, ([key = "", ...values]) => push(key, (list) => list.unshift(...values.reverse()))],
+    LPUSH: [
+      2,
+      Infinity,
+      ([key = "", ...values]) => push(key, (list) => list.unshift(...values.reverse())),
+    ],
     RPUSH: [2, Infinity, ([key = "", ...values]) => push(key, (list) => list.push(...values))],
     LRANGE: [3, 3, ([key = "", first, last]) => {
       const list = database.list(key) ?? [];
@@ -63,14 +67,20 @@ export function createCommands(database: Database, clients: Iterable<Client>): E
         client.channels.add(channel);
         return array([bulk("subscribe"), bulk(channel), integer(client.channels.size)]);
       }).join("")],
-    UNSUBSCRIBE: [0, Infinity, (channels, client) =>
-      (channels.length > 0 ? channels : [...client.channels]).map((channel) => {
-        client.channels.delete(channel);
-        return array([bulk("unsubscribe"), bulk(channel), integer(client.channels.size)]);
-      }).join("")],
+    UNSUBSCRIBE: [
+      0,
+      Infinity,
+      (channels, client) =>
+        (channels.length > 0 ? channels : [...client.channels]).map((channel) => {
+          client.channels.delete(channel);
+          return array([bulk("unsubscribe"), bulk(channel), integer(client.channels.size)]);
+        }).join(""),
+    ],
     PUBLISH: [2, 2, ([channel = "", message = ""]) => {
       const subscribers = [...clients].filter(({ channels }) => channels.has(channel));
-      for (const { send } of subscribers) send(array([bulk("message"), bulk(channel), bulk(message)]));
+      for (const { send } of subscribers) {
+        send(array([bulk("message"), bulk(channel), bulk(message)]));
+      }
       return integer(subscribers.length);
     }],
   };
@@ -86,8 +96,12 @@ export function createCommands(database: Database, clients: Iterable<Client>): E
 
   function run(client: Client, [name = "", ...args]: string[]): Reply {
     const [least, most, execute] = commands[name.toUpperCase()] ?? [];
-    if (least === undefined || most === undefined || execute === undefined) return error(`ERR unknown command '${name}'`);
-    if (args.length < least || args.length > most) return error(`ERR wrong number of arguments for '${name}' command`);
+    if (least === undefined || most === undefined || execute === undefined) {
+      return error(`ERR unknown command '${name}'`);
+    }
+    if (args.length < least || args.length > most) {
+      return error(`ERR wrong number of arguments for '${name}' command`);
+    }
     try {
       return execute(args, client);
     } catch (cause) {

@@ -1,6 +1,6 @@
 /**
- * A small Redis whose data and connections survive a reload: no client is cut, no write that was acknowledged is lost, none is applied
- * twice. Runs unchanged on Deno, Bun and Node:
+ * A small Redis whose data and connections survive a reload: no client is cut, no write that was
+ * acknowledged is lost, none is applied twice. Runs unchanged on Deno, Bun and Node:
  *
  *     node examples/mini-redis/main.ts
  *     redis-cli -p 6380 INCR visits
@@ -33,12 +33,14 @@ const execute = createCommands(database, {
   [Symbol.iterator]: () => connections.values(),
 });
 
-// A short probation: while it lasts a new process that dies is replaced by the old one, but what was written to the new one is lost with it.
+// A short probation: while it lasts a new process that dies is replaced by the old one, but what
+// was written to the new one is lost with it.
 const token = listen({ saveState: () => database.toJSON(), probation: 100, idleGrace: 100 });
 token.inheritedState.then((data) => database.load(data));
 
-// A reload calls `release` for every connection, then `saveState`, then, in the new process, `accept` for every connection. In between
-// nothing is read: writes stop, the data is handed over, the connections move, writes go on.
+// A reload calls `release` for every connection, then `saveState`, then, in the new process,
+// `accept` for every connection. In between nothing is read: writes stop, the data is handed over,
+// the connections move, writes go on.
 const live = token.live<Session, Socket>("redis", {
   accept(socket, { rest, channels, queue } = { rest: "", channels: [] }) {
     const connection: Connection = {
@@ -85,9 +87,11 @@ await token.bind(server, { port: Number(process.env.PORT ?? 6380) });
 const { port } = server.address() as { port: number };
 console.log(`pid ${process.pid}, generation ${token.generation}: listening on port ${port}`);
 
-// The three steps of a graceful shutdown. First: when? A signal, or a reload whose new process is in charge.
+// The three steps of a graceful shutdown. First: when? A signal, or a reload whose new process is
+// in charge.
 const { kind } = await token.cancelled();
-// Second: tell everyone. The token has told the server, which accepts no more. After a reload the connections are in the new process.
+// Second: tell everyone. The token has told the server, which accepts no more. After a reload the
+// connections are in the new process.
 if (kind === "shutdown") { for (const socket of connections.keys()) socket.end(); }
 // Third: wait until all have finished.
 await token.drained();

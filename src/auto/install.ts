@@ -19,20 +19,31 @@ interface Globals {
   process?: NodeProcess;
 }
 
-/** Replaces, once, what opens servers on this runtime. Returns the token, which begins with its first use. */
+/**
+ * Replaces, once, what opens servers on this runtime. Returns the token, which begins with its
+ * first use.
+ */
 export function installAuto(registry: Registry, listen: (options?: ListenOptions) => Token): Token {
   const globals = globalThis as unknown as Globals;
   return globals[INSTALLED] ??= install(registry, listen, globals);
 }
 
-function install(registry: Registry, listen: (options?: ListenOptions) => Token, globals: Globals): Token {
+function install(
+  registry: Registry,
+  listen: (options?: ListenOptions) => Token,
+  globals: Globals,
+): Token {
   const { adapter } = registry;
   const { Deno, Bun } = globals;
-  if (!adapter.canReload) return lazily(listen); // A worker thread, or a platform without processes.
+  // A worker thread, or a platform without processes.
+  if (!adapter.canReload) return lazily(listen);
   const process = Deno === undefined ? globals.process as NodeProcess : undefined;
-  const runtime = process === undefined ? denoRuntime(Deno as NonNullable<typeof Deno>) : nodeRuntime(process);
+  const runtime = process === undefined
+    ? denoRuntime(Deno as NonNullable<typeof Deno>)
+    : nodeRuntime(process);
   const { host, begin } = createAutoProgram(registry, listen, runtime);
-  if (adapter.isSuccessor) adapter.predecessor(); // Hides the channel to it before the program looks for one of its own.
+  // Hides the channel to it before the program looks for one of its own.
+  if (adapter.isSuccessor) adapter.predecessor();
   if (Deno !== undefined) installDeno(Deno, host);
   else if (Bun !== undefined) installBun(Bun, adapter.pid, host, process?.platform === "linux");
   else if (process !== undefined) installNode(process, host);
@@ -40,5 +51,8 @@ function install(registry: Registry, listen: (options?: ListenOptions) => Token,
 }
 
 function lazily(begin: () => Token): Token {
-  return new Proxy({} as Token, { get: (_, name) => Reflect.get(begin(), name), has: (_, name) => name in begin() });
+  return new Proxy({} as Token, {
+    get: (_, name) => Reflect.get(begin(), name),
+    has: (_, name) => name in begin(),
+  });
 }

@@ -28,15 +28,26 @@ export interface Ending {
   say(line: string): void;
 }
 
-/** How long a process that was replaced stays at least: signals that are on their way to it are passed on. */
+/**
+ * How long a process that was replaced stays at least: signals that are on their way to it are
+ * passed on.
+ */
 const LINGER_MS = 300;
-/** How long the last answers may take that nobody waits for: node:dgram looks up each address before it sends. */
+/**
+ * How long the last answers may take that nobody waits for: node:dgram looks up each address before
+ * it sends.
+ */
 const LAST_SENDS_MS = 20;
 /** How long the program's own shutdown may take at least. */
 const SHUTDOWN_MS = 5_000;
 
 /** Ends the process when its token is cancelled and what it had begun is done. */
-export function leaveWhenDrained(token: Token, clock: Clock, drainTimeout: number | undefined, ending: Ending): void {
+export function leaveWhenDrained(
+  token: Token,
+  clock: Clock,
+  drainTimeout: number | undefined,
+  ending: Ending,
+): void {
   const most = drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
 
   whenCancelled(token, async (reason) => {
@@ -49,10 +60,16 @@ export function leaveWhenDrained(token: Token, clock: Clock, drainTimeout: numbe
     ending.giveBack();
     if (!isReplaced && reason.signal !== undefined) {
       // Now it means what it always did.
-      return ending.isHandled(reason.signal) ? ending.emit(reason.signal) : ending.raise(reason.signal);
+      return ending.isHandled(reason.signal)
+        ? ending.emit(reason.signal)
+        : ending.raise(reason.signal);
     }
     const signal = ending.signals.find(ending.isHandled);
-    if (running.length > 0) ending.say(`it leaves after ${most} ms (drainTimeout), with this under way: ${running.join(", ")}`);
+    if (running.length > 0) {
+      ending.say(
+        `it leaves after ${most} ms (drainTimeout), with this under way: ${running.join(", ")}`,
+      );
+    }
     if (signal === undefined) return ending.exit();
     ending.unref(Math.max(SHUTDOWN_MS, most - (clock.now() - begun)), () => {
       const holders = ending.holders();

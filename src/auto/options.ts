@@ -11,19 +11,26 @@ export interface AutoOptions {
 
 type Get = (name: string) => string | undefined;
 
-/** Reads a time such as `500ms`, `10s` or `2m`, which may be 0. Throws a TypeError that names the variable. */
+/**
+ * Reads a time such as `500ms`, `10s` or `2m`, which may be 0. Throws a TypeError that names the
+ * variable.
+ */
 export function readTime(name: string, text: string): number {
   const milliseconds = Math.round(parseTime(text.trim()) ?? NaN);
   if (milliseconds <= LONGEST_MS) return milliseconds;
   const bare = /^\d+$/.test(text.trim()) ? `: write ${text.trim()}s or ${text.trim()}ms` : "";
-  throw new TypeError(`${name} must be a time such as 500ms, 10s or 2m, not ${JSON.stringify(text)}${bare}`);
+  throw new TypeError(
+    `${name} must be a time such as 500ms, 10s or 2m, not ${JSON.stringify(text)}${bare}`,
+  );
 }
 
 function parseSignals(name: string, text: string): string[] {
   const signals = text.split(",").map((signal) => signal.trim()).filter((signal) => signal !== "");
   const wrong = signals.find((signal) => !/^SIG[A-Z0-9]+$/.test(signal));
   if (wrong !== undefined) {
-    throw new TypeError(`${name} must be names of signals such as SIGUSR2, not ${JSON.stringify(wrong)}`);
+    throw new TypeError(
+      `${name} must be names of signals such as SIGUSR2, not ${JSON.stringify(wrong)}`,
+    );
   }
   return signals;
 }
@@ -60,5 +67,8 @@ export function readOptions(get: Get): AutoOptions {
     if (text !== undefined && text !== "") Object.assign(listen, parse(name, text));
   }
   const level = get(LEVEL);
-  return { listen, level: level ? oneOf(LEVEL, level, ["info", "warn", "error"] as const) : "warn" };
+  return {
+    listen,
+    level: level ? oneOf(LEVEL, level, ["info", "warn", "error"] as const) : "warn",
+  };
 }

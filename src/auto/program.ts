@@ -65,7 +65,8 @@ export function createAutoProgram(
   }
 
   function begin(): Token {
-    if (registry.listening !== undefined) return registry.listening.token; // The program's own, or begun before.
+    // The program's own, or begun before.
+    if (registry.listening !== undefined) return registry.listening.token;
     try {
       return beginAuto({ registry, listen, runtime, say });
     } catch (error) {
@@ -84,8 +85,10 @@ function beginAuto({ registry, listen, runtime, say }: Parts): Token {
   const { adapter } = registry;
   const { listen: options, level } = readOptions(runtime.variable);
   const reloads = options.reloadSignals ?? adapter.reloadSignals;
-  const shutdowns = [...options.shutdownSignals ?? adapter.shutdownSignals].reverse(); // SIGTERM before SIGINT.
-  const aside = runtime.putAside([...reloads, ...shutdowns]); // The library's own are added to the process itself.
+  // SIGTERM before SIGINT.
+  const shutdowns = [...options.shutdownSignals ?? adapter.shutdownSignals].reverse();
+  // The library's own are added to the process itself.
+  const aside = runtime.putAside([...reloads, ...shutdowns]);
   const token = listen({
     ...options,
     logger: loggerOf(level),
@@ -99,7 +102,9 @@ function beginAuto({ registry, listen, runtime, say }: Parts): Token {
   inside.isAuto = true;
   inside.ignored = (names) =>
     say(
-      `listen() was called when a server was open already, and auto had begun: its ${names.join(", ")} is not looked at. ` +
+      `listen() was called when a server was open already, and auto had begun: its ${
+        names.join(", ")
+      } is not looked at. ` +
         "Call it before the first server, or set the variables of docs/frameworks.md",
     );
   const { isHandled, exit, holders, unref } = runtime;
@@ -126,6 +131,8 @@ function beginAuto({ registry, listen, runtime, say }: Parts): Token {
 
 function explainOthers(signal: string, count: number): string {
   const what = count === 1 ? "handler" : `${count} handlers`;
-  return `${signal} reloads this program: its own ${what} of ${signal} ${count === 1 ? "is" : "are"} not called for it. ` +
+  return `${signal} reloads this program: its own ${what} of ${signal} ${
+    count === 1 ? "is" : "are"
+  } not called for it. ` +
     "Nest's `enableShutdownHooks()` and close-with-grace would close the server";
 }

@@ -1,19 +1,29 @@
 /**
- * Moves the connections of HTTP/1 servers that wait for their next request, so that no client has to connect again. They move when the new
- * process has passed its probation: should it die before, no connection dies with it. Bound and native servers differ in how a connection is
- * known to be idle; all else is here.
+ * Moves the connections of HTTP/1 servers that wait for their next request, so that no client has
+ * to connect again. They move when the new process has passed its probation: should it die before,
+ * no connection dies with it. Bound and native servers differ in how a connection is known to be
+ * idle; all else is here.
  */
 import type { Clock } from "../core/adapter.ts";
 import type { LiveSocket } from "../core/live.ts";
 import { pause } from "../core/pause.ts";
 import type { ConnectionAdapter } from "../core/socket_adapter.ts";
-import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
+import type {
+  Handover,
+  IncomingHandover,
+  IncomingReload,
+  OutgoingHandover,
+  OutgoingReload,
+} from "../reload/handover.ts";
 import { receiveConnections } from "./receiver.ts";
 import { type ConnectionSender, createConnectionSender } from "./sender.ts";
 
 /** How long to wait for connections to become idle. Those that are busy for longer are drained. */
 const MOVE_TIMEOUT_MS = 1_000;
-/** Milliseconds between two looks at the connections that were busy: at least, and as a multiple of the time that a look takes. */
+/**
+ * Milliseconds between two looks at the connections that were busy: at least, and as a multiple of
+ * the time that a look takes.
+ */
 const RETRY_MS = 10;
 const RETRY_PART = 5;
 
@@ -102,14 +112,17 @@ function sendIdle(
       const active = all.filter((one) => one.hasAny());
       if (active.length === 0) return;
       const stop = AbortSignal.any([reload.signal, hurry]);
-      await move(active, sender, clock, stop).catch(() => {}); // The new process is gone, or hangs: what is left is drained.
+      // The new process is gone, or hangs: what is left is drained.
+      await move(active, sender, clock, stop).catch(() => {});
       for (const one of active) one.end?.();
       sender.finish();
       left = active.reduce((sum, one) => sum + one.left(), 0);
     },
     moved() {
       const { moved, milliseconds } = sender;
-      return left === undefined || moved + left === 0 ? undefined : { kind: "idle", moved, left, milliseconds };
+      return left === undefined || moved + left === 0
+        ? undefined
+        : { kind: "idle", moved, left, milliseconds };
     },
     rollback() {
       for (const one of all) one.end?.();
@@ -133,7 +146,8 @@ async function move(
     const milliseconds = clock.now() - looked;
     await sender.sendAll();
     if (stop.aborted) return;
-    if (!active.some((one) => one.isBusy())) return await sender.sendAll(); // Some may have been released meanwhile.
+    // Some may have been released meanwhile.
+    if (!active.some((one) => one.isBusy())) return await sender.sendAll();
     await pause(clock, Math.max(RETRY_MS, RETRY_PART * milliseconds));
   }
 }

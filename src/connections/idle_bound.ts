@@ -8,7 +8,10 @@ import type { HttpServer } from "../sockets/bindings.ts";
 import type { IdleSource, OutgoingIdle } from "./idle.ts";
 import { type ConnectionSender, departing, isGone } from "./sender.ts";
 
-/** Closes a connection that is not used for as long as the server keeps an idle one. The server itself counts from the next answer on. */
+/**
+ * Closes a connection that is not used for as long as the server keeps an idle one. The server
+ * itself counts from the next answer on.
+ */
 function closeWhenIdle(clock: Clock, server: HttpServer["server"]): (socket: LiveSocket) => void {
   const { keepAliveTimeout = 0, keepAliveTimeoutBuffer = 0 } = server;
   return (given) => {
@@ -27,7 +30,11 @@ function closeWhenIdle(clock: Clock, server: HttpServer["server"]): (socket: Liv
  *
  * @param servers Those whose idle connections move, as they are at the call.
  */
-export function boundSource(adapter: ConnectionAdapter, clock: Clock, servers: () => readonly HttpServer[]): IdleSource {
+export function boundSource(
+  adapter: ConnectionAdapter,
+  clock: Clock,
+  servers: () => readonly HttpServer[],
+): IdleSource {
   const find = (key: string) => servers().find((server) => server.key === key)?.server;
   const { withoutHandles } = adapter;
   return {
@@ -66,7 +73,10 @@ function takeBound(move: BoundMove): OutgoingIdle {
   let isOver = false;
   const connections = () => servers().flatMap(({ connections }) => connections);
 
-  /** A client that asks all the time leaves its connection idle only for the moment in which its answer travels. */
+  /**
+   * A client that asks all the time leaves its connection idle only for the moment in which its
+   * answer travels.
+   */
   function releaseAfter(response: Response, server: HttpServer, socket: HttpSocket): void {
     if (awaited.has(response)) return;
     awaited.add(response);
@@ -76,7 +86,9 @@ function takeBound(move: BoundMove): OutgoingIdle {
       if (mine === undefined) adapter.stop(socket);
       else mine.stop(socket);
       clock.timer(0, () => {
-        if (mine !== undefined) return isOver ? mine.start(socket) : sendDescriptors(move, mine, server, [socket]);
+        if (mine !== undefined) {
+          return isOver ? mine.start(socket) : sendDescriptors(move, mine, server, [socket]);
+        }
         if (!isOver) release(server, socket);
         if (!released.has(socket)) adapter.start(socket);
       });

@@ -39,7 +39,9 @@ async function takeOf(
   { connections }: MovableServer,
   fds: readonly number[],
 ): Promise<number[]> {
-  if (connections.closeIdle !== undefined) return takeClosed(libc, fds, () => connections.closeIdle?.());
+  if (connections.closeIdle !== undefined) {
+    return takeClosed(libc, fds, () => connections.closeIdle?.());
+  }
   const look = () => {
     const busy = connections.busy?.();
     return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
@@ -93,7 +95,8 @@ function takeNative(
       const scan = scanSockets(libc as Libc);
       const counts = movable.map((one) => [one.server, connectionsOf(scan, one).length] as const);
       for (const [server, count] of counts) if (count === 0) emptied.add(server);
-      const webSockets = [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;
+      const webSockets =
+        [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;
       return Math.max(0, counts.reduce((sum, [, count]) => sum + count, 0) - webSockets);
     },
     rollback() {

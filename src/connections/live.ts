@@ -1,7 +1,8 @@
 /**
- * Moves live connections to the new process. At the commit the application lets go of them, before its state is taken: what the new process
- * gets is complete, and nothing changes it afterwards. They are sent when the new process is in charge. This process keeps each connection
- * until the new one has taken it, so that it can go on with it when the reload fails.
+ * Moves live connections to the new process. At the commit the application lets go of them, before
+ * its state is taken: what the new process gets is complete, and nothing changes it afterwards.
+ * They are sent when the new process is in charge. This process keeps each connection until the new
+ * one has taken it, so that it can go on with it when the reload fails.
  */
 import { describeError } from "../core/describe_error.ts";
 import type { LiveSocket } from "../core/live.ts";
@@ -85,7 +86,8 @@ function sendConnections(
     },
     onProbation() {
       if (!link.sendsHandles || groups.size === 0) return;
-      moving = sendReleased(move).catch(() => {}); // The new process is gone, or hangs: what is left stays here.
+      // The new process is gone, or hangs: what is left stays here.
+      moving = sendReleased(move).catch(() => {});
     },
     async beforeRetire() {
       if (moving === undefined) return;
@@ -97,7 +99,9 @@ function sendConnections(
     moved() {
       const left = [...groups.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
       const { moved, milliseconds } = sender;
-      return moving === undefined || moved + left === 0 ? undefined : { kind: "live", moved, left, milliseconds };
+      return moving === undefined || moved + left === 0
+        ? undefined
+        : { kind: "live", moved, left, milliseconds };
     },
     rollback() {
       sender.giveBack();
@@ -109,7 +113,9 @@ function sendConnections(
 const canMove = ({ sender, access }: LiveMove, socket: LiveSocket) =>
   (!isNative(socket) || sender.takesDescriptors) && access.canMove(socket);
 
-/** Lets the application let go of all connections that depend on its state, before that is taken. */
+/**
+ * Lets the application let go of all connections that depend on its state, before that is taken.
+ */
 async function releaseAll(move: LiveMove): Promise<void> {
   const { program: { live }, native, access, sender, signal } = move;
   if (native !== undefined) await sender.tell("begin").catch(() => {}); // Does it take descriptors?
@@ -124,7 +130,8 @@ async function releaseAll(move: LiveMove): Promise<void> {
   await flush(move, all.map(([, socket]) => socket));
   signal.throwIfAborted();
   for (const [group, socket] of all) release(move, group, socket);
-  await sender.tell("announced").catch(() => {}); // Then none is sent later, either, and all are served here.
+  // Then none is sent later, either, and all are served here.
+  await sender.tell("announced").catch(() => {});
 }
 
 /** A connection that this process gets after the commit. */
@@ -148,7 +155,9 @@ function release(move: LiveMove, group: LiveGroup, socket: LiveSocket): void {
   try {
     session = group.release(socket);
   } catch (error) {
-    warn(`${group.name}: release() threw, and the connection is not moved: ${describeError(error)}`);
+    warn(
+      `${group.name}: release() threw, and the connection is not moved: ${describeError(error)}`,
+    );
     return access.start(socket);
   }
   if (session !== undefined) return keep(move, group, socket, session);
@@ -161,7 +170,9 @@ function keep(move: LiveMove, group: LiveGroup, socket: LiveSocket, session: unk
   if (isNative(socket)) return keepNative(move, group, socket, session);
   const { adapter, sender } = move;
   const chunks: Uint8Array[] = [];
-  for (let chunk; socket.readableLength > 0 && (chunk = socket.read()) !== null;) chunks.push(chunk);
+  for (let chunk; socket.readableLength > 0 && (chunk = socket.read()) !== null;) {
+    chunks.push(chunk);
+  }
   const unread = concat(chunks);
   adapter.stop(socket); // Reading from the buffer starts the reading below it.
   socket.on("error", ignore);
@@ -187,29 +198,39 @@ function keepNative(
   session: unknown,
 ): void {
   const fd = access.take(socket);
-  if (native === undefined || fd === undefined) return warn(`${group.name}: a connection could not be moved, and is closed`);
+  if (native === undefined || fd === undefined) {
+    return warn(`${group.name}: a connection could not be moved, and is closed`);
+  }
   sender.add({
     group: group.name,
     shared: { fd },
     session,
     close: () => native.libc.close(fd),
-    giveBack: () => group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
+    giveBack: () =>
+      group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
   });
 }
 
 /**
- * Waits until what was written has left this process, and what was read has reached the application. A client that does not read, or is in
- * the middle of a message, is not waited for.
+ * Waits until what was written has left this process, and what was read has reached the
+ * application. A client that does not read, or is in the middle of a message, is not waited for.
  */
-async function flush({ program: { clock } }: LiveMove, sockets: readonly LiveSocket[]): Promise<void> {
-  const isBusy = (socket: LiveSocket) => socket.writableLength > 0 || (isNative(socket) && socket.served?.isAtRest() === false);
+async function flush(
+  { program: { clock } }: LiveMove,
+  sockets: readonly LiveSocket[],
+): Promise<void> {
+  const isBusy = (socket: LiveSocket) =>
+    socket.writableLength > 0 || (isNative(socket) && socket.served?.isAtRest() === false);
   const begun = clock.now();
   let progress = 0;
   let last = begun; // That of the last progress.
   let turns = 0; // Those without progress: one may take longer than all the time that there is.
   for (let busy = sockets.filter(isBusy); busy.length > 0; busy = busy.filter(isBusy)) {
     const before = progress;
-    progress = busy.reduce((sum, socket) => sum + (isNative(socket) ? socket.served?.progress ?? 0 : 0), 0);
+    progress = busy.reduce(
+      (sum, socket) => sum + (isNative(socket) ? socket.served?.progress ?? 0 : 0),
+      0,
+    );
     if (before !== progress) [last, turns] = [clock.now(), 0];
     if (turns++ >= FLUSH_TURNS && clock.now() - last > FLUSH_TIMEOUT_MS) break;
     if (clock.now() - begun > MOST_FLUSH_MS) break;
@@ -217,7 +238,10 @@ async function flush({ program: { clock } }: LiveMove, sockets: readonly LiveSoc
   }
 }
 
-/** Sends those that were released, then the independent ones, then, until the probation is over, those that were busy. */
+/**
+ * Sends those that were released, then the independent ones, then, until the probation is over,
+ * those that were busy.
+ */
 async function sendReleased(move: LiveMove): Promise<void> {
   const { program: { clock }, waiting, access, sender, signal } = move;
   await sender.tell("begin");
@@ -242,7 +266,9 @@ async function sendIndependent(move: LiveMove): Promise<void> {
   access.refresh();
   while (independent.length > 0 && !signal.aborted) {
     const window = isNative(independent[0]?.[1] as LiveSocket) ? NATIVE_WINDOW : adapter.window;
-    for (const [group, socket] of independent.splice(0, window)) if (canMove(move, socket)) release(move, group, socket);
+    for (const [group, socket] of independent.splice(0, window)) {
+      if (canMove(move, socket)) release(move, group, socket);
+    }
     await sender.sendAll();
   }
 }
@@ -251,7 +277,9 @@ async function sendIndependent(move: LiveMove): Promise<void> {
 function goOn(move: LiveMove): void {
   const groups = [...move.program.live.values()];
   for (const group of groups) group.divert = undefined;
-  for (const { sockets } of groups) for (const socket of sockets) if (canMove(move, socket)) move.access.start(socket);
+  for (const { sockets } of groups) {
+    for (const socket of sockets) if (canMove(move, socket)) move.access.start(socket);
+  }
 }
 
 const ignore = () => {};

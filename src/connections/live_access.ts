@@ -1,4 +1,6 @@
-/** What a move does with a connection: one of node:net, or one that the runtime serves by itself. */
+/**
+ * What a move does with a connection: one of node:net, or one that the runtime serves by itself.
+ */
 import { isNative, type NativeSocket } from "../core/native_socket.ts";
 import type { LiveSocket } from "../core/live.ts";
 import type { ConnectionAdapter, Libc } from "../core/socket_adapter.ts";
@@ -21,25 +23,34 @@ export interface LiveAccess {
   canMove(socket: LiveSocket): boolean;
   stop(socket: LiveSocket): void;
   start(socket: LiveSocket): void;
-  /** Takes a connection out of its server, which the application has let go of. Returns its descriptor; `undefined`: it is lost. */
+  /**
+   * Takes a connection out of its server, which the application has let go of. Returns its
+   * descriptor; `undefined`: it is lost.
+   */
   take(socket: NativeSocket): number | undefined;
 }
 
 /** Makes them. */
-export function liveAccess(adapter: ConnectionAdapter, native: NativeAccess | undefined): LiveAccess {
+export function liveAccess(
+  adapter: ConnectionAdapter,
+  native: NativeAccess | undefined,
+): LiveAccess {
   let scan: SocketScan | undefined;
   const look = ({ libc }: NativeAccess) => scan ??= scanSockets(libc);
 
   function read(socket: LiveSocket, isReading: boolean): void {
     if (!isNative(socket)) return isReading ? adapter.start(socket) : adapter.stop(socket);
-    if (native !== undefined && !socket.destroyed) setReading(native.libc, look(native), socket.fd, isReading);
+    if (native !== undefined && !socket.destroyed) {
+      setReading(native.libc, look(native), socket.fd, isReading);
+    }
   }
 
   return {
     refresh: () => scan = undefined,
     canMove(socket) {
       if (!isNative(socket)) {
-        return !socket.encrypted && socket.readableEncoding === null && adapter.handle(socket) !== undefined;
+        return !socket.encrypted && socket.readableEncoding === null &&
+          adapter.handle(socket) !== undefined;
       }
       socket.server = native?.serverOf(look(native), socket.fd);
       return socket.served !== undefined && socket.server !== undefined;
@@ -47,7 +58,9 @@ export function liveAccess(adapter: ConnectionAdapter, native: NativeAccess | un
     stop: (socket) => read(socket, false),
     start: (socket) => read(socket, true),
     take(socket) {
-      const taken = native === undefined ? undefined : takeConnection(native.libc, look(native), socket.fd);
+      const taken = native === undefined
+        ? undefined
+        : takeConnection(native.libc, look(native), socket.fd);
       socket.served?.terminate();
       socket.emitClose();
       return typeof taken === "number" ? taken : undefined;

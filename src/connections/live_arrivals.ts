@@ -13,14 +13,20 @@ import type { NativeSockets } from "./native_sockets.ts";
 
 /** Milliseconds between two checks of the connections that are drained. */
 const DRAIN_CHECK_MS = 50;
-/** How long to wait for the first connection, and for the next one. The old process may have been stopped. */
+/**
+ * How long to wait for the first connection, and for the next one. The old process may have been
+ * stopped.
+ */
 const FIRST_TIMEOUT_MS = 5_000;
 const NEXT_TIMEOUT_MS = 1_000;
 
 /** Connections that wait until all have arrived. */
 type Gathered = { name: string; socket: LiveSocket; session?: unknown; isUsed?: boolean }[];
 
-/** The connections that came from the predecessor. No server of this process knows them: they are drained here. */
+/**
+ * The connections that came from the predecessor. No server of this process knows them: they are
+ * drained here.
+ */
 export interface LiveArrivals {
   receive(arrival: IncomingReload): IncomingHandover;
 }
@@ -36,8 +42,9 @@ interface Receiving {
 }
 
 /**
- * All connections that the old process released at the commit are accepted at once, before any is read from, unless they are independent: what
- * one client sends to all others reaches those that arrive last.
+ * All connections that the old process released at the commit are accepted at once, before any is
+ * read from, unless they are independent: what one client sends to all others reaches those that
+ * arrive last.
  */
 export function createLiveArrivals(
   adapter: ConnectionAdapter,
@@ -51,21 +58,33 @@ export function createLiveArrivals(
   });
   return {
     receive(arrival) {
-      const receiving: Receiving = { adapter, program, adopted, gathered: undefined, stopTimer() {} };
+      const receiving: Receiving = {
+        adapter,
+        program,
+        adopted,
+        gathered: undefined,
+        stopTimer() {},
+      };
       return receive(receiving, natives, arrival);
     },
   };
 }
 
-function receive(receiving: Receiving, natives: NativeSockets | undefined, arrival: IncomingReload): IncomingHandover {
-  const serveOne = (name: string, socket: LiveSocket, session: unknown) => serve(receiving, name, socket, session);
+function receive(
+  receiving: Receiving,
+  natives: NativeSockets | undefined,
+  arrival: IncomingReload,
+): IncomingHandover {
+  const serveOne = (name: string, socket: LiveSocket, session: unknown) =>
+    serve(receiving, name, socket, session);
   receiveConnections(receiving.adapter, arrival, {
     ...(natives && {
       serveDescriptor(name, fd, session) {
         const { libc } = natives.access() ?? {};
         if (libc === undefined) return false;
         const socket = natives.arrivals(libc).passing(fd);
-        return serveOne(name, socket, session) && (socket.arrival ?? true); // Those that wait for others have none yet.
+        // Those that wait for others have none yet.
+        return serveOne(name, socket, session) && (socket.arrival ?? true);
       },
     }),
     announced: () => gather(receiving),
@@ -99,7 +118,9 @@ function serve(receiving: Receiving, name: string, socket: LiveSocket, session: 
   const { adapter, program, adopted, gathered } = receiving;
   const group = program.live.get(name);
   if (group === undefined) {
-    program.warn(`there are no live connections with the name ${name} here: the old process keeps its own`);
+    program.warn(
+      `there are no live connections with the name ${name} here: the old process keeps its own`,
+    );
     return false;
   }
   adopted.add(socket);
@@ -124,11 +145,18 @@ function acceptAll(receiving: Receiving): void {
   receiving.stopTimer();
   receiving.gathered = undefined;
   for (const group of program.live.values()) group.divert = undefined;
-  for (const { name, socket, session, isUsed } of all) if (!isUsed) accept(program, name, socket, session);
+  for (const { name, socket, session, isUsed } of all) {
+    if (!isUsed) accept(program, name, socket, session);
+  }
   for (const { socket } of all) if (!isNative(socket)) adapter.start(socket);
 }
 
-function accept({ live, warn }: ProgramContext, name: string, socket: LiveSocket, session: unknown): void {
+function accept(
+  { live, warn }: ProgramContext,
+  name: string,
+  socket: LiveSocket,
+  session: unknown,
+): void {
   try {
     live.get(name)?.serve(socket, session);
   } catch (error) {
@@ -137,8 +165,13 @@ function accept({ live, warn }: ProgramContext, name: string, socket: LiveSocket
   }
 }
 
-/** Waits for the application and the clients to end these connections, and cuts those that are left. */
-async function drain(sockets: Set<LiveSocket>, { clock, options, emit }: ProgramContext): Promise<void> {
+/**
+ * Waits for the application and the clients to end these connections, and cuts those that are left.
+ */
+async function drain(
+  sockets: Set<LiveSocket>,
+  { clock, options, emit }: ProgramContext,
+): Promise<void> {
   const milliseconds = options.drainTimeout ?? DEFAULT_DRAIN_TIMEOUT_MS;
   for (const begun = clock.now(); sockets.size > 0; await pause(clock, DRAIN_CHECK_MS)) {
     if (clock.now() - begun < milliseconds) continue;

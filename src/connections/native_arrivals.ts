@@ -1,6 +1,7 @@
 /**
- * Serves connections that were taken out of a native server, by one of this process. It takes no connection; but it accepts those that this
- * process makes to it, and another one can be put below each of them.
+ * Serves connections that were taken out of a native server, by one of this process. It takes no
+ * connection; but it accepts those that this process makes to it, and another one can be put below
+ * each of them.
  */
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
@@ -37,9 +38,15 @@ export interface ArrivalOptions {
 
 /** Connections that are to be served. */
 export interface NativeArrivals {
-  /** Serves a connection that waits for a request, together with those that come at the same time. The descriptor is the server's from then on. */
+  /**
+   * Serves a connection that waits for a request, together with those that come at the same time.
+   * The descriptor is the server's from then on.
+   */
   add(server: AdoptedServer, fd: number): Promise<unknown>;
-  /** Resolves when none is on its way any more: until then a server may have another socket than its own. */
+  /**
+   * Resolves when none is on its way any more: until then a server may have another socket than its
+   * own.
+   */
   settled(): Promise<unknown>;
   /** A connection that the application can go on with. */
   passing(fd: number): NativeSocket;
@@ -77,7 +84,9 @@ export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
     }
     const first = [arriving];
     queues.set(server, first);
-    const served = serveAll(options, server, first, () => queues.delete(server)).finally(() => running.delete(served));
+    const served = serveAll(options, server, first, () => queues.delete(server)).finally(() =>
+      running.delete(served)
+    );
     running.add(served);
     return promise;
   }
@@ -106,7 +115,10 @@ function discard(libc: Libc, all: readonly Arriving[]): void {
   }
 }
 
-/** All that wait are entered before the first of them is read from: what one client sends to all reaches each. */
+/**
+ * All that wait are entered before the first of them is read from: what one client sends to all
+ * reaches each.
+ */
 async function serveAll(
   options: ArrivalOptions,
   server: AdoptedServer,
@@ -128,14 +140,21 @@ async function serveAll(
         await enter(options, server, some);
       }
     } catch (error) {
-      warn(`${server.key}: ${all.length} connections of the predecessor are closed: ${describeError(error)}`);
+      warn(
+        `${server.key}: ${all.length} connections of the predecessor are closed: ${
+          describeError(error)
+        }`,
+      );
       discard(libc, all);
     }
     putAll(libc, server, scan, placed);
   }
 }
 
-/** Has the server accept connections of this process, as many as are needed, or as many as there can be. */
+/**
+ * Has the server accept connections of this process, as many as are needed, or as many as there can
+ * be.
+ */
 async function place(
   options: ArrivalOptions,
   server: AdoptedServer,
@@ -143,35 +162,50 @@ async function place(
   all: Arriving[],
 ): Promise<Placed[]> {
   const { libc, findAll } = options;
-  const [listener, ...others] = findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
-  if (listener === undefined || others.length > 0) throw new Error("its socket is not found: are there descriptors left?");
+  const [listener, ...others] =
+    findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
+  if (listener === undefined || others.length > 0) {
+    throw new Error("its socket is not found: are there descriptors left?");
+  }
   const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
   if (typeof own === "string") throw new Error(own);
   const accepted = await accept(options, own);
-  for (const connection of own.connections) if (!accepted.has(connection)) libc.close(connection.client);
+  for (const connection of own.connections) {
+    if (!accepted.has(connection)) libc.close(connection.client);
+  }
   if (accepted.size === 0) throw new Error("it does not accept them");
   return [...accepted].map(([own, target]) => ({ ...all.pop() as Arriving, own, target }));
 }
 
 /** Waits until the server has accepted all, and lets it accept from its own socket again. */
-async function accept({ clock, warn }: ArrivalOptions, own: OwnConnections): Promise<Map<OwnConnection, number>> {
+async function accept(
+  { clock, warn }: ArrivalOptions,
+  own: OwnConnections,
+): Promise<Map<OwnConnection, number>> {
   const begun = clock.now();
   do await pause(clock, 0); while (
     own.accepted().size < own.connections.length && clock.now() - begun < ACCEPT_TIMEOUT_MS
   );
   const refusal = own.end();
-  if (refusal !== undefined) warn(`it accepts no connections any more: ${refusal}. Start the program again`);
+  if (refusal !== undefined) {
+    warn(`it accepts no connections any more: ${refusal}. Start the program again`);
+  }
   return own.accepted();
 }
 
 /** Completes the handshakes that the application's side needs. The clients hear nothing of it. */
-async function enter({ clock, libc }: ArrivalOptions, server: AdoptedServer, placed: readonly Placed[]): Promise<void> {
+async function enter(
+  { clock, libc }: ArrivalOptions,
+  server: AdoptedServer,
+  placed: readonly Placed[],
+): Promise<void> {
   const path = `/${crypto.randomUUID()}`;
   const entering = placed.filter(({ entry }) => entry !== undefined);
   if (entering.length === 0) return;
   const end = server.connections?.enter(
     path,
-    (request: Request, more: unknown) => entering[Number(new URL(request.url).search.slice(1))]?.entry?.upgrade(request, more),
+    (request: Request, more: unknown) =>
+      entering[Number(new URL(request.url).search.slice(1))]?.entry?.upgrade(request, more),
   );
   for (const [i, { entry, own }] of entering.entries()) {
     const bytes = handshake(`${path}?${i}`, entry?.headers ?? {});
@@ -180,14 +214,22 @@ async function enter({ clock, libc }: ArrivalOptions, server: AdoptedServer, pla
   await atMost(clock, ENTER_TIMEOUT_MS, Promise.all(entering.map(({ entry }) => entry?.opened)));
   // What the server sends until then is for us.
   const begun = clock.now();
-  while (!entering.every(({ own }) => isAnswered(libc, own.client)) && clock.now() - begun < ENTER_TIMEOUT_MS) {
+  while (
+    !entering.every(({ own }) => isAnswered(libc, own.client)) &&
+    clock.now() - begun < ENTER_TIMEOUT_MS
+  ) {
     await pause(clock, 0);
   }
   end?.();
 }
 
 /** Puts each connection below the one that was accepted for it. */
-function putAll(libc: Libc, server: AdoptedServer, { epolls }: SocketScan, placed: readonly Placed[]): void {
+function putAll(
+  libc: Libc,
+  server: AdoptedServer,
+  { epolls }: SocketScan,
+  placed: readonly Placed[],
+): void {
   const polled = readRegistrations(libc, epolls);
   for (const { fd, entry, own, target, done } of placed) {
     const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
@@ -217,5 +259,6 @@ function isAnswered(libc: Libc, client: number): boolean {
   const bytes = new Uint8Array(2_048);
   const message = messageHeader(libc, bytes, new Uint8Array(8));
   const count = libc.recvmsg(client, message.bytes, MSG_PEEK | MSG_DONTWAIT);
-  return count === 0 || new TextDecoder().decode(bytes.subarray(0, Math.max(0, count))).includes("\r\n\r\n");
+  return count === 0 ||
+    new TextDecoder().decode(bytes.subarray(0, Math.max(0, count))).includes("\r\n\r\n");
 }

@@ -19,7 +19,10 @@ export interface NativeSockets {
 }
 
 /** Makes them. */
-export function createNativeSockets(adapter: Pick<SocketAdapter, "libc" | "files">, program: ProgramContext): NativeSockets {
+export function createNativeSockets(
+  adapter: Pick<SocketAdapter, "libc" | "files">,
+  program: ProgramContext,
+): NativeSockets {
   const { clock, natives, warn } = program;
   let arrivals: NativeArrivals | undefined;
   const servers = new NativeHandover(adapter, program, async () => void await arrivals?.settled());

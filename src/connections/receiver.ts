@@ -7,15 +7,25 @@ import { fromBase64, parseSession } from "../protocol/connections.ts";
 
 /** What becomes of the connections. */
 export interface ConnectionHandlers {
-  /** Goes on with a connection from which nothing is read yet. Returns whether this process knows its group. */
+  /**
+   * Goes on with a connection from which nothing is read yet. Returns whether this process knows
+   * its group.
+   */
   serve(group: string, socket: LiveSocket, session: unknown): boolean;
   /**
-   * The same for a connection that comes as a descriptor, which is the handler's from then on if it knows the group.
+   * The same for a connection that comes as a descriptor, which is the handler's from then on if it
+   * knows the group.
    *
    * @param unread What was read and not consumed.
-   * @returns A promise: the old process is told when it resolves. So it does not send more than can be served soon.
+   * @returns A promise: the old process is told when it resolves. So it does not send more than can
+   * be served soon.
    */
-  serveDescriptor?(group: string, fd: number, session: unknown, unread: Uint8Array): boolean | Promise<unknown>;
+  serveDescriptor?(
+    group: string,
+    fd: number,
+    session: unknown,
+    unread: Uint8Array,
+  ): boolean | Promise<unknown>;
   /** The old process has released its connections: they are about to be sent. */
   announced?(): void;
   /** Those that were announced have been sent. */
@@ -31,18 +41,24 @@ export function receiveConnections(
   const taken = new Set<number>();
   /** Those of which the old process is told later. */
   const later = new Set<number>();
-  const reply = (data: HandoverData) => void link.send(data).catch(() => {}); // The old process is gone: it needs no answer.
+  // The old process is gone: it needs no answer.
+  const reply = (data: HandoverData) => void link.send(data).catch(() => {});
 
   async function serve(data: Record<string, unknown>, handle: unknown): Promise<boolean> {
     const socket = await adapter.adopt(handle);
     const unread = fromBase64(data.unread);
     if (unread !== undefined && unread.length > 0) socket.unshift(unread);
-    if (unread !== undefined && handlers.serve(String(data.group), socket, parseSession(data))) return true;
+    if (unread !== undefined && handlers.serve(String(data.group), socket, parseSession(data))) {
+      return true;
+    }
     socket.destroy();
     return false;
   }
 
-  function serveDescriptor(data: Record<string, unknown>, fds: readonly number[]): boolean | Promise<unknown> {
+  function serveDescriptor(
+    data: Record<string, unknown>,
+    fds: readonly number[],
+  ): boolean | Promise<unknown> {
     const [fd, ...others] = fds;
     const unread = fromBase64(data.unread);
     const served = fd !== undefined && others.length === 0 && unread !== undefined &&
@@ -53,9 +69,12 @@ export function receiveConnections(
 
   async function take(data: Record<string, unknown>, handle: unknown): Promise<void> {
     const id = Number(data.id);
-    const fds = typeof data.number === "number" ? link.descriptors?.receive(data.number) : undefined;
+    const fds = typeof data.number === "number"
+      ? link.descriptors?.receive(data.number)
+      : undefined;
     if (taken.has(id)) {
-      if (fds !== undefined) link.descriptors?.discard(fds); // It was sent again before the answer came.
+      // It was sent again before the answer came.
+      if (fds !== undefined) link.descriptors?.discard(fds);
       return later.has(id) ? undefined : reply({ taken: id });
     }
     if (fds === undefined && (handle === undefined || handle === null)) return; // It is sent again.
@@ -73,6 +92,8 @@ export function receiveConnections(
     if (ping === "announced") handlers.announced?.();
     if (ping === "complete") handlers.allSent?.();
     if (ping !== undefined) reply(takes() ? { pong: true, takes: true } : { pong: true });
-    if (typeof connection === "object" && connection !== null) return take(connection as Record<string, unknown>, handle);
+    if (typeof connection === "object" && connection !== null) {
+      return take(connection as Record<string, unknown>, handle);
+    }
   });
 }

@@ -8,12 +8,16 @@ import type { Link, OutgoingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { packSession, toBase64 } from "../protocol/connections.ts";
 
-/** How long the new process may take for one connection. It is sent again then: Deno 2.9 may lose one on its way. */
+/**
+ * How long the new process may take for one connection. It is sent again then: Deno 2.9 may lose
+ * one on its way.
+ */
 const TAKE_TIMEOUT_MS = 1_000;
 const MOST_ATTEMPTS = 5;
 /**
- * How many descriptors may be on their way at once: a process that takes many in one turn has less work with each. The kernel takes about
- * twice as many before it says that there is no room (SO_SNDBUF).
+ * How many descriptors may be on their way at once: a process that takes many in one turn has less
+ * work with each. The kernel takes about twice as many before it says that there is no room
+ * (SO_SNDBUF).
  */
 const DESCRIPTOR_WINDOW = 128;
 /** Milliseconds until a descriptor is sent again for which there was no room. */
@@ -23,7 +27,10 @@ const FULL_MS = 5;
 export interface Departing {
   /** The name of the group that it belongs to, in both processes. */
   readonly group: string;
-  /** What the new process gets of it. Descriptors can be sent where `takesDescriptors` of the sender says so. */
+  /**
+   * What the new process gets of it. Descriptors can be sent where `takesDescriptors` of the sender
+   * says so.
+   */
   readonly shared: SharedSocket;
   /** What the new process needs to go on. */
   readonly session?: unknown;
@@ -31,28 +38,35 @@ export interface Departing {
   readonly unread?: Uint8Array;
   /** Whether there is nothing to move any more. Asked before it is sent. */
   isGone?(): boolean;
-  /** Closes it in this process. The connection itself lives on where the new process has it as well. */
+  /**
+   * Closes it in this process. The connection itself lives on where the new process has it as well.
+   */
   close(): void;
   /** Goes on with it in this process: the new one did not take it. */
   giveBack(): void;
 }
 
-/** The connections of one reload. This process keeps each one until the new process has taken it. */
+/**
+ * The connections of one reload. This process keeps each one until the new process has taken it.
+ */
 export interface ConnectionSender {
   /** How many the new process has taken. */
   readonly moved: number;
   /** Milliseconds from the first attempt until the last one was taken. */
   readonly milliseconds: number;
-  /** Whether the new process takes descriptors. Known when it has answered `tell`: versions up to 0.6 do not. */
+  /**
+   * Whether the new process takes descriptors. Known when it has answered `tell`: versions up to
+   * 0.6 do not.
+   */
   readonly takesDescriptors: boolean;
   /** Listens for the answers of the new process. */
   open(): void;
   /** Takes in a connection, to be sent later. */
   add(connection: Departing): void;
   /**
-   * Tells the new process how far the move is, and waits until it has read that, and all that was sent before. Deno 2.9 loses a socket that
-   * arrives in one piece with another message. Rejects when the new process is gone, or does not answer: an earlier version takes no
-   * connections.
+   * Tells the new process how far the move is, and waits until it has read that, and all that was
+   * sent before. Deno 2.9 loses a socket that arrives in one piece with another message. Rejects
+   * when the new process is gone, or does not answer: an earlier version takes no connections.
    */
   tell(what: "announced" | "begin" | "complete"): Promise<void>;
   /** Sends those that were added. Rejects when the new process is gone, or takes none. */
@@ -60,8 +74,9 @@ export interface ConnectionSender {
   /** Goes on here with all that the new process has not taken: it is dead. */
   giveBack(): void;
   /**
-   * Goes on here with those that were not sent. What was sent and not answered is closed here, because the new process may still come to take
-   * it: a connection is never served by two processes.
+   * Goes on here with those that were not sent. What was sent and not answered is closed here,
+   * because the new process may still come to take it: a connection is never served by two
+   * processes.
    */
   finish(): void;
 }
@@ -106,7 +121,11 @@ interface Sending {
  *
  * @param window How many handles may be on their way at once.
  */
-export function createConnectionSender(window: number, clock: Clock, { link, signal }: OutgoingReload): ConnectionSender {
+export function createConnectionSender(
+  window: number,
+  clock: Clock,
+  { link, signal }: OutgoingReload,
+): ConnectionSender {
   const sending: Sending = {
     ...{ clock, link, signal, waiting: new Map(), answered: new Map(), ack() {} },
     ...{ takesDescriptors: false, moved: 0, count: 0, begun: undefined, ended: 0 },
@@ -128,7 +147,8 @@ export function createConnectionSender(window: number, clock: Clock, { link, sig
     async sendAll() {
       sending.begun ??= clock.now();
       await sendSome(sending, window, false);
-      await sendSome(sending, DESCRIPTOR_WINDOW, true); // Not at the same time: Deno 2.9 loses a handle that arrives with another message.
+      // Not at the same time: Deno 2.9 loses a handle that arrives with another message.
+      await sendSome(sending, DESCRIPTOR_WINDOW, true);
     },
     giveBack() {
       for (const connection of waiting.values()) connection.giveBack();
@@ -194,7 +214,13 @@ async function send(sending: Sending, id: number, connection: Departing): Promis
     if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
     const number = "fd" in shared ? await sendDescriptor(sending, id, shared.fd) : undefined;
     if ("fd" in shared && number === undefined) continue;
-    const message = { id, group, ...packSession(session), unread: toBase64(unread ?? new Uint8Array()), number };
+    const message = {
+      id,
+      group,
+      ...packSession(session),
+      unread: toBase64(unread ?? new Uint8Array()),
+      number,
+    };
     answered.set(id, answer.resolve);
     const sent = link.send({ connection: message }, "fd" in shared ? undefined : shared.handle);
     await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer.promise]));
@@ -202,7 +228,11 @@ async function send(sending: Sending, id: number, connection: Departing): Promis
 }
 
 /** Sends a descriptor. Returns its number; `undefined` where there is no room for a long time. */
-async function sendDescriptor(sending: Sending, id: number, fd: number): Promise<number | undefined> {
+async function sendDescriptor(
+  sending: Sending,
+  id: number,
+  fd: number,
+): Promise<number | undefined> {
   const { clock, link, signal, waiting } = sending;
   for (const begun = clock.now(); waiting.has(id) && !signal.aborted; await pause(clock, FULL_MS)) {
     const number = link.descriptors?.send([fd]);

@@ -13,15 +13,19 @@ export interface ExitStatus {
 
 /** The private connection between an old process and a new one. Messages are JSON-like. */
 export interface Channel {
-  /** Whether sockets can be sent: listening ones and open connections. Not on Deno on Windows, nor where Deno's processes meet at a path. */
+  /**
+   * Whether sockets can be sent: listening ones and open connections. Not on Deno on Windows, nor
+   * where Deno's processes meet at a path.
+   */
   readonly sendsHandles: boolean;
   /** Whether a socket gets lost that is read in one piece with another message, as on Deno 2.9. */
   readonly handlesTravelAlone: boolean;
   /**
    * Resolves once the message has left this process; rejects when the channel is closed.
    *
-   * @param handle A socket to send along: what {@linkcode Listener.handle}, {@linkcode Listener.rawHandle} or
-   * {@linkcode ConnectionAdapter.handle} is. A listening one stays open in this process.
+   * @param handle A socket to send along: what {@linkcode Listener.handle},
+   * {@linkcode Listener.rawHandle} or {@linkcode ConnectionAdapter.handle} is. A listening one
+   * stays open in this process.
    */
   send(message: unknown, handle?: unknown): Promise<void>;
   /** Sets the one receiver. Messages that came earlier are given to it first. */
@@ -30,14 +34,21 @@ export interface Channel {
   onClose(closed: () => void): void;
 }
 
-/** Passes descriptors to the other process of a reload, besides the channel. Only Bun and Deno on Linux: Node cannot call the C library. */
+/**
+ * Passes descriptors to the other process of a reload, besides the channel. Only Bun and Deno on
+ * Linux: Node cannot call the C library.
+ */
 export interface DescriptorChannel {
   /**
-   * Sends descriptors, which stay open in this process too. Returns the number under which the other process receives them, to be sent to it
-   * over the channel; `undefined` where they cannot be sent now, or the other process is gone.
+   * Sends descriptors, which stay open in this process too. Returns the number under which the
+   * other process receives them, to be sent to it over the channel; `undefined` where they cannot
+   * be sent now, or the other process is gone.
    */
   send(fds: readonly number[]): number | undefined;
-  /** The descriptors that the other process has sent under a number; `undefined` where they have not come. They belong to the caller. */
+  /**
+   * The descriptors that the other process has sent under a number; `undefined` where they have not
+   * come. They belong to the caller.
+   */
   receive(number: number): readonly number[] | undefined;
   /** Closes descriptors that were received and are not wanted. */
   discard(fds: readonly number[]): void;
@@ -55,11 +66,15 @@ export interface StartedProcess {
   readonly descriptors?: DescriptorChannel | undefined;
   /** Resolves when the process has ended and been reaped. Never rejects. */
   readonly exited: Promise<ExitStatus>;
-  /** Ends the process and everything in its process group at once (SIGKILL). Harmless when it is gone. */
+  /**
+   * Ends the process and everything in its process group at once (SIGKILL). Harmless when it is
+   * gone.
+   */
   kill(): void;
   /**
-   * Makes PID 1 its parent a moment later. From then on its exit status is not known, only that it has closed the channel. Resolves with
-   * whether that was possible: only a process that was started `disowned` has such a parent.
+   * Makes PID 1 its parent a moment later. From then on its exit status is not known, only that it
+   * has closed the channel. Resolves with whether that was possible: only a process that was
+   * started `disowned` has such a parent.
    */
   disown(): Promise<boolean>;
   /** From now on neither the process nor the channel keeps this process alive. */
@@ -83,17 +98,24 @@ export interface StartRequest {
   /** The generation of the new process. */
   generation: number;
   /**
-   * `plain`: as a child of this process. `disowned`: so that PID 1 can become its parent while this process lives. `guarded`: below a guard
-   * that reports to `reload-self run` how it ends, also when this process is gone.
+   * `plain`: as a child of this process. `disowned`: so that PID 1 can become its parent while this
+   * process lives. `guarded`: below a guard that reports to `reload-self run` how it ends, also
+   * when this process is gone.
    */
   how: "plain" | "disowned" | "guarded";
   /** The `reload-self run` that follows the new process. */
   supervisor?: Supervisor | undefined;
   /** Whether listening sockets will be sent to it. */
   sendsSockets: boolean;
-  /** Whether descriptors will be sent to it, besides the channel. They are where the C library can be called. */
+  /**
+   * Whether descriptors will be sent to it, besides the channel. They are where the C library can
+   * be called.
+   */
   sendsDescriptors: boolean;
-  /** The sockets of this process that the new one has to know when it opens its own, for the `nativeOffer` of its adapter. */
+  /**
+   * The sockets of this process that the new one has to know when it opens its own, for the
+   * `nativeOffer` of its adapter.
+   */
   native: string | undefined;
   /** Fires when the new process is not wanted any more. */
   signal: AbortSignal;
@@ -103,7 +125,10 @@ export interface StartRequest {
 export interface Clock {
   /** A time in milliseconds, of which only differences have a meaning. */
   now(): number;
-  /** Calls back once after `milliseconds`; the timer keeps the process alive. Returns a function that stops it. */
+  /**
+   * Calls back once after `milliseconds`; the timer keeps the process alive. Returns a function
+   * that stops it.
+   */
   timer(milliseconds: number, callback: () => void): () => void;
   /** Keeps this process alive until the returned function is called. */
   hold(): () => void;
@@ -117,21 +142,32 @@ export interface NativeServerView {
   cut(): void;
 }
 
-/** What a runtime shows of the requests of its own servers: of each response, or of a whole server. */
+/**
+ * What a runtime shows of the requests of its own servers: of each response, or of a whole server.
+ */
 export interface FetchAdapter {
-  /** Whether the body of a response is a stream of the application's, which may have no end. Deno: its servers do not say what they still send. */
+  /**
+   * Whether the body of a response is a stream of the application's, which may have no end. Deno:
+   * its servers do not say what they still send.
+   */
   hasStream?(response: Response): boolean;
-  /** The server that calls a handler, by the second argument of the call. Bun: Deno gives its handlers no server. */
+  /**
+   * The server that calls a handler, by the second argument of the call. Bun: Deno gives its
+   * handlers no server.
+   */
   server?(more: unknown): NativeServerView | undefined;
 }
 
 /** The handlers of signals that are not this library's. */
 export interface OtherHandlers {
-  /** How many a signal has; `undefined` where that is not known: Deno shows only those of `process.on()`. */
+  /**
+   * How many a signal has; `undefined` where that is not known: Deno shows only those of
+   * `process.on()`.
+   */
   count(signal: string): number | undefined;
   /**
-   * Whether a signal has one. Asked right after this library's subscription to it has ended. `undefined` where that is not known: on a Deno
-   * without the insides of version 2.9.
+   * Whether a signal has one. Asked right after this library's subscription to it has ended.
+   * `undefined` where that is not known: on a Deno without the insides of version 2.9.
    */
   isHandled(signal: string): boolean | undefined;
   /** Ends this process as a signal does that nobody handles. Asked where `isHandled` is `false`. */
@@ -152,7 +188,10 @@ export interface BasicAdapter extends Clock {
   readonly runtime: string;
   /** This process. */
   readonly pid: number;
-  /** Whether there are signals and processes at all. When `false`, neither `onSignal` nor `start` is called. */
+  /**
+   * Whether there are signals and processes at all. When `false`, neither `onSignal` nor `start` is
+   * called.
+   */
   readonly canReload: boolean;
   /** The signals that a program can handle on this platform, and their numbers. */
   readonly signals: Readonly<Record<string, number>>;
@@ -160,9 +199,15 @@ export interface BasicAdapter extends Clock {
   readonly reloadSignals: readonly string[];
   /** The signals that shut down by default: SIGINT and SIGTERM, on Windows SIGINT. */
   readonly shutdownSignals: readonly string[];
-  /** Subscribes to a signal; the subscription does not keep the process alive. Returns a function that ends it. */
+  /**
+   * Subscribes to a signal; the subscription does not keep the process alive. Returns a function
+   * that ends it.
+   */
   onSignal(signal: string, handler: () => void): () => void;
-  /** The handlers of signals that are not this library's. All runtimes have it; an adapter for tests need not. */
+  /**
+   * The handlers of signals that are not this library's. All runtimes have it; an adapter for tests
+   * need not.
+   */
   readonly otherHandlers?: OtherHandlers | undefined;
   /** The process that started this one as its successor, if there is one: the same at each call. */
   predecessor(): Predecessor | undefined;
@@ -174,22 +219,31 @@ export interface BasicAdapter extends Clock {
   readonly service?: BasicServiceAdapter | undefined;
   /** What opens servers and datagram sockets of the runtime's own. Node has none. */
   readonly native?: NativeAdapter | undefined;
-  /** The sockets of the predecessor that it does not send as handles; see src/protocol/handshake.ts. In a successor. */
+  /**
+   * The sockets of the predecessor that it does not send as handles; see src/protocol/handshake.ts.
+   * In a successor.
+   */
   readonly nativeOffer?: string | undefined;
 }
 
 /**
- * What the library needs of a runtime. There is an implementation each for Deno, Bun and Node. Inject your own with `listen({ adapter })`, for
- * example to test a program without processes.
+ * What the library needs of a runtime. There is an implementation each for Deno, Bun and Node.
+ * Inject your own with `listen({ adapter })`, for example to test a program without processes.
  */
 export interface Adapter extends BasicAdapter {
-  /** Starts this program again, detached. Rejects, preferably with a `ReloadError`, when that is not possible. */
+  /**
+   * Starts this program again, detached. Rejects, preferably with a `ReloadError`, when that is not
+   * possible.
+   */
   start(request: StartRequest): Promise<StartedProcess>;
-  /** Passes descriptors from the predecessor, where it can send some. Called once. Bun and Deno on Linux. */
+  /**
+   * Passes descriptors from the predecessor, where it can send some. Called once. Bun and Deno on
+   * Linux.
+   */
   inheritedDescriptors?(): DescriptorChannel | undefined;
   /**
-   * Loads the modules that `start` needs. Called when the reload that this process came from is over: it will probably reload again. All
-   * runtimes have it; an adapter for tests need not.
+   * Loads the modules that `start` needs. Called when the reload that this process came from is
+   * over: it will probably reload again. All runtimes have it; an adapter for tests need not.
    */
   warmUp?(): void;
   /** Listening sockets. Without it a program reloads, but hands no socket over. */

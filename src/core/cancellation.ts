@@ -1,7 +1,14 @@
 import type { Clock } from "./adapter.ts";
 import { checkMilliseconds, checkOptions, show } from "./check.ts";
 import { createTasks, type Tasks } from "./tasks.ts";
-import type { CancellationToken, CancelReason, Drained, DrainOptions, TaskFailure, TrackOptions } from "./token.ts";
+import type {
+  CancellationToken,
+  CancelReason,
+  Drained,
+  DrainOptions,
+  TaskFailure,
+  TrackOptions,
+} from "./token.ts";
 
 /** A token, and the right to cancel it with any reason. */
 export interface Cancellation {
@@ -24,7 +31,10 @@ export interface CancellationHandlers {
   onCancel?(reason: CancelReason): void;
 }
 
-/** The signal of a token. Made at the first use: that takes a millisecond, and many programs never look at it before their end. */
+/**
+ * The signal of a token. Made at the first use: that takes a millisecond, and many programs never
+ * look at it before their end.
+ */
 interface LazySignal {
   get(): AbortSignal;
   abort(): void;
@@ -50,14 +60,17 @@ function checkTask(task: unknown, options: TrackOptions): void {
   if (options.name !== undefined && typeof options.name !== "string") {
     throw new TypeError(`track: name must be a string, not ${show(options.name)}`);
   }
-  if (typeof task !== "function" && typeof (task as PromiseLike<unknown> | null)?.then !== "function") {
+  if (
+    typeof task !== "function" && typeof (task as PromiseLike<unknown> | null)?.then !== "function"
+  ) {
     throw new TypeError(`track: the task must be a promise or a function, not ${show(task)}`);
   }
 }
 
 /** Whether this is the error of a task that gave up because its token was cancelled. */
 function isCancellation(error: unknown, why: CancelReason | undefined): boolean {
-  return why !== undefined && (error === why || (error instanceof Error && error.name === "AbortError"));
+  return why !== undefined &&
+    (error === why || (error instanceof Error && error.name === "AbortError"));
 }
 
 /** Creates a token. */
@@ -83,7 +96,8 @@ export function createCancellation(
     cancelled.resolve(why);
   }
   const follow = () => cancel(parent?.signal.reason as CancelReason);
-  // The parent waits for the tasks of its children too. Whether a rejection means "cancelled" depends on the token of the task.
+  // The parent waits for the tasks of its children too. Whether a rejection means "cancelled"
+  // depends on the token of the task.
   const add: Tasks["add"] = (...task) => {
     tasks.add(...task);
     parent?.tasks.add(...task);
@@ -100,12 +114,17 @@ export function createCancellation(
       if (why === undefined) release ??= clock.hold();
       return cancelled.promise;
     },
-    cancel: (reason) => cancel(reason === undefined ? { kind: "shutdown" } : { kind: "shutdown", reason }),
-    child: () => createCancellation(clock, { onFail() {} }, { signal: signal.get(), tasks: { ...tasks, add } }).token,
+    cancel: (reason) =>
+      cancel(reason === undefined ? { kind: "shutdown" } : { kind: "shutdown", reason }),
+    child: () =>
+      createCancellation(clock, { onFail() {} }, { signal: signal.get(), tasks: { ...tasks, add } })
+        .token,
     track(task, options = {}) {
       checkTask(task, options);
       const name = options.name ?? (typeof task === "function" ? task.name : "");
-      const promise = typeof task === "function" ? (async () => await task(signal.get()))() : Promise.resolve(task);
+      const promise = typeof task === "function"
+        ? (async () => await task(signal.get()))()
+        : Promise.resolve(task);
       add(name || `task ${++unnamed}`, promise, (error) => isCancellation(error, why));
       return promise;
     },
@@ -120,7 +139,11 @@ export function createCancellation(
   return { token, cancel };
 }
 
-async function drained(token: CancellationToken, tasks: Tasks, options: DrainOptions = {}): Promise<Drained> {
+async function drained(
+  token: CancellationToken,
+  tasks: Tasks,
+  options: DrainOptions = {},
+): Promise<Drained> {
   checkOptions("drained", options, ["timeout"]);
   if (options.timeout !== undefined) checkMilliseconds("timeout", options.timeout);
   await token.cancelled();

@@ -1,17 +1,20 @@
 /**
  * Why a reload did not happen.
  *
- * - `unsupported`: there are no signals or no processes here ({@linkcode Token.canReload} is `false`).
+ * - `unsupported`: there are no signals or no processes here ({@linkcode Token.canReload} is
+ *   `false`).
  * - `cancelled`: this process was cancelled before or during the reload.
  * - `permission`: the runtime withholds a permission; the message names the flag to add.
  * - `start`: the new process could not be started at all.
  * - `exit`: the new process ended before it was in charge; see `exitCode` and `exitSignal`.
  * - `refused`: the new process reported that it cannot become ready.
  * - `timeout`: the new process was not in charge within `readyTimeout`.
- * - `silent`: the new process was in charge, and gave no sign of life any more: it hangs, or computes without a pause.
+ * - `silent`: the new process was in charge, and gave no sign of life any more: it hangs, or
+ *   computes without a pause.
  * - `check`: the new process was in charge, and did not pass its check; `cause` says why.
  * - `protocol`: the new process sent a message that is not understood, or closed the channel.
- * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws it.
+ * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws
+ *   it.
  * - `handover`: something that is handed over, such as the state or a socket, could not be.
  */
 export type ReloadErrorCode =
@@ -40,11 +43,15 @@ export interface ReloadErrorDetails {
   exitSignal?: string | null;
 }
 
-/** What the errors of all copies of this class have: a process may import this library and require it. */
+/**
+ * What the errors of all copies of this class have: a process may import this library and require
+ * it.
+ */
 const BRAND = Symbol.for("@js0/reload-self/ReloadError");
 
 /**
- * A reload did not happen. The running process is unharmed: it keeps its token, its sockets and its pid.
+ * A reload did not happen. The running process is unharmed: it keeps its token, its sockets and its
+ * pid.
  *
  * @example
  * ```ts
@@ -78,7 +85,9 @@ export class ReloadError extends Error {
   /** `instanceof` knows the errors of another copy of this library too. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     // The class does not name itself: esbuild would call it _ReloadError, which the runtime prints.
-    if (!Object.hasOwn(this.prototype, BRAND)) return Function.prototype[Symbol.hasInstance].call(this, value);
+    if (!Object.hasOwn(this.prototype, BRAND)) {
+      return Function.prototype[Symbol.hasInstance].call(this, value);
+    }
     return typeof value === "object" && value !== null && BRAND in value;
   }
 

@@ -8,14 +8,20 @@ export interface FileAccess {
   readonly mode: number;
 }
 
-/** Synchronous operations on small files and on the paths of unix sockets. They throw the errors of the runtime. */
+/**
+ * Synchronous operations on small files and on the paths of unix sockets. They throw the errors of
+ * the runtime.
+ */
 export interface Files {
   /**
-   * The text of a file; `undefined` where there is no file, or a symbolic link. Throws for a file that is not an ordinary one, such as a FIFO,
-   * which would make this process wait, and for one larger than 256 KiB.
+   * The text of a file; `undefined` where there is no file, or a symbolic link. Throws for a file
+   * that is not an ordinary one, such as a FIFO, which would make this process wait, and for one
+   * larger than 256 KiB.
    */
   read(path: string): string | undefined;
-  /** The time of the last change, in milliseconds since 1970; `undefined` where there is no file. */
+  /**
+   * The time of the last change, in milliseconds since 1970; `undefined` where there is no file.
+   */
   modified(path: string): number | undefined;
   /**
    * Replaces a file in one step. A link at the path is replaced, not followed.

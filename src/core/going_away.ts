@@ -5,4 +5,9 @@ export const GOING_AWAY = 1001;
 /** The reason, for people. */
 export const GOING_AWAY_REASON = "the server is being replaced";
 /** A close frame with the code, as a server writes it; RFC 6455, section 5.2. */
-export const GOING_AWAY_FRAME: Uint8Array = new Uint8Array([0x88, 2, GOING_AWAY >> 8, GOING_AWAY & 0xff]);
+export const GOING_AWAY_FRAME: Uint8Array = new Uint8Array([
+  0x88,
+  2,
+  GOING_AWAY >> 8,
+  GOING_AWAY & 0xff,
+]);

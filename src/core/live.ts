@@ -1,23 +1,28 @@
 /** How an application serves connections that move to the next generation. */
 export interface LiveHandlers<Session, Socket> {
   /**
-   * Has a connection nothing to do with the others, nor with the state that `saveState` returns? Then the old process serves it until it moves,
-   * and each client waits for milliseconds only. Default: false. All are released before the state is handed over, and accepted at once, before
-   * any is read from: what one client sends to all others reaches those that arrive last. Ten thousand wait for about a second then.
+   * Has a connection nothing to do with the others, nor with the state that `saveState` returns?
+   * Then the old process serves it until it moves, and each client waits for milliseconds only.
+   * Default: false. All are released before the state is handed over, and accepted at once, before
+   * any is read from: what one client sends to all others reaches those that arrive last. Ten
+   * thousand wait for about a second then.
    */
   readonly independent?: boolean;
   /**
    * Serves a connection, in any generation.
    *
-   * @param session What `release` returned in the generation before; `undefined` for a new connection.
+   * @param session What `release` returned in the generation before; `undefined` for a new
+   * connection.
    */
   accept(socket: Socket, session: Session | undefined): void;
   /**
-   * Lets go of a connection: the application does not use the socket any more. Nothing is read from it at this moment, and all that was
-   * written has left this process. Listeners that `accept` has set are removed.
+   * Lets go of a connection: the application does not use the socket any more. Nothing is read from
+   * it at this moment, and all that was written has left this process. Listeners that `accept` has
+   * set are removed.
    *
-   * @returns What the next generation needs to go on: a JSON value or bytes. `undefined`: not now. Then the connection is served as before
-   * and asked for again; one that is still refused at the end of the probation is drained.
+   * @returns What the next generation needs to go on: a JSON value or bytes. `undefined`: not now.
+   * Then the connection is served as before and asked for again; one that is still refused at the
+   * end of the probation is drained.
    */
   release(socket: Socket): Session | undefined;
 }
@@ -27,8 +32,8 @@ export interface Live<Socket> {
   /** Takes a new connection: the listener for `net.createServer()`. */
   readonly accept: (socket: Socket) => void;
   /**
-   * Takes a connection that the application uses already, for example after an upgrade of HTTP. The handler `accept` is called for it at once,
-   * in this process.
+   * Takes a connection that the application uses already, for example after an upgrade of HTTP. The
+   * handler `accept` is called for it at once, in this process.
    */
   readonly add: (socket: Socket) => void;
 }

@@ -1,6 +1,6 @@
 /**
- * What a preload (auto.ts) and the library know of the same objects. Each may be a file of its own, with its own copy of this module: the
- * symbols are those of the whole process.
+ * What a preload (auto.ts) and the library know of the same objects. Each may be a file of its own,
+ * with its own copy of this module: the symbols are those of the whole process.
  */
 
 /** On a function that a preload has put in the place of another: the other one. */
@@ -13,13 +13,24 @@ const ANNOUNCED: unique symbol = Symbol.for("@js0/reload-self announced");
 const LEFT_ALONE: unique symbol = Symbol.for("@js0/reload-self left alone");
 /** On a server that the library opens at this moment: what it calls may be replaced once more. */
 const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
-/** On a server that says that it listens, and waits for the predecessor's socket: whether the member is its own otherwise, too. */
+/**
+ * On a server that says that it listens, and waits for the predecessor's socket: whether the member
+ * is its own otherwise, too.
+ */
 const WAITING: unique symbol = Symbol.for("@js0/reload-self waiting");
 /** On a server that the application has closed while it waited for the predecessor's socket. */
 const GIVEN_UP: unique symbol = Symbol.for("@js0/reload-self given up");
 
-/** An event of a server with its arguments, and how many bytes had been written to the socket by then, where that is asked for. */
-export type ServerEvent = readonly [event: string, first: object, socket?: { readonly bytesWritten: number }, written?: number];
+/**
+ * An event of a server with its arguments, and how many bytes had been written to the socket by
+ * then, where that is asked for.
+ */
+export type ServerEvent = readonly [
+  event: string,
+  first: object,
+  socket?: { readonly bytesWritten: number },
+  written?: number,
+];
 
 interface Marked {
   [ORIGINAL]?: unknown;
@@ -125,7 +136,9 @@ export function isWaiting(server: object): boolean {
   return (server as Marked)[WAITING] !== undefined;
 }
 
-/** Whether a preload has handed a server to the library: its application knows nothing of the token. */
+/**
+ * Whether a preload has handed a server to the library: its application knows nothing of the token.
+ */
 export function isUnaware(server: object): boolean {
   return ANNOUNCED in server;
 }

@@ -5,7 +5,10 @@ import type { FetchHandler } from "./token.ts";
 /** Where a server is asked for. */
 export type NativeAddress =
   | { readonly path: string }
-  /** As the application gave them. What it leaves out is the runtime's default, the same in every generation. */
+  /**
+   * As the application gave them. What it leaves out is the runtime's default, the same in every
+   * generation.
+   */
   | { readonly port: unknown; readonly hostname: unknown };
 
 /** Where an app is served. */
@@ -35,9 +38,15 @@ export interface Placement {
   readonly key: string;
   /** Where the predecessor has its socket: then the server is opened at a private address. */
   readonly inherited: InheritedAddress | undefined;
-  /** The socket that this process was started with at the address: then the server is opened at a private address as well. */
+  /**
+   * The socket that this process was started with at the address: then the server is opened at a
+   * private address as well.
+   */
   readonly activated?: ActivatedAddress | undefined;
-  /** The name under which a unix socket is made. It is renamed to its path, or was made for the inherited one to take its place. */
+  /**
+   * The name under which a unix socket is made. It is renamed to its path, or was made for the
+   * inherited one to take its place.
+   */
   readonly temporaryPath: string | undefined;
 }
 
@@ -46,18 +55,20 @@ export interface NativeConnections {
   /** From now on requests are followed as closely as a move needs, or no longer. */
   watch(isWatching: boolean): void;
   /**
-   * Closes those that wait for a request, without a word to their clients: who has a copy of the descriptor has the connection. Only where the
-   * runtime knows them. Not in a handler of requests: an answer may be in a buffer.
+   * Closes those that wait for a request, without a word to their clients: who has a copy of the
+   * descriptor has the connection. Only where the runtime knows them. Not in a handler of requests:
+   * an answer may be in a buffer.
    */
   closeIdle?(): void;
   /**
-   * The ports of the clients whose connections are in use, or cannot move, as far as the handlers know it; `undefined` where they do not.
-   * Those of the requests since the call before are among them.
+   * The ports of the clients whose connections are in use, or cannot move, as far as the handlers
+   * know it; `undefined` where they do not. Those of the requests since the call before are among
+   * them.
    */
   busy?(): ReadonlySet<number> | undefined;
   /**
-   * Answers the requests for a path that nobody else knows, until the function that it returns is called. What that path serves besides does
-   * not matter.
+   * Answers the requests for a path that nobody else knows, until the function that it returns is
+   * called. What that path serves besides does not matter.
    */
   enter(path: string, handler: FetchHandler): () => void;
   /**
@@ -88,7 +99,8 @@ export interface AdoptedServer {
   /**
    * Stops it. Resolves when the requests under way have ended.
    *
-   * @param idle When it resolves, idle connections are closed. A request that is on its way to one would be lost.
+   * @param idle When it resolves, idle connections are closed. A request that is on its way to one
+   * would be lost.
    */
   finish(idle: Promise<void>): Promise<unknown>;
   /** Closes what is left. Returns how many requests and WebSockets that were. */
@@ -108,9 +120,13 @@ export interface NativeHost {
    * @param onUpgrade Called for each response that makes a connection one of another protocol.
    */
   wrap<H extends FetchHandler>(handler: H, isClosing: () => boolean, onUpgrade?: () => void): H;
-  /** What wrapped handlers are answering: the request, and what the runtime has given them besides. */
+  /**
+   * What wrapped handlers are answering: the request, and what the runtime has given them besides.
+   */
   running(): Iterable<{ readonly request?: unknown; readonly more?: unknown }>;
-  /** Resolves when the requests of all wrapped handlers have ended, after the token was cancelled. */
+  /**
+   * Resolves when the requests of all wrapped handlers have ended, after the token was cancelled.
+   */
   answered(): Promise<unknown>;
 }
 
@@ -147,12 +163,24 @@ export interface NativeServe {
   readonly takesRoutes: boolean;
   /** Whether this is the function. */
   is(serve: unknown): boolean;
-  /** Whether a process accepts connections on a unix socket; `undefined` where that cannot be known. */
+  /**
+   * Whether a process accepts connections on a unix socket; `undefined` where that cannot be known.
+   */
   isServed(path: string): boolean | undefined;
-  /** A socket that this process was started with at an address, and that no server has yet. Only where it can be put below a server. */
+  /**
+   * A socket that this process was started with at an address, and that no server has yet. Only
+   * where it can be put below a server.
+   */
   activated?(asked: NativeAddress): ActivatedAddress | undefined;
   /** Returns a function of the same type. What it opens is known to the host. */
   adopt(serve: ServeFunction, host: NativeHost): ServeFunction;
-  /** Serves an app, with the adopted function that `adopt` turns this runtime's into. Returns the port. */
-  open(adopt: <S extends ServeFunction>(serve: S) => S, app: ServedApp, where: ServedAt): number | undefined;
+  /**
+   * Serves an app, with the adopted function that `adopt` turns this runtime's into. Returns the
+   * port.
+   */
+  open(
+    adopt: <S extends ServeFunction>(serve: S) => S,
+    app: ServedApp,
+    where: ServedAt,
+  ): number | undefined;
 }

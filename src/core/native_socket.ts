@@ -2,7 +2,10 @@
 import type { LiveSocket } from "./live.ts";
 import type { FetchHandler } from "./token.ts";
 
-/** How a connection begins with the server of this process: with a handshake of its own, of which the client hears nothing. */
+/**
+ * How a connection begins with the server of this process: with a handshake of its own, of which
+ * the client hears nothing.
+ */
 export interface Entry {
   /** The headers of the handshake. */
   readonly headers: Readonly<Record<string, string>>;
@@ -35,7 +38,10 @@ export interface NativeSocket extends LiveSocket {
 /** What serves a connection. */
 export interface Served {
   readonly bufferedAmount: number;
-  /** Whether it could move now: what this process has read is the application's, and ends with a message. */
+  /**
+   * Whether it could move now: what this process has read is the application's, and ends with a
+   * message.
+   */
   isAtRest(): boolean;
   /** A number that changes as long as this process works on what it has read or written. */
   readonly progress: number;
@@ -57,14 +63,24 @@ export function createNativeSocket(fd: number, served: Served): NativeSocket {
  *
  * @param discard Closes its descriptor.
  */
-export function createPassingSocket(fd: number, goOn: NonNullable<NativeSocket["goOn"]>, discard: () => void): NativeSocket {
+export function createPassingSocket(
+  fd: number,
+  goOn: NonNullable<NativeSocket["goOn"]>,
+  discard: () => void,
+): NativeSocket {
   return create(fd, undefined, goOn, discard);
 }
 
-function create(fd: number, served: Served | undefined, goOn?: NativeSocket["goOn"], discard = () => {}): NativeSocket {
+function create(
+  fd: number,
+  served: Served | undefined,
+  goOn?: NativeSocket["goOn"],
+  discard = () => {},
+): NativeSocket {
   const listeners = new Set<() => void>();
   let isGone = false;
-  const subscribe = (event: string, listener: () => void) => void (event === "close" && listeners.add(listener));
+  const subscribe = (event: string, listener: () => void) =>
+    void (event === "close" && listeners.add(listener));
   const socket: NativeSocket = {
     fd,
     served,

@@ -17,67 +17,89 @@ export const DEFAULT_DRAIN_TIMEOUT_MS = 30_000;
 
 /** The options of `listen()`. Everything has a default. */
 export interface ListenOptions {
-  /** The signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only `token.reload()`. */
+  /**
+   * The signals that reload. Default: `["SIGHUP"]`, on Windows `["SIGBREAK"]`. `[]`: none, only
+   * `token.reload()`.
+   */
   reloadSignals?: readonly string[];
   /**
-   * The signals that cancel the token; a second one, more than half a second later, ends the process at once with 128 + its number.
-   * Default: `["SIGINT", "SIGTERM"]`, on Windows `["SIGINT"]`. `[]`: none.
+   * The signals that cancel the token; a second one, more than half a second later, ends the
+   * process at once with 128 + its number. Default: `["SIGINT", "SIGTERM"]`, on Windows
+   * `["SIGINT"]`. `[]`: none.
    */
   shutdownSignals?: readonly string[];
   /**
    * When this process can take over from its predecessor.
    *
-   * - `"auto"` (default): when it listens on all addresses of its predecessor; if there are none, in the turn of the event loop after
-   *   `listen()`. A program that listens on fewer addresses on purpose calls `token.ready()`.
+   * - `"auto"` (default): when it listens on all addresses of its predecessor; if there are none,
+   *   in the turn of the event loop after `listen()`. A program that listens on fewer addresses on
+   *   purpose calls `token.ready()`.
    * - `"manual"`: when `token.ready()` is called.
-   * - a promise: when it resolves. When it rejects, the new process gives up and the old one goes on. Without a predecessor the rejection is
-   *   left unhandled, so that the runtime ends the process as usual.
+   * - a promise: when it resolves. When it rejects, the new process gives up and the old one goes
+   *   on. Without a predecessor the rejection is left unhandled, so that the runtime ends the
+   *   process as usual.
    */
   ready?: "auto" | "manual" | PromiseLike<unknown>;
-  /** Milliseconds from the beginning of a reload until the new process must be in charge. Default: 60 000. */
+  /**
+   * Milliseconds from the beginning of a reload until the new process must be in charge. Default:
+   * 60 000.
+   */
   readyTimeout?: number;
   /**
-   * Milliseconds of probation for a new process that is in charge: if it dies, the old process takes charge again. Meanwhile the old process
-   * answers on its connections, and its token is not cancelled. Default: 1 000, and 0 for a program that listens nowhere.
+   * Milliseconds of probation for a new process that is in charge: if it dies, the old process
+   * takes charge again. Meanwhile the old process answers on its connections, and its token is not
+   * cancelled. Default: 1 000, and 0 for a program that listens nowhere.
    */
   probation?: number;
   /**
-   * Milliseconds for which a replaced process keeps idle connections open that cannot move (those with TLS), for one more request, which it
-   * answers with `Connection: close`: what is on the wire when a connection closes is lost. At a shutdown, 1 000 at most. Default: 5 000.
+   * Milliseconds for which a replaced process keeps idle connections open that cannot move (those
+   * with TLS), for one more request, which it answers with `Connection: close`: what is on the wire
+   * when a connection closes is lost. At a shutdown, 1 000 at most. Default: 5 000.
    */
   idleGrace?: number;
   /**
-   * Judges a new version by its answers: called in the new process when it is in charge and alone accepts connections. When it throws, rejects,
-   * or returns `false` or a `Response` with another status than 2xx or 3xx, the old process takes charge again, and the reload has failed.
-   * The new process finishes what it has begun to answer, for ten seconds at most. The signal fires when the time is over. A string is an
-   * address that has to answer with 2xx or 3xx: `"http://127.0.0.1:8000/health"`. The first process is not checked. Default: none.
+   * Judges a new version by its answers: called in the new process when it is in charge and alone
+   * accepts connections. When it throws, rejects, or returns `false` or a `Response` with another
+   * status than 2xx or 3xx, the old process takes charge again, and the reload has failed. The new
+   * process finishes what it has begun to answer, for ten seconds at most. The signal fires when
+   * the time is over. A string is an address that has to answer with 2xx or 3xx:
+   * `"http://127.0.0.1:8000/health"`. The first process is not checked. Default: none.
    */
   check?: string | ((signal: AbortSignal) => unknown);
-  /** Milliseconds that `check` may take; the probation lasts for `probation` after it. Default: 5 000. */
+  /**
+   * Milliseconds that `check` may take; the probation lasts for `probation` after it. Default: 5
+   * 000.
+   */
   checkTimeout?: number;
   /**
-   * Milliseconds from the cancellation until the remaining connections of bound servers, and the remaining requests of `token.fetch()`, are cut.
-   * Default: 30 000.
+   * Milliseconds from the cancellation until the remaining connections of bound servers, and the
+   * remaining requests of `token.fetch()`, are cut. Default: 30 000.
    */
   drainTimeout?: number;
   /**
-   * Returns the state that the new process gets as `token.inheritedState`: any JSON value, up to 64 MiB. Called when the new process is ready, right
-   * before it is in charge. When it throws, the reload fails.
+   * Returns the state that the new process gets as `token.inheritedState`: any JSON value, up to 64
+   * MiB. Called when the new process is ready, right before it is in charge. When it throws, the
+   * reload fails.
    */
   saveState?: () => unknown;
   /**
-   * A file with the pid of the process in charge. It is replaced in one step, readable by all users, and removed when a process ends without a
-   * successor. `listen()` throws when it names another process that is running. Default: none.
+   * A file with the pid of the process in charge. It is replaced in one step, readable by all
+   * users, and removed when a process ends without a successor. `listen()` throws when it names
+   * another process that is running. Default: none.
    */
   pidFile?: string;
   /**
-   * Keep a status file for `reload-self status` and `reload-self reload`, in a folder of this user alone below XDG_RUNTIME_DIR or the folder for
-   * temporary files. It is removed when the process ends. Deno needs all permissions for it. Default: `true`.
+   * Keep a status file for `reload-self status` and `reload-self reload`, in a folder of this user
+   * alone below XDG_RUNTIME_DIR or the folder for temporary files. It is removed when the process
+   * ends. Deno needs all permissions for it. Default: `true`.
    */
   status?: boolean;
   /** Cancels the token when it aborts. */
   signal?: AbortSignal;
-  /** Variables to set for the new process, or, where `undefined`, to remove from the environment that it inherits. */
+  /**
+   * Variables to set for the new process, or, where `undefined`, to remove from the environment
+   * that it inherits.
+   */
   env?: Readonly<Record<string, string | undefined>>;
   /** Starts this instead of the same program: the executable, then its arguments. */
   command?: readonly string[];
@@ -136,13 +158,17 @@ export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter
   }
   if (checkTimeout !== undefined) checkMilliseconds("listen: checkTimeout", checkTimeout);
   if (drainTimeout !== undefined) checkMilliseconds("listen: drainTimeout", drainTimeout);
-  if (saveState !== undefined && typeof saveState !== "function") fail("saveState", "a function", saveState);
+  if (saveState !== undefined && typeof saveState !== "function") {
+    fail("saveState", "a function", saveState);
+  }
   if (pidFile !== undefined) {
     checkText("pidFile", pidFile);
     if (pidFile === "") fail("pidFile", "the path of a file", pidFile);
   }
   if (status !== undefined && typeof status !== "boolean") fail("status", "true or false", status);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) fail("signal", "an AbortSignal", signal);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    fail("signal", "an AbortSignal", signal);
+  }
   if (env !== undefined) checkEnv(env);
   if (command !== undefined) {
     if (!Array.isArray(command) || command.length === 0 || command[0] === "") {
@@ -157,7 +183,9 @@ export function checkListenOptions(options: ListenOptions, adapter: BasicAdapter
       }
     }
   }
-  if (onEvent !== undefined && typeof onEvent !== "function") fail("onEvent", "a function", onEvent);
+  if (onEvent !== undefined && typeof onEvent !== "function") {
+    fail("onEvent", "a function", onEvent);
+  }
 }
 
 /** Whether this is an address of HTTP. */
@@ -182,7 +210,12 @@ function isPlain(value: unknown): value is Record<string, unknown> {
   return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype;
 }
 
-function checkSignal(option: string, signal: unknown, adapter: BasicAdapter, seen: Set<string>): void {
+function checkSignal(
+  option: string,
+  signal: unknown,
+  adapter: BasicAdapter,
+  seen: Set<string>,
+): void {
   if (typeof signal !== "string") fail(option, "an array of signal names", signal);
   if (signal === "SIGKILL" || signal === "SIGSTOP") {
     throw new TypeError(`listen: ${option}: no process can handle ${signal}`);
@@ -190,7 +223,11 @@ function checkSignal(option: string, signal: unknown, adapter: BasicAdapter, see
   // An adapter without signals subscribes to none: any name is fine.
   if (adapter.canReload && !Object.hasOwn(adapter.signals, signal)) {
     const known = Object.keys(adapter.signals).join(", ");
-    throw new TypeError(`listen: ${option}: ${show(signal)} is no signal that can be handled here; those are ${known}`);
+    throw new TypeError(
+      `listen: ${option}: ${
+        show(signal)
+      } is no signal that can be handled here; those are ${known}`,
+    );
   }
   if (seen.has(signal)) throw new TypeError(`listen: ${option}: ${signal} is named twice`);
   seen.add(signal);
@@ -209,7 +246,9 @@ function checkEnv(env: unknown): void {
 /** The kernel ends arguments and variables at a NUL. */
 function checkText(option: string, value: unknown): void {
   if (typeof value !== "string") fail(option, "a string", value);
-  if (value.includes("\0")) throw new TypeError(`listen: ${option} must not contain a NUL character`);
+  if (value.includes("\0")) {
+    throw new TypeError(`listen: ${option} must not contain a NUL character`);
+  }
 }
 
 function fail(option: string, expected: string, value: unknown): never {

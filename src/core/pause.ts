@@ -5,7 +5,10 @@ export function pause(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise((resolve) => clock.timer(milliseconds, resolve));
 }
 
-/** A timer that is later than this belongs to a process that was stopped: SIGSTOP, a container that was frozen, a machine that slept. */
+/**
+ * A timer that is later than this belongs to a process that was stopped: SIGSTOP, a container that
+ * was frozen, a machine that slept.
+ */
 export const STOPPED_MS = 500;
 
 /** The shortest and the longest pause between two checks, in milliseconds. */
@@ -20,7 +23,11 @@ export function nextCheck(clock: Clock, begun: number): number {
 }
 
 /** Waits for the work of another process, with a timeout: that process may have died. */
-export async function atMost(clock: Clock, milliseconds: number, work: Promise<unknown>): Promise<void> {
+export async function atMost(
+  clock: Clock,
+  milliseconds: number,
+  work: Promise<unknown>,
+): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const stop = clock.timer(milliseconds, resolve);
   await Promise.race([work, promise]);

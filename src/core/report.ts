@@ -14,11 +14,15 @@ const ADVICE: Partial<Record<ReloadErrorCode, string>> = {
   timeout: "It was killed. Make it ready earlier, or raise readyTimeout.",
   silent: "It was killed. Does it compute without a pause?",
   check: "What it had begun to answer it has finished, for ten seconds at most.",
-  protocol: "It was killed. Does it call listen() of @js0/reload-self before it uses process.send()?",
+  protocol:
+    "It was killed. Does it call listen() of @js0/reload-self before it uses process.send()?",
   refused: "It was killed.",
 };
 
-/** Some frameworks end with 0 when they cannot listen: Express 5 hands the error to the callback of `listen`, and prints nothing. */
+/**
+ * Some frameworks end with 0 when they cannot listen: Express 5 hands the error to the callback of
+ * `listen`, and prints nothing.
+ */
 function adviceForExit(code: number | null | undefined): string {
   return code === 0
     ? "With code 0 it had nothing more to do, or was told to end: does it listen, and does it ignore an error of that?"
@@ -50,65 +54,92 @@ export function createReporter(
   };
 }
 
-function describe(pid: number, isCancelled: boolean, event: ReloadEvent): [keyof Logger, string] | undefined {
+type Line = [keyof Logger, string];
+
+const info = (text: string): Line => ["info", text];
+const error = (text: string): Line => ["error", text];
+
+function describe(pid: number, isCancelled: boolean, event: ReloadEvent): Line | undefined {
   switch (event.type) {
     case "reload-begin":
-      return ["info", `reload begins (${asker(event.cause)})`];
+      return info(`reload begins (${asker(event.cause)})`);
     case "reload-later":
-      return ["info", `a reload is asked for (${asker(event.cause)}); it comes after the one under way`];
-    case "reload-end":
-      return ["info", `reload done in ${Math.round(event.milliseconds)} ms: pid ${event.pid} is in charge`];
-    case "reload-fail": {
-      const advice = event.error.code === "exit" ? adviceForExit(event.error.exitCode) : ADVICE[event.error.code];
-      const after = isCancelled ? "shuts down" : event.wasInCharge ? "is in charge again" : "goes on unchanged";
-      return [
-        isCancelled && event.error.code === "cancelled" ? "info" : "error",
-        `reload failed: ${event.error.message}. Process ${pid} ${after}.${advice === undefined ? "" : ` ${advice}`}`,
-      ];
+      return info(
+        `a reload is asked for (${asker(event.cause)}); it comes after the one under way`,
+      );
+    case "reload-end": {
+      const milliseconds = Math.round(event.milliseconds);
+      return info(`reload done in ${milliseconds} ms: pid ${event.pid} is in charge`);
     }
+    case "reload-fail":
+      return describeFailure(pid, isCancelled, event);
     case "successor-exit": {
       const how = describeExit(event.exitCode, event.exitSignal);
-      return ["error", `process ${event.pid}, which had taken over, ${how}: nothing is in charge. Start the program again`];
+      return error(
+        `process ${event.pid}, which had taken over, ${how}: nothing is in charge. Start the program again`,
+      );
     }
     case "shutdown-pass-on":
-      return ["info", `the shutdown is passed on to pid ${event.pid}`];
+      return info(`the shutdown is passed on to pid ${event.pid}`);
     case "shutdown-ignore":
       return ["warn", event.message];
-    case "rollback-fail":
-      return ["error", `${event.handover} could not undo its part of a failed reload: ${describeError(event.error)}`];
-    case "reload-pass-on":
-      return ["info", `a reload is passed on to pid ${event.pid}`];
-    case "reload-ignore":
-      return ["error", event.message];
-    case "in-charge":
-      return [
-        "info",
-        `in charge as generation ${event.generation}: the predecessor ${
-          event.predecessor === "gone" ? "is gone" : "has handed over"
-        }`,
-      ];
-    case "warning":
-      return ["error", event.message];
-    case "connections-move": {
-      const rest = event.left === 0
-        ? ""
-        : `; ${event.left} could not be moved, and ${event.left === 1 ? "is" : "are"} drained here`;
-      const what = event.moved === 1 ? "connection" : "connections";
-      return ["info", `${event.moved} ${what} moved to pid ${event.pid} in ${Math.round(event.milliseconds)} ms${rest}`];
+    case "rollback-fail": {
+      const why = describeError(event.error);
+      return error(`${event.handover} could not undo its part of a failed reload: ${why}`);
     }
+    case "reload-pass-on":
+      return info(`a reload is passed on to pid ${event.pid}`);
+    case "reload-ignore":
+    case "warning":
+      return error(event.message);
+    case "in-charge": {
+      const how = event.predecessor === "gone" ? "is gone" : "has handed over";
+      return info(`in charge as generation ${event.generation}: the predecessor ${how}`);
+    }
+    case "connections-move":
+      return info(describeMove(event));
     case "drain-cut":
-      return [
-        "warn",
-        `${event.connections} ${
-          event.connections === 1 ? "connection" : "connections"
-        } of ${event.server} had not ended after ` +
-        `${event.milliseconds} ms (drainTimeout) and ${event.connections === 1 ? "was" : "were"} cut`,
-      ];
+      return ["warn", describeCut(event)];
     case "task-fail":
       return ["warn", `${event.name} failed: ${describeError(event.error)}`];
     default:
       return undefined;
   }
+}
+
+type EventOf<Type extends ReloadEvent["type"]> = Extract<ReloadEvent, { type: Type }>;
+
+function describeFailure(
+  pid: number,
+  isCancelled: boolean,
+  { error: { code, exitCode, message }, wasInCharge }: EventOf<"reload-fail">,
+): Line {
+  const advice = code === "exit" ? adviceForExit(exitCode) : ADVICE[code];
+  const after = isCancelled
+    ? "shuts down"
+    : wasInCharge
+    ? "is in charge again"
+    : "goes on unchanged";
+  return [
+    isCancelled && code === "cancelled" ? "info" : "error",
+    `reload failed: ${message}. Process ${pid} ${after}.${
+      advice === undefined ? "" : ` ${advice}`
+    }`,
+  ];
+}
+
+function describeMove({ moved, left, pid, milliseconds }: EventOf<"connections-move">): string {
+  const what = moved === 1 ? "connection" : "connections";
+  const rest = left === 0
+    ? ""
+    : `; ${left} could not be moved, and ${left === 1 ? "is" : "are"} drained here`;
+  return `${moved} ${what} moved to pid ${pid} in ${Math.round(milliseconds)} ms${rest}`;
+}
+
+function describeCut({ connections, server, milliseconds }: EventOf<"drain-cut">): string {
+  const [what, were] = connections === 1 ? ["connection", "was"] : ["connections", "were"];
+  return `${connections} ${what} of ${server} had not ended after ` +
+    `${milliseconds} ms (drainTimeout) and ${were} cut`;
 }
 
 function asker(cause: ReloadCause): string {

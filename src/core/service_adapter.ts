@@ -45,7 +45,10 @@ export interface BasicServiceAdapter {
   files(): Files;
   /** Whether there is a process with this pid. */
   isAlive(pid: number): boolean;
-  /** When a process started: different for every process with the same pid. `undefined` where the kernel does not show it. */
+  /**
+   * When a process started: different for every process with the same pid. `undefined` where the
+   * kernel does not show it.
+   */
   startTime(pid: number): string | undefined;
   /** Calls back when this process exits by itself. The handler must be synchronous. */
   onExit(handler: () => void): void;
@@ -55,25 +58,42 @@ export interface BasicServiceAdapter {
 export interface ServiceAdapter extends BasicServiceAdapter {
   /** The `reload-self run` in the environment. It may follow another process. */
   readonly supervisor: Supervisor | undefined;
-  /** A folder that only this user can read and write, made if necessary; `undefined` where that is not possible. */
+  /**
+   * A folder that only this user can read and write, made if necessary; `undefined` where that is
+   * not possible.
+   */
   runtimeFolder(): string | undefined;
   /** The output to stderr from now on, where stderr is a file. */
   errorOutput(): ErrorOutput | undefined;
-  /** A link through which this process may have been started without knowing it, so that a reload does not follow it. */
+  /**
+   * A link through which this process may have been started without knowing it, so that a reload
+   * does not follow it.
+   */
   releaseLink(): ReleaseLink | undefined;
   /** The current parent of this process. */
   parent(): number;
-  /** Runs a program to its end. Rejects when it cannot be started, or when its exit code is not 0. */
+  /**
+   * Runs a program to its end. Rejects when it cannot be started, or when its exit code is not 0.
+   */
   execute(file: string, args: readonly string[]): Promise<void>;
   /**
-   * Answers requests of this user's other processes on a named pipe, a line each. Only on Windows, where only a console can send signals. Does
-   * not keep the process alive. Rejects when the name is taken.
+   * Answers requests of this user's other processes on a named pipe, a line each. Only on Windows,
+   * where only a console can send signals. Does not keep the process alive. Rejects when the name
+   * is taken.
    */
   serveNamedPipe?(name: string, answer: (question: string) => Promise<string>): Promise<void>;
-  /** Connects to a unix socket. The channel never keeps the process alive. Rejects when nobody listens there. */
+  /**
+   * Connects to a unix socket. The channel never keeps the process alive. Rejects when nobody
+   * listens there.
+   */
   connect(path: string): Promise<Channel>;
-  /** Calls back every so many milliseconds, without keeping the process alive. Returns a function that stops it. */
+  /**
+   * Calls back every so many milliseconds, without keeping the process alive. Returns a function
+   * that stops it.
+   */
   every(milliseconds: number, callback: () => void): () => void;
-  /** What keeps this process from ending. Node, and Bun as far as it knows: Deno does not show it. */
+  /**
+   * What keeps this process from ending. Node, and Bun as far as it knows: Deno does not show it.
+   */
   holders?(): readonly string[];
 }

@@ -36,7 +36,9 @@ export interface OwnSocket {
   readonly address: SocketAddress | string;
 }
 
-/** A listening socket that this process retains without accepting from it: connections wait in it. */
+/**
+ * A listening socket that this process retains without accepting from it: connections wait in it.
+ */
 export interface RetainedSocket {
   /** The way to listen on it. */
   readonly source: ListenSource;
@@ -46,7 +48,10 @@ export interface RetainedSocket {
 
 /** A listening socket that can be taken out of its server, and be passed on as a descriptor. */
 export interface TakeableSocket {
-  /** Its descriptor; `undefined` where it is not found. Looking for it takes a moment: called once in a reload. */
+  /**
+   * Its descriptor; `undefined` where it is not found. Looking for it takes a moment: called once
+   * in a reload.
+   */
   descriptor(): number | undefined;
   /** Stops accepting, without closing the server: what connects waits. Returns whether it did. */
   pause(): boolean;
@@ -56,15 +61,25 @@ export interface TakeableSocket {
 
 /** A server that listens. */
 export interface Listener {
-  /** What the channel sends, so that another process listens on the same socket; perhaps a promise of it. */
+  /**
+   * What the channel sends, so that another process listens on the same socket; perhaps a promise
+   * of it.
+   */
   readonly handle: unknown;
-  /** Sent instead of `handle`, this gives another process the socket without making it accept. Node: Bun sends servers only, Deno 2.9 closes it. */
+  /**
+   * Sent instead of `handle`, this gives another process the socket without making it accept. Node:
+   * Bun sends servers only, Deno 2.9 closes it.
+   */
   readonly rawHandle?: unknown;
-  /** How the socket is taken out of the server. Bun on Linux, whose servers take no handle: the C library does it. */
+  /**
+   * How the socket is taken out of the server. Bun on Linux, whose servers take no handle: the C
+   * library does it.
+   */
   readonly takeable?: TakeableSocket | undefined;
   /**
-   * Keeps the socket when the listener is closed, to listen on it again. Where there is no `rawHandle`, and the socket cannot be opened again:
-   * Deno with a socket that it was started with, Bun where a server of node:net is in front.
+   * Keeps the socket when the listener is closed, to listen on it again. Where there is no
+   * `rawHandle`, and the socket cannot be opened again: Deno with a socket that it was started
+   * with, Bun where a server of node:net is in front.
    */
   retain?(): Promise<RetainedSocket | undefined>;
   /** Whether it still listens. The application may close its server at any time. */
@@ -74,15 +89,15 @@ export interface Listener {
   /** Stops listening. Leaves all connections alone, also idle ones. */
   close(): void;
   /**
-   * Closes at a moment in which no connection is lost, when another process has the socket. Only on platforms where closing can reset accepted
-   * connections: Node on Windows.
+   * Closes at a moment in which no connection is lost, when another process has the socket. Only on
+   * platforms where closing can reset accepted connections: Node on Windows.
    */
   letGo?(): Promise<void>;
 }
 
 /**
- * The calls of the C library that native servers need, with the numbers and structures of Linux on 64-bit processors; they return -1 when
- * they fail. Paths end with a NUL.
+ * The calls of the C library that native servers need, with the numbers and structures of Linux on
+ * 64-bit processors; they return -1 when they fail. Paths end with a NUL.
  */
 export interface Libc {
   /** socket(2) */
@@ -98,7 +113,13 @@ export interface Libc {
   /** close(2) */
   close(fd: number): number;
   /** getsockopt(2) */
-  getsockopt(fd: number, level: number, name: number, value: Uint8Array, length: Uint8Array): number;
+  getsockopt(
+    fd: number,
+    level: number,
+    name: number,
+    value: Uint8Array,
+    length: Uint8Array,
+  ): number;
   /** setsockopt(2) */
   setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
   /** getsockname(2) */
@@ -131,7 +152,10 @@ export interface Libc {
   epoll_ctl(epoll: number, operation: number, fd: number, event: Uint8Array): number;
   /** epoll_wait(2) */
   epoll_wait(epoll: number, events: Uint8Array, most: number, milliseconds: number): number;
-  /** The size of struct epoll_event: 12 bytes on x86-64, where it is packed, 16 elsewhere; linux/eventpoll.h. */
+  /**
+   * The size of struct epoll_event: 12 bytes on x86-64, where it is packed, 16 elsewhere;
+   * linux/eventpoll.h.
+   */
   readonly epollEventBytes: 12 | 16;
   /** The address of a buffer in memory, which is valid as long as the buffer exists. */
   addressOf(buffer: Uint8Array): bigint;
@@ -167,33 +191,51 @@ export interface ConnectionAdapter {
   handle(socket: LiveSocket): unknown;
   /** Makes a connection of what came over the channel. */
   adopt(handle: unknown): Promise<LiveSocket>;
-  /** Connections of HTTP/1 without a `handle`. Bun, which serves them without sockets of node:net. */
+  /**
+   * Connections of HTTP/1 without a `handle`. Bun, which serves them without sockets of node:net.
+   */
   readonly withoutHandles?: IdleDescriptors | undefined;
   /**
-   * Lets a server of HTTP/1 serve a connection that waits for its next request, and count it as one that it has accepted.
+   * Lets a server of HTTP/1 serve a connection that waits for its next request, and count it as one
+   * that it has accepted.
    *
-   * @param unlimited Called with the socket where the server does not close it by itself when it is not used.
+   * @param unlimited Called with the socket where the server does not close it by itself when it is
+   * not used.
    */
-  serveIdle(server: BindableServer, socket: LiveSocket, unlimited: (socket: LiveSocket) => void): void;
+  serveIdle(
+    server: BindableServer,
+    socket: LiveSocket,
+    unlimited: (socket: LiveSocket) => void,
+  ): void;
 }
 
 /** Connections of HTTP/1 that wait for their next request, as descriptors. */
 export interface IdleDescriptors {
-  /** Looks at the connections of this process. `undefined` where they cannot be taken out of their servers. */
+  /**
+   * Looks at the connections of this process. `undefined` where they cannot be taken out of their
+   * servers.
+   */
   look(): IdleTaker | undefined;
-  /** As `serveIdle`, for a connection that was taken, here or in the predecessor. The descriptor is the server's from then on. */
+  /**
+   * As `serveIdle`, for a connection that was taken, here or in the predecessor. The descriptor is
+   * the server's from then on.
+   */
   serve(server: BindableServer, fd: number, unlimited: (socket: LiveSocket) => void): void;
 }
 
-/** Takes connections of HTTP/1 out of the servers of a runtime. Knows those that were there when it was made. */
+/**
+ * Takes connections of HTTP/1 out of the servers of a runtime. Knows those that were there when it
+ * was made.
+ */
 export interface IdleTaker {
   /** Lets the server read no more from a connection, where it is found. */
   stop(socket: LiveSocket): void;
   /** Lets the server read again. */
   start(socket: LiveSocket): void;
   /**
-   * Takes those that are idle, and lets the server read from the others. It closes those that are taken, of which their clients notice nothing.
-   * Not in a handler of requests: the answer may be in a buffer.
+   * Takes those that are idle, and lets the server read from the others. It closes those that are
+   * taken, of which their clients notice nothing. Not in a handler of requests: the answer may be
+   * in a buffer.
    *
    * @returns The descriptors of the connections that were taken, which are the caller's.
    */
@@ -204,7 +246,9 @@ export interface IdleTaker {
 
 /** What can be seen of a connection of HTTP/1 without listening to its requests. */
 export interface Http1View {
-  /** Whether it waits for its next request, as far as that can be known without changing anything. */
+  /**
+   * Whether it waits for its next request, as far as that can be known without changing anything.
+   */
   isIdle(socket: LiveSocket): boolean;
   /** A value that changes whenever it is used. */
   mark(socket: LiveSocket): unknown;
@@ -216,8 +260,15 @@ export interface Http1View {
 export interface SocketAdapter {
   /** Makes a server listen. Rejects when that fails. */
   listen(server: BindableServer, source: ListenSource): Promise<Listener>;
-  /** The sockets that this process was started with, and their addresses where those are known; sd_listen_fds(3). */
-  readonly activated: readonly { fd: number; name: string; address: SocketAddress | string | undefined }[];
+  /**
+   * The sockets that this process was started with, and their addresses where those are known;
+   * sd_listen_fds(3).
+   */
+  readonly activated: readonly {
+    fd: number;
+    name: string;
+    address: SocketAddress | string | undefined;
+  }[];
   /** The operations on files. */
   files(): Files;
   /** Whether a server accepts connections at this path. */
@@ -226,21 +277,28 @@ export interface SocketAdapter {
   descriptors(): number[] | undefined;
   /** The listening sockets of this process; `undefined` where they cannot be listed. */
   listening(): readonly OwnSocket[] | undefined;
-  /** Takes a listening socket from its server, whoever made it: nothing is accepted there any more. Returns whether that was possible. */
+  /**
+   * Takes a listening socket from its server, whoever made it: nothing is accepted there any more.
+   * Returns whether that was possible.
+   */
   stopListening(socket: OwnSocket): boolean;
   /**
-   * The C library, or why it cannot be called. Only where there are servers that cannot take over a socket, Deno.serve and Bun.serve, and only
-   * on Linux: elsewhere no other socket can be put below one that is polled. Node has no such servers, and no foreign function calls.
+   * The C library, or why it cannot be called. Only where there are servers that cannot take over a
+   * socket, Deno.serve and Bun.serve, and only on Linux: elsewhere no other socket can be put below
+   * one that is polled. Node has no such servers, and no foreign function calls.
    */
   readonly libc?: (() => Libc | string) | undefined;
   /**
-   * Retains a `rawHandle` that came over the channel. Node, except on Windows: Deno 2.9 closes the sockets that it sends, and Bun sends servers
-   * only.
+   * Retains a `rawHandle` that came over the channel. Node, except on Windows: Deno 2.9 closes the
+   * sockets that it sends, and Bun sends servers only.
    */
   readonly retain?: ((handle: unknown) => RetainedSocket | undefined) | undefined;
   /** Datagram sockets. All runtimes have it; an adapter for tests need not. */
   readonly datagrams?: DatagramAdapter | undefined;
-  /** The view of a connection of HTTP/1 that is not one of node:net below; `undefined` for one that is. Bun: Node and Deno have only such. */
+  /**
+   * The view of a connection of HTTP/1 that is not one of node:net below; `undefined` for one that
+   * is. Bun: Node and Deno have only such.
+   */
   readonly http1?: ((socket: LiveSocket) => Http1View | undefined) | undefined;
   /** Open connections. Not on Windows, where no runtime can send them. */
   readonly connections?: ConnectionAdapter | undefined;

@@ -18,7 +18,8 @@ export function createTasks(clock: Clock, onFail: (failure: TaskFailure) => void
   const failed: TaskFailure[] = [];
   const waiting = new Set<() => void>();
 
-  // A task that ends may be about to start another: the code that awaits it runs before the count is final.
+  // A task that ends may be about to start another: the code that awaits it runs before the count
+  // is final.
   function wakeIfDone(): void {
     clock.timer(0, () => {
       if (running.size > 0) return;
@@ -47,7 +48,11 @@ export function createTasks(clock: Clock, onFail: (failure: TaskFailure) => void
         const wake = () => {
           waiting.delete(wake);
           stopTimer();
-          resolve({ complete: running.size === 0, running: [...running.values()], failed: [...failed] });
+          resolve({
+            complete: running.size === 0,
+            running: [...running.values()],
+            failed: [...failed],
+          });
         };
         if (timeout !== undefined) stopTimer = clock.timer(timeout, wake);
         waiting.add(wake);

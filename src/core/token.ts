@@ -3,7 +3,9 @@ import type { Live, LiveHandlers } from "./live.ts";
 
 /** Why a process that has been replaced was cancelled. */
 export interface ReloadReason {
-  /** The process has a successor, which is in charge. After a failed check that is its predecessor. */
+  /**
+   * The process has a successor, which is in charge. After a failed check that is its predecessor.
+   */
   readonly kind: "reload";
   /** The process id of the process in charge. */
   readonly pid: number;
@@ -21,7 +23,9 @@ export interface ShutdownReason {
   readonly reason?: unknown;
 }
 
-/** Why a token was cancelled: the reason of `token.signal`, and the result of `token.cancelled()`. */
+/**
+ * Why a token was cancelled: the reason of `token.signal`, and the result of `token.cancelled()`.
+ */
 export type CancelReason = ReloadReason | ShutdownReason;
 
 /** A tracked task that rejected. */
@@ -44,13 +48,19 @@ export interface Drained {
 
 /** How long to wait for tasks. */
 export interface DrainOptions {
-  /** Milliseconds from the cancellation or the call, whichever is later. Default: as long as it takes. */
+  /**
+   * Milliseconds from the cancellation or the call, whichever is later. Default: as long as it
+   * takes.
+   */
   timeout?: number;
 }
 
 /** How a task is tracked. */
 export interface TrackOptions {
-  /** The name under which `drained()` reports the task. Default: the function's name, or `task` and a number. */
+  /**
+   * The name under which `drained()` reports the task. Default: the function's name, or `task` and
+   * a number.
+   */
   name?: string;
 }
 
@@ -87,7 +97,8 @@ export interface CancellationToken extends AsyncDisposable {
    */
   cancel(reason?: unknown): void;
   /**
-   * Creates a token that is cancelled with this one, but not the other way round. Its tasks are tasks of this token too.
+   * Creates a token that is cancelled with this one, but not the other way round. Its tasks are
+   * tasks of this token too.
    *
    * @example
    * ```ts
@@ -104,8 +115,9 @@ export interface CancellationToken extends AsyncDisposable {
    */
   child(): CancellationToken;
   /**
-   * Adds a task, for which `drained()` then waits: a promise, or a function that is called at once with the token's signal. A rejection is
-   * reported by `drained()` and as an event, never as an unhandled rejection. A task that rejects because it was cancelled has not failed.
+   * Adds a task, for which `drained()` then waits: a promise, or a function that is called at once
+   * with the token's signal. A rejection is reported by `drained()` and as an event, never as an
+   * unhandled rejection. A task that rejects because it was cancelled has not failed.
    *
    * @returns The promise of the task.
    * @throws {TypeError} When the task is neither a promise nor a function.
@@ -122,10 +134,13 @@ export interface CancellationToken extends AsyncDisposable {
    * console.log(await token.drained()); // { complete: true, running: [], failed: [] }
    * ```
    */
-  track<T>(task: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T> | T), options?: TrackOptions): Promise<T>;
+  track<T>(
+    task: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T> | T),
+    options?: TrackOptions,
+  ): Promise<T>;
   /**
-   * Resolves when the token is cancelled and every tracked task has ended, also those that were tracked by other tasks. A task that fails does
-   * not make it reject.
+   * Resolves when the token is cancelled and every tracked task has ended, also those that were
+   * tracked by other tasks. A task that fails does not make it reject.
    *
    * @throws {TypeError} When the timeout is not a number of milliseconds.
    *
@@ -165,15 +180,19 @@ export interface BindableServer {
 
 /** The address of a bound server: a port, or the path of a unix socket. */
 export interface BindOptions {
-  /** The TCP port; 0 lets the kernel choose. A string of digits, as variables of the environment are, stands for the number. */
+  /**
+   * The TCP port; 0 lets the kernel choose. A string of digits, as variables of the environment
+   * are, stands for the number.
+   */
   port?: number | string;
   /** The address or host name. Default: all addresses, of IPv6 and IPv4. */
   host?: string;
   /** The path of a unix socket. */
   path?: string;
   /**
-   * The name of a socket that systemd starts this process with (`FileDescriptorName=`). Where there is none, the port or the path is used.
-   * Without a name, a socket of systemd's is used when it has the same address.
+   * The name of a socket that systemd starts this process with (`FileDescriptorName=`). Where there
+   * is none, the port or the path is used. Without a name, a socket of systemd's is used when it
+   * has the same address.
    */
   name?: string;
   /** How many connections may wait to be accepted. Default: 511. */
@@ -187,8 +206,9 @@ export interface BindOptions {
   /** Lets all users write to the unix socket. Default: `false`. */
   writableAll?: boolean;
   /**
-   * Do idle HTTP connections move to the new process at a reload? `false` for a server that expects something at the beginning of each
-   * connection, such as the PROXY protocol: there they are drained. Default: `true`.
+   * Do idle HTTP connections move to the new process at a reload? `false` for a server that expects
+   * something at the beginning of each connection, such as the PROXY protocol: there they are
+   * drained. Default: `true`.
    */
   moveIdle?: boolean;
 }
@@ -201,20 +221,28 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
-/** A fetch handler of `Deno.serve`, `Bun.serve` and the like. Its arguments are the request and those that the runtime adds. */
-// The arguments differ from runtime to runtime; the type of the handler itself is kept.
-// deno-lint-ignore no-explicit-any
-export type FetchHandler = (...args: any[]) => Response | undefined | void | PromiseLike<Response | undefined | void>;
+/**
+ * A fetch handler of `Deno.serve`, `Bun.serve` and the like. Its arguments are the request and
+ * those that the runtime adds.
+ */
+export type FetchHandler = (
+  // The arguments differ from runtime to runtime; the type of the handler itself is kept.
+  // deno-lint-ignore no-explicit-any
+  ...args: any[]
+) => Response | undefined | void | PromiseLike<Response | undefined | void>;
 
 /** The cancellation token of this process, with its part in reloads. `listen()` returns it. */
 export interface Token extends CancellationToken {
   /** The generation of this process: 0 was started by the operator, each reload adds 1. */
   readonly generation: number;
-  /** Whether this program can be reloaded at all. `false` where there are no signals or processes, and in worker threads. */
+  /**
+   * Whether this program can be reloaded at all. `false` where there are no signals or processes,
+   * and in worker threads.
+   */
   readonly canReload: boolean;
   /**
-   * Declares that this process can take over. Needed with `ready: "manual"`; otherwise it only makes the process ready earlier. A second call,
-   * or a late one, does nothing.
+   * Declares that this process can take over. Needed with `ready: "manual"`; otherwise it only
+   * makes the process ready earlier. A second call, or a late one, does nothing.
    *
    * @example
    * ```ts
@@ -228,7 +256,8 @@ export interface Token extends CancellationToken {
    */
   ready(): void;
   /**
-   * Reloads, like the reload signal. While a reload is under way, the new process reloads once more when it is in charge.
+   * Reloads, like the reload signal. While a reload is under way, the new process reloads once more
+   * when it is in charge.
    *
    * @returns The process id of the new process, which is in charge.
    * @throws {ReloadError} When the reload failed; this process goes on.
@@ -244,18 +273,23 @@ export interface Token extends CancellationToken {
    */
   reload(): Promise<number>;
   /**
-   * Makes a server listen: one of `node:net`, `node:tls`, `node:http`, `node:https`, `node:http2`, or of a framework built on them. Where the
-   * predecessor listens on the same address, this process takes over that socket when it is in charge, with the connections that wait in it.
-   * When the token is cancelled, the server stops listening and its connections are finished: responses carry `Connection: close`, idle
-   * connections are closed after `idleGrace`, all others after `drainTimeout`. The application should not close the server itself. `drained()`
-   * waits for all of it.
+   * Makes a server listen: one of `node:net`, `node:tls`, `node:http`, `node:https`, `node:http2`,
+   * or of a framework built on them. Where the predecessor listens on the same address, this
+   * process takes over that socket when it is in charge, with the connections that wait in it. When
+   * the token is cancelled, the server stops listening and its connections are finished: responses
+   * carry `Connection: close`, idle connections are closed after `idleGrace`, all others after
+   * `drainTimeout`. The application should not close the server itself. `drained()` waits for all
+   * of it.
    *
-   * A socket of `node:dgram` is bound to a port and a host, and passes on too. One process reads from it at a time. It is closed when all
-   * tasks have ended after the cancellation, so that late answers leave from it. With port 0 all generations keep the one that the kernel chose.
+   * A socket of `node:dgram` is bound to a port and a host, and passes on too. One process reads
+   * from it at a time. It is closed when all tasks have ended after the cancellation, so that late
+   * answers leave from it. With port 0 all generations keep the one that the kernel chose.
    *
-   * @returns Resolves when the server listens, or will as soon as this process is in charge; `server.address()` is known then.
+   * @returns Resolves when the server listens, or will as soon as this process is in charge;
+   * `server.address()` is known then.
    * @throws {TypeError} When the server or an option is wrong.
-   * @throws {Error} The error of `server.listen()` or `socket.bind()`, for example when the address is in use.
+   * @throws {Error} The error of `server.listen()` or `socket.bind()`, for example when the address
+   * is in use.
    *
    * @example A server
    * ```ts
@@ -281,14 +315,17 @@ export interface Token extends CancellationToken {
    */
   bind(server: BindableServer, options: BindOptions): Promise<void>;
   /**
-   * Adopts `Bun.serve` or `Deno.serve`: returns a function of the same type. What it opens is handed over, drained and stopped, with all that
-   * it can serve: routes, WebSockets, TLS, unix sockets. The application does not stop the server itself.
+   * Adopts `Bun.serve` or `Deno.serve`: returns a function of the same type. What it opens is
+   * handed over, drained and stopped, with all that it can serve: routes, WebSockets, TLS, unix
+   * sockets. The application does not stop the server itself.
    *
-   * The socket itself passes to the new process, as that of a bound server does: `reusePort` is not needed, and port 0 keeps its port. Where the
-   * predecessor listens on the same address, the server gets its socket when this process is in charge, and reports its address before.
+   * The socket itself passes to the new process, as that of a bound server does: `reusePort` is not
+   * needed, and port 0 keeps its port. Where the predecessor listens on the same address, the
+   * server gets its socket when this process is in charge, and reports its address before.
    *
-   * What `Bun.udpSocket` and `Deno.listenDatagram` open passes on as a bound socket of `node:dgram`; it lives as long as the program.
-   * On Linux, with Deno's `--allow-ffi`. Elsewhere a server with `reusePort: true` is reloaded, and connections may be lost.
+   * What `Bun.udpSocket` and `Deno.listenDatagram` open passes on as a bound socket of
+   * `node:dgram`; it lives as long as the program. On Linux, with Deno's `--allow-ffi`. Elsewhere a
+   * server with `reusePort: true` is reloaded, and connections may be lost.
    *
    * @param serve `Bun.serve`, `Deno.serve`, `Bun.udpSocket` or `Deno.listenDatagram`.
    * @throws {TypeError} For another function, and on Node.
@@ -305,9 +342,11 @@ export interface Token extends CancellationToken {
    */
   adopt<S extends ServeFunction>(serve: S): S;
   /**
-   * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: when a successor is in charge, and while this process shuts down, its responses
-   * carry `Connection: close`, so that clients connect to the new process. `drained()` waits for its requests; those that have not ended after
-   * `drainTimeout` are cut: unanswered ones get 503, streamed answers of Deno's break off, Bun's server closes all its connections.
+   * Wraps the fetch handler of `Deno.serve` or `Bun.serve`: when a successor is in charge, and
+   * while this process shuts down, its responses carry `Connection: close`, so that clients connect
+   * to the new process. `drained()` waits for its requests; those that have not ended after
+   * `drainTimeout` are cut: unanswered ones get 503, streamed answers of Deno's break off, Bun's
+   * server closes all its connections.
    *
    * @throws {TypeError} When the handler is not a function.
    *
@@ -324,9 +363,10 @@ export interface Token extends CancellationToken {
    */
   fetch<H extends FetchHandler>(handler: H): H;
   /**
-   * Returns the name under which `Deno.serve({ path })` or `Bun.serve({ unix })` must listen instead of the path. The socket is renamed to the
-   * path when this process is in charge, with the owner, the group and the mode of the previous socket: there is always one to connect to.
-   * The socket of a killed process is replaced. `bind()` does all this by itself.
+   * Returns the name under which `Deno.serve({ path })` or `Bun.serve({ unix })` must listen
+   * instead of the path. The socket is renamed to the path when this process is in charge, with the
+   * owner, the group and the mode of the previous socket: there is always one to connect to. The
+   * socket of a killed process is replaced. `bind()` does all this by itself.
    *
    * @throws {Error} With the code `EADDRINUSE` when another program serves the path.
    *
@@ -342,11 +382,13 @@ export interface Token extends CancellationToken {
    */
   path(path: string): Promise<string>;
   /**
-   * Declares connections that move: at a reload each goes on in the new process, with what the application knows of it, and its client
-   * notices a pause of milliseconds. Call it in every generation, before the servers listen. On systems and for connections where that is
-   * not possible (Windows, TLS, `setEncoding`), they are drained as others are.
+   * Declares connections that move: at a reload each goes on in the new process, with what the
+   * application knows of it, and its client notices a pause of milliseconds. Call it in every
+   * generation, before the servers listen. On systems and for connections where that is not
+   * possible (Windows, TLS, `setEncoding`), they are drained as others are.
    *
-   * Where there is `saveState`, all connections are let go of before the state is taken: what they have written is in it.
+   * Where there is `saveState`, all connections are let go of before the state is taken: what they
+   * have written is in it.
    *
    * @param name The same in every generation.
    * @returns Its `accept` is the listener for `net.createServer()`.
@@ -375,7 +417,10 @@ export interface Token extends CancellationToken {
    */
   // The types of the other runtimes do not know node's Socket: the application names it.
   // deno-lint-ignore no-explicit-any
-  live<Session = unknown, Socket = any>(name: string, handlers: LiveHandlers<Session, Socket>): Live<Socket>;
+  live<Session = unknown, Socket = any>(
+    name: string,
+    handlers: LiveHandlers<Session, Socket>,
+  ): Live<Socket>;
   /**
    * Closes a WebSocket with 1001 (going away) when the token is cancelled.
    *
@@ -397,8 +442,9 @@ export interface Token extends CancellationToken {
    */
   webSocket<S extends WebSocketLike>(socket: S): S;
   /**
-   * The state that the predecessor handed over with `saveState`. Resolves when this process is in charge, before its first connection; without a
-   * predecessor at once, with `undefined`. Listen before you await it: the predecessor hands over when this process is ready.
+   * The state that the predecessor handed over with `saveState`. Resolves when this process is in
+   * charge, before its first connection; without a predecessor at once, with `undefined`. Listen
+   * before you await it: the predecessor hands over when this process is ready.
    */
   readonly inheritedState: Promise<unknown>;
   /** Cancels the token, waits for its tasks, and ends the subscription to signals. */

@@ -6,18 +6,26 @@ import { createRequests, type Entry, type FinishSettings, type Requests } from "
 
 /** The fetch handlers that the token has wrapped. */
 export interface WrappedHandlers {
-  /** Whether the application has any: then this process may have a server of the runtime's own that was not adopted. */
+  /**
+   * Whether the application has any: then this process may have a server of the runtime's own that
+   * was not adopted.
+   */
   exist: boolean;
-  /** Whether their responses carry `Connection: close`, unless a handler has its own answer to that. */
+  /**
+   * Whether their responses carry `Connection: close`, unless a handler has its own answer to that.
+   */
   areClosing: boolean;
   /**
-   * Wraps a handler. Before the process drains, this costs a call, and for each answer that is not there at once a promise.
+   * Wraps a handler. Before the process drains, this costs a call, and for each answer that is not
+   * there at once a promise.
    *
    * @param isClosing Whether its responses carry `Connection: close`. Default: `areClosing`.
    * @param onUpgrade Called for each response that makes a connection one of another protocol.
    */
   wrap<H extends FetchHandler>(handler: H, isClosing?: () => boolean, onUpgrade?: () => void): H;
-  /** As {@linkcode Requests.running}: no request whose answer was there at once and is no stream. */
+  /**
+   * As {@linkcode Requests.running}: no request whose answer was there at once and is no stream.
+   */
   running: Requests["running"];
   /** As {@linkcode Requests.finish}. */
   finish(settings: FinishSettings): Promise<number>;
@@ -40,12 +48,15 @@ function isUnread(request: unknown): boolean {
 }
 
 /**
- * The response with `Connection: close`: the client sends its next request over a new connection. Not while the body of the request is unread:
- * Bun 1.4 closes the connection then without reading it, and the client may lose the answer; RFC 9112, section 9.6.
+ * The response with `Connection: close`: the client sends its next request over a new connection.
+ * Not while the body of the request is unread: Bun 1.4 closes the connection then without reading
+ * it, and the client may lose the answer; RFC 9112, section 9.6.
  */
 function closing<T extends Answer>(response: T, request: unknown): T {
   // No response, or an upgrade.
-  if (!(response instanceof Response) || response.status === 101 || isUnread(request)) return response;
+  if (!(response instanceof Response) || response.status === 101 || isUnread(request)) {
+    return response;
+  }
   try {
     response.headers.set("Connection", "close");
     return response;
@@ -62,7 +73,9 @@ export function checkHandler(handler: unknown): void {
   if (typeof handler === "function") return;
   const isApp = typeof (handler as { fetch?: unknown } | null | undefined)?.fetch === "function";
   throw new TypeError(
-    `fetch: the handler must be a function, not ${show(handler)}${isApp ? "; write `token.fetch(app.fetch)`" : ""}`,
+    `fetch: the handler must be a function, not ${show(handler)}${
+      isApp ? "; write `token.fetch(app.fetch)`" : ""
+    }`,
   );
 }
 
@@ -75,16 +88,23 @@ function unanswered(): Response {
 }
 
 /** A stream that can be cut; until then it is the same as the one that it reads. */
-function cuttable(body: ReadableStream<Uint8Array>, entry: Entry, requests: Requests): ReadableStream<Uint8Array> {
+function cuttable(
+  body: ReadableStream<Uint8Array>,
+  entry: Entry,
+  requests: Requests,
+): ReadableStream<Uint8Array> {
   const reader = body.getReader();
   return new ReadableStream({
     start(controller) {
       entry.cut = () => {
         requests.end(entry);
-        const error = new Error("reload-self: a response had not ended after drainTimeout and was cut");
+        const error = new Error(
+          "reload-self: a response had not ended after drainTimeout and was cut",
+        );
         error.stack = String(error); // The runtime prints it.
         controller.error(error);
-        reader.cancel(error).catch(() => {}); // What the application makes of it is up to the application.
+        // What the application makes of it is up to the application.
+        reader.cancel(error).catch(() => {});
       };
       requests.add(entry);
     },
@@ -106,8 +126,14 @@ function cuttable(body: ReadableStream<Uint8Array>, entry: Entry, requests: Requ
   }, { highWaterMark: 0 });
 }
 
-/** Remembers the servers that requests come from, by the second argument of a call: the same for all requests of one server. */
-function createLookout(requests: Requests, findServer: NonNullable<FetchAdapter["server"]>): (more: unknown) => void {
+/**
+ * Remembers the servers that requests come from, by the second argument of a call: the same for all
+ * requests of one server.
+ */
+function createLookout(
+  requests: Requests,
+  findServer: NonNullable<FetchAdapter["server"]>,
+): (more: unknown) => void {
   let seen: unknown;
   return (more) => {
     if (more === seen) return;
@@ -117,56 +143,84 @@ function createLookout(requests: Requests, findServer: NonNullable<FetchAdapter[
   };
 }
 
+/** What the answers of a process have in common. */
+interface Answering {
+  readonly requests: Requests;
+  readonly hasStream: NonNullable<FetchAdapter["hasStream"]>;
+}
+
+/** What the runtime is to send. */
+function finished<T extends Answer>(
+  { requests, hasStream }: Answering,
+  response: T,
+  { request, more, isClosing, onUpgrade }: Call,
+  entry?: Entry,
+): T {
+  let sent = response;
+  if (sent instanceof Response && sent.status === 101) onUpgrade?.();
+  if (sent instanceof Response && hasStream(sent) && sent.body?.locked === false) {
+    const body = cuttable(sent.body, entry ?? { request, more, cut() {} }, requests);
+    sent = new Response(body, sent) as T & Response;
+  } else if (entry !== undefined) requests.end(entry);
+  return isClosing() ? closing(sent, request) : sent;
+}
+
+/** Follows a request whose answer is not there yet. */
+function follow(
+  answering: Answering,
+  answer: PromiseLike<Answer>,
+  call: Call,
+): Promise<Answer> {
+  const { requests } = answering;
+  return new Promise((resolve, reject) => {
+    const entry: Entry = {
+      request: call.request,
+      more: call.more,
+      cut() {
+        requests.end(entry);
+        resolve(unanswered());
+      },
+    };
+    requests.add(entry);
+    answer.then(
+      (response) => {
+        if (requests.has(entry)) resolve(finished(answering, response, call, entry));
+        else response?.body?.cancel().catch(() => {});
+      },
+      (error) => {
+        requests.end(entry);
+        reject(error);
+      },
+    );
+  });
+}
+
 /** No handlers yet. */
 export function createWrappedHandlers(clock: Clock, runtime: FetchAdapter = {}): WrappedHandlers {
   const requests = createRequests(clock);
   const { server: findServer, hasStream = () => false } = runtime;
-
-  /** What the runtime is to send. */
-  function finished<T extends Answer>(response: T, { request, more, isClosing, onUpgrade }: Call, entry?: Entry): T {
-    let sent = response;
-    if (sent instanceof Response && sent.status === 101) onUpgrade?.();
-    if (sent instanceof Response && hasStream(sent) && sent.body?.locked === false) {
-      sent = new Response(cuttable(sent.body, entry ?? { request, more, cut() {} }, requests), sent) as T & Response;
-    } else if (entry !== undefined) requests.end(entry);
-    return isClosing() ? closing(sent, request) : sent;
-  }
-
-  function follow(answer: PromiseLike<Answer>, call: Call): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const entry: Entry = {
-        request: call.request,
-        more: call.more,
-        cut() {
-          requests.end(entry);
-          resolve(unanswered());
-        },
-      };
-      requests.add(entry);
-      answer.then(
-        (response) => requests.has(entry) ? resolve(finished(response, call, entry)) : response?.body?.cancel().catch(() => {}),
-        (error) => {
-          requests.end(entry);
-          reject(error);
-        },
-      );
-    });
-  }
+  const answering = { requests, hasStream };
 
   const self: WrappedHandlers = {
     exist: false,
     areClosing: false,
-    wrap<H extends FetchHandler>(handler: H, isClosing = () => self.areClosing, onUpgrade?: () => void): H {
+    wrap<H extends FetchHandler>(
+      handler: H,
+      isClosing = () => self.areClosing,
+      onUpgrade?: () => void,
+    ): H {
       const look = findServer && createLookout(requests, findServer);
       function wrapped(this: unknown, request: unknown, more: unknown) {
         look?.(more);
         const answer = handler.call(this, request, more);
         if (answer instanceof Response) {
           return isClosing() || answer.status === 101 || hasStream(answer)
-            ? finished(answer, { request, more, isClosing, onUpgrade })
+            ? finished(answering, answer, { request, more, isClosing, onUpgrade })
             : answer;
         }
-        return answer !== undefined && "then" in answer ? follow(answer, { request, more, isClosing, onUpgrade }) : answer;
+        return answer !== undefined && "then" in answer
+          ? follow(answering, answer, { request, more, isClosing, onUpgrade })
+          : answer;
       }
       // Deno does not create the arguments that a handler does not take.
       return Object.defineProperty(wrapped, "length", { value: handler.length }) as unknown as H;

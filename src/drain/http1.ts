@@ -32,7 +32,10 @@ interface UpgradeRequest {
 
 /** What is known of a connection. */
 interface State {
-  /** What marks a connection that has had no request; with TLS there were the bytes of the handshake. */
+  /**
+   * What marks a connection that has had no request; with TLS there were the bytes of the
+   * handshake.
+   */
   base: unknown;
   /** What marked it at the last check, and the time of the last change. */
   mark: unknown;
@@ -64,12 +67,14 @@ const CLOSE_TIMEOUT_MS = 5_000;
 const CHECK_MS = 50;
 
 /**
- * Adds `Connection: close`, unless the answer begins before the body of the request has come: the server closes after it, the kernel resets
- * a connection that is closed with unread bytes, and the client may lose the answer with them; RFC 9112, section 9.6. Such a connection is
- * closed when it is idle, or after its next answer.
+ * Adds `Connection: close`, unless the answer begins before the body of the request has come: the
+ * server closes after it, the kernel resets a connection that is closed with unread bytes, and the
+ * client may lose the answer with them; RFC 9112, section 9.6. Such a connection is closed when it
+ * is idle, or after its next answer.
  */
 function askToClose(response: Response): void {
-  const ask = () => response.req.complete && !response.headersSent && response.setHeader("Connection", "close");
+  const ask = () =>
+    response.req.complete && !response.headersSent && response.setHeader("Connection", "close");
   if (response.req.complete) return void ask();
   const { writeHead } = response; // All ways to send the head come here.
   response.writeHead = (...args) => {
@@ -79,15 +84,18 @@ function askToClose(response: Response): void {
 }
 
 /**
- * Adds `Connection: close` to all responses. Of pipelined requests only the last response may have it, because the server closes after it:
- * requests are therefore held until the chunk that they came in is parsed, which is over when the microtasks run. A listener cannot hold
- * them, so `emit` is replaced.
+ * Adds `Connection: close` to all responses. Of pipelined requests only the last response may have
+ * it, because the server closes after it: requests are therefore held until the chunk that they
+ * came in is parsed, which is over when the microtasks run. A listener cannot hold them, so `emit`
+ * is replaced.
  */
 function askAllToClose(server: BindableServer): void {
   const emit = server.emit;
   let held: [request: { socket: object }, response: Response][] = [];
   server.emit = function (event: string, ...args: unknown[]): boolean {
-    if (event !== "request" || (args[1] as Response).req.httpVersionMajor >= 2) return emit.call(server, event, ...args);
+    if (event !== "request" || (args[1] as Response).req.httpVersionMajor >= 2) {
+      return emit.call(server, event, ...args);
+    }
     if (held.length === 0) queueMicrotask(release);
     held.push(args as [{ socket: object }, Response]);
     return true;
@@ -102,7 +110,8 @@ function askAllToClose(server: BindableServer): void {
 }
 
 /** Names a connection: TLS has a second socket for it. */
-const peerOf = ({ remoteAddress, remotePort }: Connection) => remotePort && `${remoteAddress} ${remotePort}`;
+const peerOf = ({ remoteAddress, remotePort }: Connection) =>
+  remotePort && `${remoteAddress} ${remotePort}`;
 
 /** A drain that is under way. */
 interface Finishing extends DrainSettings {
@@ -153,7 +162,8 @@ class ServerDrain implements Drain {
       secureConnection: (connection) => this.#secured(connection),
       session: (session) => session.destroyed || this.#sessions.add(session),
     };
-    // In front of the application's: the listeners that it removes from a live connection are its own.
+    // In front of the application's: the listeners that it removes from a live connection are its
+    // own.
     for (const event in follow) {
       if (event === "connection") this.#server.prependListener(event, follow[event] as () => void);
       else this.#server.on(event, follow[event] as () => void);
@@ -183,20 +193,31 @@ class ServerDrain implements Drain {
 
   #add(connection: Connection): void {
     const mark = this.#view(connection).mark(connection);
-    this.#connections.set(connection, { base: mark, mark, since: this.#clock.now(), due: false, ending: false });
+    this.#connections.set(connection, {
+      base: mark,
+      mark,
+      since: this.#clock.now(),
+      due: false,
+      ending: false,
+    });
     connection.once("close", () => {
       this.#connections.delete(connection);
       this.#check();
     });
   }
 
-  /** Only where the application has such a listener: a single listener of ours would change the behaviour of the server. */
+  /**
+   * Only where the application has such a listener: a single listener of ours would change the
+   * behaviour of the server.
+   */
   #followUpgrades(): void {
     const server = this.#server;
     const leave = (request: UpgradeRequest, connection: Connection & RawSocket) =>
       this.#upgrade(request, connection, connection.bytesWritten);
     const events = ["upgrade", "connect"];
-    for (const event of events) if (server.listenerCount(event) > 0) server.prependListener(event, leave);
+    for (const event of events) {
+      if (server.listenerCount(event) > 0) server.prependListener(event, leave);
+    }
     server.on("newListener", (event: string, listener: unknown) => {
       if (events.includes(event) && listener !== leave && server.listenerCount(event) === 0) {
         server.prependListener(event, leave);
@@ -214,7 +235,9 @@ class ServerDrain implements Drain {
   plain(): HttpSocket[] {
     if (!this.#isHttp || this.#isHttp2 || this.#isTls) return [];
     // On Bun the server itself does not show that it has TLS.
-    return [...this.#connections.keys()].filter((connection) => !connection.encrypted && !this.#upgraded.has(connection));
+    return [...this.#connections.keys()].filter((connection) =>
+      !connection.encrypted && !this.#upgraded.has(connection)
+    );
   }
 
   finish(settings: DrainSettings): Promise<number> {
@@ -242,17 +265,24 @@ class ServerDrain implements Drain {
     if (now - begun >= timeout) return this.#cut(finishing);
     // A process that was stopped has not read what came meanwhile.
     if (now - finishing.looked > STOPPED_MS) {
-      for (const state of this.#connections.values()) Object.assign(state, { since: now, due: false });
+      for (const state of this.#connections.values()) {
+        Object.assign(state, { since: now, due: false });
+      }
     }
     finishing.looked = now;
     this.#sessions.check();
     this.#rawWebSockets.sendAway();
-    for (const [connection, state] of this.#connections) this.#endIfIdle(connection, state, idleGrace);
+    for (const [connection, state] of this.#connections) {
+      this.#endIfIdle(connection, state, idleGrace);
+    }
     if (this.#connections.size === 0 && this.#sessions.size === 0) {
       this.#finishing = undefined;
       return finishing.done.resolve(0);
     }
-    finishing.stopTimer = this.#clock.timer(Math.max(1, Math.min(CHECK_MS, begun + timeout - now)), () => this.#check());
+    finishing.stopTimer = this.#clock.timer(
+      Math.max(1, Math.min(CHECK_MS, begun + timeout - now)),
+      () => this.#check(),
+    );
   }
 
   #cut({ done }: Finishing): void {
@@ -263,15 +293,22 @@ class ServerDrain implements Drain {
     done.resolve(count);
   }
 
-  /** Ends a connection that has been idle for long enough. One that is not of HTTP is the application's to end. */
+  /**
+   * Ends a connection that has been idle for long enough. One that is not of HTTP is the
+   * application's to end.
+   */
   #endIfIdle(connection: Connection, state: State, idleGrace: number): void {
     if (!this.#isHttp || state.ending || this.#upgraded.has(connection)) return;
     // The connections of HTTP/2 end with their sessions; a server with TLS may have others as well.
-    if (this.#isHttp2 && (connection.alpnProtocol === "h2" || connection.alpnProtocol === undefined)) return;
+    if (
+      this.#isHttp2 && (connection.alpnProtocol === "h2" || connection.alpnProtocol === undefined)
+    ) return;
     const now = this.#clock.now();
     const view = this.#view(connection);
     const mark = view.mark(connection);
-    if (!view.isIdle(connection) || mark !== state.mark) return void Object.assign(state, { mark, since: now, due: false });
+    if (!view.isIdle(connection) || mark !== state.mark) {
+      return void Object.assign(state, { mark, since: now, due: false });
+    }
     const isFresh = state.mark === state.base;
     if (now - state.since < (isFresh ? Math.max(FIRST_REQUEST_MS, idleGrace) : idleGrace)) return;
     // A late timer runs before the reads that wait: the next check knows what they brought.
@@ -284,6 +321,11 @@ class ServerDrain implements Drain {
 }
 
 /** Follows the connections of a server from now on. It costs nothing per request. */
-export function createDrain(server: BindableServer, clock: Clock, http2CloseTruncates: boolean, viewOf?: ViewOf): Drain {
+export function createDrain(
+  server: BindableServer,
+  clock: Clock,
+  http2CloseTruncates: boolean,
+  viewOf?: ViewOf,
+): Drain {
   return new ServerDrain(server, clock, http2CloseTruncates, viewOf);
 }

@@ -5,7 +5,10 @@ import type { Clock } from "../core/adapter.ts";
 export interface Session {
   readonly closed: boolean;
   readonly destroyed: boolean;
-  on(event: "stream", listener: (stream: { once(event: "close", listener: () => void): unknown }) => void): unknown;
+  on(
+    event: "stream",
+    listener: (stream: { once(event: "close", listener: () => void): unknown }) => void,
+  ): unknown;
   once(event: "close", listener: () => void): unknown;
   goaway(code: number): void;
   ping(callback: () => void): boolean;
@@ -29,7 +32,10 @@ export interface Sessions {
 const NO_ERROR = 0;
 /** How long a client may take for its first request: browsers open connections in advance. */
 export const FIRST_REQUEST_MS = 5_000;
-/** How long sending the end of the last response may take where the runtime does not wait for it: 50 ms were too short on a busy machine. */
+/**
+ * How long sending the end of the last response may take where the runtime does not wait for it: 50
+ * ms were too short on a busy machine.
+ */
 const SEND_MS = 1_000;
 
 /** How the sessions end; `idleGrace` is `undefined` before that begins. */
@@ -65,11 +71,15 @@ class TrackedSession {
     });
   }
 
-  /** The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too early. */
+  /**
+   * The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too
+   * early.
+   */
   closeLate(): void {
     const close = this.#session.close.bind(this.#session);
     let isClosing = false;
-    const closeIfSent = () => void this.#clock.timer(SEND_MS, () => this.#open > 0 ? closeIfSent() : close());
+    const closeIfSent = () =>
+      void this.#clock.timer(SEND_MS, () => this.#open > 0 ? closeIfSent() : close());
     this.#session.close = () => {
       if (this.#ending.idleGrace === undefined) return close();
       if (isClosing) return;
@@ -83,14 +93,17 @@ class TrackedSession {
     const { begun, idleGrace = 0 } = this.#ending;
     const now = this.#clock.now();
     if (this.#begun > 0 && now - begun >= idleGrace) this.#tell();
-    if (this.#told !== undefined && now - this.#told >= idleGrace && !this.#session.closed) this.#session.close();
+    if (this.#told !== undefined && now - this.#told >= idleGrace && !this.#session.closed) {
+      this.#session.close();
+    }
   }
 
   /**
-   * Sends a GOAWAY, preferably between two streams: it refuses streams that the client has sent and this process has not read. A ping that
-   * comes back shows that there are none, except those that the client opens at this very moment; it may send them again, because it knows
-   * that they were not begun. (nghttp2_submit_shutdown_notice would do better. node:http2 does not offer it, and after `session.goaway()`
-   * nghttp2 ignores streams that are on their way.)
+   * Sends a GOAWAY, preferably between two streams: it refuses streams that the client has sent and
+   * this process has not read. A ping that comes back shows that there are none, except those that
+   * the client opens at this very moment; it may send them again, because it knows that they were
+   * not begun. (nghttp2_submit_shutdown_notice would do better. node:http2 does not offer it, and
+   * after `session.goaway()` nghttp2 ignores streams that are on their way.)
    */
   #tellWhenIdle(): void {
     const isBusy = this.#isAsked || this.#told !== undefined || this.#open > 0;
@@ -116,7 +129,11 @@ class TrackedSession {
  *
  * @param http2CloseTruncates Whether closing a session cuts its last response.
  */
-export function createSessions(clock: Clock, http2CloseTruncates: boolean, onEnd: () => void): Sessions {
+export function createSessions(
+  clock: Clock,
+  http2CloseTruncates: boolean,
+  onEnd: () => void,
+): Sessions {
   const sessions = new Map<Session, TrackedSession>();
   const ending: Ending = { idleGrace: undefined, begun: 0 };
   return {

@@ -1,4 +1,7 @@
-/** The requests of the runtime's own servers that are under way, as far as a wrapped fetch handler sees them. */
+/**
+ * The requests of the runtime's own servers that are under way, as far as a wrapped fetch handler
+ * sees them.
+ */
 import type { Clock, NativeServerView } from "../core/adapter.ts";
 
 /** A request that is being answered. */
@@ -30,8 +33,9 @@ export interface Requests {
   /** Remembers a server that a request has come from. */
   sawServer(server: NativeServerView): void;
   /**
-   * Resolves when no request is under way any more; without a successor, when those have ended that were under way at the call, because there
-   * may be no end of new ones until the application closes its server. The result is the number of those that were cut.
+   * Resolves when no request is under way any more; without a successor, when those have ended that
+   * were under way at the call, because there may be no end of new ones until the application
+   * closes its server. The result is the number of those that were cut.
    */
   finish(settings: FinishSettings): Promise<number>;
 }
@@ -77,7 +81,8 @@ export function createRequests(clock: Clock): Requests {
       look = () => {
         for (const entry of awaited) if (!running.has(entry)) awaited.delete(entry);
         if ((isReplaced ? running : awaited).size === 0) finished.resolve(0);
-        // A request of which the server says more than its handler: its answer is a stream, or it has become a WebSocket.
+        // A request of which the server says more than its handler: its answer is a stream, or it
+        // has become a WebSocket.
         if (stopTimer !== undefined || (running.size === 0 && servers.size === 0)) return;
         stopTimer = clock.timer(Math.max(1, Math.min(CHECK_MS, deadline - clock.now())), () => {
           stopTimer = undefined;
@@ -86,7 +91,8 @@ export function createRequests(clock: Clock): Requests {
           if (clock.now() < deadline) return look?.();
           look = undefined; // To be cut is to end.
           cut(count);
-          stopTimer = clock.timer(CHECK_MS, () => finished.resolve(count)); // Until then their last bytes are sent.
+          // Until then their last bytes are sent.
+          stopTimer = clock.timer(CHECK_MS, () => finished.resolve(count));
         });
       };
       look();

@@ -17,7 +17,8 @@ export function createWebSockets(signal: AbortSignal): WebSockets {
 
   function tell(socket: WebSocketLike): void {
     sockets.delete(socket);
-    attempt(() => socket.close(GOING_AWAY, GOING_AWAY_REASON)); // Closed meanwhile, or never opened.
+    // Closed meanwhile, or never opened.
+    attempt(() => socket.close(GOING_AWAY, GOING_AWAY_REASON));
   }
 
   signal.addEventListener("abort", () => [...sockets].forEach(tell));
@@ -42,7 +43,10 @@ export interface RawSocket {
   write(bytes: Uint8Array): unknown;
 }
 
-/** The WebSockets of a server whose library does not know of the drain: a program below a preload. They are closed on the wire. */
+/**
+ * The WebSockets of a server whose library does not know of the drain: a program below a preload.
+ * They are closed on the wire.
+ */
 export interface RawWebSockets {
   /**
    * Knows one for as long as it is open.
@@ -50,7 +54,10 @@ export interface RawWebSockets {
    * @param written What had been written before the answer to its handshake, in bytes.
    */
   add(socket: RawSocket, written: number): void;
-  /** Asks the clients to close, each once. Called again for those whose handshake has not been answered yet. */
+  /**
+   * Asks the clients to close, each once. Called again for those whose handshake has not been
+   * answered yet.
+   */
   sendAway(): void;
 }
 
@@ -68,8 +75,8 @@ export function createRawWebSockets(): RawWebSockets {
       for (const [socket, before] of open) {
         if (socket.bytesWritten === before) continue;
         open.delete(socket);
-        // Libraries write each frame in one piece, and a control frame may stand between any two (RFC 6455, section 5.4); the bytes of a
-        // proxy, which are piped, come as they come.
+        // Libraries write each frame in one piece, and a control frame may stand between any two
+        // (RFC 6455, section 5.4); the bytes of a proxy, which are piped, come as they come.
         const isPiped = socket.listenerCount("unpipe") > 0;
         if (!socket.destroyed && socket.writable && !isPiped) socket.write(GOING_AWAY_FRAME);
       }

@@ -53,16 +53,21 @@ export function isMovable(socket: WsSocket): boolean {
 /** Whether no compressor has anything to remember from one message to the next. */
 function isStateless({ params, _deflate, _inflate }: Deflate): boolean {
   const isUnused = !_deflate && !_inflate;
-  return isUnused || (params?.server_no_context_takeover === true && params.client_no_context_takeover === true);
+  return isUnused ||
+    (params?.server_no_context_takeover === true && params.client_no_context_takeover === true);
 }
 
 /** Whether another process could go on with a WebSocket now. */
-export function isBetweenMessages({ readyState, _receiver, _sender, _extensions }: WsSocket): boolean {
+export function isBetweenMessages(
+  { readyState, _receiver, _sender, _extensions }: WsSocket,
+): boolean {
   return readyState === OPEN &&
     _receiver?._state === GET_INFO && !_receiver._loop && _receiver._fragmented === 0 &&
     _receiver._bufferedBytes === 0 && _receiver.writableLength === 0 &&
     _sender?._state === IDLE && _sender._bufferedBytes === 0 && _sender._queue.length === 0 &&
-    Object.values(_extensions ?? {}).every((extension) => extension === undefined || isStateless(extension));
+    Object.values(_extensions ?? {}).every((extension) =>
+      extension === undefined || isStateless(extension)
+    );
 }
 
 /** Lets nothing be sent any more: another process goes on with the connection. */

@@ -9,15 +9,25 @@ export function addressKey(address: Uint8Array, port: number): string {
   return `${[...address].map((byte) => byte.toString(16).padStart(2, "0")).join("")}:${port}`;
 }
 
-/** A struct sockaddr_in or sockaddr_in6, as a key and as people write it. Names travel between processes of different versions. */
-export function readSocketAddress(bytes: Uint8Array): { key: string; name: string; host: string; port: number } | undefined {
+/**
+ * A struct sockaddr_in or sockaddr_in6, as a key and as people write it. Names travel between
+ * processes of different versions.
+ */
+export function readSocketAddress(
+  bytes: Uint8Array,
+): { key: string; name: string; host: string; port: number } | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const family = new Uint16Array(bytes.slice(0, 2).buffer)[0];
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const port = view.getUint16(2);
   const address = family === AF_INET ? bytes.slice(4, 8) : bytes.slice(8, 24);
   const host = family === AF_INET ? address.join(".") : formatIPv6(address);
-  return { key: addressKey(address, port), name: family === AF_INET ? `${host}:${port}` : `[${host}]:${port}`, host, port };
+  return {
+    key: addressKey(address, port),
+    name: family === AF_INET ? `${host}:${port}` : `[${host}]:${port}`,
+    host,
+    port,
+  };
 }
 
 /** A struct sockaddr_in or sockaddr_in6 in the form of node:net; `undefined` for another. */
@@ -35,7 +45,8 @@ export function asSocketAddress(address: Uint8Array, port: number): SocketAddres
 
 /** As RFC 5952 has it; a client of IPv4 at a socket of IPv6 as `::ffff:127.0.0.1`. */
 function shortIPv6(address: Uint8Array): string {
-  const isMapped = address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 255 && address[11] === 255;
+  const isMapped = address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 255 &&
+    address[11] === 255;
   if (isMapped) return `::ffff:${address.slice(12).join(".")}`;
   return new URL(`http://[${formatIPv6(address)}]`).hostname.slice(1, -1);
 }
@@ -44,11 +55,13 @@ const ANY = ["0.0.0.0", "::", "[::]"];
 const LOOPBACK = ["127.0.0.1", "::1", "[::1]", "localhost"];
 
 /**
- * Whether a server that asks for a host may have a socket that a process was started with. Both listen on all addresses, or on the same one:
- * where one socket listens on all addresses of IPv6, none else can have the port.
+ * Whether a server that asks for a host may have a socket that a process was started with. Both
+ * listen on all addresses, or on the same one: where one socket listens on all addresses of IPv6,
+ * none else can have the port.
  */
 export function isSameHost(asked: string | undefined, has: string): boolean {
-  return asked === undefined || asked === has || [ANY, LOOPBACK].some((names) => names.includes(asked) && names.includes(has));
+  return asked === undefined || asked === has ||
+    [ANY, LOOPBACK].some((names) => names.includes(asked) && names.includes(has));
 }
 
 /** One end of a socket. */
@@ -66,13 +79,16 @@ export interface Endpoint {
 /** The port in a struct sockaddr; `undefined` where it has none. */
 export function readPort(bytes: Uint8Array): number | undefined {
   if (bytes.length < 4) return undefined;
-  const family = (bytes[0] as number) | (bytes[1] as number) << 8; // All processors that these runtimes have on Linux are little-endian.
-  return family === AF_INET || family === AF_INET6 ? (bytes[2] as number) << 8 | (bytes[3] as number) : undefined;
+  // All processors that these runtimes have on Linux are little-endian.
+  const family = (bytes[0] as number) | (bytes[1] as number) << 8;
+  return family === AF_INET || family === AF_INET6
+    ? (bytes[2] as number) << 8 | (bytes[3] as number)
+    : undefined;
 }
 
 /**
- * A struct sockaddr, as long as the kernel wrote it; unix(7). Names of the abstract namespace begin with `@` here, as in /proc/net/unix; a
- * unix socket without a name has the name `""`.
+ * A struct sockaddr, as long as the kernel wrote it; unix(7). Names of the abstract namespace begin
+ * with `@` here, as in /proc/net/unix; a unix socket without a name has the name `""`.
  */
 export function readEndpoint(bytes: Uint8Array): Endpoint | undefined {
   if (bytes.length < 2) return undefined;

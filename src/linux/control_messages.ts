@@ -11,7 +11,10 @@ const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
 /** struct cmsghdr { size_t len; int level; int type; } */
 const CMSG_HEADER_BYTES = 16;
-/** struct msghdr { void *name; u32 namelen; void *iov; size_t iovlen; void *control; size_t controllen; int flags; } */
+/**
+ * struct msghdr { void *name; u32 namelen; void *iov; size_t iovlen; void *control; size_t
+ * controllen; int flags; }
+ */
 const MSGHDR_BYTES = 56;
 const CONTROLLEN_AT = 40;
 const FLAGS_AT = 48;
@@ -37,18 +40,38 @@ export interface MessageHeader {
 }
 
 /** A header for one piece of data and a buffer of control messages. */
-export function messageHeader(libc: Pick<Libc, "addressOf">, data: Uint8Array, control: Uint8Array): MessageHeader {
-  const vector = new Uint8Array(new BigUint64Array([libc.addressOf(data), BigInt(data.length)]).buffer);
+export function messageHeader(
+  libc: Pick<Libc, "addressOf">,
+  data: Uint8Array,
+  control: Uint8Array,
+): MessageHeader {
+  const vector = new Uint8Array(
+    new BigUint64Array([libc.addressOf(data), BigInt(data.length)]).buffer,
+  );
   const words = new BigUint64Array(MSGHDR_BYTES / 8);
-  words.set([0n, 0n, libc.addressOf(vector), 1n, libc.addressOf(control), BigInt(control.length), 0n]);
+  words.set([
+    0n,
+    0n,
+    libc.addressOf(vector),
+    1n,
+    libc.addressOf(control),
+    BigInt(control.length),
+    0n,
+  ]);
   return { bytes: new Uint8Array(words.buffer), parts: [vector, data, control] };
 }
 
-/** What recvmsg(2) has written to a header: the bytes of control messages, and whether a part did not fit. */
+/**
+ * What recvmsg(2) has written to a header: the bytes of control messages, and whether a part did
+ * not fit.
+ */
 export function headerLength(bytes: Uint8Array): { length: number; isTruncated: boolean } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const flags = view.getInt32(FLAGS_AT, true);
-  return { length: Number(view.getBigUint64(CONTROLLEN_AT, true)), isTruncated: (flags & (MSG_CTRUNC | MSG_TRUNC)) !== 0 };
+  return {
+    length: Number(view.getBigUint64(CONTROLLEN_AT, true)),
+    isTruncated: (flags & (MSG_CTRUNC | MSG_TRUNC)) !== 0,
+  };
 }
 
 /**
@@ -66,7 +89,8 @@ export function readControl(control: Uint8Array): { fds: number[]; isClean: bool
     const length = Number(view.getBigUint64(at, true));
     if (length < CMSG_HEADER_BYTES || at + length > control.length) break;
     messages++;
-    const isRights = view.getInt32(at + 8, true) === SOL_SOCKET && view.getInt32(at + 12, true) === SCM_RIGHTS;
+    const isRights = view.getInt32(at + 8, true) === SOL_SOCKET &&
+      view.getInt32(at + 12, true) === SCM_RIGHTS;
     if (!isRights || (length - CMSG_HEADER_BYTES) % 4 !== 0) isClean = false;
     for (let i = at + CMSG_HEADER_BYTES; isRights && i + 4 <= at + length; i += 4) {
       const fd = view.getInt32(i, true);

@@ -1,12 +1,20 @@
 /**
- * Passing descriptors to another process: unix(7), SCM_RIGHTS, over a pair of sockets of which the other process has inherited one.
+ * Passing descriptors to another process: unix(7), SCM_RIGHTS, over a pair of sockets of which the
+ * other process has inherited one.
  *
- * The pair keeps the bounds of messages (SOCK_SEQPACKET), so that one is received whole or not at all. Nobody polls: whoever has sent a
- * message says so on another channel, and the message is there by then.
+ * The pair keeps the bounds of messages (SOCK_SEQPACKET), so that one is received whole or not at
+ * all. Nobody polls: whoever has sent a message says so on another channel, and the message is
+ * there by then.
  */
 import type { Libc } from "../core/socket_adapter.ts";
 import { F_SETFD, FD_CLOEXEC } from "./constants.ts";
-import { headerLength, messageHeader, MSG_DONTWAIT, readControl, rightsFor } from "./control_messages.ts";
+import {
+  headerLength,
+  messageHeader,
+  MSG_DONTWAIT,
+  readControl,
+  rightsFor,
+} from "./control_messages.ts";
 import { socketInode } from "./proc_files.ts";
 
 /** The most descriptors in one message. The kernel takes 253: SCM_MAX_FD. */
@@ -16,8 +24,8 @@ export const MOST_DESCRIPTORS = 100;
 export type Sent =
   | "sent"
   /**
-   * Not now: too much is on its way. The receiver has to take something first. Or the user has more descriptors on their way than it may
-   * have open (ETOOMANYREFS).
+   * Not now: too much is on its way. The receiver has to take something first. Or the user has more
+   * descriptors on their way than it may have open (ETOOMANYREFS).
    */
   | "full"
   /** Nobody has the other end. */
@@ -30,7 +38,10 @@ export type Received =
   | { readonly kind: "none" }
   /** Nobody has the other end, and nothing is left. */
   | { readonly kind: "closed" }
-  /** What came is not what was sent: above all when this process has no descriptors left. All that came is closed. */
+  /**
+   * What came is not what was sent: above all when this process has no descriptors left. All that
+   * came is closed.
+   */
   | { readonly kind: "invalid"; readonly why: string };
 
 const MSG_NOSIGNAL = 0x4000;
@@ -57,15 +68,27 @@ function isGone(libc: Libc, socket: number): boolean {
  * @param fds At most MOST_DESCRIPTORS, and at least one.
  * @param tag A number of 32 bits by which the receiver knows them.
  */
-export function sendDescriptors(libc: Libc, socket: number, fds: readonly number[], tag: number): Sent {
-  if (fds.length === 0 || fds.length > MOST_DESCRIPTORS) throw new RangeError(`${fds.length} descriptors in a message`);
+export function sendDescriptors(
+  libc: Libc,
+  socket: number,
+  fds: readonly number[],
+  tag: number,
+): Sent {
+  if (fds.length === 0 || fds.length > MOST_DESCRIPTORS) {
+    throw new RangeError(`${fds.length} descriptors in a message`);
+  }
   const data = new Uint32Array([tag, fds.length]);
   const message = messageHeader(libc, new Uint8Array(data.buffer), rightsFor(fds));
-  if (libc.sendmsg(socket, message.bytes, MSG_DONTWAIT | MSG_NOSIGNAL) === DATA_BYTES) return "sent";
+  if (libc.sendmsg(socket, message.bytes, MSG_DONTWAIT | MSG_NOSIGNAL) === DATA_BYTES) {
+    return "sent";
+  }
   return isGone(libc, socket) ? "closed" : "full";
 }
 
-/** Receives the descriptors of one message, without waiting. No process that this one starts inherits them. */
+/**
+ * Receives the descriptors of one message, without waiting. No process that this one starts
+ * inherits them.
+ */
 export function receiveDescriptors(libc: Libc, socket: number): Received {
   const data = new Uint8Array(DATA_BYTES);
   const control = new Uint8Array(CONTROL_BYTES);
@@ -74,7 +97,8 @@ export function receiveDescriptors(libc: Libc, socket: number): Received {
   let count = receive();
   if (count < 0) {
     if (!isGone(libc, socket)) return { kind: "none" };
-    // The first call says ECONNRESET where the other process has left something unread; what it has sent comes afterwards.
+    // The first call says ECONNRESET where the other process has left something unread; what it has
+    // sent comes afterwards.
     count = receive();
     if (count < 0) return { kind: "closed" };
   }
@@ -95,8 +119,9 @@ export function receiveDescriptors(libc: Libc, socket: number): Received {
 }
 
 /**
- * Closes a socket and all descriptors that wait in it. For the end of the other process, of which this one keeps a descriptor: what waits
- * there would stay open as long as any process has that end, and a shell between the two may.
+ * Closes a socket and all descriptors that wait in it. For the end of the other process, of which
+ * this one keeps a descriptor: what waits there would stay open as long as any process has that
+ * end, and a shell between the two may.
  */
 export function discardEnd(libc: Libc, socket: number): void {
   for (;;) {
@@ -118,8 +143,9 @@ export function describeEnd(libc: Libc, fd: number, inherited: number): string {
 }
 
 /**
- * The end of a pair that this process has inherited. The inode proves that it is the one: what started this process may have closed all
- * descriptors but the first three (sudo does), and another file may have the number.
+ * The end of a pair that this process has inherited. The inode proves that it is the one: what
+ * started this process may have closed all descriptors but the first three (sudo does), and another
+ * file may have the number.
  */
 export function inheritedEnd(libc: Libc, description: string): number | undefined {
   const match = /^(\d{1,7}):(\d{1,15})$/.exec(description);

@@ -1,4 +1,7 @@
-/** Taking connections of HTTP/1 that wait for a request out of a server: their clients notice nothing. */
+/**
+ * Taking connections of HTTP/1 that wait for a request out of a server: their clients notice
+ * nothing.
+ */
 import type { Libc, Polled } from "../core/socket_adapter.ts";
 import { F_GETFD } from "./constants.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "./control_messages.ts";
@@ -11,7 +14,10 @@ import { duplicate, takeConnection } from "./transplant.ts";
 const METHOD = /^[A-Z]{3,7} [/*h]/;
 const peeked = new Uint8Array(9);
 
-/** How often a connection is looked at: an answer that is there already is written in the next turn of the event loop. */
+/**
+ * How often a connection is looked at: an answer that is there already is written in the next turn
+ * of the event loop.
+ */
 const LOOKS = 5;
 
 /** Whether what waits in a connection begins as a request does. */
@@ -25,20 +31,23 @@ function isAtRest(libc: Libc, fd: number, before: TcpState, now: TcpState): bool
   if (now.read !== before.read || now.written !== before.written || now.unsent > 0) return false;
   if (now.unread > 0) return isRequest(libc, fd);
   if (now.written === 0) return now.read === 0;
-  return now.sinceReceived >= now.sinceSent; // The kernel's clock has steps, and a request is often answered within one.
+  // The kernel's clock has steps, and a request is often answered within one.
+  return now.sinceReceived >= now.sinceSent;
 }
 
 /**
  * Takes those that a server closes.
  *
  * @param fds The descriptors of all its connections, at this moment.
- * @param closeIdle Closes those that wait for a request. The call closes their descriptors, and does nothing else to the connections.
+ * @param closeIdle Closes those that wait for a request. The call closes their descriptors, and
+ * does nothing else to the connections.
  * @returns New descriptors of those.
  */
 export function takeClosed(libc: Libc, fds: readonly number[], closeIdle: () => void): number[] {
   const copies = fds.map((fd) => ({ fd, copy: duplicate(libc, fd) }));
   const isComplete = copies.length > 0 && copies.every(({ copy }) => copy >= 0);
-  if (isComplete) closeIdle(); // Where the descriptors do not suffice for all, none moves: one without a copy would be closed.
+  // Where the descriptors do not suffice for all, none moves: one without a copy would be closed.
+  if (isComplete) closeIdle();
   const isClosed = ({ fd, copy }: { fd: number; copy: number }) =>
     libc.fcntl(fd, F_GETFD, 0) < 0 || readDescriptor(libc, fd) !== readDescriptor(libc, copy);
   return copies.flatMap((one) => {
@@ -49,9 +58,9 @@ export function takeClosed(libc: Libc, fds: readonly number[], closeIdle: () => 
 }
 
 /**
- * Takes those that are at rest, where the runtime does not say which are. It hears nothing of them for a moment. One is at rest when nothing
- * is read and written in that time, all that was written has left this machine, and nothing has come since, except what begins as a request
- * does.
+ * Takes those that are at rest, where the runtime does not say which are. It hears nothing of them
+ * for a moment. One is at rest when nothing is read and written in that time, all that was written
+ * has left this machine, and nothing has come since, except what begins as a request does.
  *
  * @param look Says which are in use since the call before, as far as the handlers know it.
  * @param turn Resolves in a later turn of the event loop.

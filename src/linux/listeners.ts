@@ -1,7 +1,15 @@
 /** The listening TCP sockets of this process, and how many there are in all. */
 import type { Libc } from "../core/socket_adapter.ts";
 import { addressKey, readSocketAddress } from "./addresses.ts";
-import { AF_INET, AF_INET6, IPPROTO_TCP, SO_ACCEPTCONN, SO_REUSEPORT, SOCK_CLOEXEC, SOL_SOCKET } from "./constants.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  IPPROTO_TCP,
+  SO_ACCEPTCONN,
+  SO_REUSEPORT,
+  SOCK_CLOEXEC,
+  SOL_SOCKET,
+} from "./constants.ts";
 import { listenForNobody } from "./listening.ts";
 import { listListeners } from "./netlink.ts";
 import { possibleDescriptors, readProc } from "./proc_files.ts";
@@ -23,13 +31,18 @@ const TCP_INFO = 11;
 /** The number of 32 bits in struct tcp_info that holds tcpi_unacked. */
 const TCPI_UNACKED = 6;
 /** The listening TCP sockets of this process, whichever thread or library opened them. */
-export function ownListeners(libc: Libc, descriptors: readonly number[] = possibleDescriptors(libc)): OwnListener[] {
+export function ownListeners(
+  libc: Libc,
+  descriptors: readonly number[] = possibleDescriptors(libc),
+): OwnListener[] {
   const found: OwnListener[] = [];
   for (const fd of descriptors) {
     if (getOption(libc, fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1) continue;
     const address = getAddress(libc, "getsockname", fd);
     const named = address && readSocketAddress(address);
-    if (named !== undefined) found.push({ fd, ...named, reusePort: getOption(libc, fd, SOL_SOCKET, SO_REUSEPORT) === 1 });
+    if (named !== undefined) {
+      found.push({ fd, ...named, reusePort: getOption(libc, fd, SOL_SOCKET, SO_REUSEPORT) === 1 });
+    }
   }
   return found;
 }
@@ -38,7 +51,9 @@ export function ownListeners(libc: Libc, descriptors: readonly number[] = possib
 export function countListeners(libc: Libc): Map<string, number> {
   const counts = new Map<string, number>();
   for (const [family, table] of [[AF_INET, "tcp"], [AF_INET6, "tcp6"]] as const) {
-    for (const key of listListeners(libc, family) ?? readTable(libc, table)) counts.set(key, (counts.get(key) ?? 0) + 1);
+    for (const key of listListeners(libc, family) ?? readTable(libc, table)) {
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
   }
   return counts;
 }
@@ -53,12 +68,13 @@ function readTable(libc: Libc, table: string): string[] {
 export function hasWaiting(libc: Libc, fd: number): boolean {
   const info = new Uint8Array(104);
   const length = new Uint8Array(new Uint32Array([info.length]).buffer);
-  return libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, length) === 0 && new Uint32Array(info.buffer)[TCPI_UNACKED] !== 0;
+  return libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, length) === 0 &&
+    new Uint32Array(info.buffer)[TCPI_UNACKED] !== 0;
 }
 
 /**
- * Takes a listening socket from its server: the descriptor refers to another socket from then on, to which nobody can connect, until the
- * server closes it.
+ * Takes a listening socket from its server: the descriptor refers to another socket from then on,
+ * to which nobody can connect, until the server closes it.
  */
 export function takeAway(libc: Libc, fd: number): boolean {
   const dummy = listenForNobody(libc);

@@ -1,4 +1,6 @@
-/** Listing sockets with sock_diag(7), which unlike /proc/net/tcp passes over all that do not listen. */
+/**
+ * Listing sockets with sock_diag(7), which unlike /proc/net/tcp passes over all that do not listen.
+ */
 import type { Libc } from "../core/socket_adapter.ts";
 import { addressKey } from "./addresses.ts";
 import { AF_INET, IPPROTO_TCP, SOCK_CLOEXEC } from "./constants.ts";
@@ -18,23 +20,25 @@ const HEADER_BYTES = 16;
 const ANSWER_BYTES = 2 ** 15;
 
 /**
- * The address keys of all listening TCP sockets of a family, of all processes in this network namespace; `undefined` where the kernel does
- * not allow the question.
+ * The address keys of all listening TCP sockets of a family, of all processes in this network
+ * namespace; `undefined` where the kernel does not allow the question.
  */
 export function listListeners(libc: Libc, family: number): string[] | undefined {
   const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   if (fd < 0) return undefined;
   try {
     const request = dumpRequest(family);
-    return libc.write(fd, request, request.length) === request.length ? readAnswers(libc, fd, family) : undefined;
+    return libc.write(fd, request, request.length) === request.length
+      ? readAnswers(libc, fd, family)
+      : undefined;
   } finally {
     libc.close(fd);
   }
 }
 
 /**
- * struct nlmsghdr { u32 len; u16 type; u16 flags; u32 seq; u32 pid; }, then struct inet_diag_req_v2 { u8 family; u8 protocol; u8 ext; u8 pad;
- * u32 states; struct inet_diag_sockid id; }.
+ * struct nlmsghdr { u32 len; u16 type; u16 flags; u32 seq; u32 pid; }, then struct inet_diag_req_v2
+ * { u8 family; u8 protocol; u8 ext; u8 pad; u32 states; struct inet_diag_sockid id; }.
  */
 function dumpRequest(family: number): Uint8Array {
   const request = new Uint8Array(72);
@@ -46,7 +50,10 @@ function dumpRequest(family: number): Uint8Array {
   return request;
 }
 
-/** struct inet_diag_msg { u8 family, state, timer, retrans; struct inet_diag_sockid { be16 sport, dport; be32 src[4] ... */
+/**
+ * struct inet_diag_msg { u8 family, state, timer, retrans; struct inet_diag_sockid { be16 sport,
+ * dport; be32 src[4] ...
+ */
 function readAnswers(libc: Libc, fd: number, family: number): string[] | undefined {
   const keys: string[] = [];
   const answer = new Uint8Array(ANSWER_BYTES);

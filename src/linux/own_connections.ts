@@ -1,6 +1,6 @@
 /**
- * Connections that this process makes to a server of its own. Neither Bun.serve nor Deno.serve takes a connection; but each accepts those that
- * come, and another one can be put below them.
+ * Connections that this process makes to a server of its own. Neither Bun.serve nor Deno.serve
+ * takes a connection; but each accepts those that come, and another one can be put below them.
  */
 import type { Libc, Polled, SocketAddress } from "../core/socket_adapter.ts";
 import { readPort } from "./addresses.ts";
@@ -44,13 +44,18 @@ function portOf(libc: Libc, call: "getsockname" | "getpeername", fd: number): nu
 }
 
 /**
- * Connects to a server of this process, over a port that nobody knows: for as long as that takes, what comes for everybody else waits in the
- * socket of the server.
+ * Connects to a server of this process, over a port that nobody knows: for as long as that takes,
+ * what comes for everybody else waits in the socket of the server.
  *
  * @param listener The descriptor of the server's socket, which it polls.
  * @param count At most so many connections are made: fewer where no more can be had.
  */
-export function connectToOwn(libc: Libc, scan: Polled, listener: number, count: number): OwnConnections | Refusal {
+export function connectToOwn(
+  libc: Libc,
+  scan: Polled,
+  listener: number,
+  count: number,
+): OwnConnections | Refusal {
   const own = listenAt(libc, { address: [...loopback(0)], ipv6Only: false, reusePort: false });
   if (own === undefined) return "no socket can be made";
   const port = portOf(libc, "getsockname", own) ?? 0;
@@ -64,7 +69,9 @@ export function connectToOwn(libc: Libc, scan: Polled, listener: number, count: 
   while (connections.length < count) {
     const client = libc.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (client < 0) break;
-    const own = libc.bind(client, from, from.length) === 0 ? portOf(libc, "getsockname", client) : undefined;
+    const own = libc.bind(client, from, from.length) === 0
+      ? portOf(libc, "getsockname", client)
+      : undefined;
     if (own === undefined) {
       libc.close(client);
       break;
@@ -79,11 +86,18 @@ export function connectToOwn(libc: Libc, scan: Polled, listener: number, count: 
       const found = new Map<OwnConnection, number>();
       for (const fd of possibleDescriptors(libc)) {
         const connection = byPort.get(portOf(libc, "getpeername", fd) ?? 0);
-        if (connection !== undefined && portOf(libc, "getsockname", fd) === port) found.set(connection, fd);
+        if (connection !== undefined && portOf(libc, "getsockname", fd) === port) {
+          found.set(connection, fd);
+        }
       }
       return found;
     },
     // It is polled as before, with another file.
-    end: () => giveBack(libc, { registrations: () => [{ ...registration, inode: taken.substitute }] }, taken),
+    end: () =>
+      giveBack(
+        libc,
+        { registrations: () => [{ ...registration, inode: taken.substitute }] },
+        taken,
+      ),
   };
 }

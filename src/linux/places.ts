@@ -41,17 +41,27 @@ export function parsePlace(value: unknown): SocketPlace | undefined {
   const { address, ipv6Only, reusePort } = (value ?? {}) as Partial<SocketPlace>;
   const isBytes = Array.isArray(address) && address.length >= 2 && address.length <= 128 &&
     address.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256);
-  return isBytes ? { address, ipv6Only: ipv6Only === true, reusePort: reusePort === true } : undefined;
+  return isBytes
+    ? { address, ipv6Only: ipv6Only === true, reusePort: reusePort === true }
+    : undefined;
 }
 
-/** Makes a socket that is bound to the same place. Returns the descriptor; `undefined` where that is not possible, or not yet. */
-function bindAt(libc: Libc, { address, ipv6Only, reusePort }: SocketPlace, type: number): number | undefined {
+/**
+ * Makes a socket that is bound to the same place. Returns the descriptor; `undefined` where that is
+ * not possible, or not yet.
+ */
+function bindAt(
+  libc: Libc,
+  { address, ipv6Only, reusePort }: SocketPlace,
+  type: number,
+): number | undefined {
   const bytes = new Uint8Array(address);
   const family = new DataView(bytes.buffer).getUint16(0, true);
   if (family === AF_UNIX) return undefined;
   const fd = libc.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return undefined;
-  if (type === SOCK_STREAM) setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1); // Datagram sockets share their port with it.
+  // Datagram sockets share their port with it.
+  if (type === SOCK_STREAM) setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, ipv6Only ? 1 : 0);
   if (libc.bind(fd, bytes, bytes.length) === 0) return fd;
@@ -72,9 +82,14 @@ export function receiveAt(libc: Libc, place: SocketPlace): number | undefined {
   return bindAt(libc, place, SOCK_DGRAM);
 }
 
-/** A pair of connected sockets of a type, which a new process inherits only if it is told to. `undefined` where none can be made. */
+/**
+ * A pair of connected sockets of a type, which a new process inherits only if it is told to.
+ * `undefined` where none can be made.
+ */
 export function createPair(libc: Libc, type: number): [number, number] | undefined {
   const fds = new Int32Array(2);
   const flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-  return libc.socketpair(AF_UNIX, type | flags, 0, new Uint8Array(fds.buffer)) === 0 ? [...fds] as [number, number] : undefined;
+  return libc.socketpair(AF_UNIX, type | flags, 0, new Uint8Array(fds.buffer)) === 0
+    ? [...fds] as [number, number]
+    : undefined;
 }

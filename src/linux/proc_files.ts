@@ -1,4 +1,7 @@
-/** Reading /proc through the C library: a runtime may forbid it to its own functions, and Deno does unless everything is allowed. */
+/**
+ * Reading /proc through the C library: a runtime may forbid it to its own functions, and Deno does
+ * unless everything is allowed.
+ */
 import type { Libc } from "../core/socket_adapter.ts";
 import { SOCK_CLOEXEC } from "./constants.ts";
 import { parseSocketInode } from "./proc.ts";
@@ -35,11 +38,16 @@ export function readProc(
 
 /** All possible descriptors, for a process that may not list those that it has. */
 export function possibleDescriptors(libc: Libc): number[] {
-  const size = /^FDSize:\s*(\d+)/m.exec(readProc(libc, "/proc/self/status", (part) => part.includes("\nFDSize:\t")));
+  const size = /^FDSize:\s*(\d+)/m.exec(
+    readProc(libc, "/proc/self/status", (part) => part.includes("\nFDSize:\t")),
+  );
   return Array.from({ length: Number(size?.[1] ?? 1024) }, (_, fd) => fd);
 }
 
-/** What a descriptor leads to, as proc_pid_fd(5) has it: `socket:[4711]`, a path. `undefined` where it is not open. */
+/**
+ * What a descriptor leads to, as proc_pid_fd(5) has it: `socket:[4711]`, a path. `undefined` where
+ * it is not open.
+ */
 export function readDescriptor(libc: Libc, fd: number): string | undefined {
   const count = libc.readlink(encoder.encode(`/proc/self/fd/${fd}\0`), linkBytes, linkBytes.length);
   return count > 0 ? decoder.decode(linkBytes.subarray(0, count)) : undefined;

@@ -1,19 +1,34 @@
 /** All sockets of this process, and how they are polled. */
 import type { Libc, Polled, Registration, SocketAddress } from "../core/socket_adapter.ts";
 import { type Endpoint, readEndpoint, readPort, toSocketAddress } from "./addresses.ts";
-import { AF_UNIX, F_GETFD, SO_ACCEPTCONN, SO_TYPE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
+import {
+  AF_UNIX,
+  F_GETFD,
+  SO_ACCEPTCONN,
+  SO_TYPE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "./constants.ts";
 import { possibleDescriptors, readDescriptor, readProc } from "./proc_files.ts";
 import { getAddress, getOption } from "./socket_options.ts";
 
 /** A socket of this process, whichever thread or library opened it. */
 export interface OpenSocket {
   readonly fd: number;
-  /** `other` is what neither listens nor is connected, and the types of sockets that have no name here. */
+  /**
+   * `other` is what neither listens nor is connected, and the types of sockets that have no name
+   * here.
+   */
   readonly kind: "listener" | "connection" | "datagram" | "other";
   /** Both ports of TCP or UDP; `undefined` for another socket. For finding one among thousands. */
   readonly localPort: number | undefined;
   readonly peerPort: number | undefined;
-  /** Both ends. Read when asked for: to write out thousands of addresses takes longer than all the rest. */
+  /**
+   * Both ends. Read when asked for: to write out thousands of addresses takes longer than all the
+   * rest.
+   */
   local(): Endpoint | undefined;
   /** That of a connection, or of a datagram socket that is connected. */
   peer(): Endpoint | undefined;
@@ -26,7 +41,10 @@ export interface SocketScan extends Polled {
   readonly epolls: readonly number[];
 }
 
-/** A long list comes in few pieces: the kernel writes that of an instance at once, whatever its length. */
+/**
+ * A long list comes in few pieces: the kernel writes that of an instance at once, whatever its
+ * length.
+ */
 const FDINFO_BYTES = 2 ** 18;
 
 function kindOf(libc: Libc, fd: number, isConnected: boolean): OpenSocket["kind"] {
@@ -53,31 +71,45 @@ export function readSocket(libc: Libc, fd: number): OpenSocket | undefined {
 }
 
 /**
- * Looks at all descriptors once: 4 to 8 microseconds for each socket, half of it in the kernel (Bun 1.4, Deno 2.9).
+ * Looks at all descriptors once: 4 to 8 microseconds for each socket, half of it in the kernel (Bun
+ * 1.4, Deno 2.9).
  *
- * @param descriptors Those to look at. Default: all that there can be, which costs no permission, and less than listing /proc/self/fd.
+ * @param descriptors Those to look at. Default: all that there can be, which costs no permission,
+ * and less than listing /proc/self/fd.
  */
-export function scanSockets(libc: Libc, descriptors: readonly number[] = possibleDescriptors(libc)): SocketScan {
+export function scanSockets(
+  libc: Libc,
+  descriptors: readonly number[] = possibleDescriptors(libc),
+): SocketScan {
   const sockets = new Map<number, OpenSocket>();
   const epolls: number[] = [];
   for (const fd of descriptors) {
     const socket = readSocket(libc, fd);
     if (socket !== undefined) sockets.set(fd, socket);
-    else if (libc.fcntl(fd, F_GETFD, 0) >= 0 && readDescriptor(libc, fd) === "anon_inode:[eventpoll]") epolls.push(fd);
+    else if (
+      libc.fcntl(fd, F_GETFD, 0) >= 0 && readDescriptor(libc, fd) === "anon_inode:[eventpoll]"
+    ) epolls.push(fd);
   }
   return { sockets, ...readRegistrations(libc, epolls), epolls };
 }
 
-/** What epoll instances poll: a microsecond for each descriptor, where the instances are known from a scan. */
+/**
+ * What epoll instances poll: a microsecond for each descriptor, where the instances are known from
+ * a scan.
+ */
 export function readRegistrations(libc: Libc, epolls: readonly number[]): Polled {
   const registrations = createRegistrations();
-  for (const fd of epolls) registrations.add(fd, readProc(libc, `/proc/self/fdinfo/${fd}`, undefined, FDINFO_BYTES));
+  for (const fd of epolls) {
+    registrations.add(fd, readProc(libc, `/proc/self/fdinfo/${fd}`, undefined, FDINFO_BYTES));
+  }
   return { registrations: registrations.of };
 }
 
 const LINE = /^tfd: *(\d+) events: *([0-9a-f]+) data: *([0-9a-f]+) +pos:-?\d+ ino:([0-9a-f]+) /gm;
 
-/** Collects which descriptors the runtime polls, and how: proc_pid_fdinfo(5) of its epoll instances. */
+/**
+ * Collects which descriptors the runtime polls, and how: proc_pid_fdinfo(5) of its epoll instances.
+ */
 export interface Registrations {
   /** Adds those in the text of /proc/self/fdinfo/EPOLL. */
   add(epoll: number, text: string): void;
@@ -119,10 +151,13 @@ export function createRegistrations(): Registrations {
 const plain = (address: string) => address.replace(/^::ffff:(?=\d+\.)/, "");
 
 /**
- * The descriptor of a connection that this process has accepted a moment ago. The kernel gives out the lowest number that is free, so the
- * search begins there: among thousands, a few are looked at.
+ * The descriptor of a connection that this process has accepted a moment ago. The kernel gives out
+ * the lowest number that is free, so the search begins there: among thousands, a few are looked at.
  */
-export function findConnection(libc: Libc, client: Pick<SocketAddress, "address" | "port">): number | undefined {
+export function findConnection(
+  libc: Libc,
+  client: Pick<SocketAddress, "address" | "port">,
+): number | undefined {
   const free = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (free >= 0) libc.close(free);
   const count = possibleDescriptors(libc).length;

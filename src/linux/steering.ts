@@ -1,6 +1,6 @@
 /**
- * Choosing which socket of a SO_REUSEPORT group gets the next connection: socket(7), SO_ATTACH_REUSEPORT_CBPF, and the kernel's
- * net/core/sock_reuseport.c.
+ * Choosing which socket of a SO_REUSEPORT group gets the next connection: socket(7),
+ * SO_ATTACH_REUSEPORT_CBPF, and the kernel's net/core/sock_reuseport.c.
  */
 import type { Libc } from "../core/socket_adapter.ts";
 import { AF_INET, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from "./constants.ts";
@@ -9,7 +9,10 @@ import { countListeners, ownListeners } from "./listeners.ts";
 const SO_ATTACH_REUSEPORT_CBPF = 51;
 const SO_DETACH_REUSEPORT_BPF = 68;
 
-/** A BPF program that returns a random number from `first` to `first + count - 1`; linux/filter.h, linux/bpf_common.h. */
+/**
+ * A BPF program that returns a random number from `first` to `first + count - 1`; linux/filter.h,
+ * linux/bpf_common.h.
+ */
 export function reuseportFilter(first: number, count: number): [code: number, k: number][] {
   if (count === 1) return [[0x06, first]]; // ret #first
   return [
@@ -21,15 +24,16 @@ export function reuseportFilter(first: number, count: number): [code: number, k:
 }
 
 /**
- * From now on all new connections go to the sockets `first` to `first + count - 1` of a group. Where there are fewer, the kernel chooses among
- * all.
+ * From now on all new connections go to the sockets `first` to `first + count - 1` of a group.
+ * Where there are fewer, the kernel chooses among all.
  *
  * @param fd Any socket of the group.
  * @returns Whether the kernel accepted it.
  */
 export function steer(libc: Libc, fd: number, first: number, count: number): boolean {
   const instructions = reuseportFilter(first, count);
-  // struct sock_filter { u16 code; u8 jt; u8 jf; u32 k; }; struct sock_fprog { u16 len; struct sock_filter *filter; }
+  // struct sock_filter { u16 code; u8 jt; u8 jf; u32 k; }; struct sock_fprog { u16 len; struct
+  // sock_filter *filter; }
   const filter = new Uint8Array(8 * instructions.length);
   instructions.forEach(([code, k], i) => {
     new Uint16Array(filter.buffer, 8 * i, 1)[0] = code;
@@ -58,7 +62,8 @@ export function canSteer(libc: Libc): boolean {
     libc.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, one, one.length);
     if (libc.bind(fd, address, address.length) < 0 || libc.listen(fd, 1) < 0) return false;
     const [listener] = ownListeners(libc, [fd]);
-    return listener !== undefined && (countListeners(libc).get(listener.key) ?? 0) === 1 && steer(libc, fd, 0, 1);
+    return listener !== undefined && (countListeners(libc).get(listener.key) ?? 0) === 1 &&
+      steer(libc, fd, 0, 1);
   } finally {
     libc.close(fd);
   }

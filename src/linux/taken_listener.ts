@@ -6,7 +6,10 @@ import { giveBack, type Refusal, takeListener, type TakenListener } from "./tran
 
 /** A server that can be kept from accepting what comes to its socket. */
 export interface Takeable {
-  /** Its descriptor: that of the socket, or, while the socket is taken out, of a substitute from which the server accepts. */
+  /**
+   * Its descriptor: that of the socket, or, while the socket is taken out, of a substitute from
+   * which the server accepts.
+   */
   readonly fd: number;
   /** Takes the socket out, unless it is out already. */
   take(): Refusal | undefined;
@@ -24,7 +27,9 @@ export function takeable(libc: Libc, fd: number): Takeable {
 
   /** How the descriptor is polled, which stays the same whatever is below it. */
   function registrations(): Registration[] {
-    known ??= scanSockets(libc).registrations(fd).find(({ inode }) => inode === socketInode(libc, fd));
+    known ??= scanSockets(libc).registrations(fd).find(({ inode }) =>
+      inode === socketInode(libc, fd)
+    );
     const inode = socketInode(libc, fd);
     return known === undefined || inode === undefined ? [] : [{ ...known, inode }];
   }

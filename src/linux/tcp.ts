@@ -1,4 +1,7 @@
-/** What the kernel knows of a TCP connection: struct tcp_info of linux/tcp.h, and what waits in the socket. */
+/**
+ * What the kernel knows of a TCP connection: struct tcp_info of linux/tcp.h, and what waits in the
+ * socket.
+ */
 import type { Libc } from "../core/socket_adapter.ts";
 import { IPPROTO_TCP, SOL_SOCKET } from "./constants.ts";
 import { setOption } from "./socket_options.ts";
@@ -18,7 +21,10 @@ export interface TcpState {
   readonly written: number;
   /** Of these, the bytes that have not left this machine yet. */
   readonly unsent: number;
-  /** Milliseconds since the last bytes came, and since the last ones left, in the steps of the kernel's clock: 1, 4 or 10. */
+  /**
+   * Milliseconds since the last bytes came, and since the last ones left, in the steps of the
+   * kernel's clock: 1, 4 or 10.
+   */
   readonly sinceReceived: number;
   readonly sinceSent: number;
 }
@@ -33,9 +39,12 @@ const countBytes = new Uint8Array(count.buffer);
 /** The state of a connection; `undefined` for another file, and on an older kernel. */
 export function readTcp(libc: Libc, fd: number): TcpState | undefined {
   length[0] = info.length;
-  // First: what comes between the two calls counts as read, which is never mistaken for a connection that is at rest.
+  // First: what comes between the two calls counts as read, which is never mistaken for a
+  // connection that is at rest.
   if (libc.ioctl(fd, FIONREAD, countBytes) !== 0) return undefined;
-  if (libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, lengthBytes) !== 0 || length[0] < INFO_BYTES) return undefined;
+  if (
+    libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, lengthBytes) !== 0 || length[0] < INFO_BYTES
+  ) return undefined;
   const big = (offset: number) => Number(view.getBigUint64(offset, true));
   const unread = count[0] as number;
   const unsent = view.getUint32(144, true);
@@ -55,7 +64,10 @@ const TCP_KEEPIDLE = 4;
 const TCP_KEEPINTVL = 5;
 const TCP_KEEPCNT = 6;
 
-/** Has the kernel ask for a client that says nothing for half a minute, and end the connection half a minute later; tcp(7). */
+/**
+ * Has the kernel ask for a client that says nothing for half a minute, and end the connection half
+ * a minute later; tcp(7).
+ */
 export function keepAlive(libc: Libc, fd: number): void {
   setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   setOption(libc, fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);

@@ -1,10 +1,12 @@
 /**
- * Putting another socket below a descriptor that the runtime polls. A runtime knows a socket by the number of its descriptor and by one
- * registration in its epoll instance. Both are kept while the file below is replaced, so that it notices nothing. JavaScript runs on the
- * thread of the event loop: the runtime neither reads nor writes in between.
+ * Putting another socket below a descriptor that the runtime polls. A runtime knows a socket by the
+ * number of its descriptor and by one registration in its epoll instance. Both are kept while the
+ * file below is replaced, so that it notices nothing. JavaScript runs on the thread of the event
+ * loop: the runtime neither reads nor writes in between.
  *
- * Measured on Linux 6.18, x86-64: Bun 1.4.5 registers level-triggered, Deno 2.9.6 edge-triggered. EPOLL_CTL_ADD reports what is there
- * already to both, so nothing that waits in the new file is overlooked.
+ * Measured on Linux 6.18, x86-64: Bun 1.4.5 registers level-triggered, Deno 2.9.6 edge-triggered.
+ * EPOLL_CTL_ADD reports what is there already to both, so nothing that waits in the new file is
+ * overlooked.
  */
 import type { Libc, Polled, Registration } from "../core/socket_adapter.ts";
 import {
@@ -24,13 +26,20 @@ import { createPair } from "./places.ts";
 /** Why a descriptor was not touched, or is again as it was. For a message. */
 export type Refusal = string;
 
-/** A second descriptor of a file, which no process that is started inherits; -1 where there is none left. */
+/**
+ * A second descriptor of a file, which no process that is started inherits; -1 where there is none
+ * left.
+ */
 export function duplicate(libc: Libc, fd: number): number {
   return libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 /** struct epoll_event { u32 events; u64 data; }, packed on x86-64; linux/eventpoll.h. */
-export function epollEvent({ epollEventBytes }: Pick<Libc, "epollEventBytes">, events: number, data: bigint): Uint8Array {
+export function epollEvent(
+  { epollEventBytes }: Pick<Libc, "epollEventBytes">,
+  events: number,
+  data: bigint,
+): Uint8Array {
   const bytes = new Uint8Array(epollEventBytes);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, events, true);
@@ -45,8 +54,8 @@ export interface Unregistered {
 }
 
 /**
- * Ends a registration, if one epoll instance has it. Of two descriptors of one instance the second finds nothing any more: two that succeed
- * are two instances.
+ * Ends a registration, if one epoll instance has it. Of two descriptors of one instance the second
+ * finds nothing any more: two that succeed are two instances.
  */
 export function unregister(
   libc: Libc,
@@ -61,20 +70,25 @@ export function unregister(
   return `descriptor ${fd} is registered in ${left.length} epoll instances`;
 }
 
-/** How a descriptor is polled, if that is certain: one registration, of the file that it has now. */
+/**
+ * How a descriptor is polled, if that is certain: one registration, of the file that it has now.
+ */
 export function findRegistration(libc: Libc, scan: Polled, fd: number): Registration | Refusal {
   const inode = socketInode(libc, fd);
   const found = scan.registrations(fd).filter((registration) => registration.inode === inode);
   const [registration] = found;
-  if (inode === undefined || registration === undefined) return `descriptor ${fd} is not polled as the scan found it`;
+  if (inode === undefined || registration === undefined) {
+    return `descriptor ${fd} is not polled as the scan found it`;
+  }
   return found.length === 1 ? registration : `descriptor ${fd} is polled in ${found.length} ways`;
 }
 
 /**
- * Puts another file below a descriptor. `by` stays open; it must be a socket of the same kind, and gets the same O_NONBLOCK. The descriptor
- * is closed on exec from then on.
+ * Puts another file below a descriptor. `by` stays open; it must be a socket of the same kind, and
+ * gets the same O_NONBLOCK. The descriptor is closed on exec from then on.
  *
- * A scan knows a descriptor until it is replaced: the registration names the inode of its file, and one of another file is refused.
+ * A scan knows a descriptor until it is replaced: the registration names the inode of its file, and
+ * one of another file is refused.
  *
  * @returns Why that was not done: the descriptor is as it was.
  */
@@ -90,10 +104,16 @@ export function replaceFile(libc: Libc, scan: Polled, fd: number, by: number): R
   }
 }
 
-function exchange(libc: Libc, registration: Registration, fd: number, by: number, original: number): Refusal | undefined {
+function exchange(
+  libc: Libc,
+  registration: Registration,
+  fd: number,
+  by: number,
+  original: number,
+): Refusal | undefined {
   if (!copyNonBlocking(libc, fd, by)) return `the flags of descriptor ${by} cannot be set`;
-  // Before dup3: the old file may live on elsewhere, and a registration that outlives its descriptor reports events for ever (epoll(7),
-  // questions and answers, 6).
+  // Before dup3: the old file may live on elsewhere, and a registration that outlives its
+  // descriptor reports events for ever (epoll(7), questions and answers, 6).
   const ended = unregister(libc, registration, fd);
   if (typeof ended === "string") return ended;
   const add = () => libc.epoll_ctl(ended.epoll, EPOLL_CTL_ADD, fd, ended.event) === 0;
@@ -104,10 +124,14 @@ function exchange(libc: Libc, registration: Registration, fd: number, by: number
   if (add()) return undefined;
   libc.dup3(original, fd, SOCK_CLOEXEC);
   add();
-  return `the kernel does not let the new file of descriptor ${fd} be polled`; // The limit of watches, no memory: epoll_ctl(2).
+  // The limit of watches, no memory: epoll_ctl(2).
+  return `the kernel does not let the new file of descriptor ${fd} be polled`;
 }
 
-/** O_NONBLOCK belongs to the open file, which processes share: a runtime that has a blocking one would stand still in accept(2). */
+/**
+ * O_NONBLOCK belongs to the open file, which processes share: a runtime that has a blocking one
+ * would stand still in accept(2).
+ */
 function copyNonBlocking(libc: Libc, from: number, to: number): boolean {
   const [wanted, flags] = [libc.fcntl(from, F_GETFL, 0), libc.fcntl(to, F_GETFL, 0)];
   if (wanted < 0 || flags < 0) return false;
@@ -120,9 +144,17 @@ function copyNonBlocking(libc: Libc, from: number, to: number): boolean {
  *
  * @param inode The socket that is to be there.
  */
-export function replaceUnpolled(libc: Libc, scan: Polled, fd: number, inode: number, by: number): Refusal | undefined {
+export function replaceUnpolled(
+  libc: Libc,
+  scan: Polled,
+  fd: number,
+  inode: number,
+  by: number,
+): Refusal | undefined {
   if (socketInode(libc, fd) !== inode) return `descriptor ${fd} has another file by now`;
-  if (scan.registrations(fd).some((registration) => registration.inode === inode)) return `descriptor ${fd} is polled`;
+  if (scan.registrations(fd).some((registration) => registration.inode === inode)) {
+    return `descriptor ${fd} is polled`;
+  }
   return libc.dup3(by, fd, SOCK_CLOEXEC) === fd ? undefined : `descriptor ${fd} cannot be replaced`;
 }
 
@@ -146,9 +178,11 @@ export interface TakenListener {
 }
 
 /**
- * Takes a listening socket out of its server, which finds one instead to which nobody can connect, and which it may close as its own.
- * What connects meanwhile waits in the socket. Bun 1.4 asks the kernel for `server.port`, which is 0 meanwhile; Deno 2.9 does not for
- * `server.addr`. Both remove the path of a unix socket that they have bound, when the server stops, whoever listens there by then.
+ * Takes a listening socket out of its server, which finds one instead to which nobody can connect,
+ * and which it may close as its own. What connects meanwhile waits in the socket. Bun 1.4 asks the
+ * kernel for `server.port`, which is 0 meanwhile; Deno 2.9 does not for `server.addr`. Both remove
+ * the path of a unix socket that they have bound, when the server stops, whoever listens there by
+ * then.
  *
  * @param dummy What the server finds instead. It is closed.
  */
@@ -166,12 +200,16 @@ export function takeListener(
 }
 
 /**
- * Gives a listening socket back to the server that it was taken from. What waits in it is accepted. `real` is closed, unless that is
- * refused: the server may have closed its descriptor meanwhile.
+ * Gives a listening socket back to the server that it was taken from. What waits in it is accepted.
+ * `real` is closed, unless that is refused: the server may have closed its descriptor meanwhile.
  *
  * @param scan A new one: the descriptor was replaced.
  */
-export function giveBack(libc: Libc, scan: Polled, { fd, real, substitute }: TakenListener): Refusal | undefined {
+export function giveBack(
+  libc: Libc,
+  scan: Polled,
+  { fd, real, substitute }: TakenListener,
+): Refusal | undefined {
   if (socketInode(libc, fd) !== substitute) return `the server has closed descriptor ${fd}`;
   const refusal = replaceFile(libc, scan, fd, real);
   if (refusal === undefined) libc.close(real);

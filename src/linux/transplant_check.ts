@@ -1,4 +1,7 @@
-/** Trying the replacement of a polled file on sockets and an epoll instance of our own: what the machine allows is known before a reload. */
+/**
+ * Trying the replacement of a polled file on sockets and an epoll instance of our own: what the
+ * machine allows is known before a reload.
+ */
 import type { Libc } from "../core/socket_adapter.ts";
 import { EPOLL_CTL_ADD, EPOLLIN, SOCK_CLOEXEC, SOCK_STREAM } from "./constants.ts";
 import { createPair } from "./places.ts";
@@ -26,16 +29,24 @@ export function canTransplant(libc: Libc): Refusal | undefined {
     const scan = scanSockets(libc, [old, epoll]);
     if (scan.epolls.length === 0) return "/proc/self/fd does not show what the descriptors are";
     const [found] = scan.registrations(old);
-    if (found === undefined) return "/proc/self/fdinfo does not show which files an epoll instance polls";
-    if (found.data !== DATA) return "/proc/self/fdinfo shows other data of a registration than those that were given";
-    open(duplicate(libc, old)); // The old file lives on, as a socket does that was sent to another process.
+    if (found === undefined) {
+      return "/proc/self/fdinfo does not show which files an epoll instance polls";
+    }
+    if (found.data !== DATA) {
+      return "/proc/self/fdinfo shows other data of a registration than those that were given";
+    }
+    // The old file lives on, as a socket does that was sent to another process.
+    open(duplicate(libc, old));
     const refusal = replaceFile(libc, scan, old, fresh);
     if (refusal !== undefined) return refusal;
-    // What comes for the old file is not heard of any more, and for the new one under the old registration.
+    // What comes for the old file is not heard of any more, and for the new one under the old
+    // registration.
     const events = new Uint8Array(2 * libc.epollEventBytes);
     const byte = new Uint8Array(1);
     libc.write(oldFar, byte, 1);
-    if (libc.epoll_wait(epoll, events, 2, 0) !== 0) return "events of the old file are still reported";
+    if (libc.epoll_wait(epoll, events, 2, 0) !== 0) {
+      return "events of the old file are still reported";
+    }
     libc.write(freshFar, byte, 1);
     const count = libc.epoll_wait(epoll, events, 2, 0);
     const data = new DataView(events.buffer).getBigUint64(libc.epollEventBytes - 8, true);

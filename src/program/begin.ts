@@ -1,5 +1,9 @@
 import type { BasicAdapter, Predecessor } from "../core/adapter.ts";
-import { type Cancellation, type CancellationHandlers, createCancellation } from "../core/cancellation.ts";
+import {
+  type Cancellation,
+  type CancellationHandlers,
+  createCancellation,
+} from "../core/cancellation.ts";
 import { show } from "../core/check.ts";
 import { describeError } from "../core/describe_error.ts";
 import type { ReloadCause, ReloadEvent } from "../core/event.ts";
@@ -30,9 +34,15 @@ export interface Beginning extends Cancellation {
   readonly live: LiveGroups;
   readonly natives: NativeServers;
   readonly datagrams: DatagramSockets;
-  /** Keeps the pid of the process in charge in a file, where that is asked for. Made at once, because it can fail. */
+  /**
+   * Keeps the pid of the process in charge in a file, where that is asked for. Made at once,
+   * because it can fail.
+   */
   readonly pidFile: Handover | undefined;
-  /** As the application asked for it. A promise is followed already: a rejection is not left to the runtime while the rest is loaded. */
+  /**
+   * As the application asked for it. A promise is followed already: a rejection is not left to the
+   * runtime while the rest is loaded.
+   */
   readonly ready: "auto" | "manual" | Promise<unknown>;
   /** As in `NativeHost`. */
   answered(): Promise<number>;
@@ -87,7 +97,10 @@ interface Begun {
   /** The rest, once it is loaded. */
   program: LoadedProgram | undefined;
   loading: Promise<LoadedProgram> | undefined;
-  /** Resolves with how many requests of wrapped handlers were cut; `undefined` until they are being finished. */
+  /**
+   * Resolves with how many requests of wrapped handlers were cut; `undefined` until they are being
+   * finished.
+   */
   finished: Promise<number> | undefined;
   /** Whether other listeners of the signal were looked for. */
   isWarned: boolean;
@@ -100,13 +113,18 @@ interface Begun {
 }
 
 /**
- * Begins a program with what it needs at once: the token, the signals, the channel to the predecessor. Everything else is loaded right after
- * the code that called `listen()`: a start does not have to wait for it, and a deploy may remove the files of this library once the program
- * is ready. What is asked for in between is done then.
+ * Begins a program with what it needs at once: the token, the signals, the channel to the
+ * predecessor. Everything else is loaded right after the code that called `listen()`: a start does
+ * not have to wait for it, and a deploy may remove the files of this library once the program is
+ * ready. What is asked for in between is done then.
  *
  * @throws {ReloadError} When a signal handler cannot be set; nothing is left behind then.
  */
-export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan: ProgramPlan): BegunProgram {
+export function beginProgram(
+  adapter: BasicAdapter,
+  options: ListenOptions,
+  plan: ProgramPlan,
+): BegunProgram {
   const cancellation: CancellationHandlers = {
     onFail: ({ name, error }) => emit({ type: "task-fail", name, error }),
     onCancel: (reason) => onCancel(begun, reason),
@@ -127,19 +145,31 @@ export function beginProgram(adapter: BasicAdapter, options: ListenOptions, plan
   }
   const begun: Begun = {
     ...{ adapter, options, plan, beginning, signals, startedAt: adapter.now() },
-    ...{ program: undefined, loading: undefined, finished: undefined, passedOn: undefined, webSockets: undefined },
+    ...{
+      program: undefined,
+      loading: undefined,
+      finished: undefined,
+      passedOn: undefined,
+      webSockets: undefined,
+    },
     isWarned: false,
     isWatched: options.onEvent !== undefined,
     onWatch() {},
   };
-  beginning.natives.onOpen = () => void load(begun); // Also where the token is cancelled already: it has to be drained.
+  // Also where the token is cancelled already: it has to be drained.
+  beginning.natives.onOpen = () => void load(begun);
   // A successor is waited for. A program that is cancelled at once needs nothing more.
   if (beginning.predecessor !== undefined) load(begun);
   else queueMicrotask(() => token.isCancelled || load(begun));
   if (options.signal !== undefined) {
     followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
   }
-  return { token: createToken(begun), release: signals.release, settled: () => settled(begun), warn: beginning.warn };
+  return {
+    token: createToken(begun),
+    release: signals.release,
+    settled: () => settled(begun),
+    warn: beginning.warn,
+  };
 }
 
 /** Makes what the rest of the program begins with. */
@@ -158,7 +188,12 @@ function createBeginning(
   const predecessor = adapter.predecessor();
   return {
     ...{ pid, options, ...cancellation, predecessor, wrapped, datagrams, answered, emit, warn },
-    pidFile: createPidFile(adapter.service, { options, pid, isFirst: predecessor === undefined, warn }),
+    pidFile: createPidFile(adapter.service, {
+      options,
+      pid,
+      isFirst: predecessor === undefined,
+      warn,
+    }),
     live: new Map(),
     natives: createNativeServers(adapter, () => adapter.service?.files() as Files, host, datagrams),
     ready: follow(options.ready ?? "auto"),
@@ -178,7 +213,10 @@ function onCancel(begun: Begun, reason: CancelReason): void {
   if (wrapped.exist) finishRequests(begun, reason);
 }
 
-/** Waits for the requests that the wrapped handlers are answering, and cuts those that take too long. */
+/**
+ * Waits for the requests that the wrapped handlers are answering, and cuts those that take too
+ * long.
+ */
 function finishRequests(begun: Begun, { kind }: CancelReason): Promise<number> {
   const { options, beginning: { token, wrapped, emit } } = begun;
   if (begun.finished !== undefined) return begun.finished;
@@ -186,7 +224,8 @@ function finishRequests(begun: Begun, { kind }: CancelReason): Promise<number> {
   const finished = wrapped.finish({
     isReplaced: kind === "reload",
     timeout,
-    onCut: (connections) => emit({ type: "drain-cut", server: "the fetch handler", connections, milliseconds: timeout }),
+    onCut: (connections) =>
+      emit({ type: "drain-cut", server: "the fetch handler", connections, milliseconds: timeout }),
   });
   return begun.finished = token.track(finished, { name: "the requests of the fetch handler" });
 }
@@ -213,8 +252,8 @@ function settled({ passedOn, loading }: Begun): Promise<unknown> {
 }
 
 /**
- * A program that never looks at its token does not end by its cancellation, and nothing of this library keeps it: the signal does what it
- * does without us. One that still starts may look later.
+ * A program that never looks at its token does not end by its cancellation, and nothing of this
+ * library keeps it: the signal does what it does without us. One that still starts may look later.
  */
 function leave(begun: Begun, signal: string): void {
   const { adapter, signals, startedAt } = begun;
@@ -231,7 +270,9 @@ function load(begun: Begun): Promise<LoadedProgram> {
     begun.loading.catch((error) => {
       begun.loading = undefined; // The next use tries again.
       begun.beginning.warn(
-        `the part of this library that reloads and listens cannot be loaded: ${describeError(error)}`,
+        `the part of this library that reloads and listens cannot be loaded: ${
+          describeError(error)
+        }`,
       );
     });
   }
@@ -240,7 +281,8 @@ function load(begun: Begun): Promise<LoadedProgram> {
 
 /** The token that the application gets. */
 function createToken(begun: Begun): Token {
-  const { adapter, plan, signals, beginning: { token, predecessor, natives, wrapped, live } } = begun;
+  const { adapter, plan, signals, beginning: { token, predecessor, natives, wrapped, live } } =
+    begun;
   function watched(): void {
     begun.isWatched = true;
     begun.onWatch();
@@ -261,9 +303,12 @@ function createToken(begun: Begun): Token {
       return wrapped.wrap(handler);
     },
     // Its types only say what the application knows of its sockets.
-    live: ((name, handlers) => addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
+    live: ((name, handlers) =>
+      addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
     webSocket(socket) {
-      if (typeof socket?.close !== "function") throw new TypeError(`webSocket: it must be a WebSocket, not ${show(socket)}`);
+      if (typeof socket?.close !== "function") {
+        throw new TypeError(`webSocket: it must be a WebSocket, not ${show(socket)}`);
+      }
       begun.webSockets ??= createWebSockets(token.signal);
       begun.webSockets.add(socket);
       return socket;
@@ -271,7 +316,9 @@ function createToken(begun: Begun): Token {
     async dispose() {
       token.cancel();
       await token.drained();
-      await begun.loading?.then((program) => program.settled());
+      await begun.loading?.then((program) =>
+        program.settled()
+      );
       signals.end();
       plan.onDispose?.();
     },

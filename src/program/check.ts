@@ -8,8 +8,8 @@ import type { CheckOrder } from "../core/service_adapter.ts";
 type Check = NonNullable<ListenOptions["check"]>;
 
 /**
- * Makes the checks that the application and `reload-self run` ask for, all at the same time. Resolves with what is wrong, if something is.
- * `undefined` where nobody asks for one.
+ * Makes the checks that the application and `reload-self run` ask for, all at the same time.
+ * Resolves with what is wrong, if something is. `undefined` where nobody asks for one.
  *
  * @param cancelled Ends them: a process that shuts down is not judged.
  */
@@ -31,7 +31,12 @@ export function createCheck(
 }
 
 /** Resolves with what is wrong, if something is. */
-async function perform(clock: Clock, check: Check, timeout: number, cancelled: AbortSignal): Promise<string | undefined> {
+async function perform(
+  clock: Clock,
+  check: Check,
+  timeout: number,
+  cancelled: AbortSignal,
+): Promise<string | undefined> {
   const over = new AbortController();
   const late = Promise.withResolvers<string | undefined>();
   const giveUp = () => late.resolve(undefined);
@@ -57,7 +62,9 @@ async function outcomeOf(check: Check, signal: AbortSignal): Promise<string | un
     if (result instanceof Response) return judge(result.url || "it", result.status);
     return result === false ? "it returned false" : undefined;
   } catch (error) {
-    return typeof check === "string" ? `${check} does not answer: ${describeError(error)}` : describeError(error);
+    return typeof check === "string"
+      ? `${check} does not answer: ${describeError(error)}`
+      : describeError(error);
   }
 }
 
@@ -66,11 +73,14 @@ function judge(what: string, status: number): string | undefined {
 }
 
 /**
- * Sends a request on a connection of its own, and returns the status of the answer. A redirection is not followed, and a certificate is not
- * checked: it has the name by which clients call this server, which is not the address in the check.
+ * Sends a request on a connection of its own, and returns the status of the answer. A redirection
+ * is not followed, and a certificate is not checked: it has the name by which clients call this
+ * server, which is not the address in the check.
  */
 async function askFor(url: string, signal: AbortSignal): Promise<number> {
-  const { request } = url.startsWith("https:") ? await import("node:https") : await import("node:http");
+  const { request } = url.startsWith("https:")
+    ? await import("node:https")
+    : await import("node:http");
   return await new Promise((resolve, reject) => {
     const asked = request(
       url,

@@ -39,13 +39,16 @@ export function compose(
 
   const connections = socketAdapter?.connections;
   const idle = createIdleConnections(connections, clock, [
-    ...(connections !== undefined && sockets !== undefined ? [boundSource(connections, clock, sockets.movable)] : []),
+    ...(connections !== undefined && sockets !== undefined
+      ? [boundSource(connections, clock, sockets.movable)]
+      : []),
     ...(natives !== undefined ? [nativeSource(program, natives)] : []),
   ]);
 
   // Each step is taken in this order, a rollback in the reverse one.
   const handovers: readonly (Handover | undefined)[] = [
-    createLiveConnections(connections, program, natives), // Let go of before the state that describes them is taken.
+    // Let go of before the state that describes them is taken.
+    createLiveConnections(connections, program, natives),
     datagrams, // Stop reading before the state is taken: it knows of each datagram that was read.
     state.handover,
     settling, // Answers say `Connection: close` before anything else is committed.
@@ -72,7 +75,14 @@ export function compose(
   };
 }
 
-/** The part of a program that a start does not wait for: `listen()` loads it right after the code that called it. */
+/**
+ * The part of a program that a start does not wait for: `listen()` loads it right after the code
+ * that called it.
+ */
 export function composeProgram(adapter: Adapter, beginning: Beginning): LoadedProgram {
-  return createProgram(adapter, beginning, (program) => compose(adapter, program, beginning.pidFile));
+  return createProgram(
+    adapter,
+    beginning,
+    (program) => compose(adapter, program, beginning.pidFile),
+  );
 }

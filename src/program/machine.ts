@@ -11,7 +11,9 @@ export type State =
   | { readonly name: "serving" }
   /** In charge, with a reload under way. */
   | { readonly name: "reloading" }
-  /** The successor was told to take charge, and is on probation. This process may take charge again. */
+  /**
+   * The successor was told to take charge, and is on probation. This process may take charge again.
+   */
   | { readonly name: "committed"; readonly successor: Successor }
   /** The successor is in charge for good. The handovers let go. */
   | { readonly name: "retiring"; readonly successor: Successor }
@@ -77,16 +79,20 @@ type Rows = {
 
 const ignore = (state: State): Step => ({ state });
 const stay = (action: Action) => (state: State): Step => ({ state, action });
-const go = (name: "probation" | "serving" | "reloading" | "stopping", action?: Action) => (): Step => ({
-  state: { name },
-  action,
-});
+const go =
+  (name: "probation" | "serving" | "reloading" | "stopping", action?: Action) => (): Step => ({
+    state: { name },
+    action,
+  });
 const keep =
-  (name: "retiring" | "retired" | "stopping", action?: Action) => ({ successor }: { successor: Successor }): Step => ({
+  (name: "retiring" | "retired" | "stopping", action?: Action) =>
+  ({ successor }: { successor: Successor }): Step => ({
     state: { name, successor },
     action,
   });
-const commit = (_: State, { successor }: Typed<"commit">): Step => ({ state: { name: "committed", successor } });
+const commit = (_: State, { successor }: Typed<"commit">): Step => ({
+  state: { name: "committed", successor },
+});
 const passOn = (state: Named<"stopping">): Step => ({
   state,
   action: state.successor === undefined ? "refuse" : "pass on",
@@ -106,9 +112,13 @@ const rows: Rows = {
                                                                                      succeed: ignore, fail: ignore, leave: ignore },
 };
 
-/** What an event does in a state. One that has no cell cannot happen; the property tests of the program fail where one does. */
+/**
+ * What an event does in a state. One that has no cell cannot happen; the property tests of the
+ * program fail where one does.
+ */
 export function next(state: State, event: Event): Step {
-  // The two lookups agree: TypeScript cannot follow that the function fits this very state and event.
+  // The two lookups agree: TypeScript cannot follow that the function fits this very state and
+  // event.
   const cell = rows[state.name][event.type] as ((state: State, event: Event) => Step) | undefined;
   return cell === undefined ? { state, action: "report" } : cell(state, event);
 }

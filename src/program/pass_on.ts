@@ -12,10 +12,13 @@ export async function passOn(
     await send(message);
     emit({ type: `${message.type}-pass-on`, pid });
   } catch {
-    const what = message.type === "reload" ? "asked to reload" : `asked to shut down (${message.signal})`;
+    const what = message.type === "reload"
+      ? "asked to reload"
+      : `asked to shut down (${message.signal})`;
     emit({
       type: `${message.type}-ignore`,
-      message: `${what}, but it handed over to pid ${pid}, which is gone too: ask the process in charge`,
+      message:
+        `${what}, but it handed over to pid ${pid}, which is gone too: ask the process in charge`,
     });
   }
 }

@@ -5,7 +5,12 @@ import type { ReloadCause } from "../core/event.ts";
 import { DEFAULT_PROBATION_MS, DEFAULT_READY_TIMEOUT_MS } from "../core/options.ts";
 import { atMost, pause } from "../core/pause.ts";
 import { type JoinedReload, joinReload } from "../reload/incoming.ts";
-import { beginReload, type PromotedSuccessor, type RunningReload, type Successor } from "../reload/outgoing.ts";
+import {
+  beginReload,
+  type PromotedSuccessor,
+  type RunningReload,
+  type Successor,
+} from "../reload/outgoing.ts";
 import type { Beginning, LoadedProgram } from "./begin.ts";
 import { createCheck } from "./check.ts";
 import { type Event, initial, next, type State, successorOf } from "./machine.ts";
@@ -18,8 +23,8 @@ import { awaitReadiness } from "./readiness.ts";
 const OVER_TIMEOUT_MS = 1_000;
 
 /**
- * How long a process that has been replaced stays at least. Signals that are on their way to it are passed on; a process that is about to exit
- * reads none any more, and they would be lost.
+ * How long a process that has been replaced stays at least. Signals that are on their way to it are
+ * passed on; a process that is about to exit reads none any more, and they would be lost.
  */
 const LINGER_MS = 250;
 
@@ -38,7 +43,8 @@ interface Life {
 }
 
 /**
- * One generation of the program: takes over from the predecessor, reloads, hands over. What it needs at once has begun before.
+ * One generation of the program: takes over from the predecessor, reloads, hands over. What it
+ * needs at once has begun before.
  */
 export function createProgram(
   adapter: Adapter,
@@ -60,7 +66,10 @@ export function createProgram(
   };
   if (predecessor !== undefined) life.incoming = join(life, predecessor, tookOver.resolve);
   const ready = followReadiness(life, tookOver.promise);
-  /** The new process is killed before the application hears of the shutdown: it would otherwise see the end of this one, and take over. */
+  /**
+   * The new process is killed before the application hears of the shutdown: it would otherwise see
+   * the end of this one, and take over.
+   */
   const onCancel = () => void dispatch(life, { type: "cancel" });
   if (token.isCancelled) onCancel();
   const { members, inheritedState } = life.parts;
@@ -79,14 +88,27 @@ export function createProgram(
 /** The program, as its parts see it. */
 function contextOf(
   adapter: Adapter,
-  { options, token, predecessor, emit, warn, wrapped, answered, live, natives, datagrams }: Beginning,
+  { options, token, predecessor, emit, warn, wrapped, answered, live, natives, datagrams }:
+    Beginning,
   generation: number,
   reload: () => Promise<number>,
 ): ProgramContext {
   const { pid, runtime, reloadSignals } = adapter;
   const hasPredecessor = predecessor !== undefined;
   return {
-    ...{ pid, runtime, generation, reloadSignals, clock: adapter, options, token, hasPredecessor, reload, emit, warn },
+    ...{
+      pid,
+      runtime,
+      generation,
+      reloadSignals,
+      clock: adapter,
+      options,
+      token,
+      hasPredecessor,
+      reload,
+      emit,
+      warn,
+    },
     ...{ wrapped, answered, live, natives, datagrams },
   };
 }
@@ -135,17 +157,27 @@ function followReadiness(life: Life, tookOver: Promise<void>): () => void {
 }
 
 /**
- * Not before the next turn of the event loop, so that a program which throws right after listen() never counts as ready. What is inherited
- * comes in a message, which is later than that; a timer would cost a successor 7 ms on Deno.
+ * Not before the next turn of the event loop, so that a program which throws right after listen()
+ * never counts as ready. What is inherited comes in a message, which is later than that; a timer
+ * would cost a successor 7 ms on Deno.
  */
-function readyByItself({ adapter, incoming, parts: { handovers, listening } }: Life): Promise<unknown> | undefined {
+function readyByItself(
+  { adapter, incoming, parts: { handovers, listening } }: Life,
+): Promise<unknown> | undefined {
   if (incoming !== undefined) return incoming.allSent;
   if (handovers.every((handover) => handover.ready === undefined)) return undefined;
   return pause(adapter, 0).then(listening);
 }
 
-/** Enters the next state, and does what that demands. For a request to reload it returns the outcome. */
-function dispatch(life: Life, event: Event, cause: ReloadCause = { by: "call" }): Promise<number> | undefined {
+/**
+ * Enters the next state, and does what that demands. For a request to reload it returns the
+ * outcome.
+ */
+function dispatch(
+  life: Life,
+  event: Event,
+  cause: ReloadCause = { by: "call" },
+): Promise<number> | undefined {
   const { queue, incoming, outgoing, beginning: { warn } } = life;
   const { state, action } = next(life.state, event);
   life.state = state;
@@ -155,7 +187,8 @@ function dispatch(life: Life, event: Event, cause: ReloadCause = { by: "call" })
       return run(life, cause);
     case "begin queued": {
       const queued = queue.take();
-      return void (queued && reload(life, queued.cause).then(queued.outcome.resolve, queued.outcome.reject));
+      return void (queued &&
+        reload(life, queued.cause).then(queued.outcome.resolve, queued.outcome.reject));
     }
     case "queue":
       return enqueue(life, cause);
@@ -170,7 +203,9 @@ function dispatch(life: Life, event: Event, cause: ReloadCause = { by: "call" })
     case "abort":
       return void outgoing?.abort(isShuttingDown());
     case "report":
-      return warn(`a defect of reload-self: "${event.type}" while ${state.name}; please report it`) as undefined;
+      return warn(
+        `a defect of reload-self: "${event.type}" while ${state.name}; please report it`,
+      ) as undefined;
   }
 }
 
@@ -182,20 +217,31 @@ function enqueue({ queue, beginning: { emit } }: Life, cause: ReloadCause): Prom
   return outcome;
 }
 
-/** A caller in this process is told where to ask; any other request goes on to the process in charge. */
-function passOnReload({ adapter, beginning: { emit }, state }: Life, { by }: ReloadCause): Promise<number> | undefined {
+/**
+ * A caller in this process is told where to ask; any other request goes on to the process in
+ * charge.
+ */
+function passOnReload(
+  { adapter, beginning: { emit }, state }: Life,
+  { by }: ReloadCause,
+): Promise<number> | undefined {
   const successor = successorOf(state) as Successor;
   if (by === "call") return cannotReload(adapter.pid, `pid ${successor.pid} is in charge now`);
   passOn(successor, { type: "reload" }, emit);
 }
 
-function refuse({ adapter, beginning: { emit } }: Life, { by }: ReloadCause): Promise<number> | undefined {
+function refuse(
+  { adapter, beginning: { emit } }: Life,
+  { by }: ReloadCause,
+): Promise<number> | undefined {
   if (by === "call") return cannotReload(adapter.pid, "it is shutting down");
   emit({ type: "reload-ignore", message: "asked to reload, but it is shutting down" });
 }
 
 const cannotReload = (pid: number, why: string) =>
-  Promise.reject<number>(new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`));
+  Promise.reject<number>(
+    new ReloadError("cancelled", `process ${pid} cannot reload any more: ${why}`),
+  );
 
 /** A reload is asked for, and nobody waits for its outcome, which is reported. */
 function onReloadAsked(life: Life, cause: ReloadCause): void {
@@ -204,7 +250,10 @@ function onReloadAsked(life: Life, cause: ReloadCause): void {
 }
 
 /** A supervisor that stops the one process it knows means the whole program. */
-function onShutdownAsked({ state, beginning: { cancel, emit } }: Life, signal: string): Promise<unknown> {
+function onShutdownAsked(
+  { state, beginning: { cancel, emit } }: Life,
+  signal: string,
+): Promise<unknown> {
   const successor = successorOf(state);
   const passedOn = successor && passOn(successor, { type: "shutdown", signal }, emit);
   cancel({ kind: "shutdown", signal });
@@ -239,7 +288,9 @@ async function run(life: Life, cause: ReloadCause): Promise<number> {
       supervisor: parts.supervisor,
     },
     readyTimeout: options.readyTimeout ?? DEFAULT_READY_TIMEOUT_MS,
-    probation: () => options.probation ?? (handovers.some((handover) => handover.isListening?.()) ? DEFAULT_PROBATION_MS : 0),
+    probation: () =>
+      options.probation ??
+        (handovers.some((handover) => handover.isListening?.()) ? DEFAULT_PROBATION_MS : 0),
     onCommit: (successor) => void dispatch(life, { type: "commit", successor }),
     emit,
   });
@@ -248,22 +299,32 @@ async function run(life: Life, cause: ReloadCause): Promise<number> {
     return await retire(life, await current.outcome);
   } catch (error) {
     const milliseconds = adapter.now() - begun;
-    emit({ type: "reload-fail", error: error as ReloadError, milliseconds, wasInCharge: current.wasInCharge });
+    emit({
+      type: "reload-fail",
+      error: error as ReloadError,
+      milliseconds,
+      wasInCharge: current.wasInCharge,
+    });
     dispatch(life, { type: "fail" });
     throw error;
   }
 }
 
 /** The successor is in charge for good. */
-async function retire(life: Life, { pid, send, milliseconds, retire }: PromotedSuccessor): Promise<number> {
+async function retire(
+  life: Life,
+  { pid, send, milliseconds, retire }: PromotedSuccessor,
+): Promise<number> {
   const { adapter, beginning: { token, cancel, emit }, queue, generation } = life;
   dispatch(life, { type: "succeed" });
   await retire(token.signal);
   emit({ type: "reload-end", pid, generation: generation + 1, milliseconds });
-  // What was to be reloaded may have changed after the new process started: it reloads once more, if that was asked for. It is told
-  // before the token is cancelled, because the application may end this process at once.
+  // What was to be reloaded may have changed after the new process started: it reloads once more,
+  // if that was asked for. It is told before the token is cancelled, because the application may
+  // end this process at once.
   const queued = queue.take();
-  const told = send({ type: "over", reload: queued !== undefined }).catch(() => {}); // It is gone: nobody to tell.
+  // It is gone: nobody to tell.
+  const told = send({ type: "over", reload: queued !== undefined }).catch(() => {});
   await atMost(adapter, OVER_TIMEOUT_MS, told);
   queued?.outcome.resolve(pid);
   dispatch(life, { type: "leave" });

@@ -10,7 +10,10 @@ export interface Queued {
 
 /** The reloads that were asked for while none could begin. They become one. */
 export interface ReloadQueue {
-  /** Resolves with the pid of the new process. Rejects when that reload fails, or when the queue is cleared. */
+  /**
+   * Resolves with the pid of the new process. Rejects when that reload fails, or when the queue is
+   * cleared.
+   */
   add(cause: ReloadCause): Promise<number>;
   /** Takes the reload out of the queue. */
   take(): Queued | undefined;

@@ -8,12 +8,20 @@ export interface ReadinessOptions {
   automatic: Promise<unknown> | undefined;
   /** Called once, when this process is ready. */
   onReady(): void;
-  /** Called when the application's promise rejects. When this rejects, the error is left to the runtime. */
+  /**
+   * Called when the application's promise rejects. When this rejects, the error is left to the
+   * runtime.
+   */
   onFail(error: unknown): Promise<void>;
 }
 
-/** Calls back when this process is ready. The returned function makes it ready now; later calls do nothing. */
-export function awaitReadiness({ ready, automatic, onReady, onFail }: ReadinessOptions): () => void {
+/**
+ * Calls back when this process is ready. The returned function makes it ready now; later calls do
+ * nothing.
+ */
+export function awaitReadiness(
+  { ready, automatic, onReady, onFail }: ReadinessOptions,
+): () => void {
   let isReady = false;
   function becomeReady(): void {
     if (isReady) return;

@@ -15,13 +15,15 @@ export function explainOthers(signal: string, count: number): string {
     count === 1 ? "listener handles" : "listeners handle"
   } ${signal} in this process. Some libraries close the ` +
     `server then, at each reload: Nest's \`enableShutdownHooks()\`, close-with-grace. Leave ${signal} out there ` +
-    '(`app.enableShutdownHooks(["SIGTERM"])`, `closeWithGrace({ skip: ["' + signal + '"] }, ...)`), or reload by another ' +
+    '(`app.enableShutdownHooks(["SIGTERM"])`, `closeWithGrace({ skip: ["' + signal +
+    '"] }, ...)`), or reload by another ' +
     'signal: `listen({ reloadSignals: ["SIGUSR2"] })`';
 }
 
 /**
- * How long a further shutdown signal counts as the first one, in milliseconds. A Ctrl-C reaches a process several times where the terminal
- * sends it to the whole process group and the tools above the process (concurrently, nodemon, npm) pass it on as well.
+ * How long a further shutdown signal counts as the first one, in milliseconds. A Ctrl-C reaches a
+ * process several times where the terminal sends it to the whole process group and the tools above
+ * the process (concurrently, nodemon, npm) pass it on as well.
  */
 const SAME_SIGNAL_MS = 500;
 
@@ -33,7 +35,10 @@ export interface Subscriptions {
   release(signal: string): void;
   /** How many other listeners a signal has, as far as that is known. */
   others(signal: string): number;
-  /** Does what the signal does without this library: ends the process, unless somebody else handles the signal. */
+  /**
+   * Does what the signal does without this library: ends the process, unless somebody else handles
+   * the signal.
+   */
   raise(signal: string): void;
 }
 
@@ -42,7 +47,11 @@ export interface Subscriptions {
  *
  * @throws {ReloadError} When a signal cannot be handled; nothing stays subscribed then.
  */
-export function subscribe(adapter: BasicAdapter, options: ListenOptions, handlers: SignalHandlers): Subscriptions {
+export function subscribe(
+  adapter: BasicAdapter,
+  options: ListenOptions,
+  handlers: SignalHandlers,
+): Subscriptions {
   /** What ends the subscription to a signal, and its handler. */
   const subscriptions = new Map<string, { end: () => void; handler: () => void }>();
   const self: Subscriptions = {
@@ -72,26 +81,39 @@ export function subscribe(adapter: BasicAdapter, options: ListenOptions, handler
       subscriptions.set(signal, { end: adapter.onSignal(signal, handler), handler });
     } catch (cause) {
       self.end();
-      throw new ReloadError("unsupported", `listen: ${signal} cannot be handled: ${describeError(cause)}`, { cause });
+      throw new ReloadError(
+        "unsupported",
+        `listen: ${signal} cannot be handled: ${describeError(cause)}`,
+        { cause },
+      );
     }
   }
 
-  for (const signal of options.reloadSignals ?? adapter.reloadSignals) handle(signal, () => handlers.reload(signal));
+  for (const signal of options.reloadSignals ?? adapter.reloadSignals) {
+    handle(signal, () => handlers.reload(signal));
+  }
   for (const signal of options.shutdownSignals ?? adapter.shutdownSignals) {
     handle(signal, () => {
       if (firstShutdown !== undefined) {
-        if (adapter.now() - firstShutdown > SAME_SIGNAL_MS) adapter.exit(128 + (adapter.signals[signal] ?? 0));
+        if (adapter.now() - firstShutdown > SAME_SIGNAL_MS) {
+          adapter.exit(128 + (adapter.signals[signal] ?? 0));
+        }
         return;
       }
       handlers.shutdown(signal);
-      firstShutdown = adapter.now(); // The handlers of the application, which may take their time, have run.
+      // The handlers of the application, which may take their time, have run.
+      firstShutdown = adapter.now();
     });
   }
   return self;
 }
 
 /** Calls back when an outer signal aborts, unless the own signal has aborted before. */
-export function followSignal(outer: AbortSignal, own: AbortSignal, cancel: (reason: unknown) => void): void {
+export function followSignal(
+  outer: AbortSignal,
+  own: AbortSignal,
+  cancel: (reason: unknown) => void,
+): void {
   const onAbort = () => cancel(outer.reason);
   if (outer.aborted) onAbort();
   else outer.addEventListener("abort", onAbort, { signal: own });

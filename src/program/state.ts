@@ -1,6 +1,12 @@
 import type { Clock } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
-import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
+import type {
+  Handover,
+  IncomingHandover,
+  IncomingReload,
+  OutgoingHandover,
+  OutgoingReload,
+} from "../reload/handover.ts";
 
 /** The largest state that is handed over, in bytes of JSON. */
 const MAX_BYTES = 64 * 2 ** 20;
@@ -17,12 +23,16 @@ export interface StateHandover {
 }
 
 /**
- * Hands the application's state to the new process: first of all at the commit, so that the state is there before the first connection, and
- * as late as possible.
+ * Hands the application's state to the new process: first of all at the commit, so that the state
+ * is there before the first connection, and as late as possible.
  *
  * @param take Makes the state, in the old process.
  */
-export function createStateHandover(take: (() => unknown) | undefined, hasPredecessor: boolean, clock: Clock): StateHandover {
+export function createStateHandover(
+  take: (() => unknown) | undefined,
+  hasPredecessor: boolean,
+  clock: Clock,
+): StateHandover {
   const inherited = Promise.withResolvers<unknown>();
   let isKnown = false;
   let release: (() => void) | undefined;
@@ -53,11 +63,16 @@ export function createStateHandover(take: (() => unknown) | undefined, hasPredec
 export async function stateAsText(take: (() => unknown) | undefined): Promise<string | undefined> {
   const text = JSON.stringify(await take?.());
   const bytes = text === undefined ? 0 : new TextEncoder().encode(text).length;
-  if (bytes > MAX_BYTES) throw new Error(`it has ${bytes} bytes as JSON; at most ${MAX_BYTES} are handed over`);
+  if (bytes > MAX_BYTES) {
+    throw new Error(`it has ${bytes} bytes as JSON; at most ${MAX_BYTES} are handed over`);
+  }
   return text;
 }
 
-function sendState({ link, signal }: OutgoingReload, take: (() => unknown) | undefined): OutgoingHandover {
+function sendState(
+  { link, signal }: OutgoingReload,
+  take: (() => unknown) | undefined,
+): OutgoingHandover {
   if (take === undefined) return {};
   const received = Promise.withResolvers<void>();
   received.promise.catch(() => {}); // May reject before it is awaited.
@@ -79,7 +94,10 @@ function sendState({ link, signal }: OutgoingReload, take: (() => unknown) | und
   };
 }
 
-function receiveState({ link }: IncomingReload, settle: (state: unknown) => void): IncomingHandover {
+function receiveState(
+  { link }: IncomingReload,
+  settle: (state: unknown) => void,
+): IncomingHandover {
   let text = "";
   link.onData(async ({ piece, end }) => {
     if (typeof piece === "string" && text.length < MAX_BYTES) text += piece;

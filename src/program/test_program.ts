@@ -1,4 +1,7 @@
-/** A program whose reload is a call: everything of this process is real, there is no other process. For the tests of programs. */
+/**
+ * A program whose reload is a call: everything of this process is real, there is no other process.
+ * For the tests of programs.
+ */
 import type { Adapter, BasicAdapter, Channel, StartAdapter } from "../core/adapter.ts";
 import { describeError } from "../core/describe_error.ts";
 import { ReloadError } from "../core/error.ts";
@@ -27,7 +30,10 @@ export interface ReleasedConnection {
 export interface Inheritance {
   /** What `saveState` has returned, as `token.inheritedState` would have it. */
   readonly state: unknown;
-  /** The connections of `token.live()`. They are closed: there is no process in which they could go on. */
+  /**
+   * The connections of `token.live()`. They are closed: there is no process in which they could go
+   * on.
+   */
   readonly live: readonly ReleasedConnection[];
 }
 
@@ -113,7 +119,10 @@ export function beginTestProgram(real: StartAdapter, plan: TestPlan): TestProgra
     ready: ready.promise,
     async reload() {
       await token.inheritedState; // Loads the program, where that has not happened yet.
-      return await (program as LoadedTestProgram).inherit({ by: "signal", signal: adapter.reloadSignals[0] as string });
+      return await (program as LoadedTestProgram).inherit({
+        by: "signal",
+        signal: adapter.reloadSignals[0] as string,
+      });
     },
     async shutdown(signal) {
       await token.inheritedState;
@@ -161,9 +170,16 @@ function createTestProgram(
 
   function inherit(cause: ReloadCause): Promise<Inheritance> {
     if (token.isCancelled) {
-      return Promise.reject(new ReloadError("cancelled", `process ${pid} cannot reload any more: its token is cancelled`));
+      return Promise.reject(
+        new ReloadError(
+          "cancelled",
+          `process ${pid} cannot reload any more: its token is cancelled`,
+        ),
+      );
     }
-    return current ??= hand(program, adapter, { cause, onReload, cancel }).finally(() => current = undefined);
+    return current ??= hand(program, adapter, { cause, onReload, cancel }).finally(() =>
+      current = undefined
+    );
   }
 
   return {
@@ -186,7 +202,10 @@ interface TestReload {
   cancel: Beginning["cancel"];
 }
 
-/** Hands over to nobody: takes the state and the live connections as a reload does, and cancels the token. */
+/**
+ * Hands over to nobody: takes the state and the live connections as a reload does, and cancels the
+ * token.
+ */
 async function hand(
   program: ProgramContext,
   { now, sockets }: Adapter,
@@ -209,7 +228,12 @@ async function hand(
     return inheritance;
   } catch (error) {
     for (const { giveBack } of released) giveBack();
-    emit({ type: "reload-fail", error: error as ReloadError, milliseconds: now() - begun, wasInCharge: false });
+    emit({
+      type: "reload-fail",
+      error: error as ReloadError,
+      milliseconds: now() - begun,
+      wasInCharge: false,
+    });
     throw error;
   }
 }
@@ -219,7 +243,9 @@ async function handedOver<T>(what: string, work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (cause) {
     if (cause instanceof ReloadError) throw cause;
-    throw new ReloadError("handover", `${what} could not be handed over: ${describeError(cause)}`, { cause });
+    throw new ReloadError("handover", `${what} could not be handed over: ${describeError(cause)}`, {
+      cause,
+    });
   }
 }
 
@@ -228,26 +254,31 @@ interface Released extends ReleasedConnection {
   giveBack(): void;
 }
 
-/** Lets the application let go of its connections of node:net, as far as it does at this moment. WebSockets of a runtime are closed with 1001. */
+/**
+ * Lets the application let go of its connections of node:net, as far as it does at this moment.
+ * WebSockets of a runtime are closed with 1001.
+ */
 function release({ live }: ProgramContext, connections: ConnectionAdapter | undefined): Released[] {
   if (connections === undefined) return [];
   return [...live.values()].flatMap((group) =>
-    [...group.sockets].filter((socket) => !isNative(socket) && !socket.destroyed).flatMap((socket) => {
-      connections.stop(socket);
-      const session = group.release(socket);
-      if (session === undefined) {
-        connections.start(socket);
-        return [];
-      }
-      return [{
-        name: group.name,
-        session: session instanceof Uint8Array ? session : copied(session),
-        close: () => void socket.destroy(),
-        giveBack() {
-          group.serve(socket, session);
+    [...group.sockets].filter((socket) => !isNative(socket) && !socket.destroyed).flatMap(
+      (socket) => {
+        connections.stop(socket);
+        const session = group.release(socket);
+        if (session === undefined) {
           connections.start(socket);
-        },
-      }];
-    })
+          return [];
+        }
+        return [{
+          name: group.name,
+          session: session instanceof Uint8Array ? session : copied(session),
+          close: () => void socket.destroy(),
+          giveBack() {
+            group.serve(socket, session);
+            connections.start(socket);
+          },
+        }];
+      },
+    )
   );
 }

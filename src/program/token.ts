@@ -1,9 +1,20 @@
 import type { CancellationToken, Token } from "../core/token.ts";
 
 /** What makes a cancellation token the token of a program. */
-export interface TokenExtension
-  extends
-    Pick<Token, "generation" | "canReload" | "ready" | "reload" | "adopt" | "bind" | "fetch" | "live" | "path" | "webSocket"> {
+export interface TokenExtension extends
+  Pick<
+    Token,
+    | "generation"
+    | "canReload"
+    | "ready"
+    | "reload"
+    | "adopt"
+    | "bind"
+    | "fetch"
+    | "live"
+    | "path"
+    | "webSocket"
+  > {
   inheritedState(): Promise<unknown>;
   dispose(): Promise<void>;
 }
@@ -11,11 +22,28 @@ export interface TokenExtension
 /**
  * Makes the token that the application gets.
  *
- * @param onWatch Called when the application uses what lets it, or its servers, notice the cancellation.
+ * @param onWatch Called when the application uses what lets it, or its servers, notice the
+ * cancellation.
  */
-export function extendToken(token: CancellationToken, onWatch: () => void, extension: TokenExtension): Token {
-  const { generation, canReload, ready, reload, adopt, bind, fetch, live, path, webSocket, inheritedState, dispose } =
-    extension;
+export function extendToken(
+  token: CancellationToken,
+  onWatch: () => void,
+  extension: TokenExtension,
+): Token {
+  const {
+    generation,
+    canReload,
+    ready,
+    reload,
+    adopt,
+    bind,
+    fetch,
+    live,
+    path,
+    webSocket,
+    inheritedState,
+    dispose,
+  } = extension;
   // The types are those of the member.
   // deno-lint-ignore no-explicit-any
   const watching = <F extends (...args: any[]) => unknown>(member: F): F =>

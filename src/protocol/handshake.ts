@@ -5,21 +5,32 @@ import type { CheckOrder, Supervisor } from "../core/service_adapter.ts";
 /** The variable of a successor: the version of the protocol, and the generation. */
 const VARIABLE = "RELOAD_SELF";
 
-/** The variable that names the process for which the handshake is meant: the generation, and the pid of its parent. */
+/**
+ * The variable that names the process for which the handshake is meant: the generation, and the pid
+ * of its parent.
+ */
 const PARENT_VARIABLE = "RELOAD_SELF_PARENT";
 
-/** The variable with the path at which the old process accepts a connection, when the new one has not inherited a channel. */
+/**
+ * The variable with the path at which the old process accepts a connection, when the new one has
+ * not inherited a channel.
+ */
 export const CHANNEL_VARIABLE = "RELOAD_SELF_CHANNEL";
 
-/** The variable that tells a successor where the descriptors are that it gets; see src/linux/descriptor_channel.ts. */
+/**
+ * The variable that tells a successor where the descriptors are that it gets; see
+ * src/linux/descriptor_channel.ts.
+ */
 const DESCRIPTORS_VARIABLE = "RELOAD_SELF_DESCRIPTORS";
 
-/** The variable with the addresses of the native servers and datagram sockets that a successor gets. */
+/**
+ * The variable with the addresses of the native servers and datagram sockets that a successor gets.
+ */
 const NATIVE_VARIABLE = "RELOAD_SELF_NATIVE";
 
 /**
- * The variables of `reload-self run`: the folder of the instance, how many instances there are, the guard of this process, and the check of
- * new versions: milliseconds, and an address.
+ * The variables of `reload-self run`: the folder of the instance, how many instances there are, the
+ * guard of this process, and the check of new versions: milliseconds, and an address.
  */
 const FOLDER_VARIABLE = "RELOAD_SELF_RUN";
 const INSTANCES_VARIABLE = "RELOAD_SELF_INSTANCES";
@@ -27,7 +38,10 @@ const GUARD_VARIABLE = "RELOAD_SELF_GUARD";
 const CHECK_VARIABLE = "RELOAD_SELF_RUN_CHECK";
 const OF_RUN = [FOLDER_VARIABLE, INSTANCES_VARIABLE, GUARD_VARIABLE, CHECK_VARIABLE];
 
-/** Prefix of the variables by which the threads of a process elect the one that reloads; see adapters/deno/threads.ts. */
+/**
+ * Prefix of the variables by which the threads of a process elect the one that reloads; see
+ * adapters/deno/threads.ts.
+ */
 export const ELECTION = "RELOAD_SELF_THREAD";
 
 const OURS = [
@@ -39,7 +53,11 @@ const OURS = [
   ...OF_RUN,
 ];
 /** Node's: the channel of a process to its parent, and what `node --watch` wants to hear on it. */
-const OF_CHANNELS = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "WATCH_REPORT_DEPENDENCIES"];
+const OF_CHANNELS = [
+  "NODE_CHANNEL_FD",
+  "NODE_CHANNEL_SERIALIZATION_MODE",
+  "WATCH_REPORT_DEPENDENCIES",
+];
 
 /** Whether a variable is meant for one process only. Ours, and those of the runtimes' channels. */
 export function isOfOneStart(name: string): boolean {
@@ -49,7 +67,8 @@ export function isOfOneStart(name: string): boolean {
 /**
  * The variables for a successor.
  *
- * @param parent The pid of its parent. `undefined` where a `command` of the application may start it indirectly.
+ * @param parent The pid of its parent. `undefined` where a `command` of the application may start
+ * it indirectly.
  */
 export function handshake(generation: number, parent: number | undefined): Record<string, string> {
   return {
@@ -78,7 +97,10 @@ export function nativeVariable(native: string | undefined): Record<string, strin
 }
 
 /** The variables for a successor that gets descriptors, perhaps of such sockets. */
-export function descriptorVariables(descriptors: string, native: string | undefined): Record<string, string | undefined> {
+export function descriptorVariables(
+  descriptors: string,
+  native: string | undefined,
+): Record<string, string | undefined> {
   return { [DESCRIPTORS_VARIABLE]: descriptors, ...nativeVariable(native) };
 }
 
@@ -111,15 +133,16 @@ export interface Handshake {
   /** The `reload-self run` that may follow this process. */
   readonly supervisor: Supervisor | undefined;
   /**
-   * Takes out what is for the first process that listens, whichever that is. npm and the like load this library too where it is preloaded:
-   * they leave it to the program that they start.
+   * Takes out what is for the first process that listens, whichever that is. npm and the like load
+   * this library too where it is preloaded: they leave it to the program that they start.
    */
   takeRest(): void;
 }
 
 /**
- * Takes the handshake out of the environment, so that no process that this one starts inherits it. A process that inherited it nevertheless,
- * because it was started before the library was loaded, has another parent: it is an ordinary first generation.
+ * Takes the handshake out of the environment, so that no process that this one starts inherits it.
+ * A process that inherited it nevertheless, because it was started before the library was loaded,
+ * has another parent: it is an ordinary first generation.
  */
 export function takeHandshake(env: Variables, family: ParentCheck): Handshake {
   const taken = Object.fromEntries(OURS.map((name) => [name, env.get(name)]));
@@ -127,7 +150,8 @@ export function takeHandshake(env: Variables, family: ParentCheck): Handshake {
   const isOurs = generation !== undefined && isMeant(taken[PARENT_VARIABLE], generation, family);
   const folder = taken[FOLDER_VARIABLE];
   const guard = Number(taken[GUARD_VARIABLE]);
-  const remove = (names: readonly string[]) => names.forEach((name) => taken[name] !== undefined && env.delete(name));
+  const remove = (names: readonly string[]) =>
+    names.forEach((name) => taken[name] !== undefined && env.delete(name));
   remove(isOurs ? OURS : OURS.filter((name) => !OF_RUN.includes(name)));
   return {
     generation: isOurs ? generation : undefined,
@@ -145,9 +169,14 @@ export function takeHandshake(env: Variables, family: ParentCheck): Handshake {
 }
 
 /** A process whose parent is gone has another one now; it carries on alone. */
-function isMeant(value: string | undefined, generation: number, { parent, isAlive }: ParentCheck): boolean {
+function isMeant(
+  value: string | undefined,
+  generation: number,
+  { parent, isAlive }: ParentCheck,
+): boolean {
   const [of, expected] = value?.split(":").map(Number) ?? [];
-  // No parent for this generation: the old process has an earlier version of this library, or a `command`.
+  // No parent for this generation: the old process has an earlier version of this library, or a
+  // `command`.
   if (expected === undefined || of !== generation) return true;
   return expected === parent || isAlive(expected) === false;
 }
@@ -164,7 +193,10 @@ export interface OfferedAddress extends InheritedAddress {
   readonly key: string;
 }
 
-/** What the predecessor has of a kind, from its text; nothing for anything else. See `native` in src/reload/handover.ts. */
+/**
+ * What the predecessor has of a kind, from its text; nothing for anything else. See `native` in
+ * src/reload/handover.ts.
+ */
 export function parseOffered(
   text: string | undefined,
   of: OfferedAddress["kind"],

@@ -1,4 +1,7 @@
-/** The messages between the instances of a program and `reload-self run`, over a unix socket in the folder of each instance. */
+/**
+ * The messages between the instances of a program and `reload-self run`, over a unix socket in the
+ * folder of each instance.
+ */
 
 /** The name of the socket. */
 export const SOCKET = "socket";
@@ -9,7 +12,8 @@ export type Positions = Readonly<Record<string, readonly number[]>>;
 /** The messages of an instance. */
 export type FromInstance =
   | { type: "up" } // It runs, with all its sockets.
-  | { type: "reloading"; ordered: boolean } // `ordered`: the new processes must be started one after the other.
+  // `ordered`: the new processes must be started one after the other.
+  | { type: "reloading"; ordered: boolean }
   | { type: "ready" } // Its new process is ready.
   | { type: "failed"; message: string }
   | { type: "leaving"; positions: Positions }; // Its sockets are to leave their groups.
@@ -23,7 +27,9 @@ export type ToInstance =
 
 function isPositions(value: unknown): value is Positions {
   return typeof value === "object" && value !== null && !Array.isArray(value) &&
-    Object.values(value).every((list) => Array.isArray(list) && list.every((i) => Number.isSafeInteger(i)));
+    Object.values(value).every((list) =>
+      Array.isArray(list) && list.every((i) => Number.isSafeInteger(i))
+    );
 }
 
 /** A message of an instance, or `undefined` for anything else. */

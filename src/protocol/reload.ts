@@ -1,11 +1,12 @@
 /**
- * The messages between an old process and a new one. The old one states its version when it starts the new one, and both keep to it.
- * Unknown fields are ignored, so that fields can be added.
+ * The messages between an old process and a new one. The old one states its version when it starts
+ * the new one, and both keep to it. Unknown fields are ignored, so that fields can be added.
  */
 export const PROTOCOL = 1;
 
 /**
- * What this version understands besides: it is stated in `hello`. 0.5.0 stated none, which reads as 0.
+ * What this version understands besides: it is stated in `hello`. 0.5.0 stated none, which reads as
+ * 0.
  *
  * - 1: answers `ask`.
  */
@@ -24,7 +25,8 @@ interface Data {
 /** The messages of a new process. */
 export type FromSuccessor =
   | { type: "hello"; pid: number; abilities?: number }
-  | { type: "alive"; answer?: number } // The answer to a question, or none: whether it can be sent shows if the old process is there.
+  // The answer to a question, or none: whether it can be sent shows if the old process is there.
+  | { type: "alive"; answer?: number }
   | Data
   | { type: "ready" }
   | { type: "failed"; message: string }
@@ -33,8 +35,8 @@ export type FromSuccessor =
   | { type: "stopping" }; // It is in charge and was asked to shut down.
 
 /**
- * The messages of an old process. `over` ends the reload: until then the old process may take charge again and kill the new one, which
- * therefore begins no reload of its own.
+ * The messages of an old process. `over` ends the reload: until then the old process may take
+ * charge again and kill the new one, which therefore begins no reload of its own.
  */
 export type FromPredecessor =
   | Data
@@ -42,7 +44,8 @@ export type FromPredecessor =
   | { type: "commit" }
   | { type: "ask"; number: number } // Is the new process alive?
   | { type: "check" } // The old process accepts no connections any more: the new one checks itself.
-  | { type: "revoke"; pid: number; generation: number } // The old process, which these name, has taken charge again: the new one finishes, and ends.
+  // The old process, which these name, has taken charge again: the new one finishes, and ends.
+  | { type: "revoke"; pid: number; generation: number }
   | { type: "over"; reload: boolean }
   | { type: "reload" }
   | { type: "shutdown"; signal: string };
@@ -63,10 +66,13 @@ function fields(raw: unknown): Record<string, unknown> | undefined {
 
 function parseData({ name, data }: Record<string, unknown>): Data | undefined {
   const isObject = typeof data === "object" && data !== null && !Array.isArray(data);
-  return typeof name === "string" && isObject ? { type: "data", name, data: data as HandoverData } : undefined;
+  return typeof name === "string" && isObject
+    ? { type: "data", name, data: data as HandoverData }
+    : undefined;
 }
 
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
 
 /** A message of a new process, or `undefined` for anything else. */
 export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
@@ -74,7 +80,11 @@ export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
   switch (record?.type) {
     case "hello":
       return isCount(record.pid) && record.pid > 0
-        ? { type: "hello", pid: record.pid, ...(isCount(record.abilities) && { abilities: record.abilities }) }
+        ? {
+          type: "hello",
+          pid: record.pid,
+          ...(isCount(record.abilities) && { abilities: record.abilities }),
+        }
         : undefined;
     case "data":
       return parseData(record);
@@ -86,9 +96,13 @@ export function parseFromSuccessor(raw: unknown): FromSuccessor | undefined {
     case "in-charge":
       return record.check === true ? { type: "in-charge", check: true } : { type: "in-charge" };
     case "checked":
-      return typeof record.error === "string" ? { type: "checked", error: record.error } : { type: "checked" };
+      return typeof record.error === "string"
+        ? { type: "checked", error: record.error }
+        : { type: "checked" };
     case "failed":
-      return typeof record.message === "string" ? { type: "failed", message: record.message } : undefined;
+      return typeof record.message === "string"
+        ? { type: "failed", message: record.message }
+        : undefined;
     default:
       return undefined;
   }
@@ -114,7 +128,9 @@ export function parseFromPredecessor(raw: unknown): FromPredecessor | undefined 
     case "over":
       return { type: "over", reload: record.reload === true };
     case "shutdown":
-      return typeof record.signal === "string" ? { type: "shutdown", signal: record.signal } : undefined;
+      return typeof record.signal === "string"
+        ? { type: "shutdown", signal: record.signal }
+        : undefined;
     default:
       return undefined;
   }

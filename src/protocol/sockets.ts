@@ -84,7 +84,9 @@ const numberIn = ({ number }: Fields) => isWhole(number) && { number };
 
 function parseAddress(value: unknown): SocketAddress | undefined {
   const { address, family, port } = fieldsOf(value);
-  return isText(address) && isText(family) && isWhole(port) && port > 0 ? { address, family, port } : undefined;
+  return isText(address) && isText(family) && isWhole(port) && port > 0
+    ? { address, family, port }
+    : undefined;
 }
 
 function parseOfferedSocket(value: unknown): OfferedSocket[] {

@@ -32,7 +32,10 @@ const MAX_LINES = 10;
 export interface Status {
   version: 1;
   pid: number;
-  /** When the process started, where the kernel shows it: the file of a killed process outlives it, and the pid may be reused. */
+  /**
+   * When the process started, where the kernel shows it: the file of a killed process outlives it,
+   * and the pid may be reused.
+   */
   startTime?: string | undefined;
   generation: number;
   runtime: string;
@@ -67,8 +70,10 @@ export function lastLines(text: string): string[] {
   return text.trimEnd().split("\n").slice(-MAX_LINES);
 }
 
-const isPid = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) > 0 && Number(value) < 2 ** 31;
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+const isPid = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) > 0 && Number(value) < 2 ** 31;
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
 /** A text that is shown on a terminal, which would obey control characters. */
 const printable = (value: unknown) =>
   // deno-lint-ignore no-control-regex
@@ -77,11 +82,15 @@ const printable = (value: unknown) =>
 /** The reload that a process came from, or `undefined` for anything else. */
 export function parseOrigin(data: unknown): Origin | undefined {
   const { pid, number, milliseconds } = (data ?? {}) as Partial<Origin>;
-  return isPid(pid) && isCount(number) && isCount(milliseconds) ? { pid, number, milliseconds } : undefined;
+  return isPid(pid) && isCount(number) && isCount(milliseconds)
+    ? { pid, number, milliseconds }
+    : undefined;
 }
 
 function parseOutcome(data: unknown): ReloadOutcome | undefined {
-  const { number, milliseconds, pid, error, failed, output } = (data ?? {}) as Partial<ReloadOutcome>;
+  const { number, milliseconds, pid, error, failed, output } = (data ?? {}) as Partial<
+    ReloadOutcome
+  >;
   if (!isCount(number) || !isCount(milliseconds)) return undefined;
   return {
     number,
@@ -92,7 +101,9 @@ function parseOutcome(data: unknown): ReloadOutcome | undefined {
   };
 }
 
-/** Parses a status file. `undefined` for anything else: its user may have written anything into it. */
+/**
+ * Parses a status file. `undefined` for anything else: its user may have written anything into it.
+ */
 export function parseStatus(text: string): Status | SupervisorStatus | undefined {
   let data: Record<string, unknown>;
   try {
@@ -100,12 +111,16 @@ export function parseStatus(text: string): Status | SupervisorStatus | undefined
   } catch {
     return undefined;
   }
-  if (typeof data !== "object" || data === null || data.version !== 1 || !isPid(data.pid)) return undefined;
+  if (typeof data !== "object" || data === null || data.version !== 1 || !isPid(data.pid)) {
+    return undefined;
+  }
   const { pid, generation, since, signal, reloads, supervises } = data;
   const startTime = typeof data.startTime === "string" ? data.startTime : undefined;
   if (isPid(supervises)) return { version: 1, pid, startTime, supervises };
   const state = STATES.find((state) => state === data.state);
-  if (state === undefined || !isCount(generation) || !isCount(reloads) || !isCount(since)) return undefined;
+  if (state === undefined || !isCount(generation) || !isCount(reloads) || !isCount(since)) {
+    return undefined;
+  }
   return {
     version: 1,
     pid,

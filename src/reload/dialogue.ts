@@ -3,7 +3,11 @@ import { ReloadError, type ReloadErrorCode, type ReloadErrorDetails } from "../c
 import type { Link } from "./handover.ts";
 import { createInboxes, type Inboxes } from "./inboxes.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
-import { type FromPredecessor, type FromSuccessor, parseFromSuccessor } from "../protocol/reload.ts";
+import {
+  type FromPredecessor,
+  type FromSuccessor,
+  parseFromSuccessor,
+} from "../protocol/reload.ts";
 
 /** What the old process must know of its dialogue with the new one. */
 export interface DialogueHandlers {
@@ -31,9 +35,15 @@ export interface Dialogue {
   offered(): Promise<void>;
   /** Tells the new process to take charge. Resolves when it has. */
   commit(): Promise<void>;
-  /** Lets the new process check itself. Resolves when it has passed; one that it fails is a failure. `undefined` where it has no check. */
+  /**
+   * Lets the new process check itself. Resolves when it has passed; one that it fails is a failure.
+   * `undefined` where it has no check.
+   */
   check(): Promise<void> | undefined;
-  /** Asks the new process for a sign of life. Resolves when it has answered; at once where it is of a version that does not answer. */
+  /**
+   * Asks the new process for a sign of life. Resolves when it has answered; at once where it is of
+   * a version that does not answer.
+   */
   ask(): Promise<void>;
 }
 
@@ -57,7 +67,11 @@ interface Conversation {
 }
 
 /** Prepares the dialogue of one reload. */
-export function createDialogue(clock: Clock, names: readonly string[], handlers: DialogueHandlers): Dialogue {
+export function createDialogue(
+  clock: Clock,
+  names: readonly string[],
+  handlers: DialogueHandlers,
+): Dialogue {
   const conversation: Conversation = {
     handlers,
     outbox: createOutbox(clock),
@@ -91,7 +105,8 @@ export function createDialogue(clock: Clock, names: readonly string[], handlers:
       await tell({ type: "commit" });
       await tookCharge.promise;
     },
-    check: () => conversation.hasCheck ? tell({ type: "check" }).then(() => passed.promise) : undefined,
+    check: () =>
+      conversation.hasCheck ? tell({ type: "check" }).then(() => passed.promise) : undefined,
     ask: outbox.ask,
   };
 }
@@ -109,13 +124,21 @@ function createLink(conversation: Conversation, name: string): Link {
   };
 }
 
-/** A process that was told to take charge may be in charge: it is not killed for a strange message. */
+/**
+ * A process that was told to take charge may be in charge: it is not killed for a strange message.
+ */
 function misunderstood({ expected, handlers: { fail } }: Conversation): void {
-  if (expected !== "in-charge" && expected !== "nothing") fail("protocol", "sent a message that is not understood");
+  if (expected !== "in-charge" && expected !== "nothing") {
+    fail("protocol", "sent a message that is not understood");
+  }
 }
 
 /** Returns whether the message was expected. */
-function receive(conversation: Conversation, message: FromSuccessor | undefined, handle: unknown): boolean {
+function receive(
+  conversation: Conversation,
+  message: FromSuccessor | undefined,
+  handle: unknown,
+): boolean {
   const { handlers: { fail, stopping }, outbox, inboxes, expected } = conversation;
   switch (message?.type) {
     case "alive":
@@ -154,21 +177,29 @@ function receive(conversation: Conversation, message: FromSuccessor | undefined,
   }
 }
 
-function judge({ hasCheck, passed, handlers: { fail } }: Conversation, error: string | undefined): boolean {
+function judge(
+  { hasCheck, passed, handlers: { fail } }: Conversation,
+  error: string | undefined,
+): boolean {
   if (!hasCheck) return false;
   if (error === undefined) passed.resolve();
   else fail("check", `did not pass its check: ${error}`, { cause: new Error(error) });
   return true;
 }
 
-/** A closed channel is not the reason of a failure: how the process ended is, and that is about to be known. */
+/**
+ * A closed channel is not the reason of a failure: how the process ended is, and that is about to
+ * be known.
+ */
 async function send(
   { channel, outbox, handlers: { failure } }: Conversation,
   message: FromPredecessor,
   handle?: unknown,
 ): Promise<void> {
   try {
-    if (channel === undefined) throw new ReloadError("handover", "nothing can be sent before the new process was started");
+    if (channel === undefined) {
+      throw new ReloadError("handover", "nothing can be sent before the new process was started");
+    }
     await outbox.send(message, handle);
   } catch (error) {
     if (error instanceof ReloadError) throw error;

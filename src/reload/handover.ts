@@ -11,8 +11,9 @@ export interface Link {
   /** Sends JSON-like data, and with it a listening socket, which stays open in this process too. */
   send(data: HandoverData, handle?: unknown): Promise<void>;
   /**
-   * Sets the receiver; data that came earlier is given to it first. The receiver must check the members of what it gets. When it throws or
-   * rejects, the other process has sent something that is not understood.
+   * Sets the receiver; data that came earlier is given to it first. The receiver must check the
+   * members of what it gets. When it throws or rejects, the other process has sent something that
+   * is not understood.
    */
   onData(receive: (data: HandoverData, handle?: unknown) => void | Promise<void>): void;
 }
@@ -37,21 +38,27 @@ export interface OutgoingReload {
   readonly signal: AbortSignal;
   /** The generation of the new process. */
   readonly generation: number;
-  /** The new process, once it was started. Until it has said hello, this may be a wrapper that was started in its place. */
+  /**
+   * The new process, once it was started. Until it has said hello, this may be a wrapper that was
+   * started in its place.
+   */
   readonly pid: number | undefined;
   /** To the new process. Nothing can be sent before `offer`. */
   readonly link: Link;
   /**
-   * Makes PID 1 the parent of the new process while this one lives. For `retire` only: the exit status of the new process is lost.
+   * Makes PID 1 the parent of the new process while this one lives. For `retire` only: the exit
+   * status of the new process is lost.
    *
-   * @returns Whether that was possible. Only a process that was started `disowned` has such a parent.
+   * @returns Whether that was possible. Only a process that was started `disowned` has such a
+   * parent.
    */
   disown(): Promise<boolean>;
 }
 
 /**
- * The part of a handover in the old process, for one reload. The steps are listed in the order in which they are taken; each is taken by one
- * handover after the other. A step up to `commit` that throws fails the reload.
+ * The part of a handover in the old process, for one reload. The steps are listed in the order in
+ * which they are taken; each is taken by one handover after the other. A step up to `commit` that
+ * throws fails the reload.
  */
 export interface OutgoingHandover {
   /** Nothing has been started yet. */
@@ -60,25 +67,39 @@ export interface OutgoingHandover {
   beforeStart?(): void;
   /** Whether this handover will send listening sockets. Asked after `beforeStart`. */
   sendsSockets?(): boolean;
-  /** Whether this handover will send descriptors, where that is possible. Asked after `beforeStart`. */
+  /**
+   * Whether this handover will send descriptors, where that is possible. Asked after `beforeStart`.
+   */
   sendsDescriptors?(): boolean;
-  /** What the new process must know of sockets when it opens its own: a list, in JSON. Asked after `beforeStart`. */
+  /**
+   * What the new process must know of sockets when it opens its own: a list, in JSON. Asked after
+   * `beforeStart`.
+   */
   native?(): readonly object[];
   /** The new process was started and loads its program meanwhile. */
   started?(): void | Promise<void>;
   /** The new process has said hello. It is not ready yet. */
   offer?(): void | Promise<void>;
-  /** The new process is ready. Waits for others that have to be ready too; nobody commits before all have agreed. */
+  /**
+   * The new process is ready. Waits for others that have to be ready too; nobody commits before all
+   * have agreed.
+   */
   agree?(): void | Promise<void>;
-  /** The new process is about to be in charge. `rollback` must be able to undo this step until the probation is over. */
+  /**
+   * The new process is about to be in charge. `rollback` must be able to undo this step until the
+   * probation is over.
+   */
   commit?(): void | Promise<void>;
   /** The new process is in charge, and on probation. */
   handedOver?(): void | Promise<void>;
-  /** All handovers have handed over, the new process has passed its check, and the probation begins. Not waited for. */
+  /**
+   * All handovers have handed over, the new process has passed its check, and the probation begins.
+   * Not waited for.
+   */
   onProbation?(): void;
   /**
-   * The probation is over, and the new process is about to be on its own. What takes time and can still be undone is done here: should the
-   * new process die meanwhile, `rollback` follows.
+   * The probation is over, and the new process is about to be on its own. What takes time and can
+   * still be undone is done here: should the new process die meanwhile, `rollback` follows.
    *
    * @param hurry Fires when this process is told to shut down meanwhile.
    */
@@ -86,14 +107,16 @@ export interface OutgoingHandover {
   /** The connections that it has moved, or could have moved. Asked after `beforeRetire`. */
   moved?(): MovedConnections | undefined;
   /**
-   * The probation is over: nothing can be undone any more. Releases what the new process needs for a reload of its own.
+   * The probation is over: nothing can be undone any more. Releases what the new process needs for
+   * a reload of its own.
    *
    * @param shutdown Fires when this process is told to shut down meanwhile.
    */
   retire?(shutdown: AbortSignal): void | Promise<void>;
   /**
-   * Instead of `retire`: the reload failed. Undoes the steps that were taken; also called when `prepare` itself threw. The new process has
-   * ended, unless it has failed its check: then it lives on, to finish what it has begun.
+   * Instead of `retire`: the reload failed. Undoes the steps that were taken; also called when
+   * `prepare` itself threw. The new process has ended, unless it has failed its check: then it
+   * lives on, to finish what it has begun.
    */
   rollback?(reason: Error): void | Promise<void>;
   /** After `rollback`, for a new process that has failed its check: it has ended. */
@@ -113,21 +136,29 @@ export interface IncomingReload {
 /** The part of a handover in the new process. */
 export interface IncomingHandover {
   /**
-   * Resolves when this process can replace the old one, as far as this handover knows. Must resolve in a later turn of the event loop than
-   * the application's call that completed it: a program that throws right after it listens is not ready.
+   * Resolves when this process can replace the old one, as far as this handover knows. Must resolve
+   * in a later turn of the event loop than the application's call that completed it: a program that
+   * throws right after it listens is not ready.
    */
   readonly ready?: Promise<unknown>;
   /** This process is in charge. */
   takeOver?(predecessor: Departure): void;
-  /** This process has failed its check, and the old one is in charge again: it stops accepting. The token is cancelled next. */
+  /**
+   * This process has failed its check, and the old one is in charge again: it stops accepting. The
+   * token is cancelled next.
+   */
   revoke?(): void | Promise<void>;
-  /** The reload is over: the old process has retired as agreed, or has died, perhaps after it had handed over. */
+  /**
+   * The reload is over: the old process has retired as agreed, or has died, perhaps after it had
+   * handed over.
+   */
   over?(predecessor: Departure): void;
 }
 
 /**
- * Something that passes from one process to the next: listening sockets, the pid file, the main process of a systemd unit. It makes a new
- * object for each reload, so that nothing of one reload is left in the next.
+ * Something that passes from one process to the next: listening sockets, the pid file, the main
+ * process of a systemd unit. It makes a new object for each reload, so that nothing of one reload
+ * is left in the next.
  */
 export interface Handover {
   /** Names the handover in errors, and its namesake in the other process. */

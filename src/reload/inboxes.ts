@@ -13,10 +13,16 @@ export interface Inboxes {
 /**
  * Makes the inboxes of one reload.
  *
- * @param misunderstood Called when a receiver throws or rejects: the other process has sent it something that it could not expect.
+ * @param misunderstood Called when a receiver throws or rejects: the other process has sent it
+ * something that it could not expect.
  */
-export function createInboxes(names: readonly string[], misunderstood: (name: string, error: unknown) => void): Inboxes {
-  const inboxes = new Map(names.map((name) => [name, createMailbox<[data: HandoverData, handle?: unknown]>()]));
+export function createInboxes(
+  names: readonly string[],
+  misunderstood: (name: string, error: unknown) => void,
+): Inboxes {
+  const inboxes = new Map(
+    names.map((name) => [name, createMailbox<[data: HandoverData, handle?: unknown]>()]),
+  );
   return {
     put(name, data, handle) {
       inboxes.get(name)?.put(data, handle);

@@ -2,18 +2,33 @@ import type { Channel, Clock, DescriptorChannel, Predecessor } from "../core/ada
 import { describeError } from "../core/describe_error.ts";
 import type { Departure, Handover, IncomingHandover, IncomingReload } from "./handover.ts";
 import { createInboxes, type Inboxes } from "./inboxes.ts";
-import { ABILITIES, type FromPredecessor, type FromSuccessor, pack, parseFromPredecessor } from "../protocol/reload.ts";
+import {
+  ABILITIES,
+  type FromPredecessor,
+  type FromSuccessor,
+  pack,
+  parseFromPredecessor,
+} from "../protocol/reload.ts";
 
-/** How long the old process may be silent on probation, in which it asks several times a second. It may be stopped for a while. */
+/**
+ * How long the old process may be silent on probation, in which it asks several times a second. It
+ * may be stopped for a while.
+ */
 const SILENCE_MS = 60_000;
 
 /** The events of the reload that a new process came from. */
 export interface IncomingHandlers {
   /** This process is in charge. Called once. */
   takeOver(predecessor: Departure): void;
-  /** Whether this process answers as it should: resolves with what is wrong, if something is. `undefined`: there is no check. */
+  /**
+   * Whether this process answers as it should: resolves with what is wrong, if something is.
+   * `undefined`: there is no check.
+   */
   readonly check: (() => Promise<string | undefined>) | undefined;
-  /** The predecessor, which this names, has taken charge again, because this process has failed its check. */
+  /**
+   * The predecessor, which this names, has taken charge again, because this process has failed its
+   * check.
+   */
   revoke(predecessor: { pid: number; generation: number }): void;
   /** The reload is over: the predecessor will not take charge again. Called once. */
   over(): void;
@@ -31,11 +46,14 @@ export interface JoinedReload {
   ready(): void;
   /** Tells the old process that this one will never be ready. The old process ends it. */
   failed(message: string): void;
-  /** Tells the old process that this one, which is in charge, was asked to shut down: its end is no failure. */
+  /**
+   * Tells the old process that this one, which is in charge, was asked to shut down: its end is no
+   * failure.
+   */
   stopping(): void;
   /**
-   * Takes the reload for over where the old process has said nothing for a long time: it hangs. Called when something has to wait for the end
-   * of the reload.
+   * Takes the reload for over where the old process has said nothing for a long time: it hangs.
+   * Called when something has to wait for the end of the reload.
    */
   checkPredecessor(): void;
   /** Resolves when every handover can replace what the old process has offered. */
@@ -51,7 +69,9 @@ interface Joining {
   readonly inboxes: Inboxes;
   readonly offered: PromiseWithResolvers<void>;
   sides: readonly IncomingHandover[];
-  /** When the old process asked for a sign of life; `undefined` for one of a version that does not. */
+  /**
+   * When the old process asked for a sign of life; `undefined` for one of a version that does not.
+   */
   heardAt: number | undefined;
   isInCharge: boolean;
   isOver: boolean;
@@ -65,7 +85,10 @@ interface Self {
   readonly descriptors: DescriptorChannel | undefined;
 }
 
-/** The two-phase commit, seen from the new process: say hello, be ready, wait until the old process commits or is gone. */
+/**
+ * The two-phase commit, seen from the new process: say hello, be ready, wait until the old process
+ * commits or is gone.
+ */
 export function joinReload(
   { channel }: Predecessor,
   self: Self,
@@ -75,7 +98,11 @@ export function joinReload(
   const joining: Joining = {
     ...{ channel, self, handovers, handlers },
     inboxes: createInboxes(handovers.map(({ name }) => name), (name, error) => {
-      handlers.warn(`the predecessor has sent something to ${name} that is not understood: ${describeError(error)}`);
+      handlers.warn(
+        `the predecessor has sent something to ${name} that is not understood: ${
+          describeError(error)
+        }`,
+      );
     }),
     offered: Promise.withResolvers(),
     sides: [],
@@ -85,7 +112,9 @@ export function joinReload(
     isChecked: false,
   };
   send(joining, { type: "hello", pid: self.pid, abilities: ABILITIES });
-  joining.sides = handovers.map(({ name, incoming }) => incoming?.(incomingReload(joining, name)) ?? {});
+  joining.sides = handovers.map(({ name, incoming }) =>
+    incoming?.(incomingReload(joining, name)) ?? {}
+  );
   channel.onMessage((raw, handle) => receive(joining, parseFromPredecessor(raw), handle));
   channel.onClose(() => {
     takeOver(joining, "gone");
@@ -101,7 +130,10 @@ export function joinReload(
 }
 
 /** The reload, as a handover sees it. */
-function incomingReload({ channel, self, inboxes, offered }: Joining, name: string): IncomingReload {
+function incomingReload(
+  { channel, self, inboxes, offered }: Joining,
+  name: string,
+): IncomingReload {
   return {
     link: {
       sendsHandles: channel.sendsHandles,
@@ -145,7 +177,10 @@ function receive(joining: Joining, message: FromPredecessor | undefined, handle:
 }
 
 /** Lets every handover take a step. A step that fails does not keep the others from theirs. */
-function runStep({ sides, handovers, handlers }: Joining, take: (side: IncomingHandover) => void): void {
+function runStep(
+  { sides, handovers, handlers }: Joining,
+  take: (side: IncomingHandover) => void,
+): void {
   sides.forEach((side, i) => {
     try {
       take(side);
@@ -183,7 +218,10 @@ function finish(joining: Joining, predecessor: Departure): void {
   joining.handlers.over();
 }
 
-async function revoke(joining: Joining, { pid, generation }: { pid: number; generation: number }): Promise<void> {
+async function revoke(
+  joining: Joining,
+  { pid, generation }: { pid: number; generation: number },
+): Promise<void> {
   joining.isOver = true;
   joining.self.descriptors?.close();
   const steps: (void | Promise<void>)[] = [];
@@ -196,8 +234,12 @@ async function check(joining: Joining): Promise<void> {
   const { handlers } = joining;
   joining.isChecked = true;
   const error = await handlers.check?.();
-  if (!joining.isOver) return send(joining, { type: "checked", ...(error !== undefined && { error }) });
-  if (error !== undefined) handlers.warn(`this process does not pass its check, and no other can take charge: ${error}`);
+  if (!joining.isOver) {
+    return send(joining, { type: "checked", ...(error !== undefined && { error }) });
+  }
+  if (error !== undefined) {
+    handlers.warn(`this process does not pass its check, and no other can take charge: ${error}`);
+  }
 }
 
 function checkPredecessor(joining: Joining): void {

@@ -14,15 +14,19 @@ export interface Outbox {
   setAnswers(): void;
   /** Sends a message, and a socket with it. Rejects when the channel is closed. */
   send(message: FromPredecessor, handle?: unknown): Promise<void>;
-  /** Asks the new process for a sign of life. Resolves when it has answered; at once where it is of a version that does not answer. */
+  /**
+   * Asks the new process for a sign of life. Resolves when it has answered; at once where it is of
+   * a version that does not answer.
+   */
   ask(): Promise<void>;
   /** Must be called with the number of each question that was answered. */
   answer(question: number): void;
 }
 
 /**
- * Makes the outbox of one reload. Where a channel carries a socket only alone, nothing else is sent before the new process has read all that
- * was sent before the socket. Two messages after each other would be in one piece: the runtime keeps what follows a socket until that is read.
+ * Makes the outbox of one reload. Where a channel carries a socket only alone, nothing else is sent
+ * before the new process has read all that was sent before the socket. Two messages after each
+ * other would be in one piece: the runtime keeps what follows a socket until that is read.
  */
 export function createOutbox(clock: Clock): Outbox {
   let channel: Channel | undefined;
@@ -52,7 +56,9 @@ export function createOutbox(clock: Clock): Outbox {
   async function untilRead(): Promise<void> {
     let isRead = false;
     await atMost(clock, READ_TIMEOUT_MS, question(write).then(() => isRead = true));
-    if (!isRead) throw new ReloadError("silent", "the new process does not read what is sent to it");
+    if (!isRead) {
+      throw new ReloadError("silent", "the new process does not read what is sent to it");
+    }
   }
 
   async function send(message: FromPredecessor, handle?: unknown): Promise<void> {

@@ -17,7 +17,10 @@ export interface OutgoingOptions {
   request: Omit<StartRequest, "signal" | "sendsSockets" | "sendsDescriptors" | "native">;
   /** Milliseconds from the beginning until the new process must be in charge. */
   readyTimeout: number;
-  /** Milliseconds for which a new process that is in charge may still fail. Called before it is told to take charge. */
+  /**
+   * Milliseconds for which a new process that is in charge may still fail. Called before it is told
+   * to take charge.
+   */
   probation(): number;
   /** Called right before the new process is told to take charge. */
   onCommit(successor: Successor): void;
@@ -35,27 +38,43 @@ export interface Successor {
 export interface PromotedSuccessor extends Successor {
   /** How long it took until it was in charge. */
   readonly milliseconds: number;
-  /** Lets the handovers retire; `shutdown` cuts that short. Then the successor no longer keeps this process alive. */
+  /**
+   * Lets the handovers retire; `shutdown` cuts that short. Then the successor no longer keeps this
+   * process alive.
+   */
   retire(shutdown: AbortSignal): Promise<void>;
 }
 
 /** One reload, seen from the old process. */
 export interface RunningReload {
-  /** Resolves when the successor has passed its probation; rejects with a ReloadError when everything is rolled back. */
+  /**
+   * Resolves when the successor has passed its probation; rejects with a ReloadError when
+   * everything is rolled back.
+   */
   readonly outcome: Promise<PromotedSuccessor>;
   /** Whether the successor was in charge. */
   readonly wasInCharge: boolean;
-  /** This process shuts down: gives the reload up, or, once the new process was told to take charge, ends its probation. */
+  /**
+   * This process shuts down: gives the reload up, or, once the new process was told to take charge,
+   * ends its probation.
+   */
   abort(error: ReloadError): void;
 }
 
-/** How long to wait for the kernel to end a process that was killed; it may hang in a dead network file system. */
+/**
+ * How long to wait for the kernel to end a process that was killed; it may hang in a dead network
+ * file system.
+ */
 const REAP_TIMEOUT_MS = 5_000;
-/** How long a new process that has failed its check may finish what it has begun; its idle connections take the probation besides. */
+/**
+ * How long a new process that has failed its check may finish what it has begun; its idle
+ * connections take the probation besides.
+ */
 const FINISH_TIMEOUT_MS = 10_000;
 /**
- * How long to wait for news of what has already happened. Most exits are noticed first as a closed channel, and only then with their
- * status. And the timers of a process that was frozen fire before it reads what came in the meantime.
+ * How long to wait for news of what has already happened. Most exits are noticed first as a closed
+ * channel, and only then with their status. And the timers of a process that was frozen fire before
+ * it reads what came in the meantime.
  */
 const NEWS_TIMEOUT_MS = 1_000;
 
@@ -75,7 +94,10 @@ interface Reloading {
   readonly dialogue: Dialogue;
   readonly sides: OutgoingHandovers;
   phase: Phase;
-  /** Milliseconds from the beginning until the new process was in charge; `undefined` while it was not. */
+  /**
+   * Milliseconds from the beginning until the new process was in charge; `undefined` while it was
+   * not.
+   */
   inChargeAfter: number | undefined;
   /** Whether the new process was asked to shut down. Then its end is no failure. */
   isStopping: boolean;
@@ -87,9 +109,10 @@ interface Reloading {
 }
 
 /**
- * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait until it is ready, commit, wait until it
- * is in charge. Then the new process is on probation, because many a new version fails at its first request: when it dies, this process
- * takes charge again.
+ * The two-phase commit, seen from the old process: prepare, start the new process, offer, wait
+ * until it is ready, commit, wait until it is in charge. Then the new process is on probation,
+ * because many a new version fails at its first request: when it dies, this process takes charge
+ * again.
  */
 export function beginReload(options: OutgoingOptions): RunningReload {
   const reloading = createReloading(options);
@@ -99,7 +122,8 @@ export function beginReload(options: OutgoingOptions): RunningReload {
     get wasInCharge() {
       return reloading.inChargeAfter !== undefined;
     },
-    abort: (error) => reloading.phase === "starting" ? fail(reloading, error) : reloading.hurry.abort(),
+    abort: (error) =>
+      reloading.phase === "starting" ? fail(reloading, error) : reloading.hurry.abort(),
   };
 }
 
@@ -161,10 +185,12 @@ function errorOf(
 function fail(reloading: Reloading, error: ReloadError): void {
   const { phase, hurry, sides, child, failure, failed } = reloading;
   if (phase === "done" || phase === "failed") return;
-  if (error.code === "check" && hurry.signal.aborted) return; // It is about to end, and answers no more.
+  // It is about to end, and answers no more.
+  if (error.code === "check" && hurry.signal.aborted) return;
   error.message += sides.explain(error.code);
   reloading.phase = "failed";
-  // At once: the application may end this process before any awaited step goes on. One that has failed its check finishes before.
+  // At once: the application may end this process before any awaited step goes on. One that has
+  // failed its check finishes before.
   if (error.code !== "check") child?.kill();
   failure.reject(error);
   failed.abort(error);
@@ -180,7 +206,8 @@ async function run(reloading: Reloading): Promise<PromotedSuccessor> {
   const stopTimer = limitTime(reloading);
   try {
     const successor = await putInCharge(reloading);
-    failed.signal.throwIfAborted(); // It may have died in the turn in which it was heard to be in charge.
+    // It may have died in the turn in which it was heard to be in charge.
+    failed.signal.throwIfAborted();
     stopTimer();
     const milliseconds = beginProbation(reloading, successor.pid);
     await prove(reloading);
@@ -196,9 +223,11 @@ async function run(reloading: Reloading): Promise<PromotedSuccessor> {
       },
     };
   } catch (cause) {
-    const couldNotStart = () => errorOf(reloading, "start", `could not be started: ${describeError(cause)}`, { cause });
+    const couldNotStart = () =>
+      errorOf(reloading, "start", `could not be started: ${describeError(cause)}`, { cause });
     fail(reloading, cause instanceof ReloadError ? cause : couldNotStart());
-    // The first failure is the reason; an error that a step throws because it was told to stop is not.
+    // The first failure is the reason; an error that a step throws because it was told to stop is
+    // not.
     const reason: ReloadError = failed.signal.reason;
     await rollBack(reloading, reason);
     throw reason;
@@ -210,7 +239,8 @@ async function run(reloading: Reloading): Promise<PromotedSuccessor> {
 /** Fails the reload when the new process is not in charge in time. */
 function limitTime(reloading: Reloading): () => void {
   const { adapter, readyTimeout } = reloading.options;
-  const overdue = () => fail(reloading, errorOf(reloading, "timeout", `was not in charge within ${readyTimeout} ms`));
+  const overdue = () =>
+    fail(reloading, errorOf(reloading, "timeout", `was not in charge within ${readyTimeout} ms`));
   let stop = adapter.timer(readyTimeout, () => {
     // A process that was told to take charge may have done so: its answer is waited for once more.
     if (reloading.phase === "committing") stop = adapter.timer(NEWS_TIMEOUT_MS, overdue);
@@ -234,9 +264,11 @@ async function putInCharge(reloading: Reloading): Promise<Successor> {
   await step(reloading, dialogue.ready);
   emit({ type: "successor-ready", pid, generation });
   await sides.runStep("agree", (side) => side.agree?.());
-  reloading.probation = options.probation(); // Now: servers that are about to be handed over do not listen any more afterwards.
+  // Now: servers that are about to be handed over do not listen any more afterwards.
+  reloading.probation = options.probation();
   await sides.runStep("commit", (side) => side.commit?.());
-  reloading.failed.signal.throwIfAborted(); // It may have failed in the turn in which the step ended.
+  // It may have failed in the turn in which the step ended.
+  reloading.failed.signal.throwIfAborted();
   reloading.phase = "committing";
   options.onCommit({ pid, send: dialogue.send });
   await step(reloading, dialogue.commit());
@@ -250,7 +282,8 @@ async function start(reloading: Reloading): Promise<StartedProcess> {
   const starting = adapter.start({ ...request, ...sides.sends(), signal: failed.signal });
   starting.then((started) => reloading.child = started, () => {});
   const started = await step(reloading, starting).catch(async (error) => {
-    await starting.catch(() => {}); // A process that is being started must be known before it can be killed.
+    // A process that is being started must be known before it can be killed.
+    await starting.catch(() => {});
     throw error;
   });
   emit({ type: "successor-start", pid: started.pid, generation: request.generation });
@@ -261,7 +294,9 @@ async function start(reloading: Reloading): Promise<StartedProcess> {
 function watch(reloading: Reloading, { channel, exited }: StartedProcess): void {
   channel.onClose(() => {
     const stop = reloading.options.adapter.timer(NEWS_TIMEOUT_MS, () => {
-      if (!reloading.isStopping) fail(reloading, errorOf(reloading, "protocol", "closed its channel to this one"));
+      if (!reloading.isStopping) {
+        fail(reloading, errorOf(reloading, "protocol", "closed its channel to this one"));
+      }
     });
     reloading.failed.signal.addEventListener("abort", stop);
     if (reloading.phase === "done" || reloading.phase === "failed") stop();
@@ -274,7 +309,12 @@ function onExit(reloading: Reloading, { code, signal }: ExitStatus): void {
   if (inChargeAfter !== undefined && isStopping) return;
   if (phase === "done") {
     if ((code ?? signal ?? 0) === 0) return;
-    return emit({ type: "successor-exit", pid: pidOf(reloading) as number, exitCode: code, exitSignal: signal });
+    return emit({
+      type: "successor-exit",
+      pid: pidOf(reloading) as number,
+      exitCode: code,
+      exitSignal: signal,
+    });
   }
   const passed = inChargeAfter !== undefined && Math.round(adapter.now() - begun - inChargeAfter);
   const when = passed === false ? "before it was in charge" : `${passed} ms after it was in charge`;
@@ -296,13 +336,17 @@ async function prove(reloading: Reloading): Promise<void> {
   const { options: { adapter: clock }, failed, hurry, dialogue, sides } = reloading;
   const ended = AbortSignal.any([failed.signal, hurry.signal]);
   async function pass(time: number, until?: Promise<void>): Promise<void> {
-    const outcome = await step(reloading, passProbation({ clock, time, until, ask: dialogue.ask, ended }));
+    const outcome = await step(
+      reloading,
+      passProbation({ clock, time, until, ask: dialogue.ask, ended }),
+    );
     if (outcome !== "silent") return;
     throw errorOf(reloading, "silent", "is in charge, but has not given a sign of life any more");
   }
   await sides.runFinalStep((side) => side.handedOver?.());
   const checked = dialogue.check();
-  if (checked !== undefined) await pass(0, checked); // Before connections move: they cannot be moved back.
+  // Before connections move: they cannot be moved back.
+  if (checked !== undefined) await pass(0, checked);
   await sides.runFinalStep((side) => side.onProbation?.());
   await pass(reloading.probation);
   await step(reloading, sides.runFinalStep((side) => side.beforeRetire?.(hurry.signal)));
@@ -318,14 +362,29 @@ async function rollBack(reloading: Reloading, reason: ReloadError): Promise<void
   await sides.rollBack(reason);
 }
 
-/** The new process works: it finishes what it has begun to answer, while this one is in charge again. */
+/**
+ * The new process works: it finishes what it has begun to answer, while this one is in charge
+ * again.
+ */
 async function rollBackAfterCheck(reloading: Reloading, reason: ReloadError): Promise<void> {
-  const { options: { adapter, request: { generation } }, dialogue, sides, child, hurry, probation } = reloading;
-  // Where a socket comes back that travels alone, nothing may be on its way before it: the answer to a question, for example.
+  const {
+    options: { adapter, request: { generation } },
+    dialogue,
+    sides,
+    child,
+    hurry,
+    probation,
+  } = reloading;
+  // Where a socket comes back that travels alone, nothing may be on its way before it: the answer
+  // to a question, for example.
   await atMost(adapter, NEWS_TIMEOUT_MS, dialogue.ask().catch(() => {}));
   await sides.rollBack(reason);
-  await dialogue.send({ type: "revoke", pid: adapter.pid, generation: generation - 1 }).catch(() => {}); // It is gone.
-  const isHurried = new Promise<void>((resolve) => hurry.signal.addEventListener("abort", () => resolve()));
+  await dialogue.send({ type: "revoke", pid: adapter.pid, generation: generation - 1 }).catch(
+    () => {},
+  ); // It is gone.
+  const isHurried = new Promise<void>((resolve) =>
+    hurry.signal.addEventListener("abort", () => resolve())
+  );
   if (child !== undefined) {
     await atMost(adapter, FINISH_TIMEOUT_MS + probation, Promise.race([child.exited, isHurried]));
   }

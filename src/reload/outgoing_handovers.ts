@@ -23,7 +23,10 @@ export interface OutgoingHandovers {
 }
 
 /** The connections of one kind. */
-function count(all: readonly MovedConnections[], kind: MovedConnections["kind"]): { moved: number; left: number } {
+function count(
+  all: readonly MovedConnections[],
+  kind: MovedConnections["kind"],
+): { moved: number; left: number } {
   const those = all.filter((moved) => moved.kind === kind);
   return {
     moved: those.reduce((sum, { moved }) => sum + moved, 0),
@@ -87,11 +90,17 @@ export function createOutgoingHandovers(
     rollBack: (reason) => rollBack(sides.filter(({ side }) => asked.has(side)), reason, emit),
     reportMoved: (pid) => reportMoved(sides, pid, emit),
     sends: () => whatIsSent(sides),
-    explain: (code) => sides.map(({ side }) => side.explain?.(code)).filter(Boolean).map((clause) => `; ${clause}`).join(""),
+    explain: (code) =>
+      sides.map(({ side }) => side.explain?.(code)).filter(Boolean).map((clause) => `; ${clause}`)
+        .join(""),
   };
 }
 
-async function rollBack(sides: readonly Side[], reason: ReloadError, emit: (event: ReloadEvent) => void): Promise<void> {
+async function rollBack(
+  sides: readonly Side[],
+  reason: ReloadError,
+  emit: (event: ReloadEvent) => void,
+): Promise<void> {
   for (const { name, side } of sides.toReversed()) {
     try {
       await side.rollback?.(reason);
@@ -101,7 +110,11 @@ async function rollBack(sides: readonly Side[], reason: ReloadError, emit: (even
   }
 }
 
-function reportMoved(sides: readonly Side[], pid: number | undefined, emit: (event: ReloadEvent) => void): void {
+function reportMoved(
+  sides: readonly Side[],
+  pid: number | undefined,
+  emit: (event: ReloadEvent) => void,
+): void {
   const all = sides.map(({ side }) => side.moved?.()).filter((moved) => moved !== undefined);
   if (all.length === 0 || pid === undefined) return;
   const milliseconds = all.reduce((sum, { milliseconds }) => sum + milliseconds, 0);

@@ -4,9 +4,15 @@ import { atMost, STOPPED_MS } from "../core/pause.ts";
 
 /** Milliseconds between two questions to the new process. */
 const INTERVAL_MS = 100;
-/** How long it may leave one unanswered. A server may compute for a second or two at its first requests; one that is in a loop never answers. */
+/**
+ * How long it may leave one unanswered. A server may compute for a second or two at its first
+ * requests; one that is in a loop never answers.
+ */
 const SILENCE_MS = 5_000;
-/** How long a process goes on after a stop before it lets go: what its clients have sent meanwhile is still unread. */
+/**
+ * How long a process goes on after a stop before it lets go: what its clients have sent meanwhile
+ * is still unread.
+ */
 const AFTER_STOP_MS = 300;
 /** A process that is late all the time is busy, not stopped. */
 const MOST_STOPS = 3;
@@ -20,19 +26,25 @@ export interface ProbationOptions {
   until?: Promise<unknown>;
   /** Resolves when the new process has answered. */
   ask(): Promise<void>;
-  /** Fires when the probation is over early: the reload has failed, or one of the processes shuts down. */
+  /**
+   * Fires when the probation is over early: the reload has failed, or one of the processes shuts
+   * down.
+   */
   ended: AbortSignal;
 }
 
 /**
- * Resolves with `passed` when the time is over and the new process has answered a last question, with `silent` when it does not answer, and
- * with `ended` when the probation is over early. Time for which this process was stopped does not count.
+ * Resolves with `passed` when the time is over and the new process has answered a last question,
+ * with `silent` when it does not answer, and with `ended` when the probation is over early. Time
+ * for which this process was stopped does not count.
  */
 export async function passProbation(
   { clock, time, until, ask, ended }: ProbationOptions,
 ): Promise<"passed" | "silent" | "ended"> {
   if (ended.aborted) return "ended";
-  const isEnded = new Promise<void>((resolve) => ended.addEventListener("abort", () => resolve(), { once: true }));
+  const isEnded = new Promise<void>((resolve) =>
+    ended.addEventListener("abort", () => resolve(), { once: true })
+  );
   let stops = 0;
   let mayEnd = until === undefined;
   const permission = until?.then(() => void (mayEnd = true), () => isEnded);
@@ -49,7 +61,9 @@ export async function passProbation(
   async function isAlive(): Promise<boolean> {
     let isAnswered = false;
     const answer = ask().then(() => void (isAnswered = true), () => isEnded);
-    for (let silence = 0; !isAnswered && silence < SILENCE_MS && !ended.aborted;) silence += await wait(INTERVAL_MS, answer);
+    for (let silence = 0; !isAnswered && silence < SILENCE_MS && !ended.aborted;) {
+      silence += await wait(INTERVAL_MS, answer);
+    }
     return isAnswered;
   }
 

@@ -25,7 +25,9 @@ export function createDatagramSockets(
   const inherited = parseOffered(nativeOffer, "datagrams");
 
   function keyOf({ type, hostname, port, peer }: DatagramAddress): string {
-    const base = `${type} ${hostname ?? "*"}:${port ?? 0}${peer === undefined ? "" : ` to ${peer}`}`;
+    const base = `${type} ${hostname ?? "*"}:${port ?? 0}${
+      peer === undefined ? "" : ` to ${peer}`
+    }`;
     const taken = new Set(self.sockets.map(({ key }) => key));
     let key = base;
     for (let i = 2; taken.has(key); i++) key = `${base} #${i}`;

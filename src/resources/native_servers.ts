@@ -6,7 +6,13 @@ import type { BasicAdapter } from "../core/adapter.ts";
 import { show } from "../core/check.ts";
 import type { DatagramHost } from "../core/datagrams.ts";
 import type { Files } from "../core/files.ts";
-import type { AdoptedServer, InheritedAddress, NativeAddress, NativeHost, ServeFunction } from "../core/native.ts";
+import type {
+  AdoptedServer,
+  InheritedAddress,
+  NativeAddress,
+  NativeHost,
+  ServeFunction,
+} from "../core/native.ts";
 import { parseOffered } from "../protocol/handshake.ts";
 
 /** The native servers of this process. */

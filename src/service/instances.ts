@@ -1,11 +1,19 @@
 import type { Channel, Clock } from "../core/adapter.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { Handover, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
-import { type FromInstance, parseToInstance, SOCKET, type ToInstance } from "../protocol/instances.ts";
+import {
+  type FromInstance,
+  parseToInstance,
+  SOCKET,
+  type ToInstance,
+} from "../protocol/instances.ts";
 import type { RunParent } from "./run.ts";
 import type { SharedPorts } from "../sockets/reuseport/reuseport.ts";
 
-/** How long a socket waits for its turn to leave, in case an instance that should leave before is gone. */
+/**
+ * How long a socket waits for its turn to leave, in case an instance that should leave before is
+ * gone.
+ */
 const TURN_TIMEOUT_MS = 5_000;
 
 /** The other instances of this program, and the handover that waits for them. */
@@ -32,7 +40,10 @@ class ParentLink {
 
   async #connect(): Promise<Channel> {
     const channel = await this.#adapter.connect(this.#path).catch((cause) => {
-      throw new Error("`reload-self run` does not answer: it is gone, or older than 0.5.0. Start it again", { cause });
+      throw new Error(
+        "`reload-self run` does not answer: it is gone, or older than 0.5.0. Start it again",
+        { cause },
+      );
     });
     channel.onMessage((raw) => {
       const message = parseToInstance(raw);
@@ -46,7 +57,10 @@ class ParentLink {
   }
 }
 
-/** The other instances of this program, where `reload-self run` keeps several; otherwise `undefined`. */
+/**
+ * The other instances of this program, where `reload-self run` keeps several; otherwise
+ * `undefined`.
+ */
 export function createInstances(
   adapter: ServiceAdapter,
   runParent: RunParent | undefined,
@@ -98,6 +112,10 @@ export function createInstances(
       stop();
       return address;
     },
-    handover: { name: "the other instances", outgoing, ready: () => void link.send({ type: "up" }).catch(() => {}) },
+    handover: {
+      name: "the other instances",
+      outgoing,
+      ready: () => void link.send({ type: "up" }).catch(() => {}),
+    },
   };
 }

@@ -7,7 +7,10 @@ import type { ListenOptions } from "../core/options.ts";
 import { parsePid } from "../protocol/pid_file.ts";
 import type { Handover } from "../reload/handover.ts";
 
-/** Clock ticks per second in /proc; proc_pid_stat(5). The value has been the same on Linux for decades. */
+/**
+ * Clock ticks per second in /proc; proc_pid_stat(5). The value has been the same on Linux for
+ * decades.
+ */
 const TICKS_PER_SECOND = 100;
 /** Milliseconds by which the clocks of the kernel and of the file system may differ. */
 const CLOCK_SLACK_MS = 2_000;
@@ -48,11 +51,16 @@ export function createPidFile(
     try {
       write(pid);
     } catch (cause) {
-      throw new ReloadError("pid-file", `listen: the pid file ${path} cannot be written: ${describeError(cause)}`, { cause });
+      throw new ReloadError(
+        "pid-file",
+        `listen: the pid file ${path} cannot be written: ${describeError(cause)}`,
+        { cause },
+      );
     }
   }
   adapter.onExit(() => {
-    attempt(() => isOurs() && files.remove(path)); // This process ends: the next one replaces the file.
+    // This process ends: the next one replaces the file.
+    attempt(() => isOurs() && files.remove(path));
   });
 
   return {
@@ -73,7 +81,11 @@ export function createPidFile(
         try {
           write(pid);
         } catch (error) {
-          warn(`the pid file ${path} names a process that is gone: it could not be written: ${describeError(error)}`);
+          warn(
+            `the pid file ${path} names a process that is gone: it could not be written: ${
+              describeError(error)
+            }`,
+          );
         }
       },
     }),
@@ -84,14 +96,21 @@ export function createPidFile(
 function removeLeftovers(adapter: BasicServiceAdapter, files: Files, path: string): void {
   const [, folder = ".", base = path] = /^(.*)\/([^/]*)$/.exec(path) ?? [];
   for (const name of files.list(folder || "/")) {
-    const pid = name.startsWith(`${base}.`) ? Number(/^(\d+)\.new$/.exec(name.slice(base.length + 1))?.[1]) : NaN;
+    const pid = name.startsWith(`${base}.`)
+      ? Number(/^(\d+)\.new$/.exec(name.slice(base.length + 1))?.[1])
+      : NaN;
     if (!(pid > 0) || adapter.isAlive(pid)) continue;
     attempt(() => files.remove(`${folder}/${name}`)); // It may not be ours to remove.
   }
 }
 
 /** Throws when the file names another process that runs. */
-function refuseForeign(adapter: BasicServiceAdapter, files: Files, path: string, own: number): void {
+function refuseForeign(
+  adapter: BasicServiceAdapter,
+  files: Files,
+  path: string,
+  own: number,
+): void {
   const refuse = (why: string, cause?: unknown) => {
     throw new ReloadError("pid-file", `listen: the pid file ${path} ${why}`, { cause });
   };
@@ -103,17 +122,27 @@ function refuseForeign(adapter: BasicServiceAdapter, files: Files, path: string,
   }
   if (text === undefined || text.trim() === "") return;
   const pid = parsePid(text);
-  if (pid === undefined) return refuse("contains no pid; it is not replaced. Is it the right path? If so, remove the file");
+  if (pid === undefined) {
+    return refuse(
+      "contains no pid; it is not replaced. Is it the right path? If so, remove the file",
+    );
+  }
   if (pid === own || !adapter.isAlive(pid) || isReused(adapter, files, path, pid)) return;
-  refuse(`belongs to process ${pid}, which is running: stop that first, or, if it is another program, remove the file`);
+  refuse(
+    `belongs to process ${pid}, which is running: stop that first, or, if it is another program, remove the file`,
+  );
 }
 
-/** Whether the pid has been given to another process since the file was written: then the process is younger than the file. */
+/**
+ * Whether the pid has been given to another process since the file was written: then the process is
+ * younger than the file.
+ */
 function isReused(adapter: BasicServiceAdapter, files: Files, path: string, pid: number): boolean {
   const written = attempt(() => files.modified(path));
   // There may be no /proc, or no permission to read it.
   const booted = /^btime (\d+)$/m.exec(attempt(() => files.read("/proc/stat")) ?? "")?.[1];
   const started = attempt(() => adapter.startTime(pid));
   if (written === undefined || booted === undefined || started === undefined) return false;
-  return Number(booted) * 1000 + Number(started) / TICKS_PER_SECOND * 1000 > written + CLOCK_SLACK_MS;
+  return Number(booted) * 1000 + Number(started) / TICKS_PER_SECOND * 1000 >
+    written + CLOCK_SLACK_MS;
 }

@@ -24,9 +24,10 @@ export interface RunParent {
 }
 
 /**
- * Finds the guard that started this process. `undefined` where `reload-self run` follows another process: every process that a program
- * starts inherits its environment. The guard's own child is followed; below a wrapper such as npm, the first process that asks is. A guard's
- * direct child always wins over its descendants, even if they have asked first.
+ * Finds the guard that started this process. `undefined` where `reload-self run` follows another
+ * process: every process that a program starts inherits its environment. The guard's own child is
+ * followed; below a wrapper such as npm, the first process that asks is. A guard's direct child
+ * always wins over its descendants, even if they have asked first.
  */
 export function findRunParent(adapter: ServiceAdapter): RunParent | undefined {
   const { supervisor } = adapter;
@@ -34,7 +35,8 @@ export function findRunParent(adapter: ServiceAdapter): RunParent | undefined {
   const parent = adapter.parent();
   try {
     const files = adapter.files();
-    const isGuard = (pid: number) => files.read(`${supervisor.folder}/${GUARD}${pid}`) !== undefined;
+    const isGuard = (pid: number) =>
+      files.read(`${supervisor.folder}/${GUARD}${pid}`) !== undefined;
     const guard = isGuard(parent) ? parent : supervisor.guard;
     if (guard === undefined || !isGuard(guard)) return undefined;
     const isFirst = files.create(`${supervisor.folder}/${CLAIM}${guard}`);
@@ -46,7 +48,11 @@ export function findRunParent(adapter: ServiceAdapter): RunParent | undefined {
 }
 
 /** Reports the process in charge to `reload-self run`. */
-export function createRunHandover(adapter: ServiceAdapter, runParent: RunParent, program: ProgramContext): Handover {
+export function createRunHandover(
+  adapter: ServiceAdapter,
+  runParent: RunParent,
+  program: ProgramContext,
+): Handover {
   const { clock, hasPredecessor, pid, warn } = program;
   const path = `${runParent.supervisor.folder}/${IN_CHARGE}`;
   let problem: string | undefined;
@@ -69,7 +75,8 @@ export function createRunHandover(adapter: ServiceAdapter, runParent: RunParent,
   else if (
     !hasPredecessor &&
     // The guard's own child may have reported since this process asked.
-    (adapter.parent() === runParent.guard || !isFollowed(adapter.files(), runParent.supervisor, runParent.guard))
+    (adapter.parent() === runParent.guard ||
+      !isFollowed(adapter.files(), runParent.supervisor, runParent.guard))
   ) report();
 
   return {
@@ -80,10 +87,12 @@ export function createRunHandover(adapter: ServiceAdapter, runParent: RunParent,
         if (problem !== undefined) throw new Error(problem);
         const followed = parseInCharge(adapter.files().read(path) ?? "")?.pid;
         if (followed === pid) return;
-        throw new Error(`it follows process ${followed}, which was started by the same command; reload that`);
+        throw new Error(
+          `it follows process ${followed}, which was started by the same command; reload that`,
+        );
       },
-      // Not earlier: while this process can take charge again, its end would be the end of the program. And not later: signals that are
-      // forwarded to this process must still reach it.
+      // Not earlier: while this process can take charge again, its end would be the end of the
+      // program. And not later: signals that are forwarded to this process must still reach it.
       retire: () => ask(link, clock, "follow", "followed", FOLLOW_TIMEOUT_MS),
     }),
     incoming({ link }) {

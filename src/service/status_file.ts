@@ -4,7 +4,13 @@ import type { Files } from "../core/files.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
+import type {
+  Handover,
+  IncomingHandover,
+  IncomingReload,
+  OutgoingHandover,
+  OutgoingReload,
+} from "../reload/handover.ts";
 import { lastLines, parseOrigin, type Status, statusFile } from "../protocol/status.ts";
 
 /** Milliseconds between two checks whether a predecessor that has closed its channel has ended. */
@@ -34,7 +40,12 @@ class StatusFile {
   /** Where that fails, because the disk is full or the folder was removed, the reload goes on. */
   update(changes: Partial<Status>): void {
     Object.assign(this.status, changes);
-    attempt(() => this.#files.replace(`${this.#folder}/${statusFile(this.status.pid)}`, JSON.stringify(this.status)));
+    attempt(() =>
+      this.#files.replace(
+        `${this.#folder}/${statusFile(this.status.pid)}`,
+        JSON.stringify(this.status),
+      )
+    );
   }
 
   /** Removes the files of a process. Where that fails, readers notice that the process is gone. */
@@ -52,16 +63,21 @@ class StatusFile {
   removeLeftovers(): void {
     for (const name of this.#files.list(this.#folder)) {
       const other = Number(/^([1-9]\d*)\.json(\.\d+\.new)?$/.exec(name)?.[1]);
-      if (other > 0 && other !== this.status.pid && !this.#adapter.isAlive(other)) this.removeFilesOf(other);
+      if (other > 0 && other !== this.status.pid && !this.#adapter.isAlive(other)) {
+        this.removeFilesOf(other);
+      }
     }
   }
 }
 
 /**
- * Keeps a status file, in a folder that belongs to this user alone; `undefined` where there is no such folder. A file that cannot be written
- * is no reason for a reload to fail.
+ * Keeps a status file, in a folder that belongs to this user alone; `undefined` where there is no
+ * such folder. A file that cannot be written is no reason for a reload to fail.
  */
-export function createStatusFile(adapter: ServiceAdapter, program: ProgramContext): Handover | undefined {
+export function createStatusFile(
+  adapter: ServiceAdapter,
+  program: ProgramContext,
+): Handover | undefined {
   const { generation, hasPredecessor, options, pid, runtime, token } = program;
   const folder = adapter.runtimeFolder();
   if (folder === undefined) return undefined;
@@ -102,15 +118,18 @@ function reportReload(
   return {
     prepare() {
       file.status.reloads++;
-      attempt(() => file.removeLeftovers()); // Those of predecessors that were killed when they had handed over.
+      // Those of predecessors that were killed when they had handed over.
+      attempt(() => file.removeLeftovers());
     },
     started: () => file.update({ state: "reloading" }),
     offer: () => void reload.link.send({ predecessor: pid }).catch(() => {}),
     handedOver() {
       milliseconds = elapsed();
-      reload.link.send({ pid, number, milliseconds }).catch(() => {}); // Not awaited: the new process may be gone.
+      // Not awaited: the new process may be gone.
+      reload.link.send({ pid, number, milliseconds }).catch(() => {});
     },
-    retire: () => file.update({ state: "retired", last: { number, milliseconds, pid: reload.pid as number } }),
+    retire: () =>
+      file.update({ state: "retired", last: { number, milliseconds, pid: reload.pid as number } }),
     rollback(reason) {
       const { failed } = file;
       const text = output?.read() ?? "";
@@ -130,7 +149,11 @@ function reportReload(
   };
 }
 
-function followPredecessor(file: StatusFile, adapter: ServiceAdapter, { link }: IncomingReload): IncomingHandover {
+function followPredecessor(
+  file: StatusFile,
+  adapter: ServiceAdapter,
+  { link }: IncomingReload,
+): IncomingHandover {
   let predecessor: number | undefined;
   link.onData((data) => {
     const from = parseOrigin(data);

@@ -6,9 +6,18 @@ import type { ServiceAdapter } from "../core/service_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import { ask, confirm } from "../reload/confirm.ts";
-import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
+import type {
+  Handover,
+  IncomingHandover,
+  IncomingReload,
+  OutgoingHandover,
+  OutgoingReload,
+} from "../reload/handover.ts";
 
-/** systemd's own program that sends messages. Node can neither send datagrams to a unix socket nor call the C library. */
+/**
+ * systemd's own program that sends messages. Node can neither send datagrams to a unix socket nor
+ * call the C library.
+ */
 const NOTIFY = "systemd-notify";
 /** Milliseconds between two checks whether PID 1 is the parent. */
 const PARENT_CHECK_MS = 1;
@@ -26,7 +35,11 @@ export interface Systemd {
  *
  * @param isSupervised Whether `reload-self run` is the main process of the service.
  */
-export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, isSupervised: boolean): Systemd | undefined {
+export function createSystemd(
+  adapter: ServiceAdapter,
+  program: ProgramContext,
+  isSupervised: boolean,
+): Systemd | undefined {
   const { clock, pid, token } = program;
   if (!adapter.variable("NOTIFY_SOCKET")) return undefined;
   const notify = createNotifier(adapter, program);
@@ -35,31 +48,27 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
     watchdog?.stop();
     if (reason.kind !== "shutdown") return;
     const why = reason.signal === undefined ? "" : ` (${reason.signal})`;
-    token.track(notify("STOPPING=1", `STATUS=Shutting down${why}`), { name: "the report to systemd" });
+    token.track(notify("STOPPING=1", `STATUS=Shutting down${why}`), {
+      name: "the report to systemd",
+    });
   });
 
+  // The supervisor stays the main process.
   const main = (pid: number) => isSupervised ? [] : [`MAINPID=${pid}`];
-  const serving = (pid: number) => ["READY=1", `STATUS=Serving as process ${pid}`];
-
-  function outgoing(reload: OutgoingReload): OutgoingHandover {
-    return {
-      prepare() {
-        // Not awaited: later messages wait for it. Type=notify-reload needs it also when nothing can be started.
-        notify("RELOADING=1", ...monotonicTime(adapter), `STATUS=Reloading: starting generation ${reload.generation}`);
-      },
-      // Not earlier: systemd would take the end of a main process on probation for the end of the service.
-      async retire() {
-        if (!isSupervised) await disown(reload, program);
-        const successor = reload.pid as number;
-        await notify(...main(successor), ...serving(successor));
-      },
-      async rollback(reason) {
-        // systemctl reload waits for READY=1, also when the reload failed.
-        const [line = ""] = reason.message.split("\n");
-        await notify(...main(pid), "READY=1", `STATUS=Serving as process ${pid}; the last reload failed: ${line}`);
-      },
-    };
-  }
+  const outgoing = (reload: OutgoingReload): OutgoingHandover => ({
+    // Not awaited: later messages wait for it. Type=notify-reload needs it also when nothing can be
+    // started.
+    prepare: () => void notify("RELOADING=1", ...monotonicTime(adapter), reloading(reload)),
+    // Not earlier: systemd would take the end of a main process on probation for the end of the
+    // service.
+    async retire() {
+      if (!isSupervised) await disown(reload, program);
+      const successor = reload.pid as number;
+      await notify(...main(successor), ...serving(successor));
+    },
+    // systemctl reload waits for READY=1, also when the reload failed.
+    rollback: (reason) => notify(...main(pid), ...servingAgain(pid, reason)),
+  });
 
   function incoming({ link }: IncomingReload): IncomingHandover {
     const parent = adapter.parent();
@@ -80,12 +89,30 @@ export function createSystemd(adapter: ServiceAdapter, program: ProgramContext, 
     watchdog?.start();
   }
 
-  return { handover: { name: "systemd", outgoing, incoming, ready }, env: watchdog ? { WATCHDOG_PID: undefined } : {} };
+  return {
+    handover: { name: "systemd", outgoing, incoming, ready },
+    env: watchdog ? { WATCHDOG_PID: undefined } : {},
+  };
 }
 
-/** Makes PID 1 the parent of the new process: systemd accepts only its own child as the main process, and stops nothing else gracefully. */
+const reloading = ({ generation }: OutgoingReload) =>
+  `STATUS=Reloading: starting generation ${generation}`;
+
+const serving = (pid: number) => ["READY=1", `STATUS=Serving as process ${pid}`];
+
+function servingAgain(pid: number, { message }: Error): readonly string[] {
+  const [line = ""] = message.split("\n");
+  return ["READY=1", `STATUS=Serving as process ${pid}; the last reload failed: ${line}`];
+}
+
+/**
+ * Makes PID 1 the parent of the new process: systemd accepts only its own child as the main
+ * process, and stops nothing else gracefully.
+ */
 async function disown(reload: OutgoingReload, { clock, warn }: ProgramContext): Promise<void> {
-  if (await reload.disown()) return await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
+  if (await reload.disown()) {
+    return await ask(reload.link, clock, "disowned", "adopted", ADOPTION_TIMEOUT_MS);
+  }
   warn(
     `process ${reload.pid} is no child of PID 1 while this one lives: until then systemd does not stop it gracefully. ` +
       "/bin/sh is needed for that; Deno wants --allow-run=/bin/sh",
@@ -111,7 +138,9 @@ function createWatchdog(
   const milliseconds = Number(variable("WATCHDOG_USEC") ?? 0) / 1000;
   const named = variable("WATCHDOG_PID");
   // The first process is named by the variable, and removes it from the environment of the next.
-  if (named === undefined ? !hasPredecessor && !variable("WATCHDOG_USEC") : named !== String(pid)) return undefined;
+  if (named === undefined ? !hasPredecessor && !variable("WATCHDOG_USEC") : named !== String(pid)) {
+    return undefined;
+  }
   let stop = () => {};
   return {
     start() {
@@ -130,7 +159,10 @@ function createWatchdog(
   };
 }
 
-/** Sends messages in order, each by a process of its own. Never rejects; the first failure is reported. */
+/**
+ * Sends messages in order, each by a process of its own. Never rejects; the first failure is
+ * reported.
+ */
 function createNotifier(
   adapter: ServiceAdapter,
   { token, warn }: ProgramContext,
@@ -142,18 +174,21 @@ function createNotifier(
       try {
         await adapter.execute(NOTIFY, variables);
       } catch (error) {
-        // At a stop systemd signals every process of the service, now and then also the one that sends a message. It signals once more
-        // for processes that are new.
+        // At a stop systemd signals every process of the service, now and then also the one that
+        // sends a message. It signals once more for processes that are new.
         if (token.isCancelled) return await adapter.execute(NOTIFY, variables).catch(() => {});
-        if (!isReported) warn(`systemd cannot be notified (${variables.join(" ")}): ${describeError(error)}`);
+        if (!isReported) {
+          warn(`systemd cannot be notified (${variables.join(" ")}): ${describeError(error)}`);
+        }
         isReported = true;
       }
     });
 }
 
 /**
- * CLOCK_MONOTONIC, which Type=notify-reload wants, from the clock that also counts the time in which the machine slept: systemd only
- * requires that it is not earlier than the reload. /proc/uptime has hundredths of a second, rounded down.
+ * CLOCK_MONOTONIC, which Type=notify-reload wants, from the clock that also counts the time in
+ * which the machine slept: systemd only requires that it is not earlier than the reload.
+ * /proc/uptime has hundredths of a second, rounded down.
  */
 function monotonicTime(adapter: ServiceAdapter): string[] {
   // Deno lets only a program with all permissions read it.

@@ -5,7 +5,12 @@ import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
 import type { HttpSocket } from "../drain/keep_alive.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import { checkBindOptions, checkDatagramOptions, checkServer, isDatagramSocket } from "./bind_options.ts";
+import {
+  checkBindOptions,
+  checkDatagramOptions,
+  checkServer,
+  isDatagramSocket,
+} from "./bind_options.ts";
 import { Datagrams } from "./datagrams/datagrams.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
 import { UnixSockets } from "./unix/unix_sockets.ts";

@@ -83,9 +83,12 @@ export function createSockets(
   });
   const unbound = new Unbound({
     program,
-    listening: () => adapter.listening()?.filter(({ fd }) => adapter.activated.every((one) => one.fd !== fd)),
-    isBound: ({ address: at }) => typeof at === "string" ? unix.has(at) || nativeServers.has(at) : isBound(at.port),
-    handsOver: () => bindings.size + natives.servers.length + unix.sockets.size > 0 || wrapped.exist,
+    listening: () =>
+      adapter.listening()?.filter(({ fd }) => adapter.activated.every((one) => one.fd !== fd)),
+    isBound: ({ address: at }) =>
+      typeof at === "string" ? unix.has(at) || nativeServers.has(at) : isBound(at.port),
+    handsOver: () =>
+      bindings.size + natives.servers.length + unix.sockets.size > 0 || wrapped.exist,
     areNamed: isSteering,
     stopListening: adapter.stopListening,
     ...others,
@@ -153,7 +156,8 @@ function finishNatives(
     const grace = emptied.has(server) ? short : idle;
     const idleEnd = pause(clock, isReplaced ? grace : LAST_ACCEPTS_MS);
     const stop = clock.timer(timeout, async () => {
-      await answered(); // The requests have the same time limit. Cut with the server, they would not be counted.
+      // The requests have the same time limit. Cut with the server, they would not be counted.
+      await answered();
       const connections = server.cut();
       if (connections === 0) return;
       emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });

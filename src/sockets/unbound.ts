@@ -8,7 +8,13 @@ import type { OwnSocket } from "../core/socket_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import { parseUnbound, type UnboundFromPredecessor } from "../protocol/sockets.ts";
 import type { ProgramContext } from "../reload/context.ts";
-import type { Handover, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../reload/handover.ts";
+import type {
+  Handover,
+  IncomingHandover,
+  IncomingReload,
+  OutgoingHandover,
+  OutgoingReload,
+} from "../reload/handover.ts";
 import { createWarnOnce, type Line, openLine } from "./common.ts";
 
 /** What following the end of a process takes. */
@@ -159,7 +165,9 @@ export function followEnd(options: LingeringOptions): void {
     every?.(REMIND_MS, () => {
       const since = `${++minutes} ${minutes === 1 ? "minute" : "minutes"} ago`;
       const what = countNames(holders?.() ?? []);
-      const holder = what === "" ? "Something keeps it: a timer, a connection, a server" : `What keeps it: ${what}`;
+      const holder = what === ""
+        ? "Something keeps it: a timer, a connection, a server"
+        : `What keeps it: ${what}`;
       warn(
         `it was ${isReplaced ? "replaced" : "told to end"} ${since}, is done with its work, and ` +
           `has not left. ${holder}. Close that after \`await token.drained()\`, or call ` +
@@ -187,7 +195,9 @@ function namesOf(sockets: readonly OwnSocket[]): string {
 /** What to write instead of the call that has opened the first socket. */
 function insteadFor([first]: readonly OwnSocket[]): string {
   const address = first?.address;
-  const where = typeof address === "string" ? `path: ${JSON.stringify(address)}` : `port: ${address?.port}`;
+  const where = typeof address === "string"
+    ? `path: ${JSON.stringify(address)}`
+    : `port: ${address?.port}`;
   return `\`await token.bind(server, { ${where} })\` instead of \`server.listen(...)\``;
 }
 

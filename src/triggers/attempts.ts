@@ -1,4 +1,7 @@
-/** Reloads that something other than an operator asks for: one that fails is tried again later, and ends nothing. */
+/**
+ * Reloads that something other than an operator asks for: one that fails is tried again later, and
+ * ends nothing.
+ */
 import { showTime } from "../core/units.ts";
 import { after } from "./timer.ts";
 
@@ -10,7 +13,10 @@ const MAX_PAUSE_MS = 600_000;
 export interface AttemptsOptions {
   /** Reloads. Rejects when that fails. */
   reload(): Promise<unknown>;
-  /** Whether a failure means that no attempt can succeed any more: the process shuts down, or has a successor. */
+  /**
+   * Whether a failure means that no attempt can succeed any more: the process shuts down, or has a
+   * successor.
+   */
   isFinal(error: unknown): boolean;
   /** Writes a line for people. */
   log(line: string): void;
@@ -21,10 +27,12 @@ export interface AttemptsOptions {
 /** The attempts to reload. */
 export interface Attempts {
   /**
-   * Reloads, and, when that fails, again and again. While an attempt is under way, one more follows it.
+   * Reloads, and, when that fails, again and again. While an attempt is under way, one more follows
+   * it.
    *
    * @param why For people: `app.js has changed`.
-   * @param isNews Whether the next attempt may succeed because of it: then it does not wait for the pause to end.
+   * @param isNews Whether the next attempt may succeed because of it: then it does not wait for the
+   * pause to end.
    */
   begin(why: string, isNews?: boolean): Promise<void>;
   /** Begins no attempt any more. */

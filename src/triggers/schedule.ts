@@ -6,7 +6,8 @@ import { parseTime } from "../core/units.ts";
 /**
  * Milliseconds until the next time; asked again after each.
  *
- * @param when Milliseconds, a time such as `"24h"`, or a pattern of cron such as `"0 4 * * *"`, in the time zone of the machine.
+ * @param when Milliseconds, a time such as `"24h"`, or a pattern of cron such as `"0 4 * * *"`, in
+ * the time zone of the machine.
  * @throws {TypeError} When it is none of them, or will never be.
  */
 export function createSchedule(name: string, when: unknown): () => number {
@@ -17,7 +18,9 @@ export function createSchedule(name: string, when: unknown): () => number {
     cron = new Cron(String(when));
   } catch (error) {
     throw new TypeError(
-      `${name} must be a time such as "24h", or a pattern of cron such as "0 4 * * *": ${describeError(error)}`,
+      `${name} must be a time such as "24h", or a pattern of cron such as "0 4 * * *": ${
+        describeError(error)
+      }`,
     );
   }
   if (cron.msToNext() === null) throw new TypeError(`${name}: ${when} will never be`);

@@ -1,4 +1,7 @@
-/** What is at some paths: to notice changes without trusting the events of a runtime, which miss files that are replaced. */
+/**
+ * What is at some paths: to notice changes without trusting the events of a runtime, which miss
+ * files that are replaced.
+ */
 import { lstat, readdir, readlink, realpath, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 
@@ -32,13 +35,17 @@ export async function takeSnapshot(paths: readonly string[]): Promise<Snapshot> 
     try {
       await followLinks(path);
       const info = await stat(path);
-      if (!info.isDirectory()) return void files.set(path, `${info.dev} ${info.ino} ${info.size} ${info.mtimeMs}`);
+      if (!info.isDirectory()) {
+        return void files.set(path, `${info.dev} ${info.ino} ${info.size} ${info.mtimeMs}`);
+      }
       const real = await realpath(path);
       files.set(path, `folder ${real}`);
       folders.add(path);
       if (seen.has(real)) return;
       seen.add(real);
-      for (const name of await readdir(path)) if (!LEFT_OUT.includes(name)) await look(join(path, name));
+      for (const name of await readdir(path)) {
+        if (!LEFT_OUT.includes(name)) await look(join(path, name));
+      }
     } catch {
       files.set(path, "nothing"); // It is being replaced, or may not be read.
     }

@@ -14,7 +14,10 @@ export function after(milliseconds: number, callback: () => void): () => void {
   return () => stop();
 }
 
-/** Calls back again and again: after each time that `next` returns. Returns a function that stops it. */
+/**
+ * Calls back again and again: after each time that `next` returns. Returns a function that stops
+ * it.
+ */
 export function repeat(next: () => number, callback: () => void | Promise<void>): () => void {
   let isStopped = false;
   let stop = () => {};

@@ -6,7 +6,10 @@ import { after } from "./timer.ts";
 
 /** How long nothing may change before a change counts: a build, or a copy, writes for a while. */
 export const DEFAULT_DEBOUNCE_MS = 300;
-/** Milliseconds between two looks where there are no events: network file systems, mounts of containers, too many folders. */
+/**
+ * Milliseconds between two looks where there are no events: network file systems, mounts of
+ * containers, too many folders.
+ */
 const LOOK_MS = 5_000;
 /** A look at many files takes its time: it is taken so much more seldom. */
 const LOOK_PART = 50;
@@ -16,7 +19,9 @@ const MOST_DEBOUNCES = 20;
 
 /** Throws when there is nothing at one of the paths: it is probably misspelt. */
 export function checkPaths(paths: readonly string[]): void {
-  for (const path of paths) if (!existsSync(path)) throw new TypeError(`there is no file or folder ${path} to watch`);
+  for (const path of paths) {
+    if (!existsSync(path)) throw new TypeError(`there is no file or folder ${path} to watch`);
+  }
 }
 
 /** The events of folders, as far as the runtime has them. */
@@ -57,7 +62,11 @@ class FolderEvents {
 }
 
 /** Waits until nothing changes any more. What is written all the time is not waited for. */
-async function settled(paths: readonly string[], first: Snapshot, debounce: number): Promise<Snapshot> {
+async function settled(
+  paths: readonly string[],
+  first: Snapshot,
+  debounce: number,
+): Promise<Snapshot> {
   let now = first;
   for (let i = 0; i < MOST_DEBOUNCES; i++) {
     await pause(debounce);
@@ -69,10 +78,15 @@ async function settled(paths: readonly string[], first: Snapshot, debounce: numb
 }
 
 /**
- * Calls back when something else is at one of the paths, or in one of the folders. An event of the runtime only says when to look: which
- * events there are differs from system to system. Returns a function that stops it.
+ * Calls back when something else is at one of the paths, or in one of the folders. An event of the
+ * runtime only says when to look: which events there are differs from system to system. Returns a
+ * function that stops it.
  */
-export function watchPaths(paths: readonly string[], debounce: number, changed: (path: string) => void): () => void {
+export function watchPaths(
+  paths: readonly string[],
+  debounce: number,
+  changed: (path: string) => void,
+): () => void {
   let isStopped = false;
   let stopTimer = () => {};
   let last = takeSnapshot(paths);

@@ -31,17 +31,22 @@ export function answerOnPipe(
     }
   }
   serve(pipeName(pid), async (request) => JSON.stringify(await respond(request)))
-    .catch((error) => warn(`\`reload-self reload ${pid}\` will not find this process: ${describeError(error)}`));
+    .catch((error) =>
+      warn(`\`reload-self reload ${pid}\` will not find this process: ${describeError(error)}`)
+    );
 }
 
 /** The most characters of a request. */
 const MAX_REQUEST = 1_024;
 
 /**
- * Answers requests on a named pipe, a line each. Windows lets only this user, the administrators and the system write to it;
- * CreateNamedPipe.
+ * Answers requests on a named pipe, a line each. Windows lets only this user, the administrators
+ * and the system write to it; CreateNamedPipe.
  */
-export async function serveNamedPipe(name: string, answer: (request: string) => Promise<string>): Promise<void> {
+export async function serveNamedPipe(
+  name: string,
+  answer: (request: string) => Promise<string>,
+): Promise<void> {
   const { createServer } = await import("node:net");
   const server = createServer((socket) => {
     let text = "";
@@ -65,8 +70,15 @@ export async function serveNamedPipe(name: string, answer: (request: string) => 
 /** Why there is no answer: nobody serves the pipe, it takes too long, or the server ended. */
 export type NoAnswer = "not served" | "timeout" | "ended";
 
-/** Sends a line to a named pipe, and resolves with the line that comes back. Rejects with an Error whose `cause` is a {@linkcode NoAnswer}. */
-export async function requestOnPipe(name: string, request: string, timeout: number): Promise<string> {
+/**
+ * Sends a line to a named pipe, and resolves with the line that comes back. Rejects with an Error
+ * whose `cause` is a {@linkcode NoAnswer}.
+ */
+export async function requestOnPipe(
+  name: string,
+  request: string,
+  timeout: number,
+): Promise<string> {
   const { connect } = await import("node:net");
   return await new Promise((resolve, reject) => {
     const fail = (cause: NoAnswer, message: string) => reject(new Error(message, { cause }));

@@ -20,7 +20,9 @@ const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
 const host = "127.0.0.1";
 const RELOADS = 3;
 
-type Readable = NodeJS.ReadableStream & { on(event: "error", listener: (error: Error) => void): unknown };
+type Readable = NodeJS.ReadableStream & {
+  on(event: "error", listener: (error: Error) => void): unknown;
+};
 
 /** All that comes. A connection that ends without anything is an error. */
 function read(stream: Readable): Promise<string> {
@@ -48,7 +50,8 @@ async function overHttp2(url: string): Promise<string> {
 const clients: Record<string, (port: number) => Promise<string>> = {
   https: (port) =>
     new Promise((resolve, reject) => {
-      get({ port, host, rejectUnauthorized: false, agent: false }, (response) => read(response).then(resolve, reject))
+      get({ port, host, rejectUnauthorized: false, agent: false }, (response) =>
+        read(response).then(resolve, reject))
         .on("error", reject);
     }),
   http2: (port) => overHttp2(`http://${host}:${port}`),
@@ -58,11 +61,16 @@ const clients: Record<string, (port: number) => Promise<string>> = {
 };
 
 for (const runtime of runtimes) {
-  // Deno 2.9 ends with an assertion of nghttp2's (find_stream_on_goaway_func) now and then where sessions end on both sides at once.
-  const kinds = Object.entries(clients).filter(([kind]) => runtime.kind !== "deno" || !kind.startsWith("http2"));
+  // Deno 2.9 ends with an assertion of nghttp2's (find_stream_on_goaway_func) now and then where
+  // sessions end on both sides at once.
+  const kinds = Object.entries(clients).filter(([kind]) =>
+    runtime.kind !== "deno" || !kind.startsWith("http2")
+  );
   test(`${runtime.name}: auto: https, http2, net and tls: ${RELOADS} reloads under load`, async (t) => {
     const ports = Object.fromEntries(
-      await Promise.all(Object.keys(clients).map(async (kind) => [kind, await freePort()] as const)),
+      await Promise.all(
+        Object.keys(clients).map(async (kind) => [kind, await freePort()] as const),
+      ),
     );
     const program = startProgram(t, runtime, {
       flags: [...runtime.flags, flag[runtime.kind], auto],
@@ -88,9 +96,13 @@ for (const runtime of runtimes) {
     });
     for (let i = 0; i < RELOADS; i++) {
       program.signal(current);
-      const next = (await program.report("up", ({ pid }) => pid !== current, program.reports.length)).pid;
+      const next = (await program.report("up", ({ pid }) =>
+        pid !== current, program.reports.length)).pid;
       await until("the old process to be gone", () => !isAlive(current));
-      await until("all kinds to answer", () => [...seen.values()].every((texts) => texts.has(`pid ${next}`)));
+      await until(
+        "all kinds to answer",
+        () => [...seen.values()].every((texts) => texts.has(`pid ${next}`)),
+      );
       current = next;
     }
     isOver = true;

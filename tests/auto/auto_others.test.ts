@@ -19,7 +19,13 @@ const AUTO = join(root, "auto.ts");
 const LIBRARY = join(root, "mod.ts");
 const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
 
-function start(t: TestContext, runtime: Runtime, mode: string, port: number, env: Record<string, string> = {}): Program {
+function start(
+  t: TestContext,
+  runtime: Runtime,
+  mode: string,
+  port: number,
+  env: Record<string, string> = {},
+): Program {
   return startProgram(t, runtime, {
     flags: [...runtime.flags, flag[runtime.kind], AUTO],
     script: fixture("auto_others.mjs"),
@@ -29,20 +35,30 @@ function start(t: TestContext, runtime: Runtime, mode: string, port: number, env
 
 const textFrom = async (port: number) =>
   await (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: "close" } })).text();
-const endedBy = (program: Program) => until("the end", () => program.process.signalCode ?? undefined);
+const endedBy = (program: Program) =>
+  until("the end", () => program.process.signalCode ?? undefined);
 
 for (const runtime of runtimes) {
   const title = (text: string) => `${runtime.name}: auto: ${text}`;
 
-  test(title("a program without a server has no signal handler, and leaves its environment to its children"), async (t) => {
-    const env = { RELOAD_SELF_RUN: "/nowhere", RELOAD_SELF_INSTANCES: "1", RELOAD_SELF_GUARD: "1" };
-    const program = start(t, runtime, "tool", 0, env);
-    const tool = await program.report("tool");
-    assert.deepEqual(tool.signals, [0, 0, 0]);
-    if (runtime.kind === "node") assert.equal((await program.report("child")).variables, 3);
-    program.signal(tool);
-    assert.equal(await endedBy(program), "SIGHUP");
-  });
+  test(
+    title(
+      "a program without a server has no signal handler, and leaves its environment to its children",
+    ),
+    async (t) => {
+      const env = {
+        RELOAD_SELF_RUN: "/nowhere",
+        RELOAD_SELF_INSTANCES: "1",
+        RELOAD_SELF_GUARD: "1",
+      };
+      const program = start(t, runtime, "tool", 0, env);
+      const tool = await program.report("tool");
+      assert.deepEqual(tool.signals, [0, 0, 0]);
+      if (runtime.kind === "node") assert.equal((await program.report("child")).variables, 3);
+      program.signal(tool);
+      assert.equal(await endedBy(program), "SIGHUP");
+    },
+  );
 
   test(title("a server in a worker thread is left alone"), async (t) => {
     const port = await freePort();
@@ -57,7 +73,9 @@ for (const runtime of runtimes) {
     test(title("what cannot be handed over is named when it is opened"), async (t) => {
       const program = start(t, runtime, "raw", await freePort());
       await program.report("raw");
-      await program.line(/a socket of (Deno|Bun)\.listen, at 127\.0\.0\.1:\d+, cannot be handed over/);
+      await program.line(
+        /a socket of (Deno|Bun)\.listen, at 127\.0\.0\.1:\d+, cannot be handed over/,
+      );
     });
   }
 
@@ -66,53 +84,90 @@ for (const runtime of runtimes) {
     const serveModule = async (t: TestContext, flags: readonly string[]) => {
       const module = join(temporaryFolder(t), "app.ts");
       const answer = "new Response(`pid ${Deno.pid}`)";
-      writeFileSync(module, `import ${JSON.stringify(AUTO)};\nexport default { fetch: () => ${answer} };\n`);
+      writeFileSync(
+        module,
+        `import ${JSON.stringify(AUTO)};\nexport default { fetch: () => ${answer} };\n`,
+      );
       const port = await freePort();
       const program = startProgram(t, runtime, {
-        command: [runtime.executable, "serve", "-A", ...flags, "--host=127.0.0.1", `--port=${port}`, module],
+        command: [
+          runtime.executable,
+          "serve",
+          "-A",
+          ...flags,
+          "--host=127.0.0.1",
+          `--port=${port}`,
+          module,
+        ],
         env: { DENO_JOBS: "3", RELOAD_SELF_PROBATION: "100ms" },
       });
-      await until("it to answer", () => textFrom(port).then((text) => text === `pid ${program.process.pid}`, () => false));
+      await until(
+        "it to answer",
+        () => textFrom(port).then((text) => text === `pid ${program.process.pid}`, () => false),
+      );
       return { module, port, program };
     };
 
-    test(title("`deno serve` with a module that imports it is reloaded, and loses nothing"), async (t) => {
-      const { port, program } = await serveModule(t, []);
-      const clients = startClients(port, 2);
-      cleanUp(t, () => clients.stop());
-      let pid = program.process.pid as number;
-      for (let i = 0; i < 3; i++) {
-        await until("the clients to be answered", () => (clients.answers.get(pid) ?? 0) > 20);
-        const old = pid;
-        program.signal(old);
-        pid = await until(
-          "another process to answer",
-          () => [...clients.answers.keys()].find((other) => other > 0 && other !== old && isAlive(other)),
+    test(
+      title("`deno serve` with a module that imports it is reloaded, and loses nothing"),
+      async (t) => {
+        const { port, program } = await serveModule(t, []);
+        const clients = startClients(port, 2);
+        cleanUp(t, () => clients.stop());
+        let pid = program.process.pid as number;
+        for (let i = 0; i < 3; i++) {
+          await until("the clients to be answered", () => (clients.answers.get(pid) ?? 0) > 20);
+          const old = pid;
+          program.signal(old);
+          pid = await until(
+            "another process to answer",
+            () =>
+              [...clients.answers.keys()].find((other) =>
+                other > 0 && other !== old && isAlive(other)
+              ),
+          );
+          await until("the old process to be gone", () => !isAlive(old));
+        }
+        await clients.stop();
+        assert.deepEqual([...clients.errors], [], program.lines.join("\n"));
+        program.signal(pid, "SIGTERM");
+        await until("all to be gone", () => program.pids().length === 0);
+      },
+    );
+
+    test(
+      title(
+        "`deno serve --parallel`: a line names `reload-self serve`, once, and that serves the module",
+      ),
+      async (t) => {
+        const { module, program } = await serveModule(t, ["--parallel"]);
+        const match =
+          /the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use .*cli serve/;
+        await program.line(match);
+        assert.equal(program.lines.filter((line) => match.test(line)).length, 1);
+
+        const port = await freePort();
+        const served = startProgram(t, runtime, {
+          command: [
+            ...cli(runtime),
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            String(port),
+            module,
+          ],
+        });
+        const first = Number(/pid (\d+)/.exec(await served.line(/^Listening on/))?.[1]);
+        served.signal(first);
+        await until(
+          "the next process to answer",
+          async () => await textFrom(port) !== `pid ${first}`,
         );
-        await until("the old process to be gone", () => !isAlive(old));
-      }
-      await clients.stop();
-      assert.deepEqual([...clients.errors], [], program.lines.join("\n"));
-      program.signal(pid, "SIGTERM");
-      await until("all to be gone", () => program.pids().length === 0);
-    });
-
-    test(title("`deno serve --parallel`: a line names `reload-self serve`, once, and that serves the module"), async (t) => {
-      const { module, program } = await serveModule(t, ["--parallel"]);
-      const match = /the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use .*cli serve/;
-      await program.line(match);
-      assert.equal(program.lines.filter((line) => match.test(line)).length, 1);
-
-      const port = await freePort();
-      const served = startProgram(t, runtime, {
-        command: [...cli(runtime), "serve", "--host", "127.0.0.1", "--port", String(port), module],
-      });
-      const first = Number(/pid (\d+)/.exec(await served.line(/^Listening on/))?.[1]);
-      served.signal(first);
-      await until("the next process to answer", async () => await textFrom(port) !== `pid ${first}`);
-      await until("the old process to be gone", () => !isAlive(first));
-      assert.deepEqual(served.lines.filter((line) => !line.startsWith("Listening on")), []);
-    });
+        await until("the old process to be gone", () => !isAlive(first));
+        assert.deepEqual(served.lines.filter((line) => !line.startsWith("Listening on")), []);
+      },
+    );
   }
 
   if (runtime.kind === "node") {
@@ -127,24 +182,31 @@ for (const runtime of runtimes) {
     });
   }
 
-  test(title("a program that calls listen() itself ends itself; what it has not bound is handed over as well"), async (t) => {
-    const [port, port2] = [await freePort(), await freePort()];
-    const program = start(t, runtime, "own", port, { PORT2: String(port2) });
-    const first = await program.report("serving");
-    program.signal(first);
-    const next = await program.report("serving", { generation: 1 });
-    await program.report("own end", { pid: first.pid });
-    await until("the old process to be gone", () => !isAlive(first.pid));
-    for (const at of [port, port2]) assert.equal(await textFrom(at), `pid ${next.pid}`);
-    assert.deepEqual(program.lines, []);
-    program.signal(next, "SIGTERM");
-    await until("all to be gone", () => program.pids().length === 0);
-  });
+  test(
+    title(
+      "a program that calls listen() itself ends itself; what it has not bound is handed over as well",
+    ),
+    async (t) => {
+      const [port, port2] = [await freePort(), await freePort()];
+      const program = start(t, runtime, "own", port, { PORT2: String(port2) });
+      const first = await program.report("serving");
+      program.signal(first);
+      const next = await program.report("serving", { generation: 1 });
+      await program.report("own end", { pid: first.pid });
+      await until("the old process to be gone", () => !isAlive(first.pid));
+      for (const at of [port, port2]) assert.equal(await textFrom(at), `pid ${next.pid}`);
+      assert.deepEqual(program.lines, []);
+      program.signal(next, "SIGTERM");
+      await until("all to be gone", () => program.pids().length === 0);
+    },
+  );
 
   test(title("options that come too late are no error, and it is said"), async (t) => {
     const program = start(t, runtime, "late", await freePort());
     await program.report("serving");
-    await program.line(/listen\(\) was called when a server was open already.* its drainTimeout is not looked at/);
+    await program.line(
+      /listen\(\) was called when a server was open already.* its drainTimeout is not looked at/,
+    );
   });
 
   test(title("the token is there for a program that wants to know"), async (t) => {
@@ -167,11 +229,15 @@ for (const runtime of runtimes) {
     const answers: string[] = [];
     client.on("message", (text) => answers.push(String(text)));
     let sent = 0;
-    const timer = setInterval(() => client.send(String(sent++), port, "127.0.0.1"), 10); // The buffer of the socket has room for seconds.
+    // The buffer of the socket has room for seconds.
+    const timer = setInterval(() => client.send(String(sent++), port, "127.0.0.1"), 10);
     cleanUp(t, () => clearInterval(timer));
     await until("an answer", () => answers.length > 0);
     program.signal(first);
-    await until("the new process to answer", () => answers.some((text) => !text.startsWith(`pid ${first.pid} `)));
+    await until(
+      "the new process to answer",
+      () => answers.some((text) => !text.startsWith(`pid ${first.pid} `)),
+    );
     await until("the old process to be gone", () => !isAlive(first.pid));
     clearInterval(timer);
     await until("all answers", () => answers.length >= sent);

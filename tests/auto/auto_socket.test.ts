@@ -13,14 +13,24 @@ import { until } from "../support/wait.ts";
 /** Half of them keep their connections. */
 const CLIENTS = 4;
 /** What a client of a process that was killed may see. */
-const LOST = /^(new|kept): (ECONNRESET|(truncated answer: )?(closed without an answer|ECONNRESET))$/;
+const LOST =
+  /^(new|kept): (ECONNRESET|(truncated answer: )?(closed without an answer|ECONNRESET))$/;
 
 for (const runtime of oneOfEachKind) {
   for (const kind of runtime.kind === "node" ? ["ws"] : ["ws", runtime.kind]) {
     const server = kind === "ws" ? "node:http" : `${kind === "bun" ? "Bun" : "Deno"}.serve`;
     test(`${runtime.name}, ${server}: run --auto --socket: kill -9 refuses nobody, and a reload loses nothing`, async (t) => {
       const port = await freePort();
-      const wrap = [...cli(runtime), "run", "--auto", "--probation", "200ms", "--socket", `127.0.0.1:${port}`, "--"];
+      const wrap = [
+        ...cli(runtime),
+        "run",
+        "--auto",
+        "--probation",
+        "200ms",
+        "--socket",
+        `127.0.0.1:${port}`,
+        "--",
+      ];
       const program = startProgram(t, runtime, {
         command: [...wrap, runtime.executable, ...runtime.flags, fixture("auto_web_sockets.mjs")],
         env: { KIND: kind, PORT: String(port) },
@@ -28,7 +38,8 @@ for (const runtime of oneOfEachKind) {
       let { pid } = await program.report("serving");
       const clients = startClients(port, CLIENTS / 2);
       cleanUp(t, () => clients.stop());
-      const answered = (by: number) => until(`process ${by} to answer`, () => (clients.answers.get(by) ?? 0) > 20);
+      const answered = (by: number) =>
+        until(`process ${by} to answer`, () => (clients.answers.get(by) ?? 0) > 20);
       await answered(pid);
       for (let i = 0; i < 2; i++) {
         const from = program.reports.length;
@@ -36,7 +47,11 @@ for (const runtime of oneOfEachKind) {
         pid = (await program.report("serving", {}, from)).pid;
         await answered(pid);
       }
-      assert.deepEqual([...clients.errors.keys()].filter((error) => !LOST.test(error)), [], program.lines.join("\n"));
+      assert.deepEqual(
+        [...clients.errors.keys()].filter((error) => !LOST.test(error)),
+        [],
+        program.lines.join("\n"),
+      );
       const lost = new Map(clients.errors);
       for (let i = 0; i < 2; i++) {
         const [from, old] = [program.reports.length, pid];
@@ -48,7 +63,8 @@ for (const runtime of oneOfEachKind) {
       await clients.stop();
       assert.deepEqual(clients.errors, lost, program.lines.join("\n"));
       program.signal(program.process.pid as number, "SIGTERM");
-      await until("it to end", () => program.process.exitCode === 143); // By the signal, as without it.
+      // By the signal, as without it.
+      await until("it to end", () => program.process.exitCode === 143);
       await until("all to be gone", () => program.pids().length === 0);
     });
   }

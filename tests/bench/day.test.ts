@@ -9,7 +9,10 @@ import { isAlive } from "../support/proc.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-/** Process 1 was in charge until 10 s, process 2 from then on, when it was killed at 20 s; 3 followed at 21 s. */
+/**
+ * Process 1 was in charge until 10 s, process 2 from then on, when it was killed at 20 s; 3
+ * followed at 21 s.
+ */
 const history: History = {
   served: new Map([[1, { from: 0, until: 10_000 }], [2, { from: 10_000, until: Infinity }], [3, {
     from: 21_000,
@@ -29,17 +32,30 @@ const failure = (begun: number, noticed: number, pid?: number, at = begun): Fail
 
 const cases: [what: string, failure: Failure, excused: boolean][] = [
   ["a connection of the killed process", failure(19_000, 20_010, 2), true],
-  ["one that was the predecessor's, and has moved to the killed process", failure(9_000, 20_010, 1), true],
+  [
+    "one that was the predecessor's, and has moved to the killed process",
+    failure(9_000, 20_010, 1),
+    true,
+  ],
   ["one that was cut before the process was killed", failure(15_000, 15_010, 2), false],
   ["one whose process has answered after that", failure(22_000, 22_010, 3), false],
-  ["one that a busy client has read an answer from a moment after the death", failure(20_100, 20_500, 2, 20_400), true],
+  [
+    "one that a busy client has read an answer from a moment after the death",
+    failure(20_100, 20_500, 2, 20_400),
+    true,
+  ],
   ["a connection that is refused until the next process listens", failure(20_500, 20_510), true],
   ["one that is refused later", failure(25_000, 25_010), false],
   ["a new connection while no descriptors are left", failure(30_500, 30_600), true],
-  ["a connection that is there while no descriptors are left", failure(30_500, 30_600, 3, 30_400), false],
+  [
+    "a connection that is there while no descriptors are left",
+    failure(30_500, 30_600, 3, 30_400),
+    false,
+  ],
 ];
 for (const [what, one, excused] of cases) {
-  test(`${what} is ${excused ? "not " : ""}lost`, () => assert.equal(isExcused(one, history), excused));
+  test(`${what} is ${excused ? "not " : ""}lost`, () =>
+    assert.equal(isExcused(one, history), excused));
 }
 
 test("a new process that was never in charge had no connection", () => {
@@ -51,8 +67,15 @@ test("the table keeps the rows of other runtimes", () => {
   const empty = "before\n\n<!-- npm run bench -- day -->\n\n<!-- end -->\nafter\n";
   const [deno, bun] = [["deno", "1", "2"], ["bun", "3", "4"]];
   const first = withRows(empty, ["", "a", "b"], [deno]);
-  assert.match(first, /^before\n\n<!--.*-->\n\n\| {2}\| a \| b \|\n.*\n\| deno \| 1 \| 2 \|\n\n<!-- end -->\nafter\n$/);
-  const second = withRows(withRows(first, ["", "a", "b"], [bun]), ["", "a", "b"], [["deno", "5", "6"]]);
+  assert.match(
+    first,
+    /^before\n\n<!--.*-->\n\n\| {2}\| a \| b \|\n.*\n\| deno \| 1 \| 2 \|\n\n<!-- end -->\nafter\n$/,
+  );
+  const second = withRows(withRows(first, ["", "a", "b"], [bun]), ["", "a", "b"], [[
+    "deno",
+    "5",
+    "6",
+  ]]);
   assert.match(second, /\n\| deno \| 5 \| 6 \|\n\| bun \| 3 \| 4 \|\n\n<!-- end/);
   assert.throws(() => withRows("nothing", [], []), /no place/);
 });
@@ -64,7 +87,14 @@ test("a seed repeats a schedule, and another one has another", () => {
   };
   assert.deepEqual(numbers(1), numbers(1));
   assert.notDeepEqual(numbers(1), numbers(2));
-  assert.deepEqual([...new Set(Array.from({ length: 9 }, (_, i) => numbers(i)).flat())].sort(), [1, 2, 3, 4, 5, 6]);
+  assert.deepEqual([...new Set(Array.from({ length: 9 }, (_, i) => numbers(i)).flat())].sort(), [
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+  ]);
 });
 
 for (const runtime of oneOfEachKind.slice(-1)) {
@@ -77,7 +107,12 @@ for (const runtime of oneOfEachKind.slice(-1)) {
         await until("it to be gone", () => !isAlive(first.pid));
       },
     };
-    const { lost, doubled } = await liveDay(t, runtime, { minutes: 0.05, seed: 1, only: [unseen] }, () => {});
+    const { lost, doubled } = await liveDay(
+      t,
+      runtime,
+      { minutes: 0.05, seed: 1, only: [unseen] },
+      () => {},
+    );
     assert.ok(lost.length > 0, "connections were cut");
     assert.match(lost.join("\n"), /raw TCP|WebSockets/);
     assert.deepEqual(doubled, []);

@@ -1,4 +1,7 @@
-/** Every benchmark in its smallest size: it runs to its end, finds nothing wrong, and says what it is for. */
+/**
+ * Every benchmark in its smallest size: it runs to its end, finds nothing wrong, and says what it
+ * is for.
+ */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -11,9 +14,15 @@ import { temporaryFolder } from "../support/program.ts";
 const script = fileURLToPath(new URL("../../tools/bench/run.ts", import.meta.url));
 
 /** Runs benchmarks, and returns their exit code and what they wrote. */
-async function bench(t: TestScope, ...args: string[]): Promise<{ code: number | null; text: string }> {
+async function bench(
+  t: TestScope,
+  ...args: string[]
+): Promise<{ code: number | null; text: string }> {
   const { RUNTIMES: _, ...env } = process.env;
-  const child = spawn(process.execPath, [script, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [script, ...args], {
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   cleanUp(t, () => child.kill());
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => text += data);
@@ -24,7 +33,10 @@ async function bench(t: TestScope, ...args: string[]): Promise<{ code: number | 
 test("reloads: a native server on a port", async (t) => {
   const { code, text } = await bench(t, "reloads", "--reloads", "3", "--rows", "Bun.serve, TCP");
   assert.equal(code, 0, text);
-  assert.match(text, /ok +Bun\.serve, TCP +3 reloads, 0 of \d+ requests failed .*: none more than after one reload/);
+  assert.match(
+    text,
+    /ok +Bun\.serve, TCP +3 reloads, 0 of \d+ requests failed .*: none more than after one reload/,
+  );
 });
 
 test("wire: a server of each kind that moves its connections, and one for comparison", async (t) => {
@@ -34,9 +46,15 @@ test("wire: a server of each kind that moves its connections, and one for compar
     bench(t, "wire", ...size, "--rows", "node:cluster"),
   ]);
   assert.equal(ours.code, 0, ours.text);
-  assert.match(ours.text, /ok +Deno\.serve +5 clients, 1 reloads +0 of \d+ requests failed, 5 connections made/);
+  assert.match(
+    ours.text,
+    /ok +Deno\.serve +5 clients, 1 reloads +0 of \d+ requests failed, 5 connections made/,
+  );
   assert.equal(other.code, 0, other.text);
-  assert.match(other.text, /node:cluster, by hand +5 clients, 1 reloads +\d+ of \d+ requests failed/);
+  assert.match(
+    other.text,
+    /node:cluster, by hand +5 clients, 1 reloads +\d+ of \d+ requests failed/,
+  );
 });
 
 test("compare: the pages are written", async (t) => {
@@ -45,29 +63,72 @@ test("compare: the pages are written", async (t) => {
   const { code, text } = await bench(t, "compare", "--rows", "Bun.serve", ...size);
   assert.equal(code, 0, text);
   const page = readFileSync(join(folder, "benchmark.md"), "utf8");
-  assert.match(page, /\| \*\*reload-self, Bun\.serve\*\* +\| 0 +\| 0 +\| 0 +\| 0 +\| 0 +\| 0 +\| \d+ +\| \d+ +\|/, page);
-  assert.match(readFileSync(join(folder, "benchmark.svg"), "utf8"), /class="ours">reload-self, Bun\.serve</);
+  assert.match(
+    page,
+    /\| \*\*reload-self, Bun\.serve\*\* +\| 0 +\| 0 +\| 0 +\| 0 +\| 0 +\| 0 +\| \d+ +\| \d+ +\|/,
+    page,
+  );
+  assert.match(
+    readFileSync(join(folder, "benchmark.svg"), "utf8"),
+    /class="ours">reload-self, Bun\.serve</,
+  );
 });
 
 test("scale: the page is written", async (t) => {
   const folder = temporaryFolder(t);
-  const size = ["--connections", "5", "--sockets", "2", "--instances", "2", "--runtime", "bun", "--output", folder];
+  const size = [
+    "--connections",
+    "5",
+    "--sockets",
+    "2",
+    "--instances",
+    "2",
+    "--runtime",
+    "bun",
+    "--output",
+    folder,
+  ];
   const { code, text } = await bench(t, "scale", ...size);
   assert.equal(code, 0, text);
   const page = readFileSync(join(folder, "scale.md"), "utf8");
-  for (const title of ["HTTP connections", "Connections of", "WebSockets", "Listening sockets", "Instances"]) {
+  for (
+    const title of [
+      "HTTP connections",
+      "Connections of",
+      "WebSockets",
+      "Listening sockets",
+      "Instances",
+    ]
+  ) {
     assert.match(
       page,
-      new RegExp(`^## ${title}.*\\n\\nThe limit is [^|]*\\n\\n\\|[^|]*\\|[^]*?\\| bun +\\| +[25] +\\| +\\d+`, "m"),
+      new RegExp(
+        `^## ${title}.*\\n\\nThe limit is [^|]*\\n\\n\\|[^|]*\\|[^]*?\\| bun +\\| +[25] +\\| +\\d+`,
+        "m",
+      ),
       page,
     );
   }
 });
 
 test("day: a few seconds of reloads", async (t) => {
-  const { code, text } = await bench(t, "day", "--minutes", "0.15", "--seed", "1", "--runtime", "bun", "--rows", "a reload");
+  const { code, text } = await bench(
+    t,
+    "day",
+    "--minutes",
+    "0.15",
+    "--seed",
+    "1",
+    "--runtime",
+    "bun",
+    "--rows",
+    "a reload",
+  );
   assert.equal(code, 0, text);
-  assert.match(text, /ok +bun +seed 1, 0\.15 minutes: \d+ reloads done, 0 failed, .* 0 lost, 0 doubled, 0 leaked, 0 broken/);
+  assert.match(
+    text,
+    /ok +bun +seed 1, 0\.15 minutes: \d+ reloads done, 0 failed, .* 0 lost, 0 doubled, 0 leaked, 0 broken/,
+  );
   assert.match(text, /\| bun \| 0\.15 \|/);
 });
 
@@ -81,9 +142,15 @@ const others: [args: string[], expected: RegExp][] = [
   [["startup", "--rounds", "1"], /bun +empty program [\d.]+ ms.* +listen\(\) adds/],
   [["connections", "--connections", "20"], /bun, each by itself +20 WebSockets moved/],
   [["auto", "--rounds", "1", "--rows", "bun bun"], /bun adopted +start [\d.]+ ms, and .* ratio/],
-  [["throughput", "--rounds", "1", "--rows", "adopted"], /bun adopted +new +connections +without \d+\/s +with \d+\/s/],
+  [
+    ["throughput", "--rounds", "1", "--rows", "adopted"],
+    /bun adopted +new +connections +without \d+\/s +with \d+\/s/,
+  ],
   [["parent"], /ok +bun +reload-self run: [\d.]+ MiB/],
-  [["faults", "--rows", "Bun.serve: new: exits at start"], /\| new: exits at start \| 0 of \d+ \|\nok +0 promises broken/],
+  [
+    ["faults", "--rows", "Bun.serve: new: exits at start"],
+    /\| new: exits at start \| 0 of \d+ \|\nok +0 promises broken/,
+  ],
   [["soak", "--reloads", "4"], /bun +4 reloads, 0 failures/],
 ];
 for (const [args, expected] of others) {
@@ -95,7 +162,13 @@ for (const [args, expected] of others) {
 }
 
 test("a part or an option that does not exist is named, with what there is", async (t) => {
-  for (const args of [["speed"], ["wire", "--speed", "3"], ["wire", "--clients", "many"], ["wire", "--runtime", "perl"]]) {
+  for (
+    const args of [["speed"], ["wire", "--speed", "3"], ["wire", "--clients", "many"], [
+      "wire",
+      "--runtime",
+      "perl",
+    ]]
+  ) {
     const { code, text } = await bench(t, ...args);
     assert.equal(code, 2, text);
     assert.match(text, /speed|many|perl/);

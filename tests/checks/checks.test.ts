@@ -14,8 +14,9 @@ const run = promisify(execFile);
 
 /** Runs a tool, and shows all that it says when it fails. */
 async function succeeds(file: string, args: string[]): Promise<void> {
-  // Without package.json: Deno would take the types in node_modules for a part of the program, and complain about them.
-  // And without what makes Node take a test runner for one that was started by mistake from a test, and skip it all.
+  // Without package.json: Deno would take the types in node_modules for a part of the program, and
+  // complain about them. And without what makes Node take a test runner for one that was started by
+  // mistake from a test, and skip it all.
   const { NODE_TEST_CONTEXT: _, ...rest } = process.env;
   const env = { ...rest, NO_COLOR: "1", DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" };
   try {
@@ -29,10 +30,17 @@ async function succeeds(file: string, args: string[]): Promise<void> {
 const json = (name: string) => JSON.parse(readFileSync(`${root}/${name}`, "utf8"));
 /** The entry points of the package. */
 const entries = Object.values<string>(json("jsr.json").exports);
-const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) => !name.startsWith("examples/deno/"));
+const examples = globSync("examples/**/*.ts", { cwd: root }).filter((name) =>
+  !name.startsWith("examples/deno/")
+);
 
 const checks: [name: string, file: string, args: string[]][] = [
-  ["tsc --noEmit", process.execPath, [`${root}/node_modules/typescript/bin/tsc`, "--noEmit", "-p", "."]],
+  ["tsc --noEmit", process.execPath, [
+    `${root}/node_modules/typescript/bin/tsc`,
+    "--noEmit",
+    "-p",
+    ".",
+  ]],
   ["deno check", pinned.deno, [
     "check",
     "--quiet",
@@ -65,7 +73,10 @@ test("jsr.json, cli/version.ts and CHANGELOG.md agree", () => {
   assert.equal(newest, version);
 });
 
-/** What each folder of the library may import, besides itself and the types of the runtimes. The arrows point one way. */
+/**
+ * What each folder of the library may import, besides itself and the types of the runtimes. The
+ * arrows point one way.
+ */
 const layers: Record<string, readonly string[]> = {
   "src/core": [],
   "src/linux": ["src/core"],
@@ -75,8 +86,23 @@ const layers: Record<string, readonly string[]> = {
   "src/protocol": ["src/core"],
   "src/resources": ["src/core", "src/protocol", "src/drain"],
   "src/reload": ["src/core", "src/protocol", "src/resources", "src/drain"],
-  "src/sockets": ["src/core", "src/protocol", "src/resources", "src/reload", "src/drain", "src/linux"],
-  "src/connections": ["src/core", "src/protocol", "src/resources", "src/reload", "src/drain", "src/linux", "src/sockets"],
+  "src/sockets": [
+    "src/core",
+    "src/protocol",
+    "src/resources",
+    "src/reload",
+    "src/drain",
+    "src/linux",
+  ],
+  "src/connections": [
+    "src/core",
+    "src/protocol",
+    "src/resources",
+    "src/reload",
+    "src/drain",
+    "src/linux",
+    "src/sockets",
+  ],
   "src/service": ["src/core", "src/protocol", "src/reload", "src/sockets", "src/windows"],
   "src/program": [
     "src/core",
@@ -91,14 +117,32 @@ const layers: Record<string, readonly string[]> = {
   adapters: ["src/core", "src/protocol", "src/reload", "src/linux", "src/windows"],
   "src/connections/web_sockets": ["src/core", "src/drain", "src/linux", "adapters"],
   "src/auto": ["src/core", "adapters"],
-  ".": ["src/auto", "src/core", "src/program", "src/triggers", "src/connections/web_sockets", "adapters"],
-  cli: [".", "src/auto", "src/core", "src/protocol", "src/linux", "src/windows", "src/triggers", "adapters"],
+  ".": [
+    "src/auto",
+    "src/core",
+    "src/program",
+    "src/triggers",
+    "src/connections/web_sockets",
+    "adapters",
+  ],
+  cli: [
+    ".",
+    "src/auto",
+    "src/core",
+    "src/protocol",
+    "src/linux",
+    "src/windows",
+    "src/triggers",
+    "adapters",
+  ],
 };
 
 /** The imports of a file: from where, and whether they are only of types. */
 function importsOf(file: string): { from: string; isType: boolean }[] {
   const source = readFileSync(`${root}/${file}`, "utf8").replace(/\/\*\*[^]*?\*\//g, "");
-  return [...source.matchAll(/^(?:import|export)( type)?[^;]*? from "([^"]+)";/gm)].map(([, type, from]) => ({
+  return [...source.matchAll(/^(?:import|export)( type)?[^;]*? from "([^"]+)";/gm)].map((
+    [, type, from],
+  ) => ({
     from: from as string,
     isType: type !== undefined,
   }));
@@ -106,7 +150,9 @@ function importsOf(file: string): { from: string; isType: boolean }[] {
 
 /** The longest folder of the list that has the file. */
 const folderOf = (file: string) =>
-  Object.keys(layers).filter((folder) => file.startsWith(`${folder}/`)).sort((a, b) => b.length - a.length)[0] ?? ".";
+  Object.keys(layers).filter((folder) => file.startsWith(`${folder}/`)).sort((a, b) =>
+    b.length - a.length
+  )[0] ?? ".";
 
 test("every folder imports only from those below it", () => {
   const library = globSync(["*.ts", "{src,adapters,cli}/**/*.ts"], { cwd: root });
@@ -117,7 +163,10 @@ test("every folder imports only from those below it", () => {
       if (!from.startsWith(".")) continue;
       const target = relative(root, resolve(root, dirname(file), from));
       const to = folderOf(target);
-      assert.ok(to === folder || layers[folder]?.includes(to), `${file} imports ${target}: ${folder} may not know ${to}`);
+      assert.ok(
+        to === folder || layers[folder]?.includes(to),
+        `${file} imports ${target}: ${folder} may not know ${to}`,
+      );
     }
   }
 });
@@ -159,7 +208,12 @@ function loadedBy(first: string, check: (from: string, file: string) => void = (
 }
 
 test("the rest of an adapter is loaded on its own runtime only", () => {
-  for (const [runtime, others] of [["node", "bun|deno"], ["bun", "deno"], ["deno", "bun|node"]] as const) {
+  for (
+    const [runtime, others] of [["node", "bun|deno"], ["bun", "deno"], [
+      "deno",
+      "bun|node",
+    ]] as const
+  ) {
     const foreign = loadedBy(`adapters/${runtime}/complete.ts`).filter((file) =>
       new RegExp(`^adapters/(${others})/`).test(file)
     );
@@ -169,7 +223,9 @@ test("the rest of an adapter is loaded on its own runtime only", () => {
 
 test("start-up loads no module of a runtime, and nothing that only a reload needs", () => {
   const seen = loadedBy("mod.ts", (from, file) => assert.match(from, /^\.\.?\//, file));
-  const late = seen.filter((file) => /^src\/(connections|sockets|service|reload|linux|windows)\//.test(file)).sort();
+  const late = seen.filter((file) =>
+    /^src\/(connections|sockets|service|reload|linux|windows)\//.test(file)
+  ).sort();
   assert.deepEqual(late, [
     "src/linux/addresses.ts",
     "src/linux/constants.ts",
@@ -204,6 +260,10 @@ test("every parser of src/protocol is fed anything", () => {
 test("tests clean up in one way, which keeps its order and does all of it", () => {
   for (const file of globSync("{tests,bench}/**/*.ts", { cwd: root })) {
     if (/clean_up(\.test)?\.ts$|node_modules/.test(file)) continue;
-    assert.doesNotMatch(readFileSync(`${root}/${file}`, "utf8"), /\b(?:t|test|context)\.after\(/, file);
+    assert.doesNotMatch(
+      readFileSync(`${root}/${file}`, "utf8"),
+      /\b(?:t|test|context)\.after\(/,
+      file,
+    );
   }
 });

@@ -1,4 +1,7 @@
-/** The code of the documentation. What is a program of its own is run, too: tests/examples/documentation.test.ts. */
+/**
+ * The code of the documentation. What is a program of its own is run, too:
+ * tests/examples/documentation.test.ts.
+ */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -50,11 +53,19 @@ test("every piece of code fits the types of the library", (t) => {
     }
   }
   assert.ok(count > 20, `${count} pieces`);
-  writeFileSync(join(folder, "app.ts"), `export default { fetch: (_: Request) => new Response() };\n`);
+  writeFileSync(
+    join(folder, "app.ts"),
+    `export default { fetch: (_: Request) => new Response() };\n`,
+  );
   writeFileSync(join(folder, "prelude.ts"), PRELUDE);
-  writeFileSync(join(folder, "counter.ts"), blockOf("docs/testing.md", "# Tests of your program", "ts") as string);
+  writeFileSync(
+    join(folder, "counter.ts"),
+    blockOf("docs/testing.md", "# Tests of your program", "ts") as string,
+  );
   writeFileSync(join(folder, "bun_test.d.ts"), BUN_TEST);
-  const entries = Object.entries<string>(JSON.parse(readFileSync(join(root, "jsr.json"), "utf8")).exports);
+  const entries = Object.entries<string>(
+    JSON.parse(readFileSync(join(root, "jsr.json"), "utf8")).exports,
+  );
   writeFileSync(
     join(folder, "tsconfig.json"),
     JSON.stringify({
@@ -64,13 +75,20 @@ test("every piece of code fits the types of the library", (t) => {
         declaration: false,
         noUnusedLocals: false,
         noUnusedParameters: false,
-        paths: Object.fromEntries(entries.map(([key, source]) => [`@js0/reload-self${key.slice(1)}`, [join(root, source)]])),
+        paths: Object.fromEntries(
+          entries.map(([key, source]) => [`@js0/reload-self${key.slice(1)}`, [join(root, source)]]),
+        ),
       },
       include: ["*.ts"],
       exclude: [],
     }),
   );
-  const { stdout } = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "--noEmit", "-p", folder], {
+  const { stdout } = spawnSync(process.execPath, [
+    join(root, "node_modules/typescript/bin/tsc"),
+    "--noEmit",
+    "-p",
+    folder,
+  ], {
     encoding: "utf8",
   });
   assert.deepEqual(stdout.split("\n").filter((line) => line.includes("error TS")), []);

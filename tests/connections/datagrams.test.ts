@@ -1,11 +1,20 @@
-/** Datagram sockets: one socket in all generations, none is lost, none is read twice. All options have their defaults. */
+/**
+ * Datagram sockets: one socket in all generations, none is lost, none is read twice. All options
+ * have their defaults.
+ */
 import assert from "node:assert/strict";
 import { createSocket, type Socket } from "node:dgram";
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cleanUp, type TestScope } from "../support/clean_up.ts";
-import { fixture, type Program, reload, startProgram, temporaryFolder } from "../support/program.ts";
+import {
+  fixture,
+  type Program,
+  reload,
+  startProgram,
+  temporaryFolder,
+} from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -47,7 +56,10 @@ async function openClient(t: TestScope, host = "127.0.0.1"): Promise<Socket> {
   return socket;
 }
 
-/** How many datagrams may be unanswered. The buffer of a socket has room for more: none is lost by being too many. */
+/**
+ * How many datagrams may be unanswered. The buffer of a socket has room for more: none is lost by
+ * being too many.
+ */
 const WINDOW = 64;
 
 /** Sends numbered datagrams until it is stopped. */
@@ -61,7 +73,9 @@ async function openStream(t: TestScope, host: string, port: number) {
     from.add(`${address} ${port}`);
   });
   const timer = setInterval(() => {
-    for (let i = 0; i < 8 && sent - answered.size < WINDOW; i++) socket.send(String(sent++), port, host);
+    for (let i = 0; i < 8 && sent - answered.size < WINDOW; i++) {
+      socket.send(String(sent++), port, host);
+    }
   }, 2);
   cleanUp(t, () => clearInterval(timer));
   return {
@@ -84,7 +98,9 @@ async function openStream(t: TestScope, host: string, port: number) {
 function socketsAt(port: number): string[] {
   const name = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   return ["udp", "udp6"].flatMap((table) =>
-    readFileSync(`/proc/net/${table}`, "utf8").split("\n").slice(1).map((line) => line.trim().split(/\s+/))
+    readFileSync(`/proc/net/${table}`, "utf8").split("\n").slice(1).map((line) =>
+      line.trim().split(/\s+/)
+    )
       .filter(([, local]) => local?.endsWith(name)).map((fields) => fields[9] as string)
   );
 }
@@ -115,7 +131,11 @@ const kinds = runtimes.flatMap((runtime) =>
     runtime,
     kind,
     name: `${runtime.name}, ${
-      kind === "dgram" ? "node:dgram" : runtime.kind === "bun" ? "Bun.udpSocket" : "Deno.listenDatagram"
+      kind === "dgram"
+        ? "node:dgram"
+        : runtime.kind === "bun"
+        ? "Bun.udpSocket"
+        : "Deno.listenDatagram"
     }`,
   }))
 );
@@ -129,7 +149,20 @@ for (const { runtime, kind, name } of kinds) {
     await stream.more();
     const sockets = socketsAt(address.port);
     assert.equal(sockets.length, 1);
-    for (const behaviour of ["run", "run", "crash", "run", "crash-late", "run", "die", "run", "run", "run"]) {
+    for (
+      const behaviour of [
+        "run",
+        "run",
+        "crash",
+        "run",
+        "crash-late",
+        "run",
+        "die",
+        "run",
+        "run",
+        "run",
+      ]
+    ) {
       program.behave(behaviour);
       if (behaviour === "run") {
         current = await reload(program, current);
@@ -186,7 +219,10 @@ for (const { runtime, kind, name } of kinds) {
       if (i === 0) descriptors = descriptorsOf(current.pid).length;
     }
     // The channel to the old process is closed a moment after its end.
-    await until("no more descriptors than after one", () => descriptorsOf(current.pid).length <= descriptors);
+    await until(
+      "no more descriptors than after one",
+      () => descriptorsOf(current.pid).length <= descriptors,
+    );
     const link = `socket:[${socketsAt(address.port)[0]}]`;
     assert.equal(descriptorsOf(current.pid).filter((name) => name.endsWith(link)).length, 1);
     await stream.more();
@@ -233,7 +269,9 @@ for (const { runtime, kind, name } of kinds) {
     await until("all processes to be gone", () => program.pids().length === 0);
     await until("the second answer", () => answers.length === 2);
     assert.deepEqual(answers, [`-1 from ${port}`, `-1 from ${port}`]);
-    if (kind === "native" && runtime.kind === "deno") await program.report("end", { pid: next.pid });
+    if (kind === "native" && runtime.kind === "deno") {
+      await program.report("end", { pid: next.pid });
+    }
   });
 
   test(`${name}: a version that has no such socket any more`, async (t) => {
@@ -299,9 +337,14 @@ for (const { runtime, kind, name } of kinds.filter(({ runtime }) => runtime.kind
     program.signal(first);
     const { error } = await program.report("reload-fail");
     assert.match(error.message, /receives on udp.* which cannot be handed over: .*add --allow-ffi/);
-    const warnings = program.reports.filter(({ type }) => type === "warning").map(({ message }) => message);
+    const warnings = program.reports.filter(({ type }) => type === "warning").map(({ message }) =>
+      message
+    );
     assert.equal(warnings.length, 1);
-    assert.match(warnings[0], /is not handed over: Deno does not allow foreign function calls; add --allow-ffi/);
+    assert.match(
+      warnings[0],
+      /is not handed over: Deno does not allow foreign function calls; add --allow-ffi/,
+    );
     const stream = await openStream(t, "127.0.0.1", first.address.port);
     await stream.more();
   });
@@ -312,8 +355,14 @@ for (const runtime of runtimes) {
     const taken = await openClient(t);
     const program = start(t, runtime, "dgram", { WRONG: String(taken.address().port) });
     const { messages } = await program.report("wrong");
-    assert.match(messages.path, /TypeError: bind: a datagram socket takes a port and a host, not path/);
-    assert.match(messages.backlog, /TypeError: bind: a datagram socket takes a port and a host, not backlog/);
+    assert.match(
+      messages.path,
+      /TypeError: bind: a datagram socket takes a port and a host, not path/,
+    );
+    assert.match(
+      messages.backlog,
+      /TypeError: bind: a datagram socket takes a port and a host, not backlog/,
+    );
     assert.match(messages.host, /TypeError: bind: host must be a string/);
     assert.match(messages.taken, /EADDRINUSE/);
     assert.match(messages.twice, /already bound|ERR_SOCKET_ALREADY_BOUND/i);

@@ -47,7 +47,10 @@ async function createClient(t: TestContext, port: number | string): Promise<Clie
   return client;
 }
 
-/** Sends lines without waiting for the answers, in pieces of any size, until it is stopped. Resolves when all are answered. */
+/**
+ * Sends lines without waiting for the answers, in pieces of any size, until it is stopped. Resolves
+ * when all are answered.
+ */
 function keepSending({ socket, sent, answers }: Client, name: string): () => Promise<void> {
   let running = true;
   const loop = (async () => {
@@ -72,7 +75,11 @@ function keepSending({ socket, sent, answers }: Client, name: string): () => Pro
 function checkAnswers({ sent, answers, isCut }: Client): void {
   assert.equal(isCut, false);
   assert.deepEqual(answers.map(([line]) => line), sent, "each line is answered once, in order");
-  assert.deepEqual(answers.map(([, count]) => Number(count)), sent.map((_, i) => i + 1), "the connection kept its session");
+  assert.deepEqual(
+    answers.map(([, count]) => Number(count)),
+    sent.map((_, i) => i + 1),
+    "the connection kept its session",
+  );
 }
 
 async function begin(t: TestContext, runtime: Runtime, env: Record<string, string> = {}) {
@@ -103,15 +110,22 @@ for (const runtime of runtimes) {
     await Promise.all(stop.map((stop) => stop()));
     for (const client of clients) checkAnswers(client);
     const acknowledged = clients.reduce((sum, { sent }) => sum + sent.length, 0);
-    const totals = clients.flatMap(({ answers }) => answers.map(([, , total]) => Number(total))).sort((a, b) => a - b);
-    assert.deepEqual(totals, Array.from({ length: acknowledged }, (_, i) => i + 1), "no write is lost, none is applied twice");
+    const totals = clients.flatMap(({ answers }) => answers.map(([, , total]) => Number(total)))
+      .sort((a, b) => a - b);
+    assert.deepEqual(
+      totals,
+      Array.from({ length: acknowledged }, (_, i) => i + 1),
+      "no write is lost, none is applied twice",
+    );
   });
 }
 
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: half a line, a client that never reads, one that leaves, one that may not move yet`, async (t) => {
     const { program, pid, port } = await begin(t, runtime);
-    const [half, deaf, leaver, staying] = await Promise.all([1, 2, 3, 4].map(() => createClient(t, port))) as [
+    const [half, deaf, leaver, staying] = await Promise.all(
+      [1, 2, 3, 4].map(() => createClient(t, port)),
+    ) as [
       Client,
       Client,
       Client,
@@ -131,7 +145,10 @@ for (const runtime of oneOfEachKind) {
     await until("an answer", () => staying.answers.length === 1);
     half.socket.write("f\n");
     await until("the second answer", () => half.answers.length === 2);
-    assert.deepEqual(half.answers.map(([line, count]) => [line, count]), [["first", "1"], ["half", "2"]]);
+    assert.deepEqual(half.answers.map(([line, count]) => [line, count]), [["first", "1"], [
+      "half",
+      "2",
+    ]]);
     deaf.socket.resume();
     await until("all answers", () => deaf.answers.length === deaf.sent.length);
     checkAnswers(deaf);
@@ -194,7 +211,9 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: a connection by a unix socket moves, too`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime, { SOCKET: join(temporaryFolder(t), "live.sock") });
+    const { program, pid, port } = await begin(t, runtime, {
+      SOCKET: join(temporaryFolder(t), "live.sock"),
+    });
     const client = await createClient(t, port);
     client.send("one");
     await until("the answer", () => client.answers.length === 1);

@@ -24,7 +24,13 @@ interface Client {
 /** The client of ws, which has the interface of browsers as well. */
 const Ws = WsClient as unknown as typeof WebSocket;
 
-async function join(t: TestContext, port: number, name: string, Client = Ws, protocols: string[] = []): Promise<Client> {
+async function join(
+  t: TestContext,
+  port: number,
+  name: string,
+  Client = Ws,
+  protocols: string[] = [],
+): Promise<Client> {
   const socket: WebSocket = new Client(`ws://127.0.0.1:${port}/${name}`, protocols);
   cleanUp(t, () => socket.close());
   const client: Client = { socket, name, heard: [], closed: undefined };
@@ -45,7 +51,10 @@ async function talk({ socket, name, heard }: Client, isOver: () => boolean): Pro
   let said = 0;
   for (; !isOver(); said++) {
     socket.send(`text-${said}`);
-    await until("its own words", () => heard.some(([by, count]) => by === name && count === said + 1));
+    await until(
+      "its own words",
+      () => heard.some(([by, count]) => by === name && count === said + 1),
+    );
     heard.splice(0, heard.length, ...heard.filter(([by]) => by !== name)); // To be found fast.
   }
   return said;
@@ -65,7 +74,12 @@ async function begin(t: TestContext, runtime: Runtime, kind: Kind, options: obje
 }
 
 /** Reloads, and returns the first report of the new process. */
-async function reload(program: Program, pid: number, generation: number, expected: object): Promise<Report> {
+async function reload(
+  program: Program,
+  pid: number,
+  generation: number,
+  expected: object,
+): Promise<Report> {
   program.signal(pid);
   const { moved, left } = await program.report("connections-move", { pid });
   assert.deepEqual({ moved, left }, expected);
@@ -78,7 +92,9 @@ for (const runtime of oneOfEachKind) {
     test(`${runtime.name}, ${kind}: a chat of 1,000 goes through five reloads and two crashes: each message once, in order`, async (t) => {
       const { program, pid: first, port } = await begin(t, runtime, kind);
       let pid = first;
-      const listeners = await Promise.all(Array.from({ length: 994 }, (_, i) => join(t, port, `listener${i}`)));
+      const listeners = await Promise.all(
+        Array.from({ length: 994 }, (_, i) => join(t, port, `listener${i}`)),
+      );
       const speakers = await Promise.all(
         // ws, and the runtime's own.
         Array.from({ length: 6 }, (_, i) => join(t, port, `speaker${i}`, i < 3 ? Ws : WebSocket)),
@@ -103,31 +119,51 @@ for (const runtime of oneOfEachKind) {
         assert.equal(closed, undefined);
         for (const [i, count] of said.entries()) {
           const texts = heard.filter(([name]) => name === `speaker${i}`);
-          assert.deepEqual(texts, Array.from({ length: count }, (_, n) => [`speaker${i}`, n + 1, `text-${n}`]));
+          assert.deepEqual(
+            texts,
+            Array.from({ length: count }, (_, n) => [`speaker${i}`, n + 1, `text-${n}`]),
+          );
         }
       }
-      assert.equal(program.reports.some(({ type }) => type === "left"), false, "the application heard of no end");
+      assert.equal(
+        program.reports.some(({ type }) => type === "left"),
+        false,
+        "the application heard of no end",
+      );
     });
 
     test(`${runtime.name}, ${kind}: the WebSockets of all runtimes notice nothing of a reload`, async (t) => {
       const { program, pid, port } = await begin(t, runtime, kind);
-      const clients = Object.entries({ node: ["-e"], deno: ["eval"], bun: ["-e"] }).map(([kind, flags]) => {
-        const code = `const socket = new WebSocket("ws://127.0.0.1:${port}/${kind}");
+      const clients = Object.entries({ node: ["-e"], deno: ["eval"], bun: ["-e"] }).map(
+        ([kind, flags]) => {
+          const code = `const socket = new WebSocket("ws://127.0.0.1:${port}/${kind}");
           let n = 0;
           socket.onopen = () => setInterval(() => socket.send(String(n++)), 10);
           socket.onmessage = ({ data }) => data.startsWith("${kind} ") && console.log(data);
           socket.onclose = () => console.log("closed");`;
-        const client = spawn(pinned[kind === "node" ? "node26" : kind as "deno" | "bun"], [...flags, code]);
-        cleanUp(t, () => void client.kill("SIGKILL"));
-        const lines: string[] = [];
-        createInterface(client.stdout).on("line", (line) => lines.push(line));
-        return { kind, lines };
-      });
+          const client = spawn(pinned[kind === "node" ? "node26" : kind as "deno" | "bun"], [
+            ...flags,
+            code,
+          ]);
+          cleanUp(t, () => void client.kill("SIGKILL"));
+          const lines: string[] = [];
+          createInterface(client.stdout).on("line", (line) => lines.push(line));
+          return { kind, lines };
+        },
+      );
       await until("the first messages", () => clients.every(({ lines }) => lines.length > 5));
       await reload(program, pid, 1, { moved: 3, left: 0 });
       const before = clients.map(({ lines }) => lines.length);
-      await until("more messages", () => clients.every(({ lines }, i) => lines.length > (before[i] as number) + 5));
-      for (const { kind, lines } of clients) assert.deepEqual(lines, lines.map((_, i) => `${kind} ${i + 1} ${i}`));
+      await until(
+        "more messages",
+        () => clients.every(({ lines }, i) => lines.length > (before[i] as number) + 5),
+      );
+      for (const { kind, lines } of clients) {
+        assert.deepEqual(
+          lines,
+          lines.map((_, i) => `${kind} ${i + 1} ${i}`),
+        );
+      }
     });
 
     test(`${runtime.name}, ${kind}: reloads that fail in the middle give it back, and a shutdown closes it`, async (t) => {
@@ -174,7 +210,11 @@ for (const runtime of oneOfEachKind) {
 for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
   test(`${runtime.name}: the subprotocol, compression, half a message, and the close of a WebSocket that has moved`, async (t) => {
     const { program, pid, port } = await begin(t, runtime, "ws", {
-      perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 0 },
+      perMessageDeflate: {
+        serverNoContextTakeover: true,
+        clientNoContextTakeover: true,
+        threshold: 0,
+      },
     });
     const plain = await join(t, port, "plain", Ws, ["chat.v2", "chat.v1"]);
     assert.equal(plain.socket.protocol, "chat.v2");
@@ -193,7 +233,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     program.signal(pid);
     await program.report("in-charge", { generation: 1 });
     half.socket.send("message", { fin: true });
-    await until("the message", () => half.heard.some(([, , text]: string[]) => text === "one-message"));
+    await until(
+      "the message",
+      () => half.heard.some(([, , text]: string[]) => text === "one-message"),
+    );
     const { moved, left } = await program.report("connections-move", { pid });
     assert.deepEqual({ moved, left }, { moved: 2, left: 0 });
     await until("the old process to be gone", () => !isAlive(pid));
@@ -207,8 +250,13 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
   });
 
   test(`${runtime.name}: a WebSocket whose compression has a context stays, and is closed as going away`, async (t) => {
-    const { program, pid, port } = await begin(t, runtime, "ws", { perMessageDeflate: { threshold: 0 } });
-    const [speaker, listener] = await Promise.all([join(t, port, "speaker"), join(t, port, "listener")]);
+    const { program, pid, port } = await begin(t, runtime, "ws", {
+      perMessageDeflate: { threshold: 0 },
+    });
+    const [speaker, listener] = await Promise.all([
+      join(t, port, "speaker"),
+      join(t, port, "listener"),
+    ]);
     speaker.socket.send("hello");
     await until("the echo", () => speaker.heard.length === 1 && listener.heard.length === 1);
     const fresh = await join(t, port, "fresh");
@@ -222,7 +270,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
 /** Frames as a client writes them; RFC 6455, section 5.2. The mask is zero. */
 function frame(opcode: number, text: string, { fin = true } = {}): Buffer {
   const payload = Buffer.from(text);
-  return Buffer.concat([Buffer.from([(fin ? 0x80 : 0) | opcode, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+  return Buffer.concat([
+    Buffer.from([(fin ? 0x80 : 0) | opcode, 0x80 | payload.length, 0, 0, 0, 0]),
+    payload,
+  ]);
 }
 const TEXT = 1, PING = 9, CONTINUATION = 0;
 /** The code 1001 and the reason, as they are in a frame. */
@@ -234,7 +285,10 @@ async function joinRaw(t: TestContext, port: number, name: string) {
   cleanUp(t, () => socket.destroy());
   let received = "";
   let isClosed = false;
-  socket.setEncoding("latin1").on("data", (data) => received += data).on("close", () => isClosed = true).on("error", () => {});
+  socket.setEncoding("latin1").on("data", (data) => received += data).on(
+    "close",
+    () => isClosed = true,
+  ).on("error", () => {});
   socket.write(
     `GET /${name} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
       "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -266,7 +320,8 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
     await until("the pong", () => pinging.received.includes("\x8a\0"));
     program.signal(pid);
     await program.report("in-charge", { generation: 1 });
-    half.socket.write(bytes.subarray(9)); // The others have moved by then: only this client hears it.
+    // The others have moved by then: only this client hears it.
+    half.socket.write(bytes.subarray(9));
     await until("the message", () => half.received.includes("one-message"));
     const { moved, left } = await program.report("connections-move", { pid });
     assert.deepEqual({ moved, left }, { moved: 3, left: 0 });
@@ -296,7 +351,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
     await until("the whole message", () => plain.heard.some(([, , text]) => text === "ab"));
     await reload(program, pid, 1, { moved: 1, left: 3 });
     for (const { client } of halves) {
-      await until("a close with 1001", () => client.received.includes(GOING_AWAY) && client.isClosed);
+      await until(
+        "a close with 1001",
+        () => client.received.includes(GOING_AWAY) && client.isClosed,
+      );
     }
     plain.socket.send("after");
     await until("the echo", () => plain.heard.some(([, , text]) => text === "after"));
@@ -305,7 +363,9 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
 
   test(`${runtime.name}, native: WebSockets that move by themselves`, async (t) => {
     const { program, pid: first, port } = await begin(t, runtime, "native", { independent: true });
-    const clients = await Promise.all(Array.from({ length: 300 }, (_, i) => join(t, port, `client${i}`)));
+    const clients = await Promise.all(
+      Array.from({ length: 300 }, (_, i) => join(t, port, `client${i}`)),
+    );
     let pid = first;
     for (let generation = 1; generation <= 2; generation++) {
       for (const { socket } of clients) socket.send(`in ${generation - 1}`);

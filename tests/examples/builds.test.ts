@@ -1,6 +1,17 @@
-/** examples/builds: the production build of a framework is deployed by the script while clients ask, and no request fails. */
+/**
+ * examples/builds: the production build of a framework is deployed by the script while clients ask,
+ * and no request fails.
+ */
 import assert from "node:assert/strict";
-import { cpSync, globSync, readFileSync, readlinkSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  globSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { openConnection } from "../load/http1.ts";
@@ -27,7 +38,9 @@ interface Example {
   start(runtime: Runtime): readonly string[];
 }
 
-const command = ({ executable, flags }: Runtime) => [executable, ...flags, "node_modules/@js0/reload-self/cli.js"];
+const command = (
+  { executable, flags }: Runtime,
+) => [executable, ...flags, "node_modules/@js0/reload-self/cli.js"];
 const startBelowRun = (
   runtime: Runtime,
 ) => [...command(runtime), "run", "--", runtime.executable, ...runtime.flags, "server.js"];
@@ -36,10 +49,13 @@ const examples: readonly Example[] = [
     name: "nitro",
     output: ".output",
     entry: "server/index.mjs",
-    // On Bun, the build of Nitro 3.0.0 takes the second argument of a fetch handler for the options of a request, and loses the path.
+    // On Bun, the build of Nitro 3.0.0 takes the second argument of a fetch handler for the options
+    // of a request, and loses the path.
     kinds: ["node", "deno"],
     needs: ["srvx"],
-    start: (runtime) => [...command(runtime), "serve", "--pid-file", "app.pid", "current/server/index.mjs"],
+    start: (
+      runtime,
+    ) => [...command(runtime), "serve", "--pid-file", "app.pid", "current/server/index.mjs"],
   },
   {
     name: "sveltekit",
@@ -59,17 +75,27 @@ const examples: readonly Example[] = [
   },
 ];
 
-/** Installs an example and builds its versions 1 and 2. Returns its folder, with the builds in `1` and `2`. */
+/**
+ * Installs an example and builds its versions 1 and 2. Returns its folder, with the builds in `1`
+ * and `2`.
+ */
 async function build(t: TestContext, { name, output }: Example): Promise<string> {
   const folder = join(temporaryFolder(t), name);
   cpSync(join(builds, name), folder, { recursive: true });
-  const env = { ...process.env, PATH: pathWith(folder, { node: pinned.node26 }), ASTRO_TELEMETRY_DISABLED: "1" };
+  const env = {
+    ...process.env,
+    PATH: pathWith(folder, { node: pinned.node26 }),
+    ASTRO_TELEMETRY_DISABLED: "1",
+  };
   const npm = (...args: string[]) => run("npm", args, { cwd: folder, env });
   await npm("ci", "--no-audit", "--no-fund");
   for (const version of ["1", "2"]) {
     for (const file of globSync("{src,routes}/**/*.{js,astro}", { cwd: folder })) {
       const path = join(folder, file);
-      writeFileSync(path, readFileSync(path, "utf8").replace("VERSION = 1", `VERSION = ${version}`));
+      writeFileSync(
+        path,
+        readFileSync(path, "utf8").replace("VERSION = 1", `VERSION = ${version}`),
+      );
     }
     await npm("run", "build");
     cpSync(join(folder, output), join(folder, version), { recursive: true });
@@ -98,7 +124,11 @@ for (const example of examples) {
         const folder = await createHost(t, example);
         const port = await freePort();
         const runtimeFolder = temporaryFolder(t);
-        const env = { ...process.env, XDG_RUNTIME_DIR: runtimeFolder, PATH: pathWith(runtimeFolder, { node: pinned.node26 }) };
+        const env = {
+          ...process.env,
+          XDG_RUNTIME_DIR: runtimeFolder,
+          PATH: pathWith(runtimeFolder, { node: pinned.node26 }),
+        };
         const deploy = async (version: string, change: (output: string) => void = () => {}) => {
           const output = join(folder, example.output);
           cpSync(join(built, version), output, { recursive: true });
@@ -109,9 +139,17 @@ for (const example of examples) {
         startProgram(t, runtime, {
           command: example.start(runtime),
           cwd: folder,
-          env: { PORT: String(port), XDG_RUNTIME_DIR: runtimeFolder, DENO_NO_PACKAGE_JSON: undefined },
+          env: {
+            PORT: String(port),
+            XDG_RUNTIME_DIR: runtimeFolder,
+            DENO_NO_PACKAGE_JSON: undefined,
+          },
         });
-        await until("the server", () => openConnection({ port }).then((connection) => (connection.close(), true), () => false));
+        await until(
+          "the server",
+          () =>
+            openConnection({ port }).then((connection) => (connection.close(), true), () => false),
+        );
 
         const get = async (path: string) => {
           const connection = await openConnection({ port });
@@ -138,7 +176,8 @@ for (const example of examples) {
         await until("an answer", () => answers.includes("1"));
         assert.equal(await get("/robots.txt"), "User-agent: *\n");
 
-        // What the old process loads for the first time behind the new link is still of its own release.
+        // What the old process loads for the first time behind the new link is still of its own
+        // release.
         cpSync(join(built, "2"), join(folder, "elsewhere"), { recursive: true });
         const first = readlinkSync(join(folder, "current"));
         pointTo(folder, "elsewhere");
@@ -149,7 +188,10 @@ for (const example of examples) {
         await until("the new version", () => answers.at(-1) === "2");
 
         const current = readlinkSync(join(folder, "current"));
-        const broken = deploy("1", (output) => writeFileSync(join(output, example.entry), "throw new Error('broken');"));
+        const broken = deploy(
+          "1",
+          (output) => writeFileSync(join(output, example.entry), "throw new Error('broken');"),
+        );
         await assert.rejects(broken, /reload failed|exited/);
         assert.equal(readlinkSync(join(folder, "current")), current, "the link is where it was");
         const count = answers.length;

@@ -8,8 +8,18 @@ test("npm run demo: reloads on each runtime, a version that is rolled back, and 
   const lines = stdout.split("\n");
   const count = (match: RegExp) => lines.filter((line) => match.test(line)).length;
   const servers = /^ {2}(?:node:http|Deno\.serve|Bun\.serve) +/.source;
-  assert.equal(count(new RegExp(`${servers}reloaded +pid (\\d+) → (?!\\1)\\d+ in \\d+ ms, version [23] answers$`)), 6, stdout);
-  assert.equal(count(new RegExp(`${servers}rolled back +pid \\d+ exited with code 1; pid \\d+ goes on$`)), 3, stdout);
+  assert.equal(
+    count(
+      new RegExp(`${servers}reloaded +pid (\\d+) → (?!\\1)\\d+ in \\d+ ms, version [23] answers$`),
+    ),
+    6,
+    stdout,
+  );
+  assert.equal(
+    count(new RegExp(`${servers}rolled back +pid \\d+ exited with code 1; pid \\d+ goes on$`)),
+    3,
+    stdout,
+  );
   // Requests, failed, reconnected, messages of WebSockets, slowest.
   assert.equal(count(new RegExp(`${servers}[\\d,]{3,} +0 +0 +[\\d,]{2,} +\\d+ ms$`)), 3, stdout);
   assert.match(stdout, /\n {2}[\d,]+ requests: 0 failed, 0 reconnected\n$/);

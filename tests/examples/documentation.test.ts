@@ -57,30 +57,51 @@ const programs: [file: string, heading: string, kinds: readonly Kind[]][] = [
 for (const [name, heading, kinds] of programs) {
   for (const kind of kinds) {
     const runtime = runtimes.findLast((runtime) => runtime.kind === kind) as Runtime;
-    test(`${name}, ${heading}: on ${kind}`, { skip: runtime === undefined && "not asked for" }, async (t) => {
-      const [code, commands = ""] = (["ts", "sh"] as const).map((language) => blockOf(name, heading, language));
-      const starts = commands.split("\n").find((line) => line.startsWith(`${kind} `) && line.endsWith(" main.ts"));
-      assert.ok(code !== undefined && starts !== undefined, "there is a program and a command to start it");
-      const folder = temporaryFolder(t);
-      const port = await freePort();
-      writeFileSync(join(folder, "main.ts"), code.replace("8000", String(port)));
-      // A line of the documentation installs the library; Deno needs none where the program names JSR itself.
-      const manager = kind === "node" ? "npm" : kind;
-      const installs = blockOf("docs/getting-started.md", "## Install", "sh")?.split("\n").find((line) =>
-        line.startsWith(`${manager} `)
-      );
-      assert.ok(installs !== undefined, "there is a command to install the library");
-      if (!code.includes("jsr:")) await run("/bin/sh", ["-c", installs], { cwd: folder, env: { ...process.env, ...env } });
-      const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", `exec ${starts}`], cwd: folder, env });
-      const pid = await pidOnLine(program, /generation 0/);
-      program.signal(pid);
-      const next = await pidOnLine(program, /^pid \d+, generation 1/);
-      await until("the old process to be gone", () => !isAlive(pid));
-      assert.equal(await (await fetch(`http://localhost:${port}/`)).text(), `pid ${next}, generation 1\n`);
-      program.signal(next, "SIGTERM");
-      await until("the new process to be gone", () => program.pids().length === 0);
-      assert.deepEqual(program.lines.filter((line) => /error|failed/i.test(line)), []);
-    });
+    test(
+      `${name}, ${heading}: on ${kind}`,
+      { skip: runtime === undefined && "not asked for" },
+      async (t) => {
+        const [code, commands = ""] = (["ts", "sh"] as const).map((language) =>
+          blockOf(name, heading, language)
+        );
+        const starts = commands.split("\n").find((line) =>
+          line.startsWith(`${kind} `) && line.endsWith(" main.ts")
+        );
+        assert.ok(
+          code !== undefined && starts !== undefined,
+          "there is a program and a command to start it",
+        );
+        const folder = temporaryFolder(t);
+        const port = await freePort();
+        writeFileSync(join(folder, "main.ts"), code.replace("8000", String(port)));
+        // A line of the documentation installs the library; Deno needs none where the program names
+        // JSR itself.
+        const manager = kind === "node" ? "npm" : kind;
+        const installs = blockOf("docs/getting-started.md", "## Install", "sh")?.split("\n").find((
+          line,
+        ) => line.startsWith(`${manager} `));
+        assert.ok(installs !== undefined, "there is a command to install the library");
+        if (!code.includes("jsr:")) {
+          await run("/bin/sh", ["-c", installs], { cwd: folder, env: { ...process.env, ...env } });
+        }
+        const program = startProgram(t, runtime, {
+          command: ["/bin/sh", "-c", `exec ${starts}`],
+          cwd: folder,
+          env,
+        });
+        const pid = await pidOnLine(program, /generation 0/);
+        program.signal(pid);
+        const next = await pidOnLine(program, /^pid \d+, generation 1/);
+        await until("the old process to be gone", () => !isAlive(pid));
+        assert.equal(
+          await (await fetch(`http://localhost:${port}/`)).text(),
+          `pid ${next}, generation 1\n`,
+        );
+        program.signal(next, "SIGTERM");
+        await until("the new process to be gone", () => program.pids().length === 0);
+        assert.deepEqual(program.lines.filter((line) => /error|failed/i.test(line)), []);
+      },
+    );
   }
 }
 
@@ -96,8 +117,14 @@ for (
     const port = await freePort();
     writeFileSync(join(folder, "app.ts"), blockOf(name, heading, "ts") as string);
     const command = ["/bin/sh", "-c", `exec ${blockOf(name, heading, "sh")}`];
-    const program = startProgram(t, runtime, { command, cwd: folder, env: { ...env, PORT: String(port) } });
-    const pid = Number(/\(pid (\d+)\)/.exec(await program.line(/^Listening on .* \(pid \d+\)$/))?.[1]);
+    const program = startProgram(t, runtime, {
+      command,
+      cwd: folder,
+      env: { ...env, PORT: String(port) },
+    });
+    const pid = Number(
+      /\(pid (\d+)\)/.exec(await program.line(/^Listening on .* \(pid \d+\)$/))?.[1],
+    );
     program.signal(pid);
     await program.line(/^Listening on .* \(pid \d+, generation 1\)$/);
     await until("the old process to be gone", () => !isAlive(pid));
@@ -107,14 +134,19 @@ for (
 }
 
 test("every command of the documentation is run by a test", () => {
-  const linesOf = (text: string) => text.trim().split("\n").map((line) => line.replace(/ +#.*/, ""));
-  const linesBelow = (name: string, heading: string) => linesOf(blockOf(name, heading, "sh") as string);
+  const linesOf = (text: string) =>
+    text.trim().split("\n").map((line) => line.replace(/ +#.*/, ""));
+  const linesBelow = (name: string, heading: string) =>
+    linesOf(blockOf(name, heading, "sh") as string);
   const known = [
     ...linesBelow("docs/getting-started.md", "## Install"),
-    ...["## Install", "## No code", "## One line"].flatMap((heading) => linesBelow("README.md", heading)), // readme.test.ts
+    ...["## Install", "## No code", "## One line"].flatMap((heading) =>
+      linesBelow("README.md", heading)
+    ), // readme.test.ts
     ...programs.flatMap(([name, heading]) => linesBelow(name, heading)),
     ...linesBelow("docs/servers.md", "## A module that only exports fetch"),
-    "docker kill --signal HUP my-container", // containers.test.ts, as far as it goes without an engine.
+    // containers.test.ts, as far as it goes without an engine.
+    "docker kill --signal HUP my-container",
     "npm ci", // .ci/run
     // tests/frameworks, with other names.
     "node --import @js0/reload-self/auto server.js",
@@ -124,7 +156,9 @@ test("every command of the documentation is run by a test", () => {
     "reload-self run --socket 8000 -- node server.ts", // socket.test.ts
     "npm run demo", // demo.test.ts
   ];
-  const files = globSync("{README*.md,CONTRIBUTING.md,docs/**/*.md,examples/**/*.md}", { cwd: root });
+  const files = globSync("{README*.md,CONTRIBUTING.md,docs/**/*.md,examples/**/*.md}", {
+    cwd: root,
+  });
   const unknown = files.flatMap((file) =>
     blocksOf(file, "sh").flatMap(linesOf)
       .filter((line) => !known.includes(line))
@@ -149,7 +183,8 @@ async function startConnections(t: TestContext, runtime: Runtime, heading: strin
     cwd: folder,
     env: { DENO_NO_PACKAGE_JSON: undefined },
   });
-  const pidOf = (generation: number) => pidOnLine(program, new RegExp(`^pid \\d+, generation ${generation}`));
+  const pidOf = (generation: number) =>
+    pidOnLine(program, new RegExp(`^pid \\d+, generation ${generation}`));
   const first = await pidOf(0);
   async function reload(): Promise<number> {
     program.signal(first);
@@ -162,7 +197,11 @@ async function startConnections(t: TestContext, runtime: Runtime, heading: strin
 
 for (const runtime of oneOfEachKind) {
   test(`docs/connections.md, node:net: on ${runtime.kind}`, async (t) => {
-    const { port, first, reload } = await startConnections(t, runtime, "## Connections of node:net");
+    const { port, first, reload } = await startConnections(
+      t,
+      runtime,
+      "## Connections of node:net",
+    );
     const socket = connect(port, "127.0.0.1");
     cleanUp(t, () => void socket.destroy());
     let text = "";
@@ -171,7 +210,10 @@ for (const runtime of oneOfEachKind) {
     await until("the answer", () => text === `5 bytes, says ${first}\n`);
     const next = await reload();
     socket.write("678");
-    await until("the second answer", () => text === `5 bytes, says ${first}\n8 bytes, says ${next}\n`);
+    await until(
+      "the second answer",
+      () => text === `5 bytes, says ${first}\n8 bytes, says ${next}\n`,
+    );
   });
 }
 

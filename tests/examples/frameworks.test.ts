@@ -12,7 +12,10 @@ import { pidOnLine, startProgram } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const folder = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "examples/frameworks");
+const folder = join(
+  dirname(dirname(dirname(fileURLToPath(import.meta.url)))),
+  "examples/frameworks",
+);
 
 for (const runtime of oneOfEachKind) {
   for (const name of ["express", "fastify", "koa", "hono", "h3", "elysia"]) {
@@ -24,7 +27,11 @@ for (const runtime of oneOfEachKind) {
       });
       const answers: string[] = [];
       const errors: unknown[] = [];
-      await until("the server", () => openConnection({ port }).then((connection) => (connection.close(), true), () => false));
+      await until(
+        "the server",
+        () =>
+          openConnection({ port }).then((connection) => (connection.close(), true), () => false),
+      );
       let isOver = false;
       const clients = Array.from({ length: 4 }, async () => {
         while (!isOver) {
@@ -42,7 +49,10 @@ for (const runtime of oneOfEachKind) {
       const pidOf = async (generation: number) =>
         await until(
           `generation ${generation}`,
-          () => answers.map((text) => new RegExp(`^pid (\\d+), generation ${generation}\\n$`).exec(text)?.[1]).find(Boolean),
+          () =>
+            answers.map((text) =>
+              new RegExp(`^pid (\\d+), generation ${generation}\\n$`).exec(text)?.[1]
+            ).find(Boolean),
         );
       for (let generation = 0; generation < 2; generation++) {
         const pid = Number(await pidOf(generation));
@@ -110,7 +120,8 @@ for (const runtime of oneOfEachKind) {
     await until("the second message", () => heard.length === 4);
     assert.deepEqual(
       heard.toSorted(),
-      ["one", "two"].flatMap((word) => [`Ann hears Ann: ${word}`, `Bob hears Ann: ${word}`]).toSorted(),
+      ["one", "two"].flatMap((word) => [`Ann hears Ann: ${word}`, `Bob hears Ann: ${word}`])
+        .toSorted(),
     );
   });
 }

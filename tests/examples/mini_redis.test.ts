@@ -17,12 +17,19 @@ import { until } from "../support/wait.ts";
 const run = promisify(execFile);
 const skip = missing("redis-benchmark", "redis-tools");
 
-/** Starts the example; `reload` puts the next generation in charge, and waits until the old process is gone. */
+/**
+ * Starts the example; `reload` puts the next generation in charge, and waits until the old process
+ * is gone.
+ */
 async function start(t: TestContext, runtime: Runtime) {
   const port = await freePort();
-  const program = startProgram(t, runtime, { script: fixture("mini_redis.ts"), env: { PORT: String(port) } });
+  const program = startProgram(t, runtime, {
+    script: fixture("mini_redis.ts"),
+    env: { PORT: String(port) },
+  });
   let generation = 0;
-  const listening = () => pidOnLine(program, new RegExp(`^pid \\d+, generation ${generation}: listening`));
+  const listening = () =>
+    pidOnLine(program, new RegExp(`^pid \\d+, generation ${generation}: listening`));
   let pid = await listening();
 
   async function reload(): Promise<void> {
@@ -75,15 +82,22 @@ const redisCli = async (port: number, ...command: string[]) =>
   (await run("redis-cli", ["-p", String(port), ...command])).stdout.trim();
 
 for (const runtime of oneOfEachKind) {
-  test(`${runtime.name}: redis-benchmark runs through ten reloads, with and without pipelining`, { skip }, async (t) => {
+  test(`${runtime.name}: redis-benchmark runs through ten reloads, with and without pipelining`, {
+    skip,
+  }, async (t) => {
     const { port, reload } = await start(t, runtime);
     let reloads = 0;
     let requests = 0;
-    /** Rounds until the reloads are over. An error, or a connection that is cut, ends the program with another code than 0. */
+    /**
+     * Rounds until the reloads are over. An error, or a connection that is cut, ends the program
+     * with another code than 0.
+     */
     async function benchmark(pipelining: number, count: number): Promise<void> {
       do {
         const args = `-p ${port} -t incr -c 50 -P ${pipelining} -n ${count} -q`.split(" ");
-        const { stdout } = await run("redis-benchmark", args, { env: { ...process.env, LC_ALL: "C" } });
+        const { stdout } = await run("redis-benchmark", args, {
+          env: { ...process.env, LC_ALL: "C" },
+        });
         assert.match(stdout, /INCR: [\d.]+ requests per second/);
         requests += count;
       } while (reloads < 10);
@@ -92,46 +106,66 @@ for (const runtime of oneOfEachKind) {
     all.catch(() => {}); // Perhaps before it is awaited.
     for (; reloads < 10; reloads++) await reload();
     await all;
-    assert.equal(await redisCli(port, "get", "counter:__rand_int__"), String(requests), "none is lost, none applied twice");
+    assert.equal(
+      await redisCli(port, "get", "counter:__rand_int__"),
+      String(requests),
+      "none is lost, none applied twice",
+    );
   });
 }
 
 for (const runtime of oneOfEachKind) {
-  test(`${runtime.name}: 50 clients count, and two listen, through twenty reloads and ten crashes`, { skip }, async (t) => {
-    const { port, reload, crash } = await start(t, runtime);
-    /** What redis-cli prints. */
-    async function subscribe(): Promise<string[]> {
-      const lines: string[] = [];
-      const subscriber = spawn("redis-cli", ["-p", String(port), "subscribe", "news"], {
-        stdio: ["ignore", "pipe", "inherit"],
-      });
-      cleanUp(t, () => void subscriber.kill("SIGKILL"));
-      subscriber.once("exit", () => lines.push("cut"));
-      createInterface(subscriber.stdout).on("line", (line) => lines.push(line));
-      await until("the subscription", () => lines.length >= 3);
-      return lines;
-    }
-    // The first connection is likely to move first, and the last one last.
-    const first = await subscribe();
-    const counters = Array.from({ length: 50 }, () => createCounter(t, port, () => "INCR visits"));
-    const publisher = createCounter(t, port, (n) => `PUBLISH news message-${n}`);
-    await until("the first answers", () => publisher.acknowledged > 0);
-    const last = await subscribe();
-    for (let i = 0; i < 20; i++) {
-      if (i % 2 === 0) await crash();
-      await reload();
-    }
-    await Promise.all([publisher, ...counters].map(({ stop }) => stop()));
-    assert.deepEqual([...new Set([publisher, ...counters].map(({ error }) => error))], [""]);
-    const acknowledged = counters.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
-    assert.equal(await redisCli(port, "get", "visits"), String(acknowledged));
-    for (const heard of [first, last]) {
-      await until("the last message", () => heard.at(-1) === `message-${publisher.acknowledged - 1}`);
-      const numbers = heard.filter((line) => line.startsWith("message-")).map((line) => Number(line.slice(8)));
-      assert.deepEqual(numbers, numbers.map((_, i) => i + (numbers[0] as number)), "each message once, in order");
-      assert.equal(heard.includes("cut"), false);
-    }
-  });
+  test(
+    `${runtime.name}: 50 clients count, and two listen, through twenty reloads and ten crashes`,
+    { skip },
+    async (t) => {
+      const { port, reload, crash } = await start(t, runtime);
+      /** What redis-cli prints. */
+      async function subscribe(): Promise<string[]> {
+        const lines: string[] = [];
+        const subscriber = spawn("redis-cli", ["-p", String(port), "subscribe", "news"], {
+          stdio: ["ignore", "pipe", "inherit"],
+        });
+        cleanUp(t, () => void subscriber.kill("SIGKILL"));
+        subscriber.once("exit", () => lines.push("cut"));
+        createInterface(subscriber.stdout).on("line", (line) => lines.push(line));
+        await until("the subscription", () => lines.length >= 3);
+        return lines;
+      }
+      // The first connection is likely to move first, and the last one last.
+      const first = await subscribe();
+      const counters = Array.from(
+        { length: 50 },
+        () => createCounter(t, port, () => "INCR visits"),
+      );
+      const publisher = createCounter(t, port, (n) => `PUBLISH news message-${n}`);
+      await until("the first answers", () => publisher.acknowledged > 0);
+      const last = await subscribe();
+      for (let i = 0; i < 20; i++) {
+        if (i % 2 === 0) await crash();
+        await reload();
+      }
+      await Promise.all([publisher, ...counters].map(({ stop }) => stop()));
+      assert.deepEqual([...new Set([publisher, ...counters].map(({ error }) => error))], [""]);
+      const acknowledged = counters.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
+      assert.equal(await redisCli(port, "get", "visits"), String(acknowledged));
+      for (const heard of [first, last]) {
+        await until(
+          "the last message",
+          () => heard.at(-1) === `message-${publisher.acknowledged - 1}`,
+        );
+        const numbers = heard.filter((line) => line.startsWith("message-")).map((line) =>
+          Number(line.slice(8))
+        );
+        assert.deepEqual(
+          numbers,
+          numbers.map((_, i) => i + (numbers[0] as number)),
+          "each message once, in order",
+        );
+        assert.equal(heard.includes("cut"), false);
+      }
+    },
+  );
 }
 
 for (const runtime of oneOfEachKind) {
@@ -163,7 +197,11 @@ for (const runtime of oneOfEachKind) {
       ["get", "ERR wrong number of arguments for 'get' command"],
     ];
     for (const [command = "", reply] of script) {
-      assert.equal((await redisCli(port, ...command.split(" "))).replaceAll("\r", ""), reply, command);
+      assert.equal(
+        (await redisCli(port, ...command.split(" "))).replaceAll("\r", ""),
+        reply,
+        command,
+      );
     }
     await until("b to expire", async () => await redisCli(port, "get", "b") === "");
     const transaction = connect(port, "127.0.0.1");
@@ -174,9 +212,19 @@ for (const runtime of oneOfEachKind) {
     await until("the first half", () => text === "+OK\r\n+QUEUED\r\n");
     await reload();
     transaction.write("\na\r\nEXEC\r\n");
-    await until("the second half", () => text === "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:3\r\n$1\r\n3\r\n");
-    assert.equal(await redisCli(port, "lrange", "l", "0", "-1"), "0\n1\n2\n3", "the data has come along");
+    await until(
+      "the second half",
+      () => text === "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:3\r\n$1\r\n3\r\n",
+    );
+    assert.equal(
+      await redisCli(port, "lrange", "l", "0", "-1"),
+      "0\n1\n2\n3",
+      "the data has come along",
+    );
     transaction.write("*1\r\n$x\r\n");
-    await until("the refusal", () => text.endsWith("-ERR Protocol error: expected '$' and a length, got '$x'\r\n"));
+    await until(
+      "the refusal",
+      () => text.endsWith("-ERR Protocol error: expected '$' and a length, got '$x'\r\n"),
+    );
   });
 }

@@ -1,4 +1,7 @@
-/** The pieces of code of the documentation that are no programs of their own: each runs in one, and is reloaded. */
+/**
+ * The pieces of code of the documentation that are no programs of their own: each runs in one, and
+ * is reloaded.
+ */
 import assert from "node:assert/strict";
 import { globSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +31,9 @@ const given: Record<string, string> = {
 const pieces = new Map<string, string>();
 for (const file of globSync("docs/**/*.md", { cwd: root }).sort()) {
   for (const code of blocksOf(file, "ts")) {
-    if (!/^\/\/ [\w.]+\.ts$/m.test(code) && !pieces.has(code)) pieces.set(code, `${file}: ${code.split("\n")[0]}`);
+    if (!/^\/\/ [\w.]+\.ts$/m.test(code) && !pieces.has(code)) {
+      pieces.set(code, `${file}: ${code.split("\n")[0]}`);
+    }
   }
 }
 
@@ -37,17 +42,26 @@ for (const [code, name] of pieces) {
   test(name, { skip: node === undefined && "not asked for" }, async (t) => {
     const folder = temporaryFolder(t);
     await provide(folder, "express", "fastify", ...DEPENDENCIES);
-    const isDeclared = (name: string) => new RegExp(`(const|import) (\\{ )?(\\w+, )*${name}\\b`).test(code);
-    const missing = Object.keys(given).filter((name) => !isDeclared(name)).map((name) => given[name]);
+    const isDeclared = (name: string) =>
+      new RegExp(`(const|import) (\\{ )?(\\w+, )*${name}\\b`).test(code);
+    const missing = Object.keys(given).filter((name) => !isDeclared(name)).map((name) =>
+      given[name]
+    );
     let body = code;
-    for (const [port] of code.matchAll(/\b(8000|8001|3000)\b/g)) body = body.replace(port, String(await freePort()));
+    for (const [port] of code.matchAll(/\b(8000|8001|3000)\b/g)) {
+      body = body.replace(port, String(await freePort()));
+    }
     const begun = `console.log(\`pid \${process.pid}, generation \${token.generation}: begun\`);`;
     writeFileSync(join(folder, "app.ts"), "export default { fetch: () => new Response() };\n");
     writeFileSync(
       join(folder, "main.ts"),
       `${missing.join("\n")}
 const timer = setInterval(() => {}, 1_000_000);
-${body.includes("await token.cancelled()") ? body.replace("await token.cancelled()", `${begun}\n$&`) : body + begun}
+${
+        body.includes("await token.cancelled()")
+          ? body.replace("await token.cancelled()", `${begun}\n$&`)
+          : body + begun
+      }
 await token.cancelled();
 clearInterval(timer);
 `,

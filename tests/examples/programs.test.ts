@@ -18,7 +18,10 @@ const folder = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "
 
 /** The process that is in charge as this generation, from the log. */
 async function inCharge(program: Program, generation: number): Promise<number> {
-  return await pidOnLine(program, new RegExp(`^reload-self: process \\d+: in charge as generation ${generation}:`));
+  return await pidOnLine(
+    program,
+    new RegExp(`^reload-self: process \\d+: in charge as generation ${generation}:`),
+  );
 }
 
 async function reload(program: Program, pid: number, generation: number): Promise<number> {
@@ -30,15 +33,25 @@ async function reload(program: Program, pid: number, generation: number): Promis
 
 const first = (program: Program) => program.process.pid as number;
 const numbersOf = (program: Program, match: RegExp) =>
-  program.lines.map((line) => match.exec(line)?.[1]).filter((text) => text !== undefined).map(Number);
+  program.lines.map((line) => match.exec(line)?.[1]).filter((text) => text !== undefined).map(
+    Number,
+  );
 const get = async (port: number, path = "/") =>
-  await until("an answer", () => fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text(), () => undefined));
+  await until(
+    "an answer",
+    () =>
+      fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text(), () => undefined),
+  );
 
 for (const runtime of oneOfEachKind.filter(({ servers }) => servers.includes("adopted"))) {
   test(`${runtime.name}: native.ts answers with its pid, on the same port, in each generation`, async (t) => {
     const port = await freePort();
     const flags = runtime.flags.filter((flag) => flag !== "--unstable-net");
-    const program = startProgram(t, runtime, { script: join(folder, "native.ts"), flags, env: { PORT: String(port) } });
+    const program = startProgram(t, runtime, {
+      script: join(folder, "native.ts"),
+      flags,
+      env: { PORT: String(port) },
+    });
     let pid = first(program);
     for (let generation = 1; generation <= 2; generation++) {
       assert.equal(await get(port), `pid ${pid}\n`);
@@ -55,7 +68,11 @@ for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: chat.ts keeps its members across a reload`, async (t) => {
     const port = await freePort();
     const flags = runtime.flags.filter((flag) => flag !== "--unstable-net");
-    const program = startProgram(t, runtime, { script: join(folder, "chat.ts"), flags, env: { PORT: String(port) } });
+    const program = startProgram(t, runtime, {
+      script: join(folder, "chat.ts"),
+      flags,
+      env: { PORT: String(port) },
+    });
     await program.line(/^chat at/);
     const heard: string[] = [];
     const closed: string[] = [];
@@ -66,15 +83,24 @@ for (const runtime of oneOfEachKind) {
       socket.onclose = () => closed.push(name);
       return socket;
     });
-    await until("both to be in", () => members.every(({ readyState }) => readyState === WebSocket.OPEN));
+    await until(
+      "both to be in",
+      () => members.every(({ readyState }) => readyState === WebSocket.OPEN),
+    );
     const say = async (text: string) => {
       members[0]?.send(text);
-      await until("both to hear it", () => ["ada", "bob"].every((name) => heard.includes(`${name} hears ada: ${text}`)));
+      await until(
+        "both to hear it",
+        () => ["ada", "bob"].every((name) => heard.includes(`${name} hears ada: ${text}`)),
+      );
     };
     await say("before");
     const [pid] = program.pids() as [number];
     program.signal(pid);
-    await until("the new process to say that it listens", () => numbersOf(program, /^chat at .* \(pid (\d+)\)/).length === 2);
+    await until(
+      "the new process to say that it listens",
+      () => numbersOf(program, /^chat at .* \(pid (\d+)\)/).length === 2,
+    );
     await until("the old process to be gone", () => !isAlive(pid));
     await say("after");
     assert.deepEqual([heard.length, closed], [4, []]);
@@ -103,7 +129,10 @@ for (const runtime of oneOfEachKind) {
         renameSync(path, `${path}.job`); // Whole, or not there.
       }
     };
-    const program = startProgram(t, runtime, { script: join(folder, "queue_worker.ts"), env: { JOBS: jobs } });
+    const program = startProgram(t, runtime, {
+      script: join(folder, "queue_worker.ts"),
+      env: { JOBS: jobs },
+    });
     let pid = first(program);
     for (let generation = 1; generation <= 2; generation++) {
       const before = numbersOf(program, /^done: job (\d+)$/).length;
@@ -114,7 +143,9 @@ for (const runtime of oneOfEachKind) {
     addJobs();
     await until(
       "all jobs",
-      () => readdirSync(jobs).every((name) => name === "taken") && readdirSync(join(jobs, "taken")).length === 0,
+      () =>
+        readdirSync(jobs).every((name) => name === "taken") &&
+        readdirSync(join(jobs, "taken")).length === 0,
     );
     // A line may be read later than its file is gone.
     await until("all lines", () => numbersOf(program, /^done: job (\d+)$/).length >= 30);
@@ -124,7 +155,10 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: cron.ts leaves no run out and does none twice`, async (t) => {
-    const program = startProgram(t, runtime, { script: join(folder, "cron.ts"), env: { EVERY: "50" } });
+    const program = startProgram(t, runtime, {
+      script: join(folder, "cron.ts"),
+      env: { EVERY: "50" },
+    });
     let pid = first(program);
     for (let generation = 1; generation <= 3; generation++) {
       const before = numbersOf(program, /^run (\d+)$/).length;
@@ -178,7 +212,10 @@ for (const runtime of oneOfEachKind) {
     const port = await freePort();
     const copy = temporaryFolder(t);
     const script = join(copy, "metrics.ts");
-    const source = readFileSync(join(folder, "metrics.ts"), "utf8").replace("../mod.ts", `${dirname(folder)}/mod.ts`);
+    const source = readFileSync(join(folder, "metrics.ts"), "utf8").replace(
+      "../mod.ts",
+      `${dirname(folder)}/mod.ts`,
+    );
     mkdirSync(copy, { recursive: true });
     writeFileSync(script, source);
     const program = startProgram(t, runtime, { script, env: { PORT: String(port) } });
@@ -203,7 +240,10 @@ const flags = ({ kind, executable, flags }: Runtime) =>
 
 for (const runtime of runtimes) {
   test(`${runtime.name}: loop.ts`, async (t) => {
-    const program = startProgram(t, runtime, { flags: flags(runtime), script: join(folder, "loop.ts") });
+    const program = startProgram(t, runtime, {
+      flags: flags(runtime),
+      script: join(folder, "loop.ts"),
+    });
     const pid = await pidOnLine(program, /generation 0: round 1$/);
     program.signal(pid);
     const next = await pidOnLine(program, /generation 1: round 1$/);
@@ -216,7 +256,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: ten_tasks.ts`, async (t) => {
-    const program = startProgram(t, runtime, { flags: flags(runtime), script: join(folder, "ten_tasks.ts") });
+    const program = startProgram(t, runtime, {
+      flags: flags(runtime),
+      script: join(folder, "ten_tasks.ts"),
+    });
     const pid = await pidOnLine(program, /generation 0: ten tasks are running$/);
     program.signal(pid);
     const next = await pidOnLine(program, /generation 1: ten tasks are running$/);
@@ -226,7 +269,9 @@ for (const runtime of runtimes) {
       await program.line(new RegExp(`generation ${generation}: all have finished$`));
       for (let task = 1; task <= 11; task++) {
         assert.equal(
-          program.lines.filter((line) => line.endsWith(`generation ${generation}: task ${task} finished`)).length,
+          program.lines.filter((line) =>
+            line.endsWith(`generation ${generation}: task ${task} finished`)
+          ).length,
           1,
         );
       }

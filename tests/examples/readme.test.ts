@@ -1,7 +1,18 @@
-/** The README, step by step as a newcomer follows it: the installation from a clone, the programs, and the output. */
+/**
+ * The README, step by step as a newcomer follows it: the installation from a clone, the programs,
+ * and the output.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
@@ -35,7 +46,8 @@ before(async () => {
     mkdirSync(dirname(join(clone, name)), { recursive: true });
     cpSync(join(root, name), join(clone, name));
   }
-  symlinkSync(join(root, "node_modules"), join(clone, "node_modules")); // In place of `npm ci`, which takes a network.
+  // In place of `npm ci`, which takes a network.
+  symlinkSync(join(root, "node_modules"), join(clone, "node_modules"));
   mkdirSync(project);
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "project", type: "module" }));
   const command = blockOf("README.md", "## Install", "sh") as string;
@@ -44,7 +56,9 @@ before(async () => {
 });
 after(() => rmSync(world, { recursive: true, force: true }));
 
-/** What a client gets on a connection of its own: one that stays open would move, and be in the log. */
+/**
+ * What a client gets on a connection of its own: one that stays open would move, and be in the log.
+ */
 const get = (port: number) =>
   until("an answer", () =>
     fetch(`http://127.0.0.1:${port}/`, { headers: { connection: "close" } })
@@ -71,13 +85,17 @@ const start = (t: TestContext, runtime: Runtime, command: string, cwd: string) =
 
 /** The command of a runtime in a block of the README. */
 const commandOf = (heading: string, { kind }: Runtime) =>
-  (blockOf("README.md", heading, "sh") as string).split("\n").find((line) => line.startsWith(`${kind} `)) as string;
+  (blockOf("README.md", heading, "sh") as string).split("\n").find((line) =>
+    line.startsWith(`${kind} `)
+  ) as string;
 
 /** A folder below the project, where the programs of one test are. */
 function place(name: string, file: string, code: string): string {
   const folder = join(project, name);
   mkdirSync(folder, { recursive: true });
-  if (!existsSync(join(folder, "node_modules"))) symlinkSync("../node_modules", join(folder, "node_modules"));
+  if (!existsSync(join(folder, "node_modules"))) {
+    symlinkSync("../node_modules", join(folder, "node_modules"));
+  }
   cpSync(join(project, "package.json"), join(folder, "package.json"));
   writeFileSync(join(folder, file), code);
   return folder;
@@ -90,8 +108,18 @@ const unaware: Record<Runtime["kind"], (port: number) => [file: string, code: st
     `import { createServer } from "node:http";
 createServer((_request, response) => response.end(\`pid \${process.pid}\\n\`)).listen(${port});\n`,
   ],
-  bun: (port) => ["server.ts", `Bun.serve({ port: ${port}, fetch: () => new Response(\`pid \${process.pid}\\n\`) });\n`],
-  deno: (port) => ["server.ts", `Deno.serve({ port: ${port} }, () => new Response(\`pid \${Deno.pid}\\n\`));\n`],
+  bun: (
+    port,
+  ) => [
+    "server.ts",
+    `Bun.serve({ port: ${port}, fetch: () => new Response(\`pid \${process.pid}\\n\`) });\n`,
+  ],
+  deno: (
+    port,
+  ) => [
+    "server.ts",
+    `Deno.serve({ port: ${port} }, () => new Response(\`pid \${Deno.pid}\\n\`));\n`,
+  ],
 };
 
 for (const runtime of oneOfEachKind) {
@@ -106,7 +134,9 @@ for (const runtime of oneOfEachKind) {
 
   test(`README, one line: on ${runtime.kind}, with the output of a reload and of a bad version`, async (t) => {
     const port = await freePort();
-    const code = blocksOf("README.md", "ts").find((code) => code.toLowerCase().startsWith(`// ${runtime.kind}\n`));
+    const code = blocksOf("README.md", "ts").find((code) =>
+      code.toLowerCase().startsWith(`// ${runtime.kind}\n`)
+    );
     assert.ok(code !== undefined, "there is a program");
     const folder = place(`one-line-${runtime.kind}`, "main.ts", code.replace("8000", String(port)));
     const program = start(t, runtime, commandOf("## One line", runtime), folder);
@@ -116,7 +146,8 @@ for (const runtime of oneOfEachKind) {
     // Without what differs each time. Two processes write, so the order is not always the same.
     const plain = (lines: readonly string[]) =>
       lines.filter((line) => line.startsWith("reload-self: "))
-        .map((line) => line.replace(/(pid|process) \d+/gi, "$1 N").replace(/\d+ ms/, "N ms")).sort();
+        .map((line) => line.replace(/(pid|process) \d+/gi, "$1 N").replace(/\d+ ms/, "N ms"))
+        .sort();
     const [good = "", bad = ""] = blocksOf("README.md", "text");
     assert.deepEqual(plain(program.lines), plain(good.split("\n")));
 
@@ -125,7 +156,9 @@ for (const runtime of oneOfEachKind) {
     program.signal(next);
     await program.line(/reload failed/);
     const written = plain(program.lines.slice(from));
-    for (const line of plain(bad.split("\n"))) assert.ok(written.includes(line), `${line}\n${written.join("\n")}`);
+    for (const line of plain(bad.split("\n"))) {
+      assert.ok(written.includes(line), `${line}\n${written.join("\n")}`);
+    }
     assert.equal(await get(port), `pid ${next}\n`);
     await end(program, next);
   });
@@ -133,8 +166,13 @@ for (const runtime of oneOfEachKind) {
 
 test("the Chinese twins of the README and of its first steps have the same code", () => {
   for (
-    const [file, twin] of [["README.md", "README.zh.md"], ["docs/getting-started.md", "docs/zh/getting-started.md"]] as const
+    const [file, twin] of [["README.md", "README.zh.md"], [
+      "docs/getting-started.md",
+      "docs/zh/getting-started.md",
+    ]] as const
   ) {
-    for (const language of ["ts", "sh", "text"]) assert.deepEqual(blocksOf(twin, language), blocksOf(file, language), twin);
+    for (const language of ["ts", "sh", "text"]) {
+      assert.deepEqual(blocksOf(twin, language), blocksOf(file, language), twin);
+    }
   }
 });

@@ -13,7 +13,10 @@ import { pidOnLine, startProgram, temporaryFolder } from "../support/program.ts"
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const script = join(dirname(fileURLToPath(import.meta.url)), "../../examples/server_sent_events.ts");
+const script = join(
+  dirname(fileURLToPath(import.meta.url)),
+  "../../examples/server_sent_events.ts",
+);
 
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: an EventSource and a long poll get each event once, in order, across two reloads`, async (t) => {
@@ -23,12 +26,19 @@ for (const runtime of oneOfEachKind) {
       env: { PORT: String(port), EVENTS: join(temporaryFolder(t), "events.txt") },
     });
     const url = `http://127.0.0.1:${port}`;
-    const pidOf = (generation: number) => pidOnLine(program, new RegExp(`generation ${generation}: listening`));
+    const pidOf = (generation: number) =>
+      pidOnLine(program, new RegExp(`generation ${generation}: listening`));
     let pid = await pidOf(0);
 
     const heard: string[] = [];
-    const listen = `new EventSource("${url}/events").onmessage = ({ data }) => console.log(data); setInterval(() => {}, 1000)`;
-    const client = spawn(pinned.node26, ["--experimental-eventsource", "--no-warnings", "-e", listen]);
+    const listen =
+      `new EventSource("${url}/events").onmessage = ({ data }) => console.log(data); setInterval(() => {}, 1000)`;
+    const client = spawn(pinned.node26, [
+      "--experimental-eventsource",
+      "--no-warnings",
+      "-e",
+      listen,
+    ]);
     cleanUp(t, () => void client.kill("SIGKILL"));
     createInterface(client.stdout).on("line", (line) => heard.push(line));
 
@@ -36,7 +46,10 @@ for (const runtime of oneOfEachKind) {
     let isOver = false;
     const polling = (async () => {
       for (let after = 0; !isOver;) {
-        const events = await (await fetch(`${url}/poll?after=${after}`)).json() as { id: number; text: string }[];
+        const events = await (await fetch(`${url}/poll?after=${after}`)).json() as {
+          id: number;
+          text: string;
+        }[];
         polled.push(...events.map(({ text }) => text));
         after = events.at(-1)?.id ?? after;
       }
@@ -56,7 +69,10 @@ for (const runtime of oneOfEachKind) {
       while (isAlive(pid)) await publish();
       pid = next;
     }
-    await until("the last event", () => heard.length >= sent.length && polled.length >= sent.length);
+    await until(
+      "the last event",
+      () => heard.length >= sent.length && polled.length >= sent.length,
+    );
     isOver = true;
     await publish(); // Ends the poll.
     await polling;

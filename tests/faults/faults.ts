@@ -1,6 +1,6 @@
 /**
- * What may happen to a reload, tried on a real server under load. `npm run bench -- faults` runs all of it for every server and prints
- * the table; the tests run it for one server of each kind.
+ * What may happen to a reload, tried on a real server under load. `npm run bench -- faults` runs
+ * all of it for every server and prints the table; the tests run it for one server of each kind.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -23,7 +23,13 @@ import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { runCli } from "../support/cli.ts";
 import { freePort } from "../support/port.ts";
 import { descriptorsOf, isAlive } from "../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  startProgram,
+  temporaryFolder,
+} from "../support/program.ts";
 import type { Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -41,10 +47,21 @@ export function subjectsOf(runtimes: readonly Runtime[]): Subject[] {
   return runtimes.flatMap((runtime) => {
     const native = runtime.kind === "deno" ? "Deno.serve" : "Bun.serve";
     return runtime.servers.flatMap((kind) => {
-      const name = kind === "http" ? `${runtime.name} bind` : kind === "adopted" ? native : `${native}, reusePort`;
+      const name = kind === "http"
+        ? `${runtime.name} bind`
+        : kind === "adopted"
+        ? native
+        : `${native}, reusePort`;
       // Nothing can be given to a native server.
-      const places = kind === "http" ? ["tcp", "unix", "activated"] as const : ["tcp", "unix"] as const;
-      return places.map((on) => ({ name: on === "tcp" ? name : `${name}, ${on}`, runtime, kind, on }));
+      const places = kind === "http"
+        ? ["tcp", "unix", "activated"] as const
+        : ["tcp", "unix"] as const;
+      return places.map((on) => ({
+        name: on === "tcp" ? name : `${name}, ${on}`,
+        runtime,
+        kind,
+        on,
+      }));
     });
   });
 }
@@ -70,13 +87,16 @@ export interface Fault {
   /** Is the program started from a copy of its own? */
   readonly copied?: boolean;
   /**
-   * May requests fail? `inFlight`: only what the process that died had begun. `all`: the program is to end. `gap`: connections are
-   * refused for a moment.
+   * May requests fail? `inFlight`: only what the process that died had begun. `all`: the program is
+   * to end. `gap`: connections are refused for a moment.
    */
   readonly mayFail?: (subject: Subject) => "inFlight" | "gap" | "all" | undefined;
   /** Does it happen only where it can? */
   readonly onlyFor?: (subject: Subject) => boolean;
-  /** Makes it happen, and returns the process that must be in charge then, or `undefined` where all must have ended. */
+  /**
+   * Makes it happen, and returns the process that must be in charge then, or `undefined` where all
+   * must have ended.
+   */
   happen(scene: Scene): Promise<Report | undefined>;
 }
 
@@ -87,7 +107,9 @@ export interface Outcome {
   readonly failures: string;
 }
 
-/** Lets a fault happen to a server, and checks that it is in charge and can be reloaded afterwards. */
+/**
+ * Lets a fault happen to a server, and checks that it is in charge and can be reloaded afterwards.
+ */
 export async function runFault(t: TestScope, subject: Subject, fault: Fault): Promise<Outcome> {
   const scene = await begin(t, subject, fault);
   const { program, loads } = scene;
@@ -97,23 +119,38 @@ export async function runFault(t: TestScope, subject: Subject, fault: Fault): Pr
   if (survivor !== undefined) {
     assert.ok(isAlive(survivor.pid), "the process in charge is alive");
     const before = answered();
-    await until("all clients to be answered afterwards", () => answered().every((ok, i) => ok > (before[i] as number) + 2));
+    await until(
+      "all clients to be answered afterwards",
+      () => answered().every((ok, i) => ok > (before[i] as number) + 2),
+    );
     program.behave("run");
     const from = program.reports.length;
     program.signal(survivor);
-    const next = await program.report("in-charge", ({ predecessor }) => predecessor === "handed over", from);
+    const next = await program.report(
+      "in-charge",
+      ({ predecessor }) => predecessor === "handed over",
+      from,
+    );
     await program.report("cancel", { pid: survivor.pid }, from);
-    await until("the next generation to answer", () => loads.some(({ tally }) => tally.generations.has(next.generation)));
+    await until(
+      "the next generation to answer",
+      () => loads.some(({ tally }) => tally.generations.has(next.generation)),
+    );
   } else {
     await until("the whole program to end", () => program.pids().every((pid) => !isAlive(pid)));
   }
   const tallies = await Promise.all(loads.map((load) => load.stop()));
-  const failures = tallies.flatMap(({ failures }) => [...failures].map(([kind, count]) => `${count} ${kind}`)).join(", ");
+  const failures = tallies.flatMap(({ failures }) =>
+    [...failures].map(([kind, count]) => `${count} ${kind}`)
+  ).join(", ");
   const failed = tallies.reduce((sum, tally) => sum + failureCount(tally), 0);
   const requests = tallies.reduce((sum, { ok }) => sum + ok, 0);
   if (fault.mayFail?.(subject) === undefined) assert.equal(failed, 0, failures);
-  // A client has one request under way, and may have another when the connections that wait are closed.
-  if (fault.mayFail?.(subject) === "inFlight") assert.ok(failed <= 2 * CLIENTS * loads.length, `${failed} failed: ${failures}`);
+  // A client has one request under way, and may have another when the connections that wait are
+  // closed.
+  if (fault.mayFail?.(subject) === "inFlight") {
+    assert.ok(failed <= 2 * CLIENTS * loads.length, `${failed} failed: ${failures}`);
+  }
   return { failed, requests, failures };
 }
 
@@ -128,8 +165,19 @@ async function begin(
   const folder = temporaryFolder(t);
   const path = on === "unix" ? join(folder, "server.sock") : undefined;
   const port = on === "tcp" ? await freePort() : 0;
-  const setup: ServerSetup = { kind, path, ports: [port], name: on === "activated" ? "web" : undefined };
-  setup.options = { probation: 300, idleGrace: 300, drainTimeout: 5_000, readyTimeout: 10_000, ...options };
+  const setup: ServerSetup = {
+    kind,
+    path,
+    ports: [port],
+    name: on === "activated" ? "web" : undefined,
+  };
+  setup.options = {
+    probation: 300,
+    idleGrace: 300,
+    drainTimeout: 5_000,
+    readyTimeout: 10_000,
+    ...options,
+  };
   let script = fixture("server.ts");
   const cwd = join(folder, "cwd");
   mkdirSync(cwd);
@@ -192,15 +240,25 @@ export async function settled(program: Program): Promise<Report> {
   });
 }
 
-/** A limit of file descriptors, so many above those in use: the reload fails, or it does without. */
+/**
+ * A limit of file descriptors, so many above those in use: the reload fails, or it does without.
+ */
 function limited(more: number): Fault["happen"] {
   return async ({ program, first }) => {
-    const limit = (pid: number, soft: number) => execFileSync("prlimit", ["--pid", String(pid), `--nofile=${soft}:`]);
+    const limit = (pid: number, soft: number) =>
+      execFileSync("prlimit", ["--pid", String(pid), `--nofile=${soft}:`]);
     limit(first.pid, Math.max(...descriptorNumbers(first.pid)) + 1 + more);
     program.signal(first);
-    const { type, error } = await program.report("", ({ type }) => type === "reload-fail" || type === "reload-end");
-    if (type === "reload-fail") assert.match(error.message, /file descriptors|open files|EMFILE|errno 24|os error 24/i);
-    const survivor = type === "reload-fail" ? first : await program.report("in-charge", { generation: first.generation + 1 });
+    const { type, error } = await program.report(
+      "",
+      ({ type }) => type === "reload-fail" || type === "reload-end",
+    );
+    if (type === "reload-fail") {
+      assert.match(error.message, /file descriptors|open files|EMFILE|errno 24|os error 24/i);
+    }
+    const survivor = type === "reload-fail"
+      ? first
+      : await program.report("in-charge", { generation: first.generation + 1 });
     limit(survivor.pid, 1024);
     return survivor;
   };
@@ -209,8 +267,12 @@ function limited(more: number): Fault["happen"] {
 /** Has the process a socket that listens on this port? proc_net(5). */
 function listens(pid: number, port: number): boolean {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
-  const inodes = ["tcp", "tcp6"].flatMap((table) => readFileSync(`/proc/net/${table}`, "utf8").split("\n"))
-    .filter((line) => line.includes(local) && line.includes(" 0A ")).map((line) => line.trim().split(/\s+/)[9]);
+  const inodes = ["tcp", "tcp6"].flatMap((table) =>
+    readFileSync(`/proc/net/${table}`, "utf8").split("\n")
+  )
+    .filter((line) => line.includes(local) && line.includes(" 0A ")).map((line) =>
+      line.trim().split(/\s+/)[9]
+    );
   return descriptorNumbers(pid).some((fd) => {
     try {
       return inodes.some((inode) => readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`);
@@ -243,8 +305,8 @@ function fill(folder: string): void {
 }
 
 /**
- * Makes a cgroup of version 1 with a memory limit, for the new process alone: in a group with the old one the kernel may kill both, when the
- * first has not given its memory back yet.
+ * Makes a cgroup of version 1 with a memory limit, for the new process alone: in a group with the
+ * old one the kernel may kill both, when the first has not given its memory back yet.
  */
 function limitedGroup(t: TestScope, pid: number, bytes: number): string {
   const group = `/sys/fs/cgroup/memory/reload-self-${pid}`;
@@ -268,13 +330,23 @@ function limitedGroup(t: TestScope, pid: number, bytes: number): string {
 const hasCgroup = existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes");
 const inFlight = () => "inFlight" as const;
 const all = () => "all" as const;
-/** Only those of Node and Bun can be lent to the new process. The others are opened anew when the old one is gone, and refused until then. */
+/**
+ * Only those of Node and Bun can be lent to the new process. The others are opened anew when the
+ * old one is gone, and refused until then.
+ */
 const untilOpened = ({ runtime, kind, on }: Subject) =>
-  kind === "http" && (on === "activated" || (runtime.kind !== "deno" && on === "tcp")) ? "inFlight" as const : "gap" as const;
+  kind === "http" && (on === "activated" || (runtime.kind !== "deno" && on === "tcp"))
+    ? "inFlight" as const
+    : "gap" as const;
 
-/** The old one opens its sockets anew on Deno, and what waits in a unix socket is lost with the process that made it. */
+/**
+ * The old one opens its sockets anew on Deno, and what waits in a unix socket is lost with the
+ * process that made it.
+ */
 const untilReopened = ({ runtime, kind, on }: Subject) =>
-  on === "unix" || (kind === "http" && on === "tcp" && runtime.kind === "deno") ? "gap" as const : "inFlight" as const;
+  on === "unix" || (kind === "http" && on === "tcp" && runtime.kind === "deno")
+    ? "gap" as const
+    : "inFlight" as const;
 
 /** The faults, in the order in which a reload meets them. */
 export const faults: readonly Fault[] = [
@@ -308,7 +380,9 @@ export const faults: readonly Fault[] = [
       program.signal(first);
       const { error, wasInCharge } = await program.report("reload-fail", { pid: first.pid });
       // It may be gone before the old one has read that it was in charge.
-      const [when, after] = wasInCharge ? ["\\d+ ms after", "is in charge again"] : ["before", "goes on unchanged"];
+      const [when, after] = wasInCharge
+        ? ["\\d+ ms after", "is in charge again"]
+        : ["before", "goes on unchanged"];
       assert.match(error.message, new RegExp(`was ended by SIGKILL ${when} it was in charge`));
       await program.line(new RegExp(`Process ${first.pid} ${after}`));
       return first;
@@ -321,7 +395,11 @@ export const faults: readonly Fault[] = [
     async happen(scene) {
       const group = limitedGroup(scene.t, scene.first.pid, 400 * 2 ** 20);
       await fails(`memory ${group}`, "exit")(scene);
-      assert.match(readFileSync(join(group, "memory.oom_control"), "utf8"), /^oom_kill 1$/m, "the kernel has killed it");
+      assert.match(
+        readFileSync(join(group, "memory.oom_control"), "utf8"),
+        /^oom_kill 1$/m,
+        "the kernel has killed it",
+      );
       return scene.first;
     },
   },
@@ -331,7 +409,10 @@ export const faults: readonly Fault[] = [
     async happen(scene) {
       const next = await waiting(scene);
       if (untilOpened(scene.subject) === "inFlight" && scene.subject.on === "tcp") {
-        await until("the new process to hold the socket", () => listens(next.pid, scene.target.port as number));
+        await until(
+          "the new process to hold the socket",
+          () => listens(next.pid, scene.target.port as number),
+        );
       }
       scene.program.signal(scene.first, "SIGKILL");
       await scene.program.report("in-charge", { pid: next.pid, predecessor: "gone" });
@@ -368,7 +449,8 @@ export const faults: readonly Fault[] = [
   },
   ...[1, 4, 8].map((more): Fault => ({
     name: `old: ${more} free file descriptor${more > 1 ? "s" : ""}`,
-    // What accepts connections needs descriptors as well: the clients' are refused, not lost by the reload.
+    // What accepts connections needs descriptors as well: the clients' are refused, not lost by the
+    // reload.
     mayFail: () => "all",
     onlyFor: ({ on }) => on === "tcp",
     happen: limited(more),
@@ -390,7 +472,9 @@ export const faults: readonly Fault[] = [
         if (pid !== undefined && isServing) program.signal(pid);
         await new Promise((resolve) => setTimeout(resolve, 40));
       }
-      assert.ok(program.reports.some(({ type, pid }) => type === "reload-begin" && pid === first.pid));
+      assert.ok(
+        program.reports.some(({ type, pid }) => type === "reload-begin" && pid === first.pid),
+      );
       return await settled(program);
     },
   },
@@ -469,12 +553,17 @@ export const faults: readonly Fault[] = [
     name: "the disk is full",
     env: (t) => ({ XDG_RUNTIME_DIR: smallDisk(t) }),
     async happen({ program, first }) {
-      const folder = (/XDG_RUNTIME_DIR=([^\0]*)/.exec(readFileSync(`/proc/${first.pid}/environ`, "utf8")) ?? [])[1] as string;
+      const folder =
+        (/XDG_RUNTIME_DIR=([^\0]*)/.exec(readFileSync(`/proc/${first.pid}/environ`, "utf8")) ?? [])[
+          1
+        ] as string;
       fill(folder);
       program.signal(first);
       const next = await program.report("in-charge", { generation: first.generation + 1 });
       await program.report("cancel", { pid: first.pid });
-      const left = readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith(".new"));
+      const left = readdirSync(folder, { recursive: true }).map(String).filter((name) =>
+        name.endsWith(".new")
+      );
       assert.deepEqual(left, [], "nothing half-written is left");
       return next;
     },
@@ -484,7 +573,10 @@ export const faults: readonly Fault[] = [
     env(t) {
       const [folder, other] = [temporaryFolder(t), temporaryFolder(t)];
       symlinkSync(other, join(folder, "reload-self"));
-      cleanUp(t, () => assert.deepEqual(readdirSync(other), [], "nothing was written where the link leads"));
+      cleanUp(
+        t,
+        () => assert.deepEqual(readdirSync(other), [], "nothing was written where the link leads"),
+      );
       return { XDG_RUNTIME_DIR: folder };
     },
     async happen({ program, first }) {
@@ -495,7 +587,8 @@ export const faults: readonly Fault[] = [
   {
     name: "stdout and stderr are closed pipes",
     onlyFor: ({ on }) => on === "tcp",
-    // Nothing is heard of such a program: it is one beside the one that the clients have, and its status file says what it does.
+    // Nothing is heard of such a program: it is one beside the one that the clients have, and its
+    // status file says what it does.
     async happen({ t, program, subject }) {
       const { runtime } = subject;
       const folder = temporaryFolder(t);
@@ -506,13 +599,23 @@ export const faults: readonly Fault[] = [
         silent: true,
       };
       const deaf = startProgram(t, runtime, {
-        command: ["/bin/sh", "-c", `"$@" 2>&1 | :`, "sh", runtime.executable, ...runtime.flags, fixture("server.ts")],
+        command: [
+          "/bin/sh",
+          "-c",
+          `"$@" 2>&1 | :`,
+          "sh",
+          runtime.executable,
+          ...runtime.flags,
+          fixture("server.ts"),
+        ],
         env: { SERVER: JSON.stringify(setup), XDG_RUNTIME_DIR: folder },
         behaviour: "run",
       });
       const find = () =>
         until("its status", () => {
-          const [name] = existsSync(join(folder, "reload-self")) ? readdirSync(join(folder, "reload-self")) : [];
+          const [name] = existsSync(join(folder, "reload-self"))
+            ? readdirSync(join(folder, "reload-self"))
+            : [];
           return name?.endsWith(".json") && Number.parseInt(name);
         });
       const pid = await find();

@@ -1,6 +1,7 @@
 /**
- * What may happen to a reload while WebSockets move. Each client asks all the time, and knows from the answers whether one of its messages was
- * lost or taken twice; one whose connection has ended makes another. At the end all are answered, and the program can be reloaded.
+ * What may happen to a reload while WebSockets move. Each client asks all the time, and knows from
+ * the answers whether one of its messages was lost or taken twice; one whose connection has ended
+ * makes another. At the end all are answered, and the program can be reloaded.
  */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
@@ -49,7 +50,9 @@ class Client {
     });
     socket.on("message", (data) => {
       const text = String(data);
-      if (text !== `${++answered} question-${answered}`) this.errors.push(`answer ${answered} is: ${text}`);
+      if (text !== `${++answered} question-${answered}`) {
+        this.errors.push(`answer ${answered} is: ${text}`);
+      }
       this.answers++;
       setTimeout(ask, 5);
     });
@@ -96,8 +99,14 @@ const faults: readonly Fault[] = [
     behaviour: { at: "accept", nth: MIDDLE, to: "new", signal: "SIGSTOP" },
     more: goesOn(700),
   },
-  { name: "new: stopped for ever", behaviour: { at: "accept", nth: MIDDLE, to: "new", signal: "SIGSTOP" } },
-  { name: "new: killed when the old one lets go", behaviour: { at: "release", nth: MIDDLE, to: "new", signal: "SIGKILL" } },
+  {
+    name: "new: stopped for ever",
+    behaviour: { at: "accept", nth: MIDDLE, to: "new", signal: "SIGSTOP" },
+  },
+  {
+    name: "new: killed when the old one lets go",
+    behaviour: { at: "release", nth: MIDDLE, to: "new", signal: "SIGKILL" },
+  },
   {
     name: "new: stopped when the old one lets go",
     behaviour: { at: "release", nth: MIDDLE, to: "new", signal: "SIGSTOP" },
@@ -135,7 +144,10 @@ async function runFault(
   fault: Fault,
   isIndependent: boolean,
 ): Promise<void> {
-  const env = { ...(kind === "native" && { NATIVE: "1" }), ...(isIndependent && { INDEPENDENT: "1" }) };
+  const env = {
+    ...(kind === "native" && { NATIVE: "1" }),
+    ...(isIndependent && { INDEPENDENT: "1" }),
+  };
   const program = startProgram(t, runtime, {
     script: fixture("faulty_web_sockets.ts"),
     env,
@@ -146,7 +158,10 @@ async function runFault(
   const clients = Array.from({ length: CLIENTS }, () => new Client(t, port));
   const answeredAgain = async (what: string, more: number) => {
     const before = clients.map(({ answers }) => answers);
-    await until(what, () => clients.every(({ answers }, i) => answers >= (before[i] as number) + more));
+    await until(
+      what,
+      () => clients.every(({ answers }, i) => answers >= (before[i] as number) + more),
+    );
   };
   await answeredAgain("all clients to be answered", 2 * WINDOW);
   if (fault.leaves !== undefined) leaveDescriptors(first.pid, fault.leaves);
@@ -189,7 +204,9 @@ for (const runtime of oneOfEachKind) {
   for (const kind of kindsOf(runtime)) {
     for (const isIndependent of [false, true]) {
       // Those that move by themselves differ in what is lost with a process.
-      for (const fault of faults.filter(({ name }) => !isIndependent || !name.includes("stopped"))) {
+      for (
+        const fault of faults.filter(({ name }) => !isIndependent || !name.includes("stopped"))
+      ) {
         const title = `${runtime.name}, WebSockets of ${kind === "ws" ? "ws" : "its own"}${
           isIndependent ? ", independent" : ""
         }`;

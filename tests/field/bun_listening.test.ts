@@ -1,4 +1,7 @@
-/** Bound servers listen by themselves on Bun, on one socket in all generations. What is true elsewhere too is tested there as well. */
+/**
+ * Bound servers listen by themselves on Bun, on one socket in all generations. What is true
+ * elsewhere too is tested there as well.
+ */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { connect } from "node:net";
@@ -17,14 +20,19 @@ const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /** The inodes of the sockets that listen on these ports of 127.0.0.1; proc_pid_net(5). */
 function inodesOf(ports: readonly number[]): string[] {
-  const rows = readFileSync("/proc/net/tcp", "utf8").trim().split("\n").slice(1).map((line) => line.trim().split(/\s+/));
+  const rows = readFileSync("/proc/net/tcp", "utf8").trim().split("\n").slice(1).map((line) =>
+    line.trim().split(/\s+/)
+  );
   return ports.map((port) => {
     const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-    return rows.filter(([, local, , state]) => local === address && state === "0A").map((row) => row[9]).join(" ");
+    return rows.filter(([, local, , state]) => local === address && state === "0A").map((row) =>
+      row[9]
+    ).join(" ");
   });
 }
 
-const portsOf = ({ addresses }: Report) => Object.values(addresses as Record<string, { port: number }>).map(({ port }) => port);
+const portsOf = ({ addresses }: Report) =>
+  Object.values(addresses as Record<string, { port: number }>).map(({ port }) => port);
 
 /** What a server says that closes after its word. */
 const hear = (t: TestScope, port: number) =>
@@ -32,10 +40,16 @@ const hear = (t: TestScope, port: number) =>
     const socket = connect(port, "127.0.0.1");
     cleanUp(t, () => socket.destroy());
     let text = "";
-    socket.setEncoding("utf8").on("data", (data) => text += data).on("end", () => resolve(text)).on("error", reject);
+    socket.setEncoding("utf8").on("data", (data) => text += data).on("end", () => resolve(text)).on(
+      "error",
+      reject,
+    );
   });
 
-/** The files that an epoll instance of a process polls below descriptors that have others, or none, by now. */
+/**
+ * The files that an epoll instance of a process polls below descriptors that have others, or none,
+ * by now.
+ */
 function stale(pid: number): string[] {
   const fds = readdirSync(`/proc/${pid}/fd`);
   const link = (fd: string) => {
@@ -46,10 +60,15 @@ function stale(pid: number): string[] {
     }
   };
   return fds.filter((fd) => link(fd) === "anon_inode:[eventpoll]").flatMap((epoll) =>
-    [...readFileSync(`/proc/${pid}/fdinfo/${epoll}`, "utf8").matchAll(/^tfd: *(\d+) .* ino:([0-9a-f]+) /gm)].flatMap(
+    [
+      ...readFileSync(`/proc/${pid}/fdinfo/${epoll}`, "utf8").matchAll(
+        /^tfd: *(\d+) .* ino:([0-9a-f]+) /gm,
+      ),
+    ].flatMap(
       ([, fd, inode]) => {
         const file = link(fd as string);
-        return file === "" || (file.startsWith("socket:") && file !== `socket:[${parseInt(inode as string, 16)}]`)
+        return file === "" ||
+            (file.startsWith("socket:") && file !== `socket:[${parseInt(inode as string, 16)}]`)
           ? [`${fd}: ${file}`]
           : [];
       },
@@ -69,7 +88,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind === "bun")) {
       program.signal(current);
       const old = current;
       const { said } = await program.report("cancel", { pid: old.pid });
-      assert.deepEqual((said as string[]).map((text) => JSON.parse(text)), [{ addresses: first.addresses, listening: true }]);
+      assert.deepEqual((said as string[]).map((text) => JSON.parse(text)), [{
+        addresses: first.addresses,
+        listening: true,
+      }]);
       current = await program.report("serving", { generation });
       assert.deepEqual(current.addresses, first.addresses);
       await until("the old process to be gone", () => !isAlive(old.pid));
@@ -95,7 +117,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind === "bun")) {
   });
 
   test(`${runtime.name}: connections move to a server that listens in another way in the new version`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { kind: "http", server: { keepAliveTimeout: 1_000 } }, {
+    const { program, first, target } = await startServer(t, runtime, {
+      kind: "http",
+      server: { keepAliveTimeout: 1_000 },
+    }, {
       unix: true,
     });
     const [used, unused] = await Promise.all([openConnection(target), openConnection(target)]);
@@ -154,7 +179,8 @@ for (const runtime of oneOfEachKind) {
         assert.equal((await connection.answer()).headers.get("x-generation"), String(generation));
       }
       const { pid } = current;
-      await until("nothing to be polled that is not there any more", () => stale(pid).length === 0); // The channel is being closed.
+      // The channel is being closed.
+      await until("nothing to be polled that is not there any more", () => stale(pid).length === 0);
       counts.push(readdirSync(`/proc/${current.pid}/fd`).length);
     }
     assert.ok(Math.max(...counts.slice(1)) <= (counts[0] as number) + 1, counts.join(" "));

@@ -10,7 +10,10 @@ for (const runtime of runtimes) {
   for (const server of ["http", "none"]) {
     for (const mode of ["early", "late"]) {
       test(`${runtime.name}, server: ${server}: a program that listens to a parent, ${mode}`, async (t) => {
-        const program = startProgram(t, runtime, { script: fixture("stranger.ts"), env: { MODE: mode, SERVER: server } });
+        const program = startProgram(t, runtime, {
+          script: fixture("stranger.ts"),
+          env: { MODE: mode, SERVER: server },
+        });
         const first = await program.report("start", { generation: 0 });
         let old = first;
         for (let generation = 1; generation <= 2; generation++) {
@@ -28,7 +31,11 @@ for (const runtime of runtimes) {
         assert.ok(isAlive(last.pid));
         const messages = program.reports.filter(({ type }) => type === "message");
         assert.ok(messages.every(({ message }) => message === "its own"), JSON.stringify(messages));
-        assert.equal(messages.filter(({ pid }) => pid === old.pid).length, 2, "what it emits itself reaches it");
+        assert.equal(
+          messages.filter(({ pid }) => pid === old.pid).length,
+          2,
+          "what it emits itself reaches it",
+        );
         assert.deepEqual(program.reports.filter(({ type }) => type === "disconnect"), []);
         program.signal(last, "SIGTERM");
         await until("all processes to be gone", () => program.pids().length === 0);

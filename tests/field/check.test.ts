@@ -1,4 +1,7 @@
-/** A new version that starts well and answers with errors: its check fails, and the old one takes charge again. */
+/**
+ * A new version that starts well and answers with errors: its check fails, and the old one takes
+ * charge again.
+ */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -24,7 +27,11 @@ function otherFailures({ failures }: Tally): string[] {
 }
 
 /** Reloads into a version that answers 500, under load, and then into a good one. */
-async function survives(t: TestScope, { program, first, target }: Server, check: string): Promise<void> {
+async function survives(
+  t: TestScope,
+  { program, first, target }: Server,
+  check: string,
+): Promise<void> {
   const loads = (["new", "keep"] as const).map((kind) => startLoad(kind, target, 4));
   cleanUp(t, () => Promise.all(loads.map((load) => load.stop())));
   await until("the clients to be answered", () => loads.every(({ tally }) => tally.ok > 20));
@@ -32,25 +39,38 @@ async function survives(t: TestScope, { program, first, target }: Server, check:
   program.signal(first);
   const { error, wasInCharge } = await program.report("reload-fail");
   assert.equal(error.code, "check");
-  assert.equal(error.message, `the new process (pid ${error.pid}) did not pass its check: ${check} answered 500`);
+  assert.equal(
+    error.message,
+    `the new process (pid ${error.pid}) did not pass its check: ${check} answered 500`,
+  );
   assert.equal(wasInCharge, true);
   assert.ok(!isAlive(error.pid));
   const { reason } = await program.report("cancelled", { pid: error.pid });
   assert.deepEqual(reason, { kind: "reload", pid: first.pid, generation: 0 });
   await program.report("drained", { pid: error.pid });
 
-  const bad = () => loads.map(({ tally }) => [...tally.failures.values()].reduce((sum, count) => sum + count, 0));
+  const bad = () =>
+    loads.map(({ tally }) => [...tally.failures.values()].reduce((sum, count) => sum + count, 0));
   const [before, ok] = [bad(), loads.map(({ tally }) => tally.ok)];
   assert.ok((before[0] as number) > 0, "new connections came to the new version");
-  await until("the old version to answer", () => loads.every(({ tally }, i) => tally.ok > (ok[i] as number) + 50));
+  await until(
+    "the old version to answer",
+    () => loads.every(({ tally }, i) => tally.ok > (ok[i] as number) + 50),
+  );
   assert.deepEqual(bad(), before, "nothing came to the new version any more");
-  assert.deepEqual(program.reports.filter(({ type, pid }) => type === "cancel" && pid === first.pid), []);
+  assert.deepEqual(
+    program.reports.filter(({ type, pid }) => type === "cancel" && pid === first.pid),
+    [],
+  );
 
   program.behave("run");
   const from = program.reports.length;
   program.signal(first);
   const next = await program.report("reload-end", {}, from);
-  await until("the next version to answer", () => loads.every(({ tally }) => tally.generations.has(next.generation)));
+  await until(
+    "the next version to answer",
+    () => loads.every(({ tally }) => tally.generations.has(next.generation)),
+  );
   await until("the old process to be gone", () => !isAlive(first.pid));
   for (const load of loads) {
     const tally = await load.stop();
@@ -80,7 +100,13 @@ for (const runtime of oneOfEachKind) {
     const options = { check, probation: 300, idleGrace: 300 };
     await survives(
       t,
-      await startServer(t, runtime, { kind, tls: certificate, ports: [port], host: "127.0.0.1", options }),
+      await startServer(t, runtime, {
+        kind,
+        tls: certificate,
+        ports: [port],
+        host: "127.0.0.1",
+        options,
+      }),
       check,
     );
   });
@@ -89,8 +115,15 @@ for (const runtime of oneOfEachKind) {
     const kind: ServerSetup["kind"] = runtime.kind === "node" ? "http" : "adopted";
     const port = await freePort();
     const check = `http://127.0.0.1:${port}${SLOW}`;
-    const setup = { kind, ports: [port], host: "127.0.0.1", options: { probation: 300, idleGrace: 300 } };
-    const server = await startServer(t, runtime, setup, { wrap: [...cli(runtime), "run", "--check", check, "--"] });
+    const setup = {
+      kind,
+      ports: [port],
+      host: "127.0.0.1",
+      options: { probation: 300, idleGrace: 300 },
+    };
+    const server = await startServer(t, runtime, setup, {
+      wrap: [...cli(runtime), "run", "--check", check, "--"],
+    });
     await survives(t, server, check);
   });
 
@@ -98,16 +131,32 @@ for (const runtime of oneOfEachKind) {
     const port = await freePort();
     const module = join(temporaryFolder(t), "app.mjs");
     const write = (status: number) =>
-      writeFileSync(module, `export default { fetch: () => new Response(null, { status: ${status} }) };`);
+      writeFileSync(
+        module,
+        `export default { fetch: () => new Response(null, { status: ${status} }) };`,
+      );
     write(204);
     const check = `http://127.0.0.1:${port}/`;
-    const args = ["serve", "--host", "127.0.0.1", "--port", String(port), "--check", check, "--check-timeout", "20", module];
+    const args = [
+      "serve",
+      "--host",
+      "127.0.0.1",
+      "--port",
+      String(port),
+      "--check",
+      check,
+      "--check-timeout",
+      "20",
+      module,
+    ];
     const program = startProgram(t, runtime, { command: [...cli(runtime), ...args] });
     const first = Number(/\(pid (\d+)\)/.exec(await program.line(/^Listening on/))?.[1]);
     write(503);
     program.signal(first);
     await program.line(
-      new RegExp(`reload failed: .* did not pass its check: ${check} answered 503\\. Process ${first} is in charge again`),
+      new RegExp(
+        `reload failed: .* did not pass its check: ${check} answered 503\\. Process ${first} is in charge again`,
+      ),
     );
     assert.equal((await fetch(check, { headers: { connection: "close" } })).status, 204);
   });

@@ -1,4 +1,7 @@
-/** A process that has no descriptors left for a moment: a reload fails, and cuts nothing. Deno 2.9 itself panics then (its crate stacker). */
+/**
+ * A process that has no descriptors left for a moment: a reload fails, and cuts nothing. Deno 2.9
+ * itself panics then (its crate stacker).
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
@@ -16,7 +19,10 @@ function limit(pid: number, descriptors: number): void {
 for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "deno")) {
   for (const kind of runtime.servers) {
     test(`${runtime.name}, ${kind}: the old process has none left for a second, and nothing is cut`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { readyTimeout: 2_000 } });
+      const { program, first, target } = await startServer(t, runtime, {
+        kind,
+        options: { readyTimeout: 2_000 },
+      });
       const open = async () => {
         const connection = await openConnection(target);
         cleanUp(t, () => connection.close());
@@ -31,7 +37,10 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "deno")) {
         answers.push(upload.answer().then(({ body }) => assert.equal(body, "x".repeat(30))));
         upload.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 30\r\n\r\n");
         let sent = 0;
-        const sending = setInterval(() => sent++ < 30 ? upload.write("x") : clearInterval(sending), 100);
+        const sending = setInterval(
+          () => sent++ < 30 ? upload.write("x") : clearInterval(sending),
+          100,
+        );
         cleanUp(t, () => clearInterval(sending));
       };
       await begin();

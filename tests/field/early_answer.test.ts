@@ -1,4 +1,7 @@
-/** A request that is answered before its body has come, as one that is refused, keeps its answer while the server drains. */
+/**
+ * A request that is answered before its body has come, as one that is refused, keeps its answer
+ * while the server drains.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { certificate } from "../fixtures/certificate.ts";
@@ -16,7 +19,13 @@ const POST = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\n";
 const COUNT = 12;
 
 for (const runtime of runtimes) {
-  for (const kind of ["http", "https", ...runtime.servers.filter((kind) => kind === "native")] as const) {
+  for (
+    const kind of [
+      "http",
+      "https",
+      ...runtime.servers.filter((kind) => kind === "native"),
+    ] as const
+  ) {
     test(`${runtime.name}: ${kind}: a large body that nobody reads costs no answer`, async (t) => {
       const { program, first, target } = await startServer(t, runtime, {
         kind,
@@ -24,7 +33,9 @@ for (const runtime of runtimes) {
         ...(kind !== "native" && { bind: { moveIdle: false } }),
         ...(kind === "native" && { options: { probation: 5_000, idleGrace: 5_000 } }),
       });
-      const connections = await Promise.all(Array.from({ length: COUNT }, () => openConnection(target)));
+      const connections = await Promise.all(
+        Array.from({ length: COUNT }, () => openConnection(target)),
+      );
       const ask = async (connection: Connection, request: string) => {
         connection.write(request);
         return await connection.answer();
@@ -45,7 +56,10 @@ for (const runtime of runtimes) {
   }
 
   test(`${runtime.name}: a request whose body was read is answered with Connection: close`, async (t) => {
-    const { program, first, target } = await startServer(t, runtime, { kind: "http", bind: { moveIdle: false } });
+    const { program, first, target } = await startServer(t, runtime, {
+      kind: "http",
+      bind: { moveIdle: false },
+    });
     const [whole, slow] = await Promise.all([openConnection(target), openConnection(target)]);
     for (const connection of [whole, slow]) {
       connection.write(GET);

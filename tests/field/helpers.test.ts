@@ -11,12 +11,16 @@ import { until } from "../support/wait.ts";
 
 const O_CLOEXEC = 0o2000000;
 
-/** The sockets among the descriptors of a process, besides its output, which node:child_process makes of sockets. */
+/**
+ * The sockets among the descriptors of a process, besides its output, which node:child_process
+ * makes of sockets.
+ */
 function socketsOf(pid: number): { fd: string; socket: string; isInherited: boolean }[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     try {
       const socket = readlinkSync(`/proc/${pid}/fd/${fd}`);
-      const [, flags = "0"] = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8")) ?? [];
+      const [, flags = "0"] =
+        /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8")) ?? [];
       return Number(fd) > 2 && socket.startsWith("socket:")
         ? [{ fd, socket, isInherited: (parseInt(flags, 8) & O_CLOEXEC) === 0 }]
         : [];
@@ -30,12 +34,14 @@ for (const runtime of runtimes) {
   for (const where of ["a port", "a unix socket"]) {
     test(`${runtime.name}: on ${where} no helper holds a socket, and the program can be started again`, async (t) => {
       const path = where === "a port" ? undefined : join(temporaryFolder(t), "app.sock");
-      const start = () => startProgram(t, runtime, { script: fixture("helper.ts"), env: { SOCKET: path } });
+      const start = () =>
+        startProgram(t, runtime, { script: fixture("helper.ts"), env: { SOCKET: path } });
       const program = start();
       let current = await program.report("serving");
       const target = path !== undefined ? { path } : { port: current.address.port as number };
       for (let i = 0; i <= 2; i++) {
-        const connection = await openConnection(target); // Kept open: an accepted connection is there as well.
+        // Kept open: an accepted connection is there as well.
+        const connection = await openConnection(target);
         connection.write("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         await connection.answer();
         await program.report("helper", { when: "request", generation: i });
@@ -48,7 +54,9 @@ for (const runtime of runtimes) {
         await until("the old process to be gone", () => !isAlive(current.pid));
         current = next;
       }
-      const helpers = program.reports.filter(({ type }) => type === "helper").map(({ helper }) => helper as number);
+      const helpers = program.reports.filter(({ type }) => type === "helper").map(({ helper }) =>
+        helper as number
+      );
       assert.ok(helpers.length >= 9 && helpers.every(isAlive));
       assert.deepEqual(helpers.flatMap(socketsOf), []);
       program.signal(current, "SIGTERM");

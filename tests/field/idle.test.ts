@@ -1,4 +1,6 @@
-/** Which connections count as idle: they move at a reload, or are closed when the server is drained. */
+/**
+ * Which connections count as idle: they move at a reload, or are closed when the server is drained.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { certificate } from "../fixtures/certificate.ts";
@@ -11,7 +13,8 @@ import { until } from "../support/wait.ts";
 /** Requests that have bodies: the fixture reads that of a POST, and leaves that of a GET unread. */
 const withBodies = {
   "a length": "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabcdef",
-  "chunks": "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+  "chunks":
+    "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
   "a length, unread": "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabcdef",
   "chunks, unread":
     "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
@@ -20,7 +23,9 @@ const withBodies = {
 for (const runtime of runtimes) {
   test(`${runtime.name}: connections whose last request had a body move`, async (t) => {
     const { program, first, target } = await startServer(t, runtime, { kind: "http" });
-    const texts = Object.values(withBodies).flatMap((text) => Array.from({ length: 5 }, () => text));
+    const texts = Object.values(withBodies).flatMap((text) =>
+      Array.from({ length: 5 }, () => text)
+    );
     const connections = await Promise.all(texts.map(() => openConnection(target)));
     await Promise.all(connections.map(async (connection, i) => {
       connection.write(texts[i] as string);
@@ -45,7 +50,9 @@ for (const runtime of runtimes) {
         kind,
         ...(kind === "https" && { tls: certificate }),
         bind: { moveIdle: false },
-        options: { idleGrace: 1_000 }, // Less than keepAliveTimeout, after which node itself closes a connection in the middle of a head.
+        // Less than keepAliveTimeout, after which node itself closes a connection in the middle of
+        // a head.
+        options: { idleGrace: 1_000 },
       });
       const fresh = await openConnection(target);
       const used = await openConnection(target);

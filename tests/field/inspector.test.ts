@@ -10,7 +10,8 @@ import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
 /** The addresses of debuggers that were written so far. */
-const addresses = ({ lines }: Program) => lines.flatMap((line) => /wss?:\/\/\S+/.exec(line)?.[0] ?? []);
+const addresses = ({ lines }: Program) =>
+  lines.flatMap((line) => /wss?:\/\/\S+/.exec(line)?.[0] ?? []);
 
 /** A debugger that is attached. */
 async function attach(
@@ -49,7 +50,9 @@ async function processAt(t: TestScope, url: string): Promise<unknown> {
 /** Lets a process go on that waits for a debugger. */
 async function goOn(t: TestScope, runtime: Runtime, url: string): Promise<void> {
   const ask = await attach(t, url);
-  if (runtime.kind === "bun") return void ask("Inspector.enable").then(() => ask("Inspector.initialized"));
+  if (runtime.kind === "bun") {
+    return void ask("Inspector.enable").then(() => ask("Inspector.initialized"));
+  }
   await ask("Runtime.enable");
   await ask("Debugger.enable");
   ask("Runtime.runIfWaitingForDebugger");
@@ -64,12 +67,17 @@ const forms: [what: string, option: (port: number) => string, waits?: boolean][]
 
 for (const runtime of runtimes) {
   for (const [what, option, waits = false] of forms) {
-    // Now and then Deno 2.9.6 does not go on when this test's debugger tells the first process to; --inspect-wait has the same way here.
+    // Now and then Deno 2.9.6 does not go on when this test's debugger tells the first process to;
+    // --inspect-wait has the same way here.
     if (what === "--inspect-brk" && runtime.kind === "deno") continue;
     test(`${runtime.name}: ${what}: the new process has a debugger on a port of its own, and waits for nobody`, async (t) => {
       const port = await freePort();
-      const flags = runtime.flags.filter((flag) => flag !== "--quiet"); // Deno would not say where the debugger is.
-      const program = startProgram(t, runtime, { flags: [...flags, option(port)], args: ["--inspect=1"] });
+      // Deno would not say where the debugger is.
+      const flags = runtime.flags.filter((flag) => flag !== "--quiet");
+      const program = startProgram(t, runtime, {
+        flags: [...flags, option(port)],
+        args: ["--inspect=1"],
+      });
       await until("the debugger", () => addresses(program).length > 0);
       assert.equal(new URL(addresses(program)[0] as string).port, String(port));
       if (waits) await goOn(t, runtime, addresses(program)[0] as string);
@@ -79,7 +87,11 @@ for (const runtime of runtimes) {
         program.signal(current);
         current = await program.report("start", { generation });
         await program.report("reload-end", { generation });
-        assert.deepEqual(current.args, ["--inspect=1"], "the program's own arguments are left alone");
+        assert.deepEqual(
+          current.args,
+          ["--inspect=1"],
+          "the program's own arguments are left alone",
+        );
         const url = await until("its debugger", () => addresses(program)[known]);
         assert.notEqual(new URL(url).port, String(port));
         assert.equal(await processAt(t, url), current.pid);
@@ -102,11 +114,17 @@ test("of the runtime's options, only the port changes, and whether it waits", ()
     "--import=./inspect.js": "--import=./inspect.js",
   };
   const own = ["main.ts", "--inspect", "--inspect-brk=9229"];
-  assert.deepEqual(withFreeInspector([...Object.keys(free), ...own], 2), [...Object.values(free), ...own]);
+  assert.deepEqual(withFreeInspector([...Object.keys(free), ...own], 2), [
+    ...Object.values(free),
+    ...own,
+  ]);
 });
 
 const variables: Record<string, [name: string, value: (port: number) => string][]> = {
-  node: [["NODE_OPTIONS", (port) => `--no-warnings --inspect=127.0.0.1:${port} --stack-trace-limit=20`]],
+  node: [[
+    "NODE_OPTIONS",
+    (port) => `--no-warnings --inspect=127.0.0.1:${port} --stack-trace-limit=20`,
+  ]],
   bun: [["BUN_OPTIONS", (port) => `--inspect=127.0.0.1:${port}`]],
   deno: [],
 };
@@ -134,7 +152,9 @@ test(
   { skip: bun === undefined && "not asked for" },
   async (t) => {
     const port = await freePort();
-    const program = startProgram(t, bun as Runtime, { env: { BUN_INSPECT: `ws://127.0.0.1:${port}/debug` } });
+    const program = startProgram(t, bun as Runtime, {
+      env: { BUN_INSPECT: `ws://127.0.0.1:${port}/debug` },
+    });
     const first = await program.report("start");
     assert.equal(await processAt(t, `ws://127.0.0.1:${port}/debug`), first.pid);
     program.signal(first);

@@ -7,7 +7,9 @@ import { root } from "../support/package.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
 
-/** Starts a process that ends, in each way that the adapter has, and kills it when its end is known. */
+/**
+ * Starts a process that ends, in each way that the adapter has, and kills it when its end is known.
+ */
 const program = (adapters: string, folder: string) => `
 import * as childProcess from "node:child_process";
 import { spawnWithDeno } from ${JSON.stringify(`${adapters}/deno/process.ts`)};

@@ -1,4 +1,7 @@
-/** What killed processes leave behind (files, zombies) does not trouble those that follow. Found by `npm run bench -- day`. */
+/**
+ * What killed processes leave behind (files, zombies) does not trouble those that follow. Found by
+ * `npm run bench -- day`.
+ */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,7 +28,9 @@ async function startZombie(t: TestScope): Promise<number> {
 
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: the status file of a process that was killed when it had handed over`, async (t) => {
-    const program = startProgram(t, runtime, { env: { OPTIONS: JSON.stringify({ probation: 60_000 }) } });
+    const program = startProgram(t, runtime, {
+      env: { OPTIONS: JSON.stringify({ probation: 60_000 }) },
+    });
     const first = await program.report("start");
     program.signal(first);
     const second = await program.report("in-charge", { generation: 1 });
@@ -40,14 +45,18 @@ for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: a pid file that names a process that has ended, whose parent does not care`, async (t) => {
     const path = join(temporaryFolder(t), "pid");
     writeFileSync(path, String(await startZombie(t)));
-    const program = startProgram(t, runtime, { env: { OPTIONS: JSON.stringify({ pidFile: path }) } });
+    const program = startProgram(t, runtime, {
+      env: { OPTIONS: JSON.stringify({ pidFile: path }) },
+    });
     program.signal(await program.report("start"));
     await program.report("in-charge", { generation: 1 });
   });
 
   test(`${runtime.name}: the old process is killed while the new one starts, and its parent does not care`, async (t) => {
     const command = [runtime.executable, ...runtime.flags, fixture("program.ts")];
-    const program = startProgram(t, runtime, { command: ["/bin/sh", "-c", '"$@" & exec sleep 1000', "sh", ...command] });
+    const program = startProgram(t, runtime, {
+      command: ["/bin/sh", "-c", '"$@" & exec sleep 1000', "sh", ...command],
+    });
     const first = await program.report("start");
     program.signal(first);
     const { pid } = await program.report("successor-start");

@@ -1,4 +1,7 @@
-/** How a server treats the connections that have moved to it: as idle ones that it has accepted itself. */
+/**
+ * How a server treats the connections that have moved to it: as idle ones that it has accepted
+ * itself.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Connection, openConnection } from "../load/http1.ts";
@@ -54,7 +57,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: moved connections are counted, and are among maxConnections`, async (t) => {
-    const program = startProgram(t, runtime, { script: fixture("connections.ts"), env: { MOST: "4" } });
+    const program = startProgram(t, runtime, {
+      script: fixture("connections.ts"),
+      env: { MOST: "4" },
+    });
     const first = await program.report("serving");
     const target = { port: first.port as number };
     const connections = await Promise.all(Array.from({ length: 4 }, () => openConnection(target)));
@@ -77,15 +83,22 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a server sees the address of the client on a moved connection`, async (t) => {
-    const program = startProgram(t, runtime, { script: fixture("connections.ts"), env: { MOST: "4" } });
+    const program = startProgram(t, runtime, {
+      script: fixture("connections.ts"),
+      env: { MOST: "4" },
+    });
     const first = await program.report("serving");
-    const connections = await Promise.all([0, 1].map(() => openConnection({ port: first.port as number })));
+    const connections = await Promise.all(
+      [0, 1].map(() => openConnection({ port: first.port as number })),
+    );
     const ask = (connection: Connection) => {
       connection.write(GET);
       return connection.answer();
     };
     const addresses: (string | undefined)[] = [];
-    for (const connection of connections) addresses.push((await ask(connection)).headers.get("x-client"));
+    for (const connection of connections) {
+      addresses.push((await ask(connection)).headers.get("x-client"));
+    }
     assert.match(addresses.join(), /^127\.0\.0\.1 \d+,127\.0\.0\.1 \d+$/);
     program.signal(first);
     assert.equal((await program.report("connections-move")).moved, 2);

@@ -1,4 +1,7 @@
-/** The servers of the runtimes finish what is under way, for as long as `drainTimeout`, and not longer. */
+/**
+ * The servers of the runtimes finish what is under way, for as long as `drainTimeout`, and not
+ * longer.
+ */
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import { describe, test, type TestContext } from "node:test";
@@ -20,7 +23,12 @@ interface Started {
   readonly pid: number;
 }
 
-async function start(t: TestContext, runtime: Runtime, owner: Owner, options: object = {}): Promise<Started> {
+async function start(
+  t: TestContext,
+  runtime: Runtime,
+  owner: Owner,
+  options: object = {},
+): Promise<Started> {
   const port = await freePort();
   const env = {
     PORT: String(port),
@@ -30,8 +38,15 @@ async function start(t: TestContext, runtime: Runtime, owner: Owner, options: ob
     ...(owner === "own, at once" && { AT_ONCE: "1" }),
   };
   if (owner === "cli") {
-    const program = startProgram(t, runtime, { command: [...cli(runtime), "serve", fixture("native_app.ts")], env });
-    return { program, port, pid: Number(/pid (\d+)/.exec(await program.line(/^Listening on/))?.[1]) };
+    const program = startProgram(t, runtime, {
+      command: [...cli(runtime), "serve", fixture("native_app.ts")],
+      env,
+    });
+    return {
+      program,
+      port,
+      pid: Number(/pid (\d+)/.exec(await program.line(/^Listening on/))?.[1]),
+    };
   }
   const program = startProgram(t, runtime, { script: fixture("native.ts"), env });
   return { program, port, pid: (await program.report("serving")).pid };
@@ -66,13 +81,26 @@ const UPGRADE = "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrad
   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 const ownersOf = ({ kind }: Runtime): readonly Owner[] =>
-  kind === "node" ? ["serve()"] : kind === "deno" ? ["own", "own, at once", "serve()"] : ["own", "serve()"];
+  kind === "node"
+    ? ["serve()"]
+    : kind === "deno"
+    ? ["own", "own, at once", "serve()"]
+    : ["own", "serve()"];
 
-/** What keeps a process: an event stream, a handler that never returns, an upload that does not end, a WebSocket that was not registered. */
+/**
+ * What keeps a process: an event stream, a handler that never returns, an upload that does not end,
+ * a WebSocket that was not registered.
+ */
 const KEEPS: Readonly<Record<string, { text: string; begins: RegExp }>> = {
   "an event stream": { text: STREAM, begins: /tick/ },
-  "a handler that never returns": { text: "GET /never HTTP/1.1\r\nHost: test\r\n\r\n", begins: /^/ },
-  "an upload without an end": { text: "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc", begins: /^/ },
+  "a handler that never returns": {
+    text: "GET /never HTTP/1.1\r\nHost: test\r\n\r\n",
+    begins: /^/,
+  },
+  "an upload without an end": {
+    text: "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc",
+    begins: /^/,
+  },
 };
 const WEB_SOCKET = { text: UPGRADE, begins: /101 Switching/ };
 
@@ -84,20 +112,28 @@ for (const runtime of oneOfEachKind) {
         // Deno answers this with 500 when it is closed at once, and then waits for the rest of it.
         if (owner === "own, at once" && what === "an upload without an end") continue;
         test(`${runtime.name}, ${owner}: ${signal}: ${what} is cut after drainTimeout, and the process leaves`, async (t) => {
-          const { program, port, pid } = await start(t, runtime, owner, { probation: 100, idleGrace: 100, drainTimeout: 400 });
+          const { program, port, pid } = await start(t, runtime, owner, {
+            probation: 100,
+            idleGrace: 100,
+            drainTimeout: 400,
+          });
           const client = send(t, port, text);
           await until("it to begin", () => begins.test(client.received));
-          const other = await openConnection({ port }); // What was sent before is read when this is answered.
+          // What was sent before is read when this is answered.
+          const other = await openConnection({ port });
           other.write("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
           await other.answer();
           program.signal(pid, signal);
-          if (what !== "a WebSocket" || runtime.kind === "bun") { // Deno's process waits for no WebSocket.
+          // Deno's process waits for no WebSocket.
+          if (what !== "a WebSocket" || runtime.kind === "bun") {
             const cut = await program.report("drain-cut", { generation: 0 });
             assert.deepEqual([cut.connections, cut.milliseconds], [1, 400]);
           }
           await until("the connection to be closed", () => client.isClosed);
           await until("the process to be gone", () => !isAlive(pid));
-          if (signal === "SIGTERM") await until("all processes to be gone", () => program.pids().length === 0);
+          if (signal === "SIGTERM") {
+            await until("all processes to be gone", () => program.pids().length === 0);
+          }
         });
       }
     }
@@ -130,7 +166,9 @@ for (const runtime of oneOfEachKind) {
       const upload = await openConnection({ port });
       upload.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc");
       const chunked = await openConnection({ port });
-      chunked.write("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+      chunked.write(
+        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+      );
       const stream = send(t, port, STREAM);
       await until("the stream to begin", () => /tick/.test(stream.received));
       program.signal(pid);

@@ -16,12 +16,20 @@ test(
     await provide(folder);
     const command = join(folder, "node_modules/.bin/reload-self");
     for (
-      const args of [[], ["--version"], ["doctor"], ["run", "--", "true"], ["serve", "x.js"], ["reload", "1"], [
+      const args of [[], ["--version"], ["doctor"], ["run", "--", "true"], ["serve", "x.js"], [
+        "reload",
+        "1",
+      ], [
         "no such command",
       ]]
     ) {
-      const { status, stdout, stderr } = spawnSync(pinned.node20, [command, ...args], { encoding: "utf8" });
-      assert.match(stderr, /^reload-self: @js0\/reload-self needs Node 22\.6 or later, and this is v20\.\S+\n$/);
+      const { status, stdout, stderr } = spawnSync(pinned.node20, [command, ...args], {
+        encoding: "utf8",
+      });
+      assert.match(
+        stderr,
+        /^reload-self: @js0\/reload-self needs Node 22\.6 or later, and this is v20\.\S+\n$/,
+      );
       assert.equal(stdout, "");
       assert.equal(status, 1);
     }

@@ -1,4 +1,7 @@
-/** Requests to reload that come while a reload hands over: they are passed on, and nothing hangs. All options have their defaults. */
+/**
+ * Requests to reload that come while a reload hands over: they are passed on, and nothing hangs.
+ * All options have their defaults.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -13,7 +16,9 @@ for (const runtime of oneOfEachKind) {
   for (const signals of [1, 500]) {
     test(`${runtime.name}: ${signals} more SIGHUP while 400 idle connections move`, async (t) => {
       const { program, first, target } = await startServer(t, runtime, { kind: "http" });
-      const connections = await Promise.all(Array.from({ length: 400 }, () => openConnection(target)));
+      const connections = await Promise.all(
+        Array.from({ length: 400 }, () => openConnection(target)),
+      );
       cleanUp(t, () => connections.forEach((connection) => connection.close()));
       const ask = async (connection: (typeof connections)[number]): Promise<number> => {
         const answer = connection.answer();

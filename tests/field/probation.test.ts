@@ -1,4 +1,7 @@
-/** A new version that is in charge, and fails before it has proved itself. All options have their defaults. */
+/**
+ * A new version that is in charge, and fails before it has proved itself. All options have their
+ * defaults.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Connection, openConnection } from "../load/http1.ts";
@@ -11,7 +14,9 @@ import { until } from "../support/wait.ts";
 const REQUEST = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 async function open(t: TestScope, server: Server, count: number): Promise<Connection[]> {
-  const connections = await Promise.all(Array.from({ length: count }, () => openConnection(server.target)));
+  const connections = await Promise.all(
+    Array.from({ length: count }, () => openConnection(server.target)),
+  );
   cleanUp(t, () => connections.forEach((connection) => connection.close()));
   return connections;
 }
@@ -23,7 +28,10 @@ async function ask(connection: Connection): Promise<number> {
   return Number((await answer).headers.get("x-generation"));
 }
 
-/** The old process has taken charge again: it answers, on a new connection, and the next reload works. */
+/**
+ * The old process has taken charge again: it answers, on a new connection, and the next reload
+ * works.
+ */
 async function unharmed(t: TestScope, server: Server): Promise<void> {
   const { program, first } = server;
   assert.deepEqual(program.reports.filter(({ type }) => type === "cancel"), []);
@@ -72,7 +80,9 @@ for (const runtime of oneOfEachKind) {
       // The time of the whole probation passes while it is stopped.
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       program.signal(first, "SIGCONT");
-      for (const answer of answers) assert.ok(["0", "1"].includes((await answer).headers.get("x-generation") as string));
+      for (const answer of answers) {
+        assert.ok(["0", "1"].includes((await answer).headers.get("x-generation") as string));
+      }
       await program.report("reload-end");
     });
   }
@@ -87,7 +97,10 @@ for (const runtime of oneOfEachKind) {
     busy?.write("GET /1/1000/100/30 HTTP/1.1\r\nHost: test\r\n\r\n");
     server.program.signal(server.first);
     const next = await server.program.report("in-charge", { generation: 1 });
-    await until("a connection to have moved", async () => (await Promise.all(idle.map(ask))).includes(1));
+    await until(
+      "a connection to have moved",
+      async () => (await Promise.all(idle.map(ask))).includes(1),
+    );
     server.program.signal(next, "SIGKILL");
     assert.equal((await server.program.report("reload-fail")).wasInCharge, true);
     assert.equal((await answer)?.headers.get("x-generation"), "0");

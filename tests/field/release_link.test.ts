@@ -1,13 +1,22 @@
-/** A process that cannot know that it was started in a link: systemd, cron and sudo set no PWD, or leave another directory's. */
+/**
+ * A process that cannot know that it was started in a link: systemd, cron and sudo set no PWD, or
+ * leave another directory's.
+ */
 import assert from "node:assert/strict";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { root } from "../support/package.ts";
-import { type Program, type StartOptions, startProgram, temporaryFolder } from "../support/program.ts";
+import {
+  type Program,
+  type StartOptions,
+  startProgram,
+  temporaryFolder,
+} from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 
-const warnings = (program: Program) => program.reports.filter(({ type }) => type === "warning").map(({ message }) => message);
+const warnings = (program: Program) =>
+  program.reports.filter(({ type }) => type === "warning").map(({ message }) => message);
 
 /** The folders of a deploy. */
 interface Place {
@@ -31,18 +40,37 @@ function deploy(t: TestContext): Place {
 }
 
 /** With a PWD, or without. */
-function start(t: TestContext, runtime: Runtime, cwd: string, pwd: string | undefined, more: StartOptions = {}): Program {
-  return startProgram(t, runtime, { cwd, env: { PWD: pwd, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }) }, ...more });
+function start(
+  t: TestContext,
+  runtime: Runtime,
+  cwd: string,
+  pwd: string | undefined,
+  more: StartOptions = {},
+): Program {
+  return startProgram(t, runtime, {
+    cwd,
+    env: { PWD: pwd, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }) },
+    ...more,
+  });
 }
 
 for (const runtime of runtimes) {
-  for (const [what, pwd] of [["no PWD", undefined], ["another directory's PWD", "/usr"], ["a PWD that is gone", "/no/such"]]) {
+  for (
+    const [what, pwd] of [["no PWD", undefined], ["another directory's PWD", "/usr"], [
+      "a PWD that is gone",
+      "/no/such",
+    ]]
+  ) {
     test(`${runtime.name}: ${what}: the program says which link it does not follow, and when it was turned`, async (t) => {
       const { release, link, turn } = deploy(t);
       const program = start(t, runtime, link, pwd);
       const first = await program.report("start");
       assert.equal(warnings(program).length, 1);
-      assert.ok(warnings(program)[0].includes(`the working directory ${release(1)} is also ${link}, a symbolic link`));
+      assert.ok(
+        warnings(program)[0].includes(
+          `the working directory ${release(1)} is also ${link}, a symbolic link`,
+        ),
+      );
       assert.ok(warnings(program)[0].includes(`systemd: Environment=PWD=${link}`));
       program.signal(first);
       const second = await program.report("start", { generation: 1 });
@@ -54,7 +82,9 @@ for (const runtime of runtimes) {
       assert.equal(third.cwd, release(1));
       assert.equal(warnings(program).length, 2);
       assert.ok(
-        warnings(program)[1].includes(`${link} leads elsewhere now, and the new process starts in ${release(1)} all the same`),
+        warnings(program)[1].includes(
+          `${link} leads elsewhere now, and the new process starts in ${release(1)} all the same`,
+        ),
       );
     });
   }
@@ -78,16 +108,23 @@ test("a folder of the release: the link is named with it", async (t) => {
   const { release, link } = deploy(t);
   const program = start(t, runtime, join(link, "backend"), undefined);
   await program.report("start");
-  assert.ok(warnings(program)[0].includes(`${release(1)}/backend is also ${link}/backend, a symbolic link`));
+  assert.ok(
+    warnings(program)[0].includes(`${release(1)}/backend is also ${link}/backend, a symbolic link`),
+  );
 });
 
 test("no warning where the release itself was meant, or where no link leads to it", async (t) => {
   const { release, link } = deploy(t);
   symlinkSync("/nowhere", join(release(1), "..", "broken"));
-  const places: [string, string | undefined][] = [[release(1), release(1)], [release(2), undefined], [link, release(1)], [
-    "/",
-    undefined,
-  ]];
+  const places: [string, string | undefined][] = [
+    [release(1), release(1)],
+    [release(2), undefined],
+    [link, release(1)],
+    [
+      "/",
+      undefined,
+    ],
+  ];
   for (const [cwd, pwd] of places) {
     const program = start(t, runtime, cwd, pwd);
     await program.report("start");
@@ -96,7 +133,9 @@ test("no warning where the release itself was meant, or where no link leads to i
 });
 
 const deno = runtimes.find(({ kind }) => kind === "deno");
-test("deno: only with --allow-read it looks for the link", { skip: deno === undefined && "not asked for" }, async (t) => {
+test("deno: only with --allow-read it looks for the link", {
+  skip: deno === undefined && "not asked for",
+}, async (t) => {
   const { folder, link } = deploy(t);
   const script = join(folder, "program.ts");
   writeFileSync(

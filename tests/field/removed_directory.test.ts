@@ -1,6 +1,14 @@
 /** A deploy removes the release that a program was started in. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { pathWith } from "../support/package.ts";
@@ -8,7 +16,13 @@ import { startProgram, temporaryFolder } from "../support/program.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const restricted = ["run", "--quiet", "--allow-env", "--allow-read", "--allow-run=deno,systemd-notify,/bin/sh"];
+const restricted = [
+  "run",
+  "--quiet",
+  "--allow-env",
+  "--allow-read",
+  "--allow-run=deno,systemd-notify,/bin/sh",
+];
 const cases = runtimes.flatMap((runtime) =>
   runtime.kind === "deno"
     ? [{ runtime, what: "deno" }, { runtime, what: "deno, restricted", flags: restricted }]
@@ -27,16 +41,24 @@ for (const { runtime, what, flags } of cases) {
     const program = startProgram(t, runtime, {
       flags,
       cwd,
-      env: { NOTIFY_SOCKET: "/nowhere", WATCHDOG_USEC: "100000", PATH: `${folder}${delimiter}${process.env.PATH}` },
+      env: {
+        NOTIFY_SOCKET: "/nowhere",
+        WATCHDOG_USEC: "100000",
+        PATH: `${folder}${delimiter}${process.env.PATH}`,
+      },
     });
-    const fed = () => readFileSync(log, "utf8").split("\n").filter((line) => line === "WATCHDOG=1").length;
+    const fed = () =>
+      readFileSync(log, "utf8").split("\n").filter((line) => line === "WATCHDOG=1").length;
     const first = await program.report("start");
     await until("the watchdog to be fed", () => fed() >= 2);
     rmdirSync(cwd);
     const before = fed();
     await until("the watchdog to be fed again", () => fed() >= before + 3);
     program.signal(first, "SIGTERM");
-    await until("systemd to be told of the end", () => readFileSync(log, "utf8").includes("STOPPING=1"));
+    await until(
+      "systemd to be told of the end",
+      () => readFileSync(log, "utf8").includes("STOPPING=1"),
+    );
     assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
   });
 
@@ -68,12 +90,19 @@ for (const { runtime, what, flags } of cases) {
     const folder = temporaryFolder(t);
     const cwd = join(folder, "release");
     mkdirSync(cwd);
-    const program = startProgram(t, runtime, { flags, cwd, env: { PATH: pathWith(folder, { deno: runtime.executable }) } });
+    const program = startProgram(t, runtime, {
+      flags,
+      cwd,
+      env: { PATH: pathWith(folder, { deno: runtime.executable }) },
+    });
     const first = await program.report("start");
     rmdirSync(cwd);
     program.signal(first);
     const { error } = await program.report("reload-fail");
-    assert.match(error.message, new RegExp(`in ${cwd} cannot be started: there is no such executable, or no such directory`));
+    assert.match(
+      error.message,
+      new RegExp(`in ${cwd} cannot be started: there is no such executable, or no such directory`),
+    );
     mkdirSync(cwd);
     program.signal(first);
     await program.report("reload-end");

@@ -36,7 +36,16 @@ function start(
 ): Program {
   const script = join(temporaryFolder(t), "program.mjs");
   writeFileSync(script, `import process from "node:process";\n${code}`);
-  const command = [...cli(parent), "run", ...args, "--", ...wrap, runtime.executable, ...runtime.flags, script];
+  const command = [
+    ...cli(parent),
+    "run",
+    ...args,
+    "--",
+    ...wrap,
+    runtime.executable,
+    ...runtime.flags,
+    script,
+  ];
   return startProgram(t, runtime, { command });
 }
 
@@ -53,7 +62,10 @@ for (const parent of oneOfEachKind) {
       program.signal(program.process.pid as number, "SIGTERM");
       await program.report("told");
       assert.equal(await exitCode(program), 7);
-      assert.ok(program.reports.some(({ type }) => type === "cleaned up"), "not before it has cleaned up");
+      assert.ok(
+        program.reports.some(({ type }) => type === "cleaned up"),
+        "not before it has cleaned up",
+      );
       assert.equal(isAlive(pid), false);
       assert.deepEqual(program.lines, []);
     });
@@ -76,7 +88,11 @@ for (const parent of oneOfEachKind) {
   });
 
   test(`run, ${parent.name}: before listen(), below another program`, async (t) => {
-    const program = start(t, parent, runtime, CLEANS_UP, ["/bin/sh", "-c", `trap : TERM; "$0" "$@" & wait; wait; exit 9`]);
+    const program = start(t, parent, runtime, CLEANS_UP, [
+      "/bin/sh",
+      "-c",
+      `trap : TERM; "$0" "$@" & wait; wait; exit 9`,
+    ]);
     const { pid } = await program.report("running");
     program.signal(program.process.pid as number, "SIGTERM");
     assert.equal(await exitCode(program), 9);
@@ -85,7 +101,10 @@ for (const parent of oneOfEachKind) {
   });
 
   test(`run, ${parent.name}: before listen(), what ignores the signal is killed, and nothing is left`, async (t) => {
-    const program = start(t, parent, runtime, `process.on("SIGTERM", () => {});${ORDINARY}`, [], ["--stop-timeout", "0.3"]);
+    const program = start(t, parent, runtime, `process.on("SIGTERM", () => {});${ORDINARY}`, [], [
+      "--stop-timeout",
+      "0.3",
+    ]);
     const { pid } = await program.report("running");
     program.signal(program.process.pid as number, "SIGTERM");
     assert.equal(await exitCode(program), 137);
@@ -95,7 +114,10 @@ for (const parent of oneOfEachKind) {
   test(`run, ${parent.name}: a shutdown in the very moment of the start leaves nothing, and waits for no timeout`, async (t) => {
     for (let i = 0; i < 5; i++) {
       const program = start(t, parent, runtime, ORDINARY);
-      await until("the guard to be started", () => childrenOf(program.process.pid as number).length > 0);
+      await until(
+        "the guard to be started",
+        () => childrenOf(program.process.pid as number).length > 0,
+      );
       program.signal(program.process.pid as number, "SIGTERM");
       assert.equal(await exitCode(program), 143);
       assert.deepEqual(program.lines.filter((line) => line.includes("has not ended within")), []);

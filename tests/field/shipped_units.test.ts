@@ -1,6 +1,18 @@
-/** The units of examples/systemd word for word: a real systemd starts them where they say, and a deploy turns the link. */
+/**
+ * The units of examples/systemd word for word: a real systemd starts them where they say, and a
+ * deploy turns the link.
+ */
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { pinned } from "../pinned.mjs";
@@ -32,11 +44,18 @@ async function provideAll(
   t: TestContext,
   systemd: Systemd,
 ): Promise<{ deploy(number: number): void; remove(number: number): void }> {
-  for (const name of readdirSync(units)) cpSync(join(units, name), systemd.path(`/etc/systemd/system/${name}`));
+  for (const name of readdirSync(units)) {
+    cpSync(join(units, name), systemd.path(`/etc/systemd/system/${name}`));
+  }
   const node = systemd.path("/usr/bin/node");
   rmSync(node, { force: true });
   writeFileSync(node, "");
-  await systemd.execute("mount", "--bind", pinned.node26.replace(root, "/opt/reload-self"), "/usr/bin/node");
+  await systemd.execute(
+    "mount",
+    "--bind",
+    pinned.node26.replace(root, "/opt/reload-self"),
+    "/usr/bin/node",
+  );
   const built = join(temporaryFolder(t), "built");
   mkdirSync(built); // All users may read it.
   await provide(built);
@@ -54,23 +73,37 @@ async function provideAll(
 }
 
 /** From a start to a stop, with two deploys in between. */
-async function deployTwice(t: TestContext, systemd: Systemd, service: string, started: string): Promise<void> {
+async function deployTwice(
+  t: TestContext,
+  systemd: Systemd,
+  service: string,
+  started: string,
+): Promise<void> {
   const { deploy, remove } = await provideAll(t, systemd);
   const url = `http://127.0.0.1:${started.endsWith(".socket") ? 80 : 8000}/`;
-  const ask = async () => JSON.parse(await systemd.execute("curl", "--silent", "--show-error", "--fail", url));
+  const ask = async () =>
+    JSON.parse(await systemd.execute("curl", "--silent", "--show-error", "--fail", url));
   try {
     deploy(1);
     await systemd.execute("systemctl", "daemon-reload");
     await systemd.execute("systemctl", "start", started);
     const first = await ask();
-    // It answers before systemd knows that it is ready; a reload that is asked for by then becomes a part of the start.
-    await until("the service to be active", async () => await systemd.show(service, "ActiveState") === "active");
+    // It answers before systemd knows that it is ready; a reload that is asked for by then becomes
+    // a part of the start.
+    await until(
+      "the service to be active",
+      async () => await systemd.show(service, "ActiveState") === "active",
+    );
     assert.deepEqual([first.release, first.cwd, first.generation], [1, "/srv/app/releases/1", 0]);
     for (const number of [2, 3]) {
       deploy(number);
       await systemd.execute("systemctl", "reload", service);
       const answer = await ask();
-      assert.deepEqual([answer.release, answer.cwd, answer.generation], [number, `/srv/app/releases/${number}`, number - 1]);
+      assert.deepEqual([answer.release, answer.cwd, answer.generation], [
+        number,
+        `/srv/app/releases/${number}`,
+        number - 1,
+      ]);
       assert.equal(await systemd.show(service, "MainPID"), String(answer.pid));
       remove(number - 1);
     }
@@ -80,7 +113,15 @@ async function deployTwice(t: TestContext, systemd: Systemd, service: string, st
     assert.doesNotMatch(log, /reload-self:/, "nothing to complain about");
   } catch (error) {
     console.error(
-      await systemd.execute("journalctl", "--unit", service, "--output=short-monotonic", "--no-hostname", "-n", "60"),
+      await systemd.execute(
+        "journalctl",
+        "--unit",
+        service,
+        "--output=short-monotonic",
+        "--no-hostname",
+        "-n",
+        "60",
+      ),
     );
     throw error;
   }

@@ -11,7 +11,15 @@ import { until } from "../support/wait.ts";
 
 for (const runtime of oneOfEachKind) {
   for (const kind of runtime.servers) {
-    for (const after of ["successor-start", "successor-ready", "successor-in-charge", "reload-end", "cancelled"]) {
+    for (
+      const after of [
+        "successor-start",
+        "successor-ready",
+        "successor-in-charge",
+        "reload-end",
+        "cancelled",
+      ]
+    ) {
       test(`${runtime.name}, ${kind}: SIGTERM to the old process a millisecond after ${after}`, async (t) => {
         const pidFile = join(temporaryFolder(t), "server.pid");
         const { program, first } = await startServer(t, runtime, { kind, options: { pidFile } });
@@ -20,7 +28,9 @@ for (const runtime of oneOfEachKind) {
         await delay(1);
         program.signal(first, "SIGTERM");
         await until("all processes to be gone", () => program.pids().length === 0);
-        const shutdowns = program.reports.filter(({ type, reason }) => type === "cancel" && reason.kind === "shutdown");
+        const shutdowns = program.reports.filter(({ type, reason }) =>
+          type === "cancel" && reason.kind === "shutdown"
+        );
         assert.ok(shutdowns.length <= 2, "each process at most once");
         const files = readdirSync(join(program.runtimeFolder, "reload-self"));
         assert.deepEqual(files, [], "no file of theirs is left");
@@ -35,7 +45,9 @@ for (const runtime of oneOfEachKind) {
     const pidFile = join(temporaryFolder(t), "server.pid");
     const runtimeFolder = temporaryFolder(t);
     const start = () =>
-      startServer(t, runtime, { kind: "http", options: { pidFile } }, { env: { XDG_RUNTIME_DIR: runtimeFolder } });
+      startServer(t, runtime, { kind: "http", options: { pidFile } }, {
+        env: { XDG_RUNTIME_DIR: runtimeFolder },
+      });
     const { program, first } = await start();
     program.signal(first, "SIGKILL");
     await until("it to be gone", () => program.pids().length === 0);
@@ -54,7 +66,10 @@ for (const runtime of oneOfEachKind) {
 for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
   for (const when of ["before it listens", "at once", "while it is loaded"]) {
     test(`${runtime.name}: a native server that is cancelled ${when} is drained, and the process ends`, async (t) => {
-      const program = startProgram(t, runtime, { script: fixture("early_cancel.ts"), env: { WHEN: when } });
+      const program = startProgram(t, runtime, {
+        script: fixture("early_cancel.ts"),
+        env: { WHEN: when },
+      });
       await program.line(/^drained$/);
       await until("the process to end by itself", () => program.process.exitCode === 0);
     });

@@ -1,4 +1,7 @@
-/** Signals as they come in the field: a Ctrl-C below concurrently or nodemon comes two or three times within 40 ms. */
+/**
+ * Signals as they come in the field: a Ctrl-C below concurrently or nodemon comes two or three
+ * times within 40 ms.
+ */
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { test } from "node:test";
@@ -41,7 +44,11 @@ for (const runtime of runtimes) {
     test(`${runtime.name}, ${below}: one that comes after half a second ends the program at once`, async (t) => {
       const { program, first, target } = await startServer(t, runtime, { kind: "http" }, { wrap });
       const connection = await openConnection(target);
-      connection.write(`GET ${pathOf({ seed: 7, size: 1000, pieces: 10, delay: 10_000 })} HTTP/1.1\r\nHost: test\r\n\r\n`);
+      connection.write(
+        `GET ${
+          pathOf({ seed: 7, size: 1000, pieces: 10, delay: 10_000 })
+        } HTTP/1.1\r\nHost: test\r\n\r\n`,
+      );
       const answer = connection.answer().catch(() => "cut");
       const to = below === "itself" ? first.pid : program.process.pid as number;
       program.signal(to, "SIGINT");
@@ -60,7 +67,12 @@ for (const runtime of runtimes) {
 }
 
 /** What a process warns of that is asked to reload twice. */
-async function warningsOf(t: TestScope, runtime: Runtime, setup: object, signal: NodeJS.Signals): Promise<string[]> {
+async function warningsOf(
+  t: TestScope,
+  runtime: Runtime,
+  setup: object,
+  signal: NodeJS.Signals,
+): Promise<string[]> {
   const env = { LISTENERS: JSON.stringify(setup) };
   const program = startProgram(t, runtime, { script: fixture("listeners.ts"), env });
   const { pid } = await program.report("serving");
@@ -69,12 +81,16 @@ async function warningsOf(t: TestScope, runtime: Runtime, setup: object, signal:
   program.signal(pid, signal); // A second time, before the same process has ended.
   await program.report("reload-later");
   await program.report("reload-end");
-  return program.reports.filter(({ type, pid: from }) => type === "warning" && from === pid).map(({ message }) => message);
+  return program.reports.filter(({ type, pid: from }) => type === "warning" && from === pid).map((
+    { message },
+  ) => message);
 }
 
 for (const runtime of runtimes) {
   test(`${runtime.name}: other listeners to SIGHUP are counted at the first reload, once, with what to do`, async (t) => {
-    const [warning = "", ...more] = await warningsOf(t, runtime, { listeners: { SIGHUP: 2, SIGTERM: 1 } }, "SIGHUP");
+    const [warning = "", ...more] = await warningsOf(t, runtime, {
+      listeners: { SIGHUP: 2, SIGTERM: 1 },
+    }, "SIGHUP");
     assert.match(
       warning,
       /^2 other listeners handle SIGHUP .*enableShutdownHooks.*close-with-grace.*reloadSignals: \["SIGUSR2"\]/,

@@ -31,7 +31,12 @@ async function start(
   const port = await freePort();
   const wrap = [...cli(parent), "run", "--socket", `127.0.0.1:${port}`, ...more, "--"];
   const options = { probation: 300, idleGrace: 300, ...setup.options };
-  return { port, ...await startServer(t, runtime, { host: "127.0.0.1", ports: [port], ...setup, options }, { wrap }) };
+  return {
+    port,
+    ...await startServer(t, runtime, { host: "127.0.0.1", ports: [port], ...setup, options }, {
+      wrap,
+    }),
+  };
 }
 
 /** Kills the program, waits until it serves again, and returns the pid that does. */
@@ -63,7 +68,9 @@ for (const { runtime, kind } of kinds) {
     assert.ok(lost <= 3 * CLIENTS, describeTally(load.tally));
     const kinds = [...load.tally.failures.keys()];
     assert.deepEqual(
-      kinds.filter((kind) => !/^(ECONNRESET|(truncated answer: )?(closed without an answer|ECONNRESET))$/.test(kind)),
+      kinds.filter((kind) =>
+        !/^(ECONNRESET|(truncated answer: )?(closed without an answer|ECONNRESET))$/.test(kind)
+      ),
       [],
       describeTally(load.tally),
     );
@@ -75,13 +82,24 @@ for (const { runtime, kind } of kinds) {
       await until("the old process to be gone", () => !isAlive(pid));
       pid = next.pid;
     }
-    assert.equal(failureCount(load.tally), lost, `a reload loses nothing: ${describeTally(load.tally)}`);
+    assert.equal(
+      failureCount(load.tally),
+      lost,
+      `a reload loses nothing: ${describeTally(load.tally)}`,
+    );
     pid = await crash(server, pid);
     const again = load.tally.ok;
     await until("the clients to be answered", () => load.tally.ok > again + 20);
     const tally = await load.stop();
-    assert.ok(failureCount(tally) <= lost + CLIENTS && !tally.failures.has("ECONNREFUSED"), describeTally(tally));
-    assert.equal((await fetch(`http://127.0.0.1:${port}/1/10/1/0`, { headers: { connection: "close" } })).status, 200);
+    assert.ok(
+      failureCount(tally) <= lost + CLIENTS && !tally.failures.has("ECONNREFUSED"),
+      describeTally(tally),
+    );
+    assert.equal(
+      (await fetch(`http://127.0.0.1:${port}/1/10/1/0`, { headers: { connection: "close" } }))
+        .status,
+      200,
+    );
     program.signal(program.process.pid as number, "SIGTERM");
     await until("it to end", () => program.process.exitCode === 0);
     await assert.rejects(fetch(`http://127.0.0.1:${port}/`), "nothing keeps the socket");
@@ -98,7 +116,10 @@ for (const { runtime, kind } of kinds) {
     program.signal(first, "SIGKILL");
     await program.report("in-charge", { pid: second.pid, predecessor: "gone" });
     const { ok } = load.tally;
-    await until("the new process to answer", () => load.tally.generations.has(1) && load.tally.ok > ok + 20);
+    await until(
+      "the new process to answer",
+      () => load.tally.generations.has(1) && load.tally.ok > ok + 20,
+    );
     assert.ok(!load.tally.failures.has("ECONNREFUSED"), describeTally(load.tally));
     program.behave("run");
     program.signal(program.process.pid as number);
@@ -119,7 +140,12 @@ for (const { runtime, kind } of kinds) {
       `http://127.0.0.1:${port}/1/10/1/100`,
       "--",
     ];
-    const setup = { kind, host: "127.0.0.1", ports: [port], options: { probation: 300, idleGrace: 300 } };
+    const setup = {
+      kind,
+      host: "127.0.0.1",
+      ports: [port],
+      options: { probation: 300, idleGrace: 300 },
+    };
     const { program, first } = await startServer(t, runtime, setup, { wrap });
     const load = startLoad("new", { port }, CLIENTS);
     cleanUp(t, () => load.stop());
@@ -143,12 +169,32 @@ for (const [i, parent] of oneOfEachKind.entries()) {
   test(`${parent.name} for ${runtime.name}: a module that is served by default on all addresses, in two instances`, async (t) => {
     const port = await freePort();
     if (parent.name === "node22") {
-      const { code, stderr } = await runCli(parent, ["run", "--socket", String(port), "--instances", "2", "--", "true"]);
+      const { code, stderr } = await runCli(parent, [
+        "run",
+        "--socket",
+        String(port),
+        "--instances",
+        "2",
+        "--",
+        "true",
+      ]);
       assert.equal(code, 2);
-      return assert.match(stderr, /nothing can listen there: for several instances it takes Node 23\.1 or later, not v22/);
+      return assert.match(
+        stderr,
+        /nothing can listen there: for several instances it takes Node 23\.1 or later, not v22/,
+      );
     }
     const served = [...cli(runtime), "serve", "--port", String(port), fixture("fetch_app.ts")];
-    const command = [...cli(parent), "run", "--socket", String(port), "--instances", "2", "--", ...served];
+    const command = [
+      ...cli(parent),
+      "run",
+      "--socket",
+      String(port),
+      "--instances",
+      "2",
+      "--",
+      ...served,
+    ];
     const program = startProgram(t, parent, { command });
     const banners = (generation: number) => {
       const more = generation === 0 ? "" : `, generation ${generation}`;
@@ -171,10 +217,19 @@ for (const [i, parent] of oneOfEachKind.entries()) {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as AddressInfo;
-    const { code, stderr } = await runCli(parent, ["run", "--socket", `127.0.0.1:${port}`, "--", "true"]);
+    const { code, stderr } = await runCli(parent, [
+      "run",
+      "--socket",
+      `127.0.0.1:${port}`,
+      "--",
+      "true",
+    ]);
     taken.close();
     assert.equal(code, 2);
-    assert.match(stderr, new RegExp(`--socket 127\\.0\\.0\\.1:${port}: nothing can listen there: .*in use`));
+    assert.match(
+      stderr,
+      new RegExp(`--socket 127\\.0\\.0\\.1:${port}: nothing can listen there: .*in use`),
+    );
     for (const wrong of ["http", "0", "65536", "a:b"]) {
       const { code, stderr } = await runCli(parent, ["run", "--socket", wrong, "--", "true"]);
       assert.equal(code, 2);

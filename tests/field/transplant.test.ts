@@ -7,7 +7,13 @@ import { test } from "node:test";
 import { openConnection, type Target } from "../load/http1.ts";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
 import { cleanUp } from "../support/clean_up.ts";
-import { type Program, type Report, type StartOptions, startProgram, temporaryFolder } from "../support/program.ts";
+import {
+  type Program,
+  type Report,
+  type StartOptions,
+  startProgram,
+  temporaryFolder,
+} from "../support/program.ts";
 import { isAlive } from "../support/proc.ts";
 import { runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
@@ -20,11 +26,20 @@ const restricted: Record<string, Pick<StartOptions, "flags">> = {
   deno: { flags: ["run", "--quiet", "--no-check", "--no-prompt", "--allow-net", "--allow-ffi"] },
 };
 
-/** The registrations of sockets that a process does not have any more: its runtime would hear of them for ever. */
+/**
+ * The registrations of sockets that a process does not have any more: its runtime would hear of
+ * them for ever.
+ */
 function strayRegistrations(pid: number): string[] {
-  const targets = new Map(readdirSync(`/proc/${pid}/fd`).map((fd) => [fd, readlinkSync(`/proc/${pid}/fd/${fd}`)]));
-  const sockets = new Set([...targets.values()].map((target) => /^socket:\[(\d+)\]$/.exec(target)?.[1]));
-  return [...targets].filter(([, target]) => target === "anon_inode:[eventpoll]").flatMap(([epoll]) =>
+  const targets = new Map(
+    readdirSync(`/proc/${pid}/fd`).map((fd) => [fd, readlinkSync(`/proc/${pid}/fd/${fd}`)]),
+  );
+  const sockets = new Set(
+    [...targets.values()].map((target) => /^socket:\[(\d+)\]$/.exec(target)?.[1]),
+  );
+  return [...targets].filter(([, target]) => target === "anon_inode:[eventpoll]").flatMap((
+    [epoll],
+  ) =>
     readFileSync(`/proc/${pid}/fdinfo/${epoll}`, "utf8").split("\n").filter((line) => {
       const [, fd, inode] = /^tfd: *(\d+) .* ino:([0-9a-f]+) /.exec(line) ?? [];
       const isSocket = fd !== undefined && (targets.get(fd)?.startsWith("socket:") ?? true);
@@ -63,7 +78,11 @@ for (const runtime of natives) {
     startProgram(t, runtime, { script, args });
 
   test(`the machine is asked whether it can be done, on ${runtime.name}`, async (t) => {
-    const program = startProgram(t, runtime, { script, args: ["check"], ...restricted[runtime.name] });
+    const program = startProgram(t, runtime, {
+      script,
+      args: ["check"],
+      ...restricted[runtime.name],
+    });
     const { why, isListener, left } = await program.report("checked");
     assert.deepEqual([why, isListener, left], [undefined, true, 0]);
   });
@@ -81,9 +100,16 @@ for (const runtime of natives) {
     ];
     const result = await startProgram(t, runtime, { command }).report("tried");
     const { first, sent, again, tags, ended, isClosedOnExec, end, kinds, left } = result;
-    assert.deepEqual([first, again, ended, end, left], ["none", "sent", "invalid", "closed", 0], JSON.stringify(result));
+    assert.deepEqual(
+      [first, again, ended, end, left],
+      ["none", "sent", "invalid", "closed", 0],
+      JSON.stringify(result),
+    );
     // The first messages, each of 100, until the limit of 512 open files is reached.
-    assert.ok(tags.length >= 4 && tags.length <= 5 && sent > tags.length && isClosedOnExec, JSON.stringify(result));
+    assert.ok(
+      tags.length >= 4 && tags.length <= 5 && sent > tags.length && isClosedOnExec,
+      JSON.stringify(result),
+    );
     assert.deepEqual(tags, [...Array(tags.length).keys()]);
     assert.deepEqual(kinds, ["descriptors", "closed"]);
   });
@@ -120,7 +146,9 @@ for (const runtime of natives) {
   test(`a kept connection goes on in another server, on ${runtime.name}`, async (t) => {
     const program = start(t, "connection");
     const { port } = await program.report("up");
-    const connections = await Promise.all(Array.from({ length: 5 }, () => openConnection({ port })));
+    const connections = await Promise.all(
+      Array.from({ length: 5 }, () => openConnection({ port })),
+    );
     const answers = () =>
       Promise.all(connections.map(async (connection) => {
         connection.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -150,7 +178,9 @@ for (const runtime of natives) {
       });
       let sent = 0;
       const send = async (count: number) => {
-        for (let i = 0; i < count; i++) await new Promise((resolve) => client.send(String(sent++), port, "127.0.0.1", resolve));
+        for (let i = 0; i < count; i++) {
+          await new Promise((resolve) => client.send(String(sent++), port, "127.0.0.1", resolve));
+        }
       };
       const step = async (signal: NodeJS.Signals, type: string) => {
         program.signal(program.process.pid as number, signal);
@@ -163,7 +193,10 @@ for (const runtime of natives) {
       await send(20);
       await step("SIGUSR2", "moved");
       await all();
-      assert.deepEqual(new Set([...answers].filter(([number]) => number >= 20).map(([, name]) => name)), new Set(["B"]));
+      assert.deepEqual(
+        new Set([...answers].filter(([number]) => number >= 20).map(([, name]) => name)),
+        new Set(["B"]),
+      );
       await send(20);
       await all();
       await step("SIGHUP", "resumed"); // Both hear now: who is asked first depends on the runtime.
@@ -176,11 +209,20 @@ for (const runtime of natives) {
   const ways = runtime.kind === "deno"
     ? ["stdio", "command", "guarded stdio", "guarded command", "kept stdio", "kept command"]
     : ["stdio", "guarded stdio", "kept stdio"];
-  for (const [how, kind] of [...ways.map((how) => [how, "tcp"] as const), [ways[0], "tls"], [ways[0], "unix"]] as const) {
+  for (
+    const [how, kind] of [...ways.map((how) => [how, "tcp"] as const), [ways[0], "tls"], [
+      ways[0],
+      "unix",
+    ]] as const
+  ) {
     test(`generations have one listening socket, ${kind} by ${how} on ${runtime.name}`, async (t) => {
       const path = join(temporaryFolder(t), "socket");
       const args = ["generations", kind, how as string, "0", ...(kind === "unix" ? [path] : [])];
-      const program = startProgram(t, runtime, { script, args, env: { RELOAD_SELF_RUN: temporaryFolder(t) } });
+      const program = startProgram(t, runtime, {
+        script,
+        args,
+        env: { RELOAD_SELF_RUN: temporaryFolder(t) },
+      });
       const first = await program.report("up");
       const target = kind === "unix" ? { path } : { port: first.port, tls: kind === "tls" };
       const inode = kind === "unix" ? statSync(path).ino : undefined;
@@ -218,7 +260,10 @@ test("the threads of deno serve --parallel have descriptors of one socket, and t
       "0",
       script,
     ];
-    const program = startProgram(t, runtime, { command, env: { DENO_JOBS: "3", DENO_NO_PACKAGE_JSON: "1" } });
+    const program = startProgram(t, runtime, {
+      command,
+      env: { DENO_JOBS: "3", DENO_NO_PACKAGE_JSON: "1" },
+    });
     const { files, port } = await program.report("listening");
     assert.deepEqual(files, [{ port, polled: 3, unpolled: 1 }]);
   }

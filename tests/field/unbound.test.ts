@@ -1,4 +1,7 @@
-/** Programs that call `listen()`, but whose server is not bound: they are told so, and a signal ends them as it did before. */
+/**
+ * Programs that call `listen()`, but whose server is not bound: they are told so, and a signal ends
+ * them as it did before.
+ */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -75,14 +78,20 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: one that still starts may look at its token later`, async (t) => {
-    const { program, pid, ended } = await start(t, runtime, { kind: "none", watch: true, late: 300 });
+    const { program, pid, ended } = await start(t, runtime, {
+      kind: "none",
+      watch: true,
+      late: 300,
+    });
     program.signal(pid, "SIGTERM");
     await program.line(/^drained shutdown$/);
     program.signal(pid, "SIGKILL"); // Its timer keeps it alive.
     assert.deepEqual(await ended(), { exitCode: null, signalCode: "SIGKILL" });
   });
 
-  for (const handler of runtime.kind === "deno" ? ["process", "Deno"] as const : ["process"] as const) {
+  for (
+    const handler of runtime.kind === "deno" ? ["process", "Deno"] as const : ["process"] as const
+  ) {
     test(`${runtime.name}: a program with a handler of its own (${handler}) ends as that says`, async (t) => {
       const { program, pid, ended } = await start(t, runtime, { handler });
       program.signal(pid, "SIGTERM");
@@ -93,7 +102,11 @@ for (const runtime of runtimes) {
 
   test(`${runtime.name}: a unix socket is named, too`, async (t) => {
     const path = join(temporaryFolder(t), "app.sock");
-    const { program, pid } = await start(t, runtime, { path, watch: true, options: { readyTimeout: 2_000 } });
+    const { program, pid } = await start(t, runtime, {
+      path,
+      watch: true,
+      options: { readyTimeout: 2_000 },
+    });
     program.signal(pid);
     assert.match(
       await program.line(/reload failed/),
@@ -115,12 +128,19 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: a new version that ignores the error, and waits, is never in charge`, async (t) => {
-    const { program, port, pid } = await start(t, runtime, { kind: "express", watch: true, options: { readyTimeout: 2_000 } });
+    const { program, port, pid } = await start(t, runtime, {
+      kind: "express",
+      watch: true,
+      options: { readyTimeout: 2_000 },
+    });
     await program.line(/^listens$/);
     program.signal(pid);
     await program.line(/^does not listen$/);
     const line = await program.line(/reload failed/);
-    assert.match(line, new RegExp(`not in charge within 2000 ms.*127\\.0\\.0\\.1:${port}.*token\\.bind`));
+    assert.match(
+      line,
+      new RegExp(`not in charge within 2000 ms.*127\\.0\\.0\\.1:${port}.*token\\.bind`),
+    );
     assert.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 404);
   });
 
@@ -135,10 +155,17 @@ for (const runtime of runtimes) {
     });
     program.signal(pid);
     const next = await program.report("serving", { generation: 1 });
-    await program.line(new RegExp(`process ${pid}: it listens on .*:${port} by itself: that is not handed over`));
+    await program.line(
+      new RegExp(`process ${pid}: it listens on .*:${port} by itself: that is not handed over`),
+    );
     const line = await program.line(/still listens on/);
-    assert.match(line, new RegExp(`process ${pid}: .*accepts nothing there any more: pid ${next.pid} is in charge$`));
+    assert.match(
+      line,
+      new RegExp(`process ${pid}: .*accepts nothing there any more: pid ${next.pid} is in charge$`),
+    );
     await until("it to end, as nothing keeps it", () => !isAlive(pid));
-    for (let i = 0; i < 20; i++) assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), "hello");
+    for (let i = 0; i < 20; i++) {
+      assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), "hello");
+    }
   });
 }

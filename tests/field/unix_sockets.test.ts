@@ -1,4 +1,6 @@
-/** Who may connect to a unix socket: its owner, its group and its mode outlast a reload. Needs root. */
+/**
+ * Who may connect to a unix socket: its owner, its group and its mode outlast a reload. Needs root.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
@@ -6,7 +8,13 @@ import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 import type { Plan } from "../fixtures/access.ts";
 import type { TestScope } from "../support/clean_up.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  startProgram,
+  temporaryFolder,
+} from "../support/program.ts";
 import { isAlive } from "../support/proc.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
@@ -26,7 +34,13 @@ function askAs(uid: number, path: string): string {
     JSON.stringify(path)
   }, agent: false }, (answer) => answer.pipe(process.stdout))
     .on("error", ({ code }) => console.log(code))`;
-  return execFileSync(process.execPath, ["-e", code], { uid, gid: uid, cwd: "/", encoding: "utf8", env: {} }).trim();
+  return execFileSync(process.execPath, ["-e", code], {
+    uid,
+    gid: uid,
+    cwd: "/",
+    encoding: "utf8",
+    env: {},
+  }).trim();
 }
 
 interface Scene {
@@ -56,7 +70,14 @@ async function start(
   const program = startProgram(t, runtime, {
     command: [...wrap, runtime.executable, ...runtime.flags, fixture("access.ts")],
     cwd: folder,
-    env: { KIND: kind, SOCKET: path, PLAN: planFile, XDG_RUNTIME_DIR: own, HOME: own, DENO_DIR: join(own, "deno") },
+    env: {
+      KIND: kind,
+      SOCKET: path,
+      PLAN: planFile,
+      XDG_RUNTIME_DIR: own,
+      HOME: own,
+      DENO_DIR: join(own, "deno"),
+    },
   });
   const serving = await program.report("serving");
   await until("the socket to be at its path", () => readdirSync(own).includes(basename(path)));
@@ -64,7 +85,8 @@ async function start(
 }
 
 /** The names of sockets beside the path. */
-const beside = (path: string) => readdirSync(dirname(path)).filter((name) => name.startsWith(`${basename(path)}.`));
+const beside = (path: string) =>
+  readdirSync(dirname(path)).filter((name) => name.startsWith(`${basename(path)}.`));
 
 for (const runtime of runtimes) {
   for (const kind of runtime.servers) {
@@ -135,7 +157,10 @@ for (const runtime of runtimes) {
 
     test(`${runtime.name}: ${kind}: where the owner may not be set, it serves on, and warns once`, async (t) => {
       const wrap = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
-      const { program, first, path, plan } = await start(t, runtime, kind, {}, { wrap, owner: NOBODY });
+      const { program, first, path, plan } = await start(t, runtime, kind, {}, {
+        wrap,
+        owner: NOBODY,
+      });
       chownSync(path, PROXY, PROXY);
       chmodSync(path, 0o660);
       // Twice by the same process.
@@ -151,7 +176,10 @@ for (const runtime of runtimes) {
       assert.equal(askAs(NOBODY, path), "generation 1");
       const warnings = program.reports.filter(({ type }) => type === "warning");
       assert.deepEqual(warnings.length, 1, JSON.stringify(warnings));
-      assert.match(warnings[0]?.message, /app\.sock had user 1, group 1, mode 660, and now has user 65534, .* SocketGroup=/);
+      assert.match(
+        warnings[0]?.message,
+        /app\.sock had user 1, group 1, mode 660, and now has user 65534, .* SocketGroup=/,
+      );
       assert.deepEqual(beside(path), []);
     });
   }

@@ -19,7 +19,14 @@ function nodeApps(runtime: Runtime): App[] {
   const node = (name: string, script: string, ...args: string[]): App => ({
     name,
     runtime,
-    command: [runtime.executable, ...runtime.flags, "--import", "@js0/reload-self/auto", script, ...args],
+    command: [
+      runtime.executable,
+      ...runtime.flags,
+      "--import",
+      "@js0/reload-self/auto",
+      script,
+      ...args,
+    ],
   });
   return [
     node("node:http", "apps/node_http.mjs"),
@@ -34,7 +41,11 @@ function nodeApps(runtime: Runtime): App[] {
     { ...node("Apollo Server", "apps/apollo.mjs"), path: "/?query=%7Bpid%7D" },
     node("next start", "node_modules/next/dist/bin/next", "start", "next_app"),
     node("Nitro's node-server", "nitro_app/.output/server/index.mjs"),
-    node("react-router-serve", "node_modules/@react-router/serve/bin.js", "router_app/build/server/index.js"),
+    node(
+      "react-router-serve",
+      "node_modules/@react-router/serve/bin.js",
+      "router_app/build/server/index.js",
+    ),
   ];
 }
 
@@ -61,7 +72,15 @@ function denoApps(runtime: Runtime): App[] {
   const deno = (name: string, script: string): App => ({
     name,
     runtime,
-    command: [runtime.executable, "run", "-A", "--quiet", "--preload", "./node_modules/@js0/reload-self/auto.js", script],
+    command: [
+      runtime.executable,
+      "run",
+      "-A",
+      "--quiet",
+      "--preload",
+      "./node_modules/@js0/reload-self/auto.js",
+      script,
+    ],
     env: { DENO_NO_PACKAGE_JSON: undefined },
   });
   return [
@@ -72,14 +91,21 @@ function denoApps(runtime: Runtime): App[] {
   ];
 }
 
-const apps: Record<Runtime["kind"], (runtime: Runtime) => App[]> = { node: nodeApps, bun: bunApps, deno: denoApps };
+const apps: Record<Runtime["kind"], (runtime: Runtime) => App[]> = {
+  node: nodeApps,
+  bun: bunApps,
+  deno: denoApps,
+};
 
 for (const app of runtimes.flatMap((runtime) => apps[runtime.kind](runtime))) {
-  test(`${app.runtime.name}: ${app.name}: ${RELOADS} reloads under load`, (t) => reloadsUnderLoad(t, project.folder, app));
+  test(`${app.runtime.name}: ${app.name}: ${RELOADS} reloads under load`, (t) =>
+    reloadsUnderLoad(t, project.folder, app));
 }
 
 for (const runtime of nodes) {
-  const auto = (script: string) => [runtime.executable, ...runtime.flags, "--import", "@js0/reload-self/auto", script];
+  const auto = (
+    script: string,
+  ) => [runtime.executable, ...runtime.flags, "--import", "@js0/reload-self/auto", script];
 
   test(`${runtime.name}: gRPC: ${RELOADS} reloads under load`, async (t) => {
     const port = await freePort();
@@ -95,7 +121,9 @@ for (const runtime of nodes) {
       env: { PORT: String(port) },
     });
     const answering = async (known: number[]) =>
-      (await client.report("answer", ({ pid }) => !known.includes(pid)).catch((error) => assert.fail(error.message))).pid;
+      (await client.report("answer", ({ pid }) => !known.includes(pid)).catch((error) =>
+        assert.fail(error.message)
+      )).pid;
     const pids = [await answering([])];
     for (let i = 0; i < RELOADS; i++) {
       const current = pids.at(-1) as number;

@@ -24,7 +24,9 @@ export function startClients(port: number, count: number, path = "/", host = "12
 
   const add = <K>(map: Map<K, number>, key: K) => void map.set(key, (map.get(key) ?? 0) + 1);
   async function ask(connection: Connection, keeps: boolean): Promise<boolean> {
-    connection.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n${keeps ? "" : "Connection: close\r\n"}\r\n`);
+    connection.write(
+      `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${keeps ? "" : "Connection: close\r\n"}\r\n`,
+    );
     const { status, body, headers } = await connection.answer();
     const pid = Number(/pid (\d+)/.exec(body)?.[1]);
     if (status === 200 && pid > 0) add(answers, pid);
@@ -36,7 +38,9 @@ export function startClients(port: number, count: number, path = "/", host = "12
     let connection: Connection | undefined;
     while (!isOver) {
       try {
-        if (connection === undefined || connection.isClosed) connection = await openConnection({ port, host });
+        if (connection === undefined || connection.isClosed) {
+          connection = await openConnection({ port, host });
+        }
         if (await ask(connection, keeps) && keeps) await delay(PAUSE_MS);
         else {
           connection.close();

@@ -41,7 +41,10 @@ export async function reloadsUnderLoad(
   const clients = startClients(port, CLIENTS, path);
   cleanUp(t, () => clients.stop());
   const answering = async (known: number[]) =>
-    await until("another process to answer", () => [...clients.answers.keys()].find((pid) => !known.includes(pid)))
+    await until(
+      "another process to answer",
+      () => [...clients.answers.keys()].find((pid) => !known.includes(pid)),
+    )
       .catch((error) => assert.fail(`${error.message}\n${program.lines.slice(-40).join("\n")}`));
   const pids = [await answering([])];
   const signalled = (pid: number) => isParent ? program.process.pid as number : pid;
@@ -61,6 +64,9 @@ export async function reloadsUnderLoad(
 
 /** Waits until a program listens. */
 export async function listens(program: Program, port: number): Promise<void> {
-  await until("the server", () => openConnection({ port }).then((connection) => (connection.close(), true), () => false))
+  await until(
+    "the server",
+    () => openConnection({ port }).then((connection) => (connection.close(), true), () => false),
+  )
     .catch((error) => assert.fail(`${error.message}\n${program.lines.slice(-40).join("\n")}`));
 }

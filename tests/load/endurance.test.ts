@@ -8,9 +8,15 @@ import { median } from "../support/median.ts";
 import { until } from "../support/wait.ts";
 
 const RELOADS = 200;
-/** The generations that are not looked at: the first ones differ, because they have no predecessor, or one without one. */
+/**
+ * The generations that are not looked at: the first ones differ, because they have no predecessor,
+ * or one without one.
+ */
 const FIRST = 2;
-/** So many are looked at then, and at the end: when a process collects its garbage is its own affair, what most of them hold is not. */
+/**
+ * So many are looked at then, and at the end: when a process collects its garbage is its own
+ * affair, what most of them hold is not.
+ */
 const SAMPLES = 9;
 
 interface Seen {
@@ -36,16 +42,21 @@ for (const runtime of oneOfEachKind) {
         ? late
         : undefined;
       if (samples === undefined) continue;
-      samples.push({ descriptors: await steady(() => descriptorsOf(pid)), memory: await steadyMemory(pid) });
+      samples.push({
+        descriptors: await steady(() => descriptorsOf(pid)),
+        memory: await steadyMemory(pid),
+      });
       assert.deepEqual(childrenOf(pid), []);
     }
     for (const { descriptors } of late) assert.deepEqual(descriptors, early[0]?.descriptors);
-    const [before, after] = [early, late].map((seen) => median(seen.map(({ memory }) => memory))) as [number, number];
+    const [before, after] = [early, late].map((seen) =>
+      median(seen.map(({ memory }) => memory))
+    ) as [number, number];
     const ratio = after / before;
     t.diagnostic(
-      `memory of the last ${SAMPLES} generations: ${(100 * ratio).toFixed(1)} % of the first ones' ${
-        (before / 2 ** 20).toFixed(1)
-      } MiB`,
+      `memory of the last ${SAMPLES} generations: ${
+        (100 * ratio).toFixed(1)
+      } % of the first ones' ${(before / 2 ** 20).toFixed(1)} MiB`,
     );
     assert.ok(ratio < 1.1, `memory grew to ${ratio} times`);
     assert.deepEqual(program.pids(), pids.slice(-1));
@@ -53,7 +64,10 @@ for (const runtime of oneOfEachKind) {
   });
 }
 
-/** What is the same several times in a row: a process that has just started still opens and closes things. */
+/**
+ * What is the same several times in a row: a process that has just started still opens and closes
+ * things.
+ */
 async function steady<T>(look: () => T): Promise<T> {
   let last = look();
   let same = 0;

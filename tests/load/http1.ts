@@ -1,4 +1,7 @@
-/** An HTTP/1.1 client that knows what became of each request, to the byte: what a library for clients would mend in silence. */
+/**
+ * An HTTP/1.1 client that knows what became of each request, to the byte: what a library for
+ * clients would mend in silence.
+ */
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 
@@ -33,7 +36,9 @@ export interface Connection {
 const PATIENCE = 20_000;
 
 /** Opens a connection. Rejects when it is refused. */
-export function openConnection({ port, host = "127.0.0.1", path, tls }: Target): Promise<Connection> {
+export function openConnection(
+  { port, host = "127.0.0.1", path, tls }: Target,
+): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const options = path !== undefined ? { path } : { port: port as number, host, noDelay: true };
     const socket: Socket = tls

@@ -1,8 +1,9 @@
 /**
- * The load generator: clients that check every answer byte for byte, and count each way to fail. A connection that the server
- * closes between two requests is no failure, nor is a pipelined request behind an answer with `Connection: close`: the server says
- * with it that it has not begun it (RFC 9112, section 9.6). Nor is a stream of HTTP/2 that a GOAWAY says was not begun
- * (RFC 9113, section 6.8). Such a request is sent again, and counted.
+ * The load generator: clients that check every answer byte for byte, and count each way to fail. A
+ * connection that the server closes between two requests is no failure, nor is a pipelined request
+ * behind an answer with `Connection: close`: the server says with it that it has not begun it (RFC
+ * 9112, section 9.6). Nor is a stream of HTTP/2 that a GOAWAY says was not begun (RFC 9113, section
+ * 6.8). Such a request is sent again, and counted.
  */
 import { type ClientHttp2Session, connect as connectHttp2, constants } from "node:http2";
 import { setTimeout as delay } from "node:timers/promises";
@@ -46,18 +47,28 @@ export function describeTally(tally: Tally): string {
   return `${failureCount(tally)} failures${
     failures && ` (${failures})`
   }, ${tally.ok} right answers, ${tally.connections} connections, ` +
-    `${tally.again} given back, generations ${[...tally.generations.keys()].sort((a, b) => a - b).join(" ")}`;
+    `${tally.again} given back, generations ${
+      [...tally.generations.keys()].sort((a, b) => a - b).join(" ")
+    }`;
 }
 
 /** Starts `count` clients of one kind. */
 export function startLoad(kind: ClientKind, target: Target, count: number): Load {
-  const tally: Tally = { ok: 0, again: 0, connections: 0, failures: new Map(), generations: new Map() };
+  const tally: Tally = {
+    ok: 0,
+    again: 0,
+    connections: 0,
+    failures: new Map(),
+    generations: new Map(),
+  };
   let stopped = false;
   let seed = 0;
 
   function fail(error: unknown, during = ""): void {
     const { code, message } = error as NodeJS.ErrnoException;
-    const what = `${message.startsWith("truncated") ? message : code ?? message}${during && ` (${during})`}`;
+    const what = `${message.startsWith("truncated") ? message : code ?? message}${
+      during && ` (${during})`
+    }`;
     tally.failures.set(what, (tally.failures.get(what) ?? 0) + 1);
   }
 
@@ -74,13 +85,19 @@ export function startLoad(kind: ClientKind, target: Target, count: number): Load
   }
 
   function get(ask: Ask, close = false): { text: string; expected: string } {
-    const text = `GET ${pathOf(ask)} HTTP/1.1\r\nHost: load\r\n${close ? "Connection: close\r\n" : ""}\r\n`;
+    const text = `GET ${pathOf(ask)} HTTP/1.1\r\nHost: load\r\n${
+      close ? "Connection: close\r\n" : ""
+    }\r\n`;
     return { text, expected: pattern(ask.seed, ask.size) };
   }
 
   function post(ask: Ask): { text: string; expected: string } {
     const expected = pattern(ask.seed, ask.size);
-    return { text: `POST / HTTP/1.1\r\nHost: load\r\nContent-Length: ${expected.length}\r\n\r\n${expected}`, expected };
+    return {
+      text:
+        `POST / HTTP/1.1\r\nHost: load\r\nContent-Length: ${expected.length}\r\n\r\n${expected}`,
+      expected,
+    };
   }
 
   async function open(): Promise<Connection | undefined> {
@@ -111,7 +128,9 @@ export function startLoad(kind: ClientKind, target: Target, count: number): Load
     }
   }
 
-  /** One connection for as long as the server keeps it; a request, or several at once, every 2 ms. */
+  /**
+   * One connection for as long as the server keeps it; a request, or several at once, every 2 ms.
+   */
   async function keepClient(index: number): Promise<void> {
     let connection: Connection | undefined;
     let pending: { text: string; expected: string; upload?: boolean }[] = [];
@@ -176,7 +195,9 @@ export function startLoad(kind: ClientKind, target: Target, count: number): Load
     let open = 0;
     while (!stopped) {
       if (session === undefined || session.closed || session.destroyed) {
-        session = connectHttp2(`${target.tls ? "https" : "http"}://127.0.0.1:${target.port}`, { rejectUnauthorized: false });
+        session = connectHttp2(`${target.tls ? "https" : "http"}://127.0.0.1:${target.port}`, {
+          rejectUnauthorized: false,
+        });
         const opened = session;
         session.on("error", (error) => open > 0 && fail(error));
         session.on("goaway", () => told.add(opened));
@@ -203,8 +224,9 @@ export function startLoad(kind: ClientKind, target: Target, count: number): Load
       stream.on("error", () => {}); // The close that follows says more.
       stream.on("close", () => {
         if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM && isTold()) tally.again++;
-        else if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) fail(new Error(`stream reset: ${stream.rstCode}`));
-        else {
+        else if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) {
+          fail(new Error(`stream reset: ${stream.rstCode}`));
+        } else {
           check({
             status: Number(headers[":status"]),
             headers: new Map([["x-generation", String(headers["x-generation"])]]),
@@ -253,13 +275,19 @@ export function startLoad(kind: ClientKind, target: Target, count: number): Load
       }
       if (stopped) socket.close();
       const { code } = await closed.promise;
-      // A message that crosses the 1001 is the application's to send again: the WebSocket is closed in good order.
+      // A message that crosses the 1001 is the application's to send again: the WebSocket is closed
+      // in good order.
       if (!stopped && code !== 1001) fail(new Error(`closed with ${code}`));
       else tally.again += unanswered;
     }
   }
 
-  const clients = { new: newClient, keep: keepClient, http2: http2Client, websocket: webSocketClient };
+  const clients = {
+    new: newClient,
+    keep: keepClient,
+    http2: http2Client,
+    websocket: webSocketClient,
+  };
   const running = Promise.all(Array.from({ length: count }, (_, i) => clients[kind](i)));
   return {
     tally,

@@ -3,7 +3,9 @@
 /** `size` bytes of text that depend on the seed and on where they are. */
 export function pattern(seed: number, size: number): string {
   let text = "";
-  for (let line = 0; text.length < size; line++) text += `${seed}/${line}:${(seed * 31 + line * 17) % 9973};`;
+  for (let line = 0; text.length < size; line++) {
+    text += `${seed}/${line}:${(seed * 31 + line * 17) % 9973};`;
+  }
   return text.slice(0, size);
 }
 
@@ -27,8 +29,9 @@ export function pathOf({ seed, size, pieces, delay }: Ask): string {
 }
 
 /**
- * Reads the path of a request. Not by `map(Number)`: engines compile what is built in for those who call it, and Bun's is slower by a
- * per cent of the whole answer in a program that has used `map` otherwise, as every one does that is more than a benchmark.
+ * Reads the path of a request. Not by `map(Number)`: engines compile what is built in for those who
+ * call it, and Bun's is slower by a per cent of the whole answer in a program that has used `map`
+ * otherwise, as every one does that is more than a benchmark.
  */
 export function parsePath(path: string): Ask {
   const [, seed = 0, size = 0, pieces = 1, delay = 0] = path.split("/");

@@ -29,7 +29,12 @@ async function connected(t: TestScope, options?: RelayOptions): Promise<Pair> {
   const listener = createServer({ allowHalfOpen: true, noDelay: true });
   const relay = await startRelay(t, await listening(t, listener), options);
   const accepted = once(listener, "connection");
-  const client = connect({ port: relay.target.port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+  const client = connect({
+    port: relay.target.port,
+    host: "127.0.0.1",
+    allowHalfOpen: true,
+    noDelay: true,
+  });
   const [server] = await accepted as [Socket];
   cleanUp(t, () => [client, server].forEach((socket) => socket.destroy()));
   return { relay, client, server };
@@ -37,7 +42,10 @@ async function connected(t: TestScope, options?: RelayOptions): Promise<Pair> {
 
 /** Both directions of a pair. */
 const directions = ["to the server", "to the client"] as const;
-const ends = ({ client, server }: Pair, direction: typeof directions[number]): [from: Socket, to: Socket] =>
+const ends = (
+  { client, server }: Pair,
+  direction: typeof directions[number],
+): [from: Socket, to: Socket] =>
   direction === "to the server" ? [client, server] : [server, client];
 
 for (const direction of directions) {
@@ -114,7 +122,10 @@ for (const direction of directions) {
     let answer = "";
     for await (const data of from) answer += data;
     assert.equal(answer, "and an answer");
-    await until("both to be closed", () => pair.relay.open === 0 && pair.client.closed && pair.server.closed);
+    await until(
+      "both to be closed",
+      () => pair.relay.open === 0 && pair.client.closed && pair.server.closed,
+    );
   });
 
   test(`${direction}: a reset is a reset, behind what was sent before`, async (t) => {
@@ -140,7 +151,10 @@ for (const direction of directions) {
 test("what crosses a close of the server's on the wire is answered with a reset", async (t) => {
   const { client, server, relay } = await connected(t);
   const ends: string[] = [];
-  client.on("end", () => ends.push("FIN")).on("error", ({ code }: NodeJS.ErrnoException) => ends.push(code as string)).resume();
+  client.on("end", () => ends.push("FIN")).on(
+    "error",
+    ({ code }: NodeJS.ErrnoException) => ends.push(code as string),
+  ).resume();
   client.write("a request");
   server.destroy(); // It has not been read: the connection was idle for the server.
   // Whoever has read a FIN is told of a reset by the next write only.

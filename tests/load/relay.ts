@@ -1,9 +1,10 @@
 /**
- * A wire with a latency: a TCP relay that holds back what it passes on, in both directions. Loopback hides what latency shows: a request that
- * crosses the server's close on the wire is lost.
+ * A wire with a latency: a TCP relay that holds back what it passes on, in both directions.
+ * Loopback hides what latency shows: a request that crosses the server's close on the wire is lost.
  *
- * It passes on bytes as they are (TLS too), a FIN as a FIN, a reset as a reset, each behind what came before it. A client's `connect` is
- * answered by the relay itself, at once; the server hears of the connection after the delay, and a refusal reaches the client as a reset.
+ * It passes on bytes as they are (TLS too), a FIN as a FIN, a reset as a reset, each behind what
+ * came before it. A client's `connect` is answered by the relay itself, at once; the server hears
+ * of the connection after the delay, and a refusal reaches the client as a reset.
  */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -86,7 +87,10 @@ export async function startRelay(
   };
 }
 
-/** Passes on what a socket receives. `to` is asked only behind the delay: the connection to the server is made then. */
+/**
+ * Passes on what a socket receives. `to` is asked only behind the delay: the connection to the
+ * server is made then.
+ */
 function passOn(from: Socket, to: () => Socket, delay: Delay, onEnd: () => void): void {
   let hasEnded = false;
   let waits = false;
@@ -110,7 +114,8 @@ function passOn(from: Socket, to: () => Socket, delay: Delay, onEnd: () => void)
     end();
     delay.pass(() => void (to().destroyed || to().end()));
   });
-  // A reset, or an answer to what was sent behind a close: the kernel reports both in this way. A refused connection, too.
+  // A reset, or an answer to what was sent behind a close: the kernel reports both in this way. A
+  // refused connection, too.
   from.on("error", () => delay.pass(() => to().resetAndDestroy()));
   from.on("close", end);
 }
@@ -125,12 +130,17 @@ function createDelay(milliseconds: number): Delay {
 
   function wait(): void {
     const [first] = queue;
-    // Node's timers count whole milliseconds of the time at which a turn of the loop began, and so come up to one too early.
+    // Node's timers count whole milliseconds of the time at which a turn of the loop began, and so
+    // come up to one too early.
     if (first !== undefined) setTimeout(run, Math.max(1, Math.ceil(first.due - performance.now())));
   }
 
   function run(): void {
-    for (let [first] = queue; first !== undefined && first.due <= performance.now(); [first] = queue) {
+    for (
+      let [first] = queue;
+      first !== undefined && first.due <= performance.now();
+      [first] = queue
+    ) {
       queue.shift();
       first.act();
     }

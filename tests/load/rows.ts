@@ -1,10 +1,19 @@
-/** What is reloaded under load, for the tests and the benchmark: each row is a server, and the clients that it has. */
+/**
+ * What is reloaded under load, for the tests and the benchmark: each row is a server, and the
+ * clients that it has.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { certificate } from "../fixtures/certificate.ts";
 import type { ServerSetup } from "../fixtures/server.ts";
 import type { TestScope } from "../support/clean_up.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  startProgram,
+  temporaryFolder,
+} from "../support/program.ts";
 import type { Runtime } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 import { type ClientKind, type Load, startLoad, type Tally, type Target } from "./load.ts";
@@ -33,16 +42,46 @@ export function rowsOf(runtimes: readonly Runtime[]): Row[] {
   for (const runtime of runtimes) {
     const { name, kind } = runtime;
     rows.push({ name: `${name} node:http`, runtime, setup: { kind: "http" }, clients: both });
-    rows.push({ name: `${name} node:http, unix`, runtime, setup: { kind: "http" }, unix: true, clients: both });
-    if (kind !== "bun") rows.push({ name: `${name} node:http2`, runtime, setup: { kind: "http2" }, clients: { http2: 4 } });
+    rows.push({
+      name: `${name} node:http, unix`,
+      runtime,
+      setup: { kind: "http" },
+      unix: true,
+      clients: both,
+    });
+    if (kind !== "bun") {
+      rows.push({
+        name: `${name} node:http2`,
+        runtime,
+        setup: { kind: "http2" },
+        clients: { http2: 4 },
+      });
+    }
     if (kind === "node") continue;
     const native = kind === "deno" ? "Deno.serve" : "Bun.serve";
     rows.push({ name: native, runtime, setup: { kind: "adopted" }, clients: both });
-    rows.push({ name: `${native}, unix`, runtime, setup: { kind: "adopted" }, unix: true, clients: both });
-    rows.push({ name: `${native}, TLS`, runtime, setup: { kind: "adopted", tls: certificate }, clients: both });
+    rows.push({
+      name: `${native}, unix`,
+      runtime,
+      setup: { kind: "adopted" },
+      unix: true,
+      clients: both,
+    });
+    rows.push({
+      name: `${native}, TLS`,
+      runtime,
+      setup: { kind: "adopted", tls: certificate },
+      clients: both,
+    });
     // As for version 0.5: a second socket on the same port.
     rows.push({ name: `${native}, reusePort`, runtime, setup: { kind: "native" }, clients: both });
-    rows.push({ name: `${native}, token.path`, runtime, setup: { kind: "native" }, unix: true, clients: both });
+    rows.push({
+      name: `${native}, token.path`,
+      runtime,
+      setup: { kind: "native" },
+      unix: true,
+      clients: both,
+    });
   }
   return rows;
 }
@@ -71,10 +110,13 @@ export async function startServer(
   t: TestScope,
   runtime: Runtime,
   setup: ServerSetup,
-  { unix = false, env = {}, runtimeFlags = runtime.flags, wrap = [], descriptors }: StartServerOptions = {},
+  { unix = false, env = {}, runtimeFlags = runtime.flags, wrap = [], descriptors }:
+    StartServerOptions = {},
 ): Promise<Server> {
   // What a listening socket of one's own needs.
-  const flags = setup.kind === "adopted" ? runtimeFlags.filter((flag) => flag !== "--unstable-net") : runtimeFlags;
+  const flags = setup.kind === "adopted"
+    ? runtimeFlags.filter((flag) => flag !== "--unstable-net")
+    : runtimeFlags;
   const path = unix ? join(temporaryFolder(t), "server.sock") : undefined;
   const program = startProgram(t, runtime, {
     command: [...wrap, runtime.executable, ...flags, fixture("server.ts")],
@@ -82,7 +124,9 @@ export async function startServer(
     env: { SERVER: JSON.stringify({ ...setup, path: path ?? setup.path }), ...env },
   });
   const first = await program.report("serving");
-  const target = path !== undefined ? { path } : { port: first.ports[0] as number, tls: setup.tls !== undefined };
+  const target = path !== undefined
+    ? { path }
+    : { port: first.ports[0] as number, tls: setup.tls !== undefined };
   return { program, first, target };
 }
 
@@ -104,7 +148,11 @@ export async function runRow(
       program.behave(fails ? (i % 4 === 0 ? "crash" : "crash-late") : "run");
       const before = program.reports.length;
       program.signal(current);
-      await program.report(fails ? "reload-fail" : "cancel", ({ pid }) => pid === current.pid, before);
+      await program.report(
+        fails ? "reload-fail" : "cancel",
+        ({ pid }) => pid === current.pid,
+        before,
+      );
       if (!fails) {
         current = await program.report("in-charge", { generation: current.generation + 1 });
         await answered(loads, current.generation);
@@ -119,9 +167,15 @@ export async function runRow(
 }
 
 /** Every client has had to do with the new process: there was load in each generation. */
-async function answered(loads: readonly (readonly [ClientKind, Load])[], generation: number): Promise<void> {
+async function answered(
+  loads: readonly (readonly [ClientKind, Load])[],
+  generation: number,
+): Promise<void> {
   for (const [kind, { tally }] of loads) {
     if (kind === "websocket") continue; // They are not told which generation answers.
-    await until(`a ${kind} client to be answered by generation ${generation}`, () => tally.generations.has(generation));
+    await until(
+      `a ${kind} client to be answered by generation ${generation}`,
+      () => tally.generations.has(generation),
+    );
   }
 }

@@ -1,4 +1,7 @@
-/** The clients that think notice each way to fail, ask once, and count the connections that they make. */
+/**
+ * The clients that think notice each way to fail, ask once, and count the connections that they
+ * make.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
@@ -28,10 +31,16 @@ async function serving(
       const length = Number(/Content-Length: (\d+)/.exec(received.slice(0, head))?.[1] ?? 0);
       if (received.length < head + length) return;
       const { seed, size } = parsePath(received.split(" ")[1] as string);
-      const body = received.startsWith("POST") ? received.slice(head, head + length) : pattern(seed, size);
+      const body = received.startsWith("POST")
+        ? received.slice(head, head + length)
+        : pattern(seed, size);
       received = "";
       requests++;
-      act(socket, `HTTP/1.1 200 OK\r\nX-Generation: 3\r\nContent-Length: ${body.length}\r\n\r\n${body}`, ++nth);
+      act(
+        socket,
+        `HTTP/1.1 200 OK\r\nX-Generation: 3\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+        ++nth,
+      );
     });
   });
   server.listen(0, "127.0.0.1");
@@ -70,7 +79,8 @@ const ways: Record<string, (socket: Socket, answer: string) => void> = {
   "ECONNRESET": (socket) => socket.resetAndDestroy(),
   "closed without an answer": (socket) => socket.destroy(),
   "truncated answer: closed without an answer": (socket, answer) => socket.end(answer.slice(0, 20)),
-  "truncated answer: ECONNRESET": (socket, answer) => socket.write(answer.slice(0, 20), () => socket.resetAndDestroy()),
+  "truncated answer: ECONNRESET": (socket, answer) =>
+    socket.write(answer.slice(0, 20), () => socket.resetAndDestroy()),
   "wrong bytes": (socket, answer) => socket.write(answer.replace(/\r\n\r\n[^]/, "\r\n\r\n!")),
   "status 503": (socket, answer) => socket.write(answer.replace("200", "503")),
   "more bytes than an answer": (socket, answer) => socket.write(`${answer}HTTP/1.1`),
@@ -78,23 +88,35 @@ const ways: Record<string, (socket: Socket, answer: string) => void> = {
 
 for (const [kind, fail] of Object.entries(ways)) {
   test(`a failure is counted once, by its kind: ${kind}`, async (t) => {
-    const server = await serving(t, (socket, answer, nth) => nth < 3 ? socket.write(answer) : fail(socket, answer));
+    const server = await serving(
+      t,
+      (socket, answer, nth) => nth < 3 ? socket.write(answer) : fail(socket, answer),
+    );
     const thinking = startThinking(server.target, 3, QUICK);
     await until("each to fail several times", () => (thinking.tally.failures.get(kind) ?? 0) > 9);
     const tally = await thinking.stop();
     assert.deepEqual([...tally.failures.keys()], [kind]);
-    // Every third request on a connection fails; it is not sent again, and the next one has another connection.
+    // Every third request on a connection fails; it is not sent again, and the next one has another
+    // connection.
     const failures = failed(tally.failures);
     assert.equal(tally.requests, server.requests);
-    assert.ok(tally.connections >= failures && tally.connections <= failures + 3, describeThinking(tally));
+    assert.ok(
+      tally.connections >= failures && tally.connections <= failures + 3,
+      describeThinking(tally),
+    );
   });
 }
 
 test("a connection that the server closes between two requests is replaced, and that is counted", async (t) => {
   const closing = await serving(t, (socket, answer) => socket.end(answer));
-  const saying = await serving(t, (socket, answer) => socket.write(answer.replace("\r\n", "\r\nConnection: close\r\n")));
+  const saying = await serving(
+    t,
+    (socket, answer) => socket.write(answer.replace("\r\n", "\r\nConnection: close\r\n")),
+  );
   // Each closes at once, and the clients think for longer than that takes.
-  const both = [closing, saying].map(({ target }) => startThinking(target, 3, { least: 50, most: 60 }));
+  const both = [closing, saying].map(({ target }) =>
+    startThinking(target, 3, { least: 50, most: 60 })
+  );
   await until("some requests", () => closing.requests > 20 && saying.requests > 20);
   for (const tally of await Promise.all(both.map((thinking) => thinking.stop()))) {
     assert.equal(failed(tally.failures), 0, describeThinking(tally));

@@ -1,4 +1,7 @@
-/** Servers behind a wire with a latency, reloaded while clients hold connections that are idle most of the time. All options have their defaults. */
+/**
+ * Servers behind a wire with a latency, reloaded while clients hold connections that are idle most
+ * of the time. All options have their defaults.
+ */
 import { certificate } from "../fixtures/certificate.ts";
 import type { ServerSetup } from "../fixtures/server.ts";
 import type { TestScope } from "../support/clean_up.ts";
@@ -44,7 +47,10 @@ export function wireRowsOf(runtimes: readonly Runtime[]): WireRow[] {
   });
 }
 
-/** Reloads a server so many times. Before each, and at the end, every client has been answered by the process in charge. */
+/**
+ * Reloads a server so many times. Before each, and at the end, every client has been answered by
+ * the process in charge.
+ */
 export async function runWire(
   t: TestScope,
   { runtime, setup }: WireRow,

@@ -1,4 +1,7 @@
-/** What users do to a package: bundle it, require it, load it twice, run it on a Node that is too old. */
+/**
+ * What users do to a package: bundle it, require it, load it twice, run it on a Node that is too
+ * old.
+ */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,7 +23,10 @@ const environment = { ...inheritedState, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1
 let project: string;
 before(async () => {
   project = await unpack(await pack(folder), folder);
-  writeFileSync(join(project, "main.ts"), PROGRAM.replace("IMPORT", `import { listen } from "@js0/reload-self";`));
+  writeFileSync(
+    join(project, "main.ts"),
+    PROGRAM.replace("IMPORT", `import { listen } from "@js0/reload-self";`),
+  );
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -82,7 +88,10 @@ function bundleWithEsbuild(format: "esm" | "cjs", outfile: string): Promise<unkn
 const bundlers: Record<string, (outfile: string) => Promise<unknown>> = {
   esbuild: (outfile) => bundleWithEsbuild("esm", outfile),
   "esbuild as CommonJS": (outfile) => bundleWithEsbuild("cjs", outfile),
-  "bun build": (outfile) => run(pinned.bun, ["build", "main.ts", "--target=node", `--outfile=${outfile}`], { cwd: project }),
+  "bun build": (outfile) =>
+    run(pinned.bun, ["build", "main.ts", "--target=node", `--outfile=${outfile}`], {
+      cwd: project,
+    }),
   "deno bundle": (outfile) =>
     run(pinned.deno, ["bundle", "--quiet", "--platform=deno", "-o", outfile, "main.ts"], {
       cwd: project,
@@ -93,7 +102,10 @@ const bundlers: Record<string, (outfile: string) => Promise<unknown>> = {
 for (const runtime of runtimes) {
   for (const [name, bundle] of Object.entries(bundlers)) {
     test(`${runtime.name}: a program that ${name} has made one file of`, async (t) => {
-      const file = join(mkdtempSync(join(folder, "bundle-")), name.endsWith("CommonJS") ? "main.cjs" : "main.mjs");
+      const file = join(
+        mkdtempSync(join(folder, "bundle-")),
+        name.endsWith("CommonJS") ? "main.cjs" : "main.mjs",
+      );
       await bundle(file);
       assert.ok(existsSync(file));
       await reloads(t, runtime, file);
@@ -103,7 +115,10 @@ for (const runtime of runtimes) {
   test(`${runtime.name}: require() of the package`, async (t) => {
     const file = join(project, "main.cjs");
     const program = PROGRAM.replaceAll(/^import (.*) from (.*);$/gm, "const $1 = require($2);");
-    writeFileSync(file, program.replace("IMPORT", `const { listen } = require("@js0/reload-self");`));
+    writeFileSync(
+      file,
+      program.replace("IMPORT", `const { listen } = require("@js0/reload-self");`),
+    );
     await reloads(t, runtime, file);
   });
 
@@ -183,19 +198,31 @@ await import(${second});
 
 for (const runtime of runtimes.filter(({ kind }) => kind === "node")) {
   test(`${runtime.name}: require() where no module can be required, as in a Node before 22.12`, async (t) => {
-    const flag = runtime.name === "node26" ? "--no-require-module" : "--no-experimental-require-module";
+    const flag = runtime.name === "node26"
+      ? "--no-require-module"
+      : "--no-experimental-require-module";
     const file = join(project, "old.cjs");
     const program = PROGRAM.replaceAll(/^import (.*) from (.*);$/gm, "const $1 = require($2);");
-    const check = `if (!require.resolve("@js0/reload-self").includes("cjs")) throw new Error("a module");\n`;
-    writeFileSync(file, check + program.replace("IMPORT", `const { listen } = require("@js0/reload-self");`));
+    const check =
+      `if (!require.resolve("@js0/reload-self").includes("cjs")) throw new Error("a module");\n`;
+    writeFileSync(
+      file,
+      check + program.replace("IMPORT", `const { listen } = require("@js0/reload-self");`),
+    );
     await reloads(t, { ...runtime, flags: [...runtime.flags, flag] }, file);
   });
 
   test(`${runtime.name}: Jest, without flags`, () => {
     const place = mkdtempSync(join(project, "jest-"));
-    writeFileSync(join(place, "package.json"), JSON.stringify({ type: "commonjs", jest: { testEnvironment: "node" } }));
+    writeFileSync(
+      join(place, "package.json"),
+      JSON.stringify({ type: "commonjs", jest: { testEnvironment: "node" } }),
+    );
     writeFileSync(join(place, "program.test.js"), JEST);
-    const { status, stderr } = spawnSync(runtime.executable, [join(root, "node_modules/jest/bin/jest.js"), "--ci"], {
+    const { status, stderr } = spawnSync(runtime.executable, [
+      join(root, "node_modules/jest/bin/jest.js"),
+      "--ci",
+    ], {
       cwd: place,
       encoding: "utf8",
       timeout: 60_000,
@@ -211,12 +238,19 @@ test(
   "a Node that is too old is told so, in one line",
   { skip: !existsSync(pinned.node20) && "no Node 20 for this platform" },
   () => {
-    const { status, stderr } = spawnSync(pinned.node20, ["--input-type=module", "-e", `await import("@js0/reload-self")`], {
+    const { status, stderr } = spawnSync(pinned.node20, [
+      "--input-type=module",
+      "-e",
+      `await import("@js0/reload-self")`,
+    ], {
       cwd: project,
       encoding: "utf8",
     });
     assert.equal(status, 1);
-    assert.match(stderr, /^ReloadError: @js0\/reload-self needs Node 22\.6 or later, and this is v20\./m);
+    assert.match(
+      stderr,
+      /^ReloadError: @js0\/reload-self needs Node 22\.6 or later, and this is v20\./m,
+    );
     const longest = Math.max(...stderr.split("\n").map((line) => line.length));
     assert.ok(longest < 200, "the file of the package is not shown as one endless line");
   },

@@ -36,11 +36,16 @@ after(() => {
 
 const deno = runtimes.find(({ kind }) => kind === "deno");
 
-test("Deno: the README's program, imported from JSR", { skip: deno === undefined && "not asked for" }, async (t) => {
+test("Deno: the README's program, imported from JSR", {
+  skip: deno === undefined && "not asked for",
+}, async (t) => {
   const port = await freePort();
   const line = `import { listen } from "jsr:@js0/reload-self";`;
   const file = join(folder, "main.ts");
-  writeFileSync(file, readmeProgram(port).replace(`import { listen } from "@js0/reload-self";`, line));
+  writeFileSync(
+    file,
+    readmeProgram(port).replace(`import { listen } from "@js0/reload-self";`, line),
+  );
   assert.ok(readFileSync(file, "utf8").includes(line));
   const program = startProgram(t, deno as NonNullable<typeof deno>, {
     command: [pinned.deno, "run", "--allow-all", file],
@@ -49,12 +54,15 @@ test("Deno: the README's program, imported from JSR", { skip: deno === undefined
   });
   const pid = await pidOnLine(program, /generation 0: listening/);
   assert.deepEqual(
-    [...registry.requested].filter((name) => name.endsWith(".js")).map((name) => name.replace(/^.*\//, "")).sort(),
+    [...registry.requested].filter((name) => name.endsWith(".js")).map((name) =>
+      name.replace(/^.*\//, "")
+    ).sort(),
     [
       ...["bun.js", "deno.js", "mod.js", "node.js", "reloading.js"],
     ],
   );
-  rmSync(join(folder, "cache"), { recursive: true }); // A deploy that cleans up: a reload needs none of the old process's files.
+  // A deploy that cleans up: a reload needs none of the old process's files.
+  rmSync(join(folder, "cache"), { recursive: true });
   program.signal(pid);
   const next = await pidOnLine(program, /generation 1: listening/);
   await until("the old process to be gone", () => !isAlive(pid));
@@ -63,10 +71,17 @@ test("Deno: the README's program, imported from JSR", { skip: deno === undefined
   await until("the new process to be gone", () => program.pids().length === 0);
 });
 
-test("Deno: the command line, from JSR", { skip: deno === undefined && "not asked for" }, async () => {
-  const { stdout } = await run(pinned.deno, ["run", "-A", "jsr:@js0/reload-self/cli", "--help"], { env, cwd: folder });
-  assert.match(stdout, /reload-self/);
-});
+test(
+  "Deno: the command line, from JSR",
+  { skip: deno === undefined && "not asked for" },
+  async () => {
+    const { stdout } = await run(pinned.deno, ["run", "-A", "jsr:@js0/reload-self/cli", "--help"], {
+      env,
+      cwd: folder,
+    });
+    assert.match(stdout, /reload-self/);
+  },
+);
 
 test(
   "the types come from the sources: an editor shows their documentation",

@@ -10,13 +10,17 @@ import { temporaryFolder } from "../support/program.ts";
 
 test("a release whose tag, changelog and manifests agree is built; another is refused", async (t) => {
   const folder = join(temporaryFolder(t), "dist");
-  const release = (tag: string) => run(pinned.node26, [join(root, "tools/release.ts"), tag, folder], { cwd: root });
+  const release = (tag: string) =>
+    run(pinned.node26, [join(root, "tools/release.ts"), tag, folder], { cwd: root });
   assert.match((await release(`v${VERSION}`)).stdout, /To publish it/);
   await assert.rejects(release("v0.0.1"), ({ code, stderr }: { code: number; stderr: string }) => {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      new RegExp(`^the tag: 0\\.0\\.1, but jsr\\.json has version ${VERSION.replaceAll(".", "\\.")}$`, "m"),
+      new RegExp(
+        `^the tag: 0\\.0\\.1, but jsr\\.json has version ${VERSION.replaceAll(".", "\\.")}$`,
+        "m",
+      ),
     );
     return true;
   });
@@ -27,7 +31,9 @@ test("the workflow runs what a release prints; what JSR checks before it takes t
   const workflow = readFileSync(join(root, ".github/workflows/release.yml"), "utf8");
   const runs = [...workflow.matchAll(/^ +- run: (.*)$/gm)].map(([, command]) => command as string);
   const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  for (const [, script] of runs.join("\n").matchAll(/^npm run ([\w:]+)/gm)) assert.ok(script as string in scripts, script);
+  for (const [, script] of runs.join("\n").matchAll(/^npm run ([\w:]+)/gm)) {
+    assert.ok(script as string in scripts, script);
+  }
   assert.match(workflow, /^ {6}id-token: write\b/m);
 
   const place = temporaryFolder(t);
@@ -45,11 +51,15 @@ test("the workflow runs what a release prints; what JSR checks before it takes t
   const printed = [...stdout.matchAll(/^ {2}(.*)$/gm)].map(([, command]) => command as string);
   assert.equal(printed.length, 2);
   const at = runs.indexOf(`npm run release -- "$GITHUB_REF_NAME"`);
-  assert.deepEqual(printed.map((command) => command.replaceAll(folder, "dist")), runs.slice(at + 1));
+  assert.deepEqual(
+    printed.map((command) => command.replaceAll(folder, "dist")),
+    runs.slice(at + 1),
+  );
   assert.ok(runs.indexOf("npm run test:package") < at);
   const { repository } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   assert.deepEqual(repository, { type: "git", url: "git+https://example.org/some/where.git" });
 
-  const { stderr } = await run("/bin/sh", ["-c", `${printed[1]} --dry-run --allow-dirty`], { env }).catch((error) => error);
+  const { stderr } = await run("/bin/sh", ["-c", `${printed[1]} --dry-run --allow-dirty`], { env })
+    .catch((error) => error);
   assert.match(stderr, /Success Dry run complete/);
 });

@@ -1,6 +1,16 @@
-/** What TypeScript and the tools that check packages say of it, however a program resolves modules. */
+/**
+ * What TypeScript and the tools that check packages say of it, however a program resolves modules.
+ */
 import assert from "node:assert/strict";
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, normalize } from "node:path";
 import { after, before, test } from "node:test";
@@ -39,7 +49,12 @@ export async function main(): Promise<string> {
 }
 `;
 
-const settings: [compiler: "typescript" | "typescript5", resolution: string, module: string, file: string][] = [
+const settings: [
+  compiler: "typescript" | "typescript5",
+  resolution: string,
+  module: string,
+  file: string,
+][] = [
   ["typescript5", "node10", "commonjs", "main.ts"],
   ["typescript5", "node16", "node16", "main.cts"],
   ["typescript5", "node16", "node16", "main.mts"],
@@ -67,20 +82,36 @@ for (const [compiler, resolution, module, file] of settings) {
       "node",
     ];
     const args = [...options, "--module", module, "--moduleResolution", resolution, file];
-    const { stdout } = await run(pinned.node26, [join(root, "node_modules", compiler, "bin/tsc"), ...args], { cwd: place })
+    const { stdout } = await run(pinned.node26, [
+      join(root, "node_modules", compiler, "bin/tsc"),
+      ...args,
+    ], { cwd: place })
       .catch((
         error: { stdout: string },
       ) => error);
     // The types of Node have errors of their own below es2024.
-    assert.deepEqual(stdout.split("\n").filter((line) => line.includes("error") && !line.includes("/@types/")), []);
+    assert.deepEqual(
+      stdout.split("\n").filter((line) => line.includes("error") && !line.includes("/@types/")),
+      [],
+    );
   });
 }
 
 test("Are the types wrong? They are not", async () => {
   const tool = join(root, "node_modules/@arethetypeswrong/cli/dist/index.js");
   // The command line is a program, and nothing to be required.
-  const args = [tool, tarball, "--format", "json", "--no-definitely-typed", "--exclude-entrypoints", "cli"];
-  const { stdout } = await run(pinned.node26, args, { maxBuffer: 2 ** 26 }).catch((error: { stdout: string }) => error);
+  const args = [
+    tool,
+    tarball,
+    "--format",
+    "json",
+    "--no-definitely-typed",
+    "--exclude-entrypoints",
+    "cli",
+  ];
+  const { stdout } = await run(pinned.node26, args, { maxBuffer: 2 ** 26 }).catch((
+    error: { stdout: string },
+  ) => error);
   const { problems, analysis } = JSON.parse(stdout);
   assert.deepEqual(problems, {});
   assert.ok(Object.keys(analysis.entrypoints).length > 6);
@@ -97,9 +128,16 @@ test("the links of the documents lead to what is in the package", () => {
   const packed = new Set(globSync("**", { cwd: top }));
   let count = 0;
   for (const file of globSync("**/*.md", { cwd: top })) {
-    for (const [, target = ""] of readFileSync(join(top, file), "utf8").matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {
+    for (
+      const [, target = ""] of readFileSync(join(top, file), "utf8").matchAll(
+        /\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g,
+      )
+    ) {
       count++;
-      assert.ok(packed.has(normalize(join(dirname(file), target)).replace(/\/$/, "")), `${file}: ${target}`);
+      assert.ok(
+        packed.has(normalize(join(dirname(file), target)).replace(/\/$/, "")),
+        `${file}: ${target}`,
+      );
     }
   }
   assert.ok(count > 50);

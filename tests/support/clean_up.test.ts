@@ -16,7 +16,11 @@ async function endOf(
       if (fails) throw new Error(`${name} failed`);
     })
   );
-  assert.equal(ends.length, 1, "one step of the test's own: the next ones would not be called when it fails");
+  assert.equal(
+    ends.length,
+    1,
+    "one step of the test's own: the next ones would not be called when it fails",
+  );
   try {
     await ends[0]?.();
     return { done, error: undefined };
@@ -26,13 +30,17 @@ async function endOf(
 }
 
 test("what was begun last is ended first", async () => {
-  const { done, error } = await endOf((end) => ["folder", "program", "load"].forEach((name) => end(name)));
+  const { done, error } = await endOf((end) =>
+    ["folder", "program", "load"].forEach((name) => end(name))
+  );
   assert.deepEqual(done, ["load", "program", "folder"]);
   assert.equal(error, undefined);
 });
 
 test("what fails keeps nothing else from being ended, and is told", async () => {
-  const { done, error } = await endOf((end) => ["folder", "program", "load"].forEach((name) => end(name, name !== "folder")));
+  const { done, error } = await endOf((end) =>
+    ["folder", "program", "load"].forEach((name) => end(name, name !== "folder"))
+  );
   assert.deepEqual(done, ["load", "program", "folder"]);
   assert.match(String(error), /load failed\n.*program failed/);
 });

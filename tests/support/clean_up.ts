@@ -6,10 +6,12 @@ export interface TestScope {
 const scopes = new WeakMap<TestScope, (() => unknown)[]>();
 
 /**
- * Has something done at the end of a test: the last begun is ended first, one after the other, and all of it also where one fails.
+ * Has something done at the end of a test: the last begun is ended first, one after the other, and
+ * all of it also where one fails.
  *
- * A test's own `after` is called by nothing else. It begins with the first, so that a program would lose its folder while it still runs,
- * and what fails keeps all that follows from being done: a program that lives on then keeps the runner from ending for hours.
+ * A test's own `after` is called by nothing else. It begins with the first, so that a program would
+ * lose its folder while it still runs, and what fails keeps all that follows from being done: a
+ * program that lives on then keeps the runner from ending for hours.
  */
 export function cleanUp(t: TestScope, step: () => unknown): void {
   const known = scopes.get(t);

@@ -4,7 +4,11 @@ import type { Runtime } from "./runtimes.ts";
 
 /** The command that runs the command line tool. */
 export function cli(runtime: Runtime): string[] {
-  return [runtime.executable, ...runtime.flags, fileURLToPath(new URL("../../cli/main.ts", import.meta.url))];
+  return [
+    runtime.executable,
+    ...runtime.flags,
+    fileURLToPath(new URL("../../cli/main.ts", import.meta.url)),
+  ];
 }
 
 /** What a run of the tool came to. */
@@ -15,7 +19,11 @@ export interface Result {
 }
 
 /** Runs the tool to its end. */
-export function runCli(runtime: Runtime, args: readonly string[], env: Record<string, string> = {}): Promise<Result> {
+export function runCli(
+  runtime: Runtime,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Result> {
   const [file, ...rest] = cli(runtime);
   const child = spawn(file as string, [...rest, ...args], {
     env: { ...process.env, NO_COLOR: "1", ...env },

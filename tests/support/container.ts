@@ -16,10 +16,17 @@ import { until } from "./wait.ts";
 export const runtime: Runtime | undefined = runtimes.find(({ name }) => name === "node26");
 /** Why there can be no namespace. */
 export const skip: string | false = (runtime === undefined && "not asked for") ||
-  ((process.platform !== "linux" || process.getuid?.() !== 0) && "it takes root on Linux to make a pid namespace");
+  ((process.platform !== "linux" || process.getuid?.() !== 0) &&
+    "it takes root on Linux to make a pid namespace");
 
 /** Runs a command in a namespace of its own. */
-export const namespace: readonly string[] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+export const namespace: readonly string[] = [
+  "unshare",
+  "--pid",
+  "--fork",
+  "--kill-child",
+  "--mount-proc",
+];
 
 /** The text of an example. */
 export const read = (name: string): string => readFileSync(join(root, "examples", name), "utf8");
@@ -27,8 +34,11 @@ export const read = (name: string): string => readFileSync(join(root, "examples"
 /** The documents of an example in YAML. Bun has a parser. */
 // deno-lint-ignore no-explicit-any
 export function parseYaml(name: string): any {
-  const code = `console.log(JSON.stringify(Bun.YAML.parse(await Bun.file(process.argv[1]).text())))`;
-  return JSON.parse(execFileSync(pinned.bun, ["-e", code, join(root, "examples", name)], { encoding: "utf8" }));
+  const code =
+    `console.log(JSON.stringify(Bun.YAML.parse(await Bun.file(process.argv[1]).text())))`;
+  return JSON.parse(
+    execFileSync(pinned.bun, ["-e", code, join(root, "examples", name)], { encoding: "utf8" }),
+  );
 }
 
 /** The command that a container of a Dockerfile runs. */
@@ -39,7 +49,10 @@ export function commandOf(dockerfile: string): string[] {
 }
 
 /** A folder as the image of examples/containers has it at /app, with the README's program. */
-export async function createImage(t: TestScope, port: number): Promise<{ folder: string; path: string }> {
+export async function createImage(
+  t: TestScope,
+  port: number,
+): Promise<{ folder: string; path: string }> {
   const folder = temporaryFolder(t);
   await provide(folder);
   mkdirSync(join(folder, "src"));

@@ -1,6 +1,10 @@
 /** Datagram sockets of a simulated machine. */
 import { EventEmitter } from "node:events";
-import type { BindableDatagrams, DatagramAdapter, DatagramSocket } from "../../src/core/datagrams.ts";
+import type {
+  BindableDatagrams,
+  DatagramAdapter,
+  DatagramSocket,
+} from "../../src/core/datagrams.ts";
 import type { SharedSocket } from "../../src/core/shared_socket.ts";
 import type { BindableServer } from "../../src/core/token.ts";
 
@@ -94,7 +98,8 @@ export function createSimulatedDatagrams(): SimulatedDatagrams {
       open(one, shared) {
         const { handle: socket } = shared as { handle: KernelSocket };
         socket.holders.add(pid);
-        if (!sockets.includes(socket)) sockets.push(socket); // It was on its way when its sender died.
+        // It was on its way when its sender died.
+        if (!sockets.includes(socket)) sockets.push(socket);
         open(one, socket);
       },
       async openAnew(one, { reported }) {

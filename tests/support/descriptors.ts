@@ -1,4 +1,7 @@
-/** A kernel's open files, as far as they matter to who replaces one below a descriptor: dup(2), fcntl(2), epoll(7), proc_pid_fdinfo(5). */
+/**
+ * A kernel's open files, as far as they matter to who replaces one below a descriptor: dup(2),
+ * fcntl(2), epoll(7), proc_pid_fdinfo(5).
+ */
 import type { Libc } from "../../src/core/socket_adapter.ts";
 
 /** An open file, which several descriptors may share. */
@@ -23,13 +26,19 @@ export interface SimulatedDescriptors {
   duplicate(fd: number): number;
   /** Polls a descriptor. */
   poll(epoll: number, fd: number, events: number, data: bigint): void;
-  /** What a runtime and the kernel know, in a form that can be compared. Descriptors that were opened later are left out where asked for. */
+  /**
+   * What a runtime and the kernel know, in a form that can be compared. Descriptors that were
+   * opened later are left out where asked for.
+   */
   describe(fds?: readonly number[]): string;
   /** The number of calls so far. */
   calls(): number;
 }
 
-/** @param failsAt Which call fails, the first is 1. Calls that only read go on working, as close(2) does. */
+/**
+ * @param failsAt Which call fails, the first is 1. Calls that only read go on working, as close(2)
+ * does.
+ */
 export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
   const table = new Map<number, OpenFile>();
   let inodes = 1000;
@@ -54,7 +63,8 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
     const closed = table.get(fd);
     if (closed === undefined) return -1;
     table.delete(fd);
-    // Only the last descriptor of a file ends its registrations; epoll(7), questions and answers, 6.
+    // Only the last descriptor of a file ends its registrations; epoll(7), questions and answers,
+    // 6.
     if ([...table.values()].includes(closed)) return 0;
     for (const { polled } of table.values()) {
       polled.splice(0, polled.length, ...polled.filter((entry) => entry.file !== closed));
@@ -69,11 +79,14 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
   function fdinfo({ polled }: OpenFile): string {
     return "pos:\t0\nflags:\t02000002\nmnt_id:\t17\nino:\t20\n" +
       polled.map(({ file, fd, events, data }) =>
-        `tfd: ${String(fd).padStart(8)} events: ${events.toString(16).padStart(8)} data: ${data.toString(16).padStart(16)} ` +
+        `tfd: ${String(fd).padStart(8)} events: ${events.toString(16).padStart(8)} data: ${
+          data.toString(16).padStart(16)
+        } ` +
         ` pos:0 ino:${file.inode.toString(16)} sdev:9\n`
       ).join("");
   }
-  const link = (opened: OpenFile) => opened.kind === "socket" ? `socket:[${opened.inode}]` : "anon_inode:[eventpoll]";
+  const link = (opened: OpenFile) =>
+    opened.kind === "socket" ? `socket:[${opened.inode}]` : "anon_inode:[eventpoll]";
 
   const unused = () => -1;
   const libc: Libc = {
@@ -104,7 +117,9 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
       const opened = table.get(fd);
       if (opened === undefined) return -1;
       if (command === 3) return opened.nonBlocking ? 0o4002 : 2;
-      if (command === 4) return attempt(() => ((opened.nonBlocking = (argument & 0o4000) !== 0), 0));
+      if (command === 4) {
+        return attempt(() => ((opened.nonBlocking = (argument & 0o4000) !== 0), 0));
+      }
       if (command === 1030) return attempt(() => put(opened));
       return 0;
     },
@@ -117,14 +132,22 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
         if (operation === 1 ? at >= 0 : at < 0) return -1; // EEXIST, ENOENT
         const view = new DataView(event.buffer);
         if (operation === 2) instance.polled.splice(at, 1);
-        else if (operation === 3) Object.assign(instance.polled[at] as object, { events: view.getUint32(0, true) });
-        else instance.polled.push({ file: polled, fd, events: view.getUint32(0, true), data: view.getBigUint64(4, true) });
+        else if (operation === 3) {
+          Object.assign(instance.polled[at] as object, { events: view.getUint32(0, true) });
+        } else {instance.polled.push({
+            file: polled,
+            fd,
+            events: view.getUint32(0, true),
+            data: view.getBigUint64(4, true),
+          });}
         return 0;
       }),
     open(path) {
       const name = text(path);
       const of = table.get(Number(/^\/proc\/self\/fdinfo\/(\d+)$/.exec(name)?.[1]));
-      const rest = name === "/proc/self/status" ? "Name:\tx\nFDSize:\t64\nGroups:\t0\n" : of && fdinfo(of);
+      const rest = name === "/proc/self/status"
+        ? "Name:\tx\nFDSize:\t64\nGroups:\t0\n"
+        : of && fdinfo(of);
       return rest === undefined ? -1 : put({ ...file("proc"), rest });
     },
     read(fd, buffer, count) {
@@ -179,7 +202,9 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
       const fds = given.toSorted((a, b) => a - b);
       const files = fds.map((fd) => `${fd}: ${table.get(fd)?.inode}`);
       const polled = fds.map((fd) =>
-        table.get(fd)?.polled.map(({ file, fd, events, data }) => `${fd} ${file.inode} ${events} ${data}`).sort().join(", ")
+        table.get(fd)?.polled.map(({ file, fd, events, data }) =>
+          `${fd} ${file.inode} ${events} ${data}`
+        ).sort().join(", ")
       );
       return JSON.stringify([files, polled]);
     },

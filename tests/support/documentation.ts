@@ -17,11 +17,16 @@ export function blocksOf(file: string, language: string): string[] {
 /** The first block of code below a heading of a document, in a language. */
 export function blockOf(file: string, heading: string, language: string): string | undefined {
   const text = read(file);
-  const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(/^## /m)[0] as string;
+  const section = text.slice(text.indexOf(`\n${heading}`) + 1).slice(heading.length).split(
+    /^## /m,
+  )[0] as string;
   return blocksIn(section, language)[0];
 }
 
-/** The examples of the doc comments of a file, each with the line of code that its comment belongs to. */
+/**
+ * The examples of the doc comments of a file, each with the line of code that its comment belongs
+ * to.
+ */
 export function examplesOf(file: string): { declaration: string; code: string }[] {
   const comments = [...read(file).matchAll(/^( *)\/\*\*\n([^]*?)^ *\*\/\n(?: *\/\/.*\n)*(.*)/gm)];
   return comments.flatMap(([, , comment = "", declaration = ""]) => {
@@ -33,9 +38,14 @@ export function examplesOf(file: string): { declaration: string; code: string }[
   });
 }
 
-/** The README's program for Node, with a port of its own; its answer, and a line, tell the pid and the generation. */
+/**
+ * The README's program for Node, with a port of its own; its answer, and a line, tell the pid and
+ * the generation.
+ */
 export function readmeProgram(port: number): string {
   const code = blocksOf("README.md", "ts").find((code) => code.startsWith("// Node\n")) as string;
   const who = "pid ${process.pid}, generation ${listen().generation}";
-  return `${code.replace("8000", String(port)).replace("pid ${process.pid}", who)}console.log(\`${who}: listening\`);\n`;
+  return `${
+    code.replace("8000", String(port)).replace("pid ${process.pid}", who)
+  }console.log(\`${who}: listening\`);\n`;
 }

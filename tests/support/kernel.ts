@@ -17,7 +17,10 @@ export function run(instructions: [code: number, k: number][], random: number): 
 /** A kernel with one group of sockets. */
 export interface Kernel {
   readonly libc: Libc;
-  /** The descriptors of the sockets in their order: those of the old process from 10 on, those of the new one from 100 on. */
+  /**
+   * The descriptors of the sockets in their order: those of the old process from 10 on, those of
+   * the new one from 100 on.
+   */
   readonly group: number[];
   /** The old process's. */
   readonly mine: ReadonlySet<number>;
@@ -27,7 +30,9 @@ export interface Kernel {
 
 /** A kernel that has one group of sockets, and nothing else. */
 export function createKernel(own: number, fresh: number): Kernel {
-  const group = [...Array(own).keys()].map((i) => 10 + i).concat([...Array(fresh).keys()].map((i) => 100 + i));
+  const group = [...Array(own).keys()].map((i) => 10 + i).concat(
+    [...Array(fresh).keys()].map((i) => 100 + i),
+  );
   const mine = new Set(group.slice(0, own));
   let instructions: [number, number][] | undefined;
   const filters = new Map<bigint, Uint8Array>();
@@ -68,9 +73,14 @@ export function createKernel(own: number, fresh: number): Kernel {
       return 0;
     },
     open: (path) =>
-      new TextDecoder().decode(path).includes("status") ? 300 : new TextDecoder().decode(path).includes("tcp6") ? 302 : 301,
+      new TextDecoder().decode(path).includes("status")
+        ? 300
+        : new TextDecoder().decode(path).includes("tcp6")
+        ? 302
+        : 301,
     read(fd, buffer) {
-      const line = "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1\n";
+      const line =
+        "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1\n";
       const text = fd === 300 ? "FDSize:\t256\n" : fd === 301 ? line.repeat(group.length) : "";
       if (reads.get(fd) === text) {
         reads.delete(fd);
@@ -99,10 +109,22 @@ export function createKernel(own: number, fresh: number): Kernel {
     },
   };
   const reads = new Map<number, string>();
-  /** Everybody who could get the next connection; the kernel hashes where the program names nobody. */
+  /**
+   * Everybody who could get the next connection; the kernel hashes where the program names nobody.
+   */
   function candidates(): number[] {
-    const indices = new Set(instructions === undefined ? [-1] : Array.from({ length: 64 }, (_, i) => run(instructions!, i)));
-    return [...new Set([...indices].flatMap((index) => group[index] === undefined ? group : [group[index] as number]))];
+    const indices = new Set(
+      instructions === undefined
+        ? [-1]
+        : Array.from({ length: 64 }, (_, i) => run(instructions!, i)),
+    );
+    return [
+      ...new Set(
+        [...indices].flatMap((index) =>
+          group[index] === undefined ? group : [group[index] as number]
+        ),
+      ),
+    ];
   }
   return { libc, group, mine, candidates };
 }

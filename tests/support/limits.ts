@@ -2,7 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 
-/** Lets a process open only so many descriptors more. It gets the lowest numbers that are free, and there may be gaps. */
+/**
+ * Lets a process open only so many descriptors more. It gets the lowest numbers that are free, and
+ * there may be gaps.
+ */
 export function leaveDescriptors(pid: number, count: number): void {
   const used = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
   let limit = 0;

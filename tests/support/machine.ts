@@ -1,4 +1,7 @@
-/** A simulated machine for the simulated world: files, listening sockets, systemd. All handovers of the library run on it. */
+/**
+ * A simulated machine for the simulated world: files, listening sockets, systemd. All handovers of
+ * the library run on it.
+ */
 import { EventEmitter } from "node:events";
 import type { Adapter } from "../../src/core/adapter.ts";
 import type { Files } from "../../src/core/files.ts";
@@ -52,7 +55,10 @@ export interface Machine {
 }
 
 /** An empty machine. The variables are those of every process. */
-export function createMachine(isAlive: (pid: number) => boolean, variables: Readonly<Record<string, string>>): Machine {
+export function createMachine(
+  isAlive: (pid: number) => boolean,
+  variables: Readonly<Record<string, string>>,
+): Machine {
   const files = new Map<string, File>();
   const sockets = new Set<KernelSocket>();
   const exits = new Map<number, (() => void)[]>();
@@ -62,13 +68,16 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
   function share(socket: KernelSocket, pid: number) {
     const holder = socket.holders.get(pid) ?? { accepting: 0, retained: 0 };
     socket.holders.set(pid, holder);
-    sockets.add(socket); // The kernel keeps a socket that is on its way, also when its sender has died.
+    // The kernel keeps a socket that is on its way, also when its sender has died.
+    sockets.add(socket);
     return holder;
   }
 
   function tidy(): void {
     for (const socket of sockets) {
-      for (const [pid, { accepting, retained }] of socket.holders) if (accepting + retained === 0) socket.holders.delete(pid);
+      for (const [pid, { accepting, retained }] of socket.holders) {
+        if (accepting + retained === 0) socket.holders.delete(pid);
+      }
       if (socket.holders.size === 0) sockets.delete(socket);
     }
   }
@@ -150,7 +159,9 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
       return true;
     },
     list: (folder) =>
-      [...files.keys()].filter((path) => path.startsWith(`${folder}/`)).map((path) => path.slice(folder.length + 1)),
+      [...files.keys()].filter((path) => path.startsWith(`${folder}/`)).map((path) =>
+        path.slice(folder.length + 1)
+      ),
     kind: (path) => files.get(path)?.kind ?? "nothing",
     access: (path) => ({ uid: 0, gid: 0, mode: get(path).mode }),
     chown() {},
@@ -186,7 +197,10 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
   return {
     files,
     notified,
-    adapter: (process) => ({ sockets: socketAdapter(process.pid), service: serviceAdapter(process) }),
+    adapter: (process) => ({
+      sockets: socketAdapter(process.pid),
+      service: serviceAdapter(process),
+    }),
     end({ pid }, byItself) {
       if (byItself) { for (const handler of exits.get(pid) ?? []) handler(); }
       for (const socket of sockets) socket.holders.delete(pid);
@@ -195,12 +209,15 @@ export function createMachine(isAlive: (pid: number) => boolean, variables: Read
     },
     datagramsAt: datagrams.at,
     listening(port) {
-      const holders = [...sockets].filter((socket) => socket.port === port).flatMap(({ holders }) => [...holders]);
+      const holders = [...sockets].filter((socket) => socket.port === port).flatMap((
+        { holders },
+      ) => [...holders]);
       return {
         accepting: holders.filter(([, { accepting }]) => accepting > 0).map(([pid]) => pid),
         retained: holders.filter(([, { retained }]) => retained > 0).map(([pid]) => pid),
       };
     },
-    serveAt: (path, pid) => void files.set(path, { kind: "socket", text: "", mode: 0o755, server: pid }),
+    serveAt: (path, pid) =>
+      void files.set(path, { kind: "socket", text: "", mode: 0o755, server: pid }),
   };
 }

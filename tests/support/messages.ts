@@ -8,7 +8,7 @@ export const HOLE = "…";
 
 interface Literal {
   text: string;
-  /** What is before it on its line, and how it goes on. */
+  /** What is before it on its line, or on the line above. */
   before: string;
   start: number;
   end: number;
@@ -24,7 +24,8 @@ function literalsOf(source: string): Literal[] {
   let at = 0;
 
   function lineBefore(position: number): string {
-    return source.slice(source.lastIndexOf("\n", position - 1) + 1, position);
+    const before = source.slice(0, position).trimEnd();
+    return before.slice(before.lastIndexOf("\n") + 1);
   }
 
   function string(quote: string): void {
@@ -63,8 +64,9 @@ function literalsOf(source: string): Literal[] {
       if (source.startsWith("//", at)) at = source.indexOf("\n", at);
       else if (source.startsWith("/*", at)) at = source.indexOf("*/", at) + 2;
       else if (char === '"' || char === "'" || char === "`") string(char);
-      else if (char === "/" && BEFORE_PATTERN.test(source.slice(Math.max(0, at - 20), at))) pattern();
-      else {
+      else if (char === "/" && BEFORE_PATTERN.test(source.slice(Math.max(0, at - 20), at))) {
+        pattern();
+      } else {
         if (char === "{") depth++;
         if (char === "}") depth--;
         at++;
@@ -103,10 +105,18 @@ function joined(source: string, literals: Literal[]): Literal[] {
   return all;
 }
 
-/** What is before a literal that is not a message: the help of the command line, and names of parts, which messages have in them. */
-const NO_MESSAGE = /(?:help|summary|usage|value|\bname|server): *$|(?:const name =|Symbol\.for\(|\.encode\() *$/;
-/** Programs for a shell or another runtime, states for systemd, and the lines around the help of the command line. */
-const NO_PROSE = /\n.|\$[$?]|"\$0"|readTextFileSync|^STATUS=|^reload-self <command>|: programs that replace themselves/;
+/**
+ * What is before a literal that is not a message: the help of the command line, and names of parts,
+ * which messages have in them.
+ */
+const NO_MESSAGE =
+  /(?:help|summary|usage|value|\bname|server): *$|(?:const name =|Symbol\.for\(|\.encode\() *$/;
+/**
+ * Programs for a shell or another runtime, states for systemd, and the lines around the help of the
+ * command line.
+ */
+const NO_PROSE =
+  /\n.|\$[$?]|"\$0"|readTextFileSync|^STATUS=|^reload-self <command>|: programs that replace themselves/;
 
 /** A text as it is looked for: without marks of code, and with one space between words. */
 export function plain(text: string): string {
@@ -118,7 +128,10 @@ const wordsOf = (text: string) => text.split(" ").filter((word) => /[a-z]/i.test
 /** A text of at least so many words is taken for a message. */
 const LEAST_WORDS = 3;
 
-/** The texts that people may read, each with the first file that has it. Values are {@linkcode HOLE}. */
+/**
+ * The texts that people may read, each with the first file that has it. Values are
+ * {@linkcode HOLE}.
+ */
 export function messages(): Map<string, string> {
   const found = new Map<string, string>();
   for (const file of globSync(["*.ts", "{src,adapters,cli}/**/*.ts"], { cwd: root }).sort()) {

@@ -1,6 +1,14 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -19,11 +27,14 @@ const PACKAGES = {
 };
 
 /**
- * A folder of files of a systemd that knows Type=notify-reload, to be laid over this machine's; without one where this machine's knows it.
- * Or it says why there is none to be had.
+ * A folder of files of a systemd that knows Type=notify-reload, to be laid over this machine's;
+ * without one where this machine's knows it. Or it says why there is none to be had.
  */
 export async function newerSystemd(): Promise<{ layer?: string } | string> {
-  const present = await run("systemctl", ["--version"]).then(({ stdout }) => Number(/\d+/.exec(stdout)), () => 0);
+  const present = await run("systemctl", ["--version"]).then(
+    ({ stdout }) => Number(/\d+/.exec(stdout)),
+    () => 0,
+  );
   if (present >= WANTED) return {};
   const cache = fileURLToPath(new URL("../../node_modules/.cache/", import.meta.url));
   const folder = join(cache, `reload-self-systemd-${VERSION}`);
@@ -44,7 +55,10 @@ export async function newerSystemd(): Promise<{ layer?: string } | string> {
     }
     // Links to below /usr on the machine: a folder would hide them.
     for (const name of ["bin", "sbin", "lib"].filter((name) => existsSync(join(made, name)))) {
-      cpSync(join(made, name), join(made, "usr", name), { recursive: true, verbatimSymlinks: true });
+      cpSync(join(made, name), join(made, "usr", name), {
+        recursive: true,
+        verbatimSymlinks: true,
+      });
       rmSync(join(made, name), { recursive: true });
     }
     renameSync(made, folder);

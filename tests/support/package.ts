@@ -1,6 +1,14 @@
 /** The package as users install it: the tarball, in an empty project. */
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -9,7 +17,9 @@ import { build } from "../../tools/build.ts";
 export const root: string = dirname(fileURLToPath(new URL("../../mod.ts", import.meta.url)));
 export const run: typeof execFile.__promisify__ = promisify(execFile);
 
-/** Builds the package into `dist` below the folder, and packs it. Returns the path of the tarball. */
+/**
+ * Builds the package into `dist` below the folder, and packs it. Returns the path of the tarball.
+ */
 export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {
   await build(join(folder, "dist"));
   await run("npm", ["pack", join(folder, "dist"), "--pack-destination", folder], { env });
@@ -19,7 +29,10 @@ export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env)
 /** What the package depends on. */
 export const DEPENDENCIES: readonly string[] = ["croner", "srvx"];
 
-/** A project in which a package manager has installed the tarball. Its dependencies come from here: there may be no network. */
+/**
+ * A project in which a package manager has installed the tarball. Its dependencies come from here:
+ * there may be no network.
+ */
 export async function install(
   manager: "npm" | "bun",
   tarball: string,
@@ -29,9 +42,14 @@ export async function install(
   const project = mkdtempSync(join(folder, `${manager}-`));
   const files = Object.fromEntries(DEPENDENCIES.map((name) => [name, `file:./${name}`]));
   for (const name of DEPENDENCIES) {
-    cpSync(join(root, "node_modules", name), join(project, name), { recursive: true, dereference: true });
+    cpSync(join(root, "node_modules", name), join(project, name), {
+      recursive: true,
+      dereference: true,
+    });
     const manifest = join(project, name, "package.json");
-    const { devDependencies: _, peerDependencies: __, ...rest } = JSON.parse(readFileSync(manifest, "utf8"));
+    const { devDependencies: _, peerDependencies: __, ...rest } = JSON.parse(
+      readFileSync(manifest, "utf8"),
+    );
     writeFileSync(manifest, JSON.stringify(rest));
   }
   writeFileSync(
@@ -42,26 +60,42 @@ export async function install(
       overrides: files,
     }),
   );
-  const args = manager === "npm" ? ["install", "--offline", "--no-audit", "--no-fund"] : ["install", "--no-progress"];
+  const args = manager === "npm"
+    ? ["install", "--offline", "--no-audit", "--no-fund"]
+    : ["install", "--no-progress"];
   await run(manager, args, { cwd: project, env });
   return project;
 }
 
-/** Puts the library as it is published, with its command, and packages that this project has, into the node_modules of a folder. */
+/**
+ * Puts the library as it is published, with its command, and packages that this project has, into
+ * the node_modules of a folder.
+ */
 export async function provide(folder: string, ...others: string[]): Promise<void> {
-  for (const name of ["@js0", ".bin"]) mkdirSync(join(folder, "node_modules", name), { recursive: true });
+  for (const name of ["@js0", ".bin"]) {
+    mkdirSync(join(folder, "node_modules", name), { recursive: true });
+  }
   await build(join(folder, "node_modules/@js0/reload-self"));
   symlinkSync("../@js0/reload-self/cli.js", join(folder, "node_modules/.bin/reload-self"));
-  for (const name of others) symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
-  const dependencies = Object.fromEntries(["@js0/reload-self", ...others].map((name) => [name, "*"]));
+  for (const name of others) {
+    symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
+  }
+  const dependencies = Object.fromEntries(
+    ["@js0/reload-self", ...others].map((name) => [name, "*"]),
+  );
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
 }
 
-/** Puts links to executables into `bin` below a folder, under the names that users type. Returns a PATH that begins there. */
+/**
+ * Puts links to executables into `bin` below a folder, under the names that users type. Returns a
+ * PATH that begins there.
+ */
 export function pathWith(folder: string, executables: Readonly<Record<string, string>>): string {
   const bin = join(folder, "bin");
   mkdirSync(bin);
-  for (const [name, executable] of Object.entries(executables)) symlinkSync(executable, join(bin, name));
+  for (const [name, executable] of Object.entries(executables)) {
+    symlinkSync(executable, join(bin, name));
+  }
   return `${bin}${delimiter}${process.env.PATH}`;
 }
 

@@ -20,7 +20,10 @@ export function hasVariable(pid: number, entry: string): boolean {
   return read(pid, "environ")?.split("\0").includes(entry) ?? false;
 }
 
-/** The fields of /proc/PID/stat from the state on, past the name, which may contain anything; proc_pid_stat(5). */
+/**
+ * The fields of /proc/PID/stat from the state on, past the name, which may contain anything;
+ * proc_pid_stat(5).
+ */
 function statOf(pid: number): string[] | undefined {
   return read(pid, "stat")?.replace(/^.*\) /s, "").split(" ");
 }
@@ -41,7 +44,10 @@ export function childrenOf(pid: number): number[] {
   return allPids().filter((child) => statOf(child)?.[1] === String(pid));
 }
 
-/** What the file descriptors of a process lead to, sorted; numbers that differ from process to process are left out. */
+/**
+ * What the file descriptors of a process lead to, sorted; numbers that differ from process to
+ * process are left out.
+ */
 export function descriptorsOf(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     try {
@@ -52,7 +58,10 @@ export function descriptorsOf(pid: number): string[] {
   }).sort();
 }
 
-/** The memory of a process in bytes, without what it has mapped from files: that is shared with whoever runs the same runtime. */
+/**
+ * The memory of a process in bytes, without what it has mapped from files: that is shared with
+ * whoever runs the same runtime.
+ */
 export function memoryOf(pid: number): number {
   return 1024 * Number(/^Anonymous:\s+(\d+)/m.exec(read(pid, "smaps_rollup") ?? "")?.[1]);
 }

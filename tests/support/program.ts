@@ -51,8 +51,14 @@ export interface Program {
   readonly reports: readonly Report[];
   /** All other lines on stdout and stderr. */
   readonly lines: readonly string[];
-  /** Waits for a report, from the first one on, or from a later one. The type `""` stands for all. */
-  report(type: string, match?: Partial<Report> | ((report: Report) => boolean), from?: number): Promise<Report>;
+  /**
+   * Waits for a report, from the first one on, or from a later one. The type `""` stands for all.
+   */
+  report(
+    type: string,
+    match?: Partial<Report> | ((report: Report) => boolean),
+    from?: number,
+  ): Promise<Report>;
   /** Waits for another line. */
   line(match: RegExp): Promise<string>;
   /** Sets what the generations that start from now on do. */
@@ -135,7 +141,11 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
     try {
       return await until(what, look);
     } catch (error) {
-      throw new Error(`${(error as Error).message}\nreports: ${JSON.stringify(reports)}\nlines:\n${lines.join("\n")}`);
+      throw new Error(
+        `${(error as Error).message}\nreports: ${JSON.stringify(reports)}\nlines:\n${
+          lines.join("\n")
+        }`,
+      );
     }
   }
 
@@ -151,7 +161,9 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
         () =>
           reports.find((report, i) =>
             i >= from && (report.type === type || type === "") &&
-            (typeof match === "function" ? match(report) : Object.entries(match).every(([key, value]) => report[key] === value))
+            (typeof match === "function"
+              ? match(report)
+              : Object.entries(match).every(([key, value]) => report[key] === value))
           ),
       ),
     line: (match) => find(String(match), () => lines.find((line) => match.test(line))),

@@ -30,7 +30,9 @@ export function startJsr(dist: string, version: string): Promise<Registry> {
   /** A file as it is published: JSR replaces what only the import map of the package knows. */
   const read = (name: string) => {
     let text = readFileSync(join(dist, name), "utf8");
-    for (const [from, to] of Object.entries<string>(imports)) text = text.replaceAll(`"${from}"`, `"${to}"`);
+    for (const [from, to] of Object.entries<string>(imports)) {
+      text = text.replaceAll(`"${from}"`, `"${to}"`);
+    }
     return text;
   };
   const manifest = Object.fromEntries(files.map((name) => {
@@ -41,7 +43,12 @@ export function startJsr(dist: string, version: string): Promise<Registry> {
   const scope = "/@js0/reload-self";
   const answers: Record<string, () => string> = {
     [`${scope}/meta.json`]: () =>
-      JSON.stringify({ scope: "js0", name: "reload-self", latest: version, versions: { [version]: {} } }),
+      JSON.stringify({
+        scope: "js0",
+        name: "reload-self",
+        latest: version,
+        versions: { [version]: {} },
+      }),
     [`${scope}/${version}_meta.json`]: () => JSON.stringify({ manifest, exports }),
     ...Object.fromEntries(files.map((name) => [`${scope}/${version}/${name}`, () => read(name)])),
   };
@@ -59,16 +66,25 @@ export function startJsr(dist: string, version: string): Promise<Registry> {
   });
 }
 
-/** Serves a built package, and those that it depends on, as npm does. Its tarballs are made in the folder. */
+/**
+ * Serves a built package, and those that it depends on, as npm does. Its tarballs are made in the
+ * folder.
+ */
 export async function startNpm(dist: string, folder: string): Promise<Registry> {
   const requested = new Set<string>();
   const packages = new Map<string, { manifest: { version: string }; tarball: Buffer }>();
-  for (const [i, source] of [dist, ...DEPENDENCIES.map((name) => join(root, "node_modules", name))].entries()) {
+  for (
+    const [i, source] of [dist, ...DEPENDENCIES.map((name) => join(root, "node_modules", name))]
+      .entries()
+  ) {
     const target = join(folder, `tarball-${i}`);
     mkdirSync(target);
     await run("npm", ["pack", source, "--ignore-scripts", "--pack-destination", target]);
     const manifest = JSON.parse(readFileSync(join(source, "package.json"), "utf8"));
-    packages.set(manifest.name, { manifest, tarball: readFileSync(join(target, readdirSync(target)[0] as string)) });
+    packages.set(manifest.name, {
+      manifest,
+      tarball: readFileSync(join(target, readdirSync(target)[0] as string)),
+    });
   }
   return start(requested, ({ url = "", headers }, response) => {
     const name = decodeURIComponent(url.slice(1)).replace(/\.tgz$/, "");

@@ -11,12 +11,19 @@ export interface Runtime {
   readonly servers: readonly ("http" | "adopted" | "native")[];
 }
 
-function runtime(name: keyof typeof pinned & string, kind: Runtime["kind"], flags: readonly string[]): Runtime {
+function runtime(
+  name: keyof typeof pinned & string,
+  kind: Runtime["kind"],
+  flags: readonly string[],
+): Runtime {
   const servers = kind === "node" ? ["http"] as const : ["http", "adopted", "native"] as const;
   return { name, kind, executable: pinned[name], flags, servers };
 }
 
-/** Every runtime and version that is promised to work. RUNTIMES=deno,bun narrows it down while developing. */
+/**
+ * Every runtime and version that is promised to work. RUNTIMES=deno,bun narrows it down while
+ * developing.
+ */
 export const runtimes: readonly Runtime[] = [
   runtime("node22", "node", ["--disable-warning=ExperimentalWarning"]),
   runtime("node24", "node", []),

@@ -25,7 +25,10 @@ export interface Systemd {
 export interface BootOptions {
   /** A folder of files to be laid over those of this machine: another version of systemd. */
   layer?: string | undefined;
-  /** With a network of its own, in which every port is free. Only what is executed inside can connect. */
+  /**
+   * With a network of its own, in which every port is free. Only what is executed inside can
+   * connect.
+   */
   ownNetwork?: boolean;
 }
 
@@ -74,7 +77,8 @@ export async function bootSystemd(
     ]);
     return stdout.trim();
   }
-  await execute("systemctl", "is-system-running", "--wait").catch(() => {}); // "degraded", where a unit of its own fails here.
+  // "degraded", where a unit of its own fails here.
+  await execute("systemctl", "is-system-running", "--wait").catch(() => {});
   return {
     execute,
     show: (unit, property) => execute("systemctl", "show", unit, "--value", "--property", property),

@@ -1,7 +1,10 @@
 import { execFileSync } from "node:child_process";
 import process from "node:process";
 
-/** Why a test cannot run that needs a program of Debian's; `false` where it can. CI installs them: there none may be missing. */
+/**
+ * Why a test cannot run that needs a program of Debian's; `false` where it can. CI installs them:
+ * there none may be missing.
+ */
 export function missing(program: string, debianPackage: string): string | false {
   try {
     execFileSync("sh", ["-c", `command -v ${program}`]);

@@ -4,8 +4,14 @@ import { numberOf } from "./number_of.ts";
 /** How long a condition may take; a machine that is busy with other tests is slow. */
 const PATIENCE = numberOf("PATIENCE", 60_000);
 
-/** Waits until a condition holds, and returns what it found. For what gives no notice: the state of other processes. */
-export async function until<T>(what: string, look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
+/**
+ * Waits until a condition holds, and returns what it found. For what gives no notice: the state of
+ * other processes.
+ */
+export async function until<T>(
+  what: string,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
+): Promise<T> {
   const deadline = performance.now() + PATIENCE;
   for (;;) {
     const found = await look();

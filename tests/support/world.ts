@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import type { Adapter, Channel, ExitStatus, StartedProcess, StartRequest } from "../../src/core/adapter.ts";
+import type {
+  Adapter,
+  Channel,
+  ExitStatus,
+  StartedProcess,
+  StartRequest,
+} from "../../src/core/adapter.ts";
 import { ReloadError } from "../../src/core/error.ts";
 import type { ReloadEvent } from "../../src/core/event.ts";
 import type { ListenOptions } from "../../src/core/options.ts";
@@ -39,7 +45,10 @@ interface Wire {
   deliver(): boolean;
 }
 
-/** Processes, signals, channels and time, without any of them: everything happens when a test says so. */
+/**
+ * Processes, signals, channels and time, without any of them: everything happens when a test says
+ * so.
+ */
 export interface World {
   readonly processes: readonly SimulatedProcess[];
   /** What was found wrong when it happened; the library survives an onEvent that throws. */
@@ -56,9 +65,14 @@ export interface World {
   say(process: SimulatedProcess, message: unknown): void;
   /** Says something over the channel from the process's parent. */
   tell(process: SimulatedProcess, message: unknown): void;
-  /** Delivers the next message, or the closing, of the n-th channel that has one. Returns whether there was one. */
+  /**
+   * Delivers the next message, or the closing, of the n-th channel that has one. Returns whether
+   * there was one.
+   */
   deliver(n: number): boolean;
-  /** Delivers the next message, or the closing, to one process only. Returns whether there was one. */
+  /**
+   * Delivers the next message, or the closing, to one process only. Returns whether there was one.
+   */
   deliverTo(process: SimulatedProcess): boolean;
   /** Lets time pass until the next timer, and calls it. Returns whether there was one. */
   tick(): Promise<boolean>;
@@ -71,7 +85,9 @@ export interface World {
 export interface WorldOptions {
   options?: ListenOptions;
   handovers?: (process: SimulatedProcess) => Handover[];
-  /** What a process has besides the core of an adapter. Then the handovers are those of the library. */
+  /**
+   * What a process has besides the core of an adapter. Then the handovers are those of the library.
+   */
   machine?: (process: SimulatedProcess) => Pick<Adapter, "sockets" | "service">;
   /** Called when a process has called listen(). */
   onBoot?: (process: SimulatedProcess) => void;
@@ -97,7 +113,10 @@ export function createWorld(
   let now = 0;
   let nextPid = 100;
 
-  function spawn(parent: SimulatedProcess | undefined, request: StartRequest | undefined): SimulatedProcess {
+  function spawn(
+    parent: SimulatedProcess | undefined,
+    request: StartRequest | undefined,
+  ): SimulatedProcess {
     const pid = nextPid++;
     const process: SimulatedProcess = {
       pid,
@@ -179,7 +198,10 @@ export function createWorld(
     };
   }
 
-  /** Two ends of a channel. A message waits until it is delivered, and a closing comes after the messages before it. */
+  /**
+   * Two ends of a channel. A message waits until it is delivered, and a closing comes after the
+   * messages before it.
+   */
   function connect(a: SimulatedProcess, b: SimulatedProcess): [Channel, Channel] {
     const end = (me: SimulatedProcess, other: SimulatedProcess) => {
       const queue: unknown[] = []; // on the way to me
@@ -302,10 +324,13 @@ export function createWorld(
     },
     deliverTo: (process) => wires.some((wire) => wire.to === process && wire.deliver()),
     async tick() {
-      const next = timers.reduce((first, timer) => first === undefined || timer.at < first.at ? timer : first, timers[0]);
+      const next = timers.reduce(
+        (first, timer) => first === undefined || timer.at < first.at ? timer : first,
+        timers[0],
+      );
       if (next === undefined) return false;
-      // A process that was frozen notices the time before the messages. But a timer that was set when some time was over
-      // already comes after them.
+      // A process that was frozen notices the time before the messages. But a timer that was set
+      // when some time was over already comes after them.
       if (now > 0 && next.at - now <= 1000) {
         for (const wire of wires) while (wire.to === next.owner && wire.deliver());
         await world.settle();
@@ -331,24 +356,43 @@ export function createWorld(
     }
     if (event.type === "cancel" && event.reason.kind === "shutdown") {
       // One that was told to take charge is asked to shut down as well.
-      const inCharge = process.events.flatMap((event) => event.type === "successor-ready" ? [event.pid] : []);
+      const inCharge = process.events.flatMap((event) =>
+        event.type === "successor-ready" ? [event.pid] : []
+      );
       const left = waitingChildren(process).filter((pid) => !inCharge.includes(pid));
-      assert.deepEqual(left, [], `process ${process.pid} shuts down and leaves a new process behind`);
+      assert.deepEqual(
+        left,
+        [],
+        `process ${process.pid} shuts down and leaves a new process behind`,
+      );
     }
     if (event.type === "reload-fail") {
       const error: ReloadError = event.error;
       const failed = processes.find((other) => other.pid === error.pid);
-      assert.ok(failed === undefined || failed.reaped, `process ${error.pid} was not reaped before the reload was over`);
-      const isShutdown = process.token?.isCancelled === true && process.token.signal.reason.kind === "shutdown";
-      assert.ok(!process.token?.isCancelled || isShutdown, `process ${process.pid} lost its token by a failed reload`);
+      assert.ok(
+        failed === undefined || failed.reaped,
+        `process ${error.pid} was not reaped before the reload was over`,
+      );
+      const isShutdown = process.token?.isCancelled === true &&
+        process.token.signal.reason.kind === "shutdown";
+      assert.ok(
+        !process.token?.isCancelled || isShutdown,
+        `process ${process.pid} lost its token by a failed reload`,
+      );
     }
     if (event.type === "reload-begin") {
-      assert.deepEqual(waitingChildren(process), [], `process ${process.pid} began a second reload at the same time`);
+      assert.deepEqual(
+        waitingChildren(process),
+        [],
+        `process ${process.pid} began a second reload at the same time`,
+      );
     }
   }
 
   function waitingChildren(process: SimulatedProcess): number[] {
-    return processes.filter((child) => child.parent === process && child.exit === undefined && !child.released)
+    return processes.filter((child) =>
+      child.parent === process && child.exit === undefined && !child.released
+    )
       .map(({ pid }) => pid);
   }
 
@@ -399,18 +443,27 @@ export function checkWorld({ processes, violations }: World): void {
     const isReloading = isUnderWay(process);
     if (isReloading) continue;
     assert.equal(waiting.length, 0, `process ${process.pid} has a child that it does not wait for`);
-    assert.ok(process.timers <= expectedTimers(process), `process ${process.pid} has a timer left over`);
-    if (process.token.isCancelled) assert.equal(process.holds, 0, `process ${process.pid} is kept alive after its end`);
+    assert.ok(
+      process.timers <= expectedTimers(process),
+      `process ${process.pid} has a timer left over`,
+    );
+    if (process.token.isCancelled) {
+      assert.equal(process.holds, 0, `process ${process.pid} is kept alive after its end`);
+    }
   }
 }
 
-/** How many timers a process may have that has nothing to do: one that has been replaced stays for a moment. */
+/**
+ * How many timers a process may have that has nothing to do: one that has been replaced stays for a
+ * moment.
+ */
 export function expectedTimers({ token }: SimulatedProcess): number {
   return token?.isCancelled && token.signal.reason.kind === "reload" ? 1 : 0;
 }
 
 /** Is a reload of this process under way? */
 export function isUnderWay(process: SimulatedProcess): boolean {
-  const count = (type: ReloadEvent["type"]) => process.events.filter((event) => event.type === type).length;
+  const count = (type: ReloadEvent["type"]) =>
+    process.events.filter((event) => event.type === type).length;
   return count("reload-begin") > count("reload-end") + count("reload-fail");
 }

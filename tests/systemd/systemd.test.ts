@@ -22,11 +22,20 @@ const example = (name: string) =>
   readFileSync(fileURLToPath(new URL(`../../examples/systemd/${name}`, import.meta.url)), "utf8");
 
 /** A unit of the examples, but with another program. */
-function installUnit(systemd: Systemd, name: string, text: string, runtime: Runtime, setup: ServerSetup): void {
+function installUnit(
+  systemd: Systemd,
+  name: string,
+  text: string,
+  runtime: Runtime,
+  setup: ServerSetup,
+): void {
   const folder = systemd.path("/run/systemd/system");
   writeFileSync(`${folder}/${name}`, text);
   mkdirSync(`${folder}/${name}.d`);
-  const command = [runtime.executable, ...runtime.flags, fixture("server.ts")].join(" ").replaceAll(root, MOUNTED);
+  const command = [runtime.executable, ...runtime.flags, fixture("server.ts")].join(" ").replaceAll(
+    root,
+    MOUNTED,
+  );
   writeFileSync(
     `${folder}/${name}.d/test.conf`,
     `[Unit]
@@ -75,15 +84,22 @@ test("a real systemd", async (t) => {
         name: "http",
         options: { probation: 300, idleGrace: 300 },
       });
-      const socket = example("app-socket.socket").replace("ListenStream=80", `ListenStream=127.0.0.1:${port}`);
+      const socket = example("app-socket.socket").replace(
+        "ListenStream=80",
+        `ListenStream=127.0.0.1:${port}`,
+      );
       writeFileSync(`${systemd.path("/run/systemd/system")}/${name}.socket`, socket);
       await systemd.execute("systemctl", "daemon-reload");
       const load = startLoad("new", { port }, 4);
       try {
         await systemd.execute("systemctl", "start", `${name}.socket`);
         assert.equal(await generationAt(port), "0", "the first connection starts the service");
-        // It answers before systemd knows that it is ready; a reload that is asked for by then becomes a part of the start.
-        await until("the service to be active", async () => await systemd.show(`${name}.service`, "ActiveState") === "active");
+        // It answers before systemd knows that it is ready; a reload that is asked for by then
+        // becomes a part of the start.
+        await until(
+          "the service to be active",
+          async () => await systemd.show(`${name}.service`, "ActiveState") === "active",
+        );
         const { tally } = load;
         const before = failureCount(tally); // Those that came before the socket was there.
         for (let i = 1; i <= 3; i++) {
@@ -119,12 +135,19 @@ test("a real systemd that sends the signal itself: Type=notify-reload", async (t
       // systemd waits for RELOADING=1 first.
       behave(
         systemd,
-        `setup ${JSON.stringify({ options: { probation: 300, idleGrace: 300, command: ["/no/such/program"] } })}`,
+        `setup ${
+          JSON.stringify({
+            options: { probation: 300, idleGrace: 300, command: ["/no/such/program"] },
+          })
+        }`,
       );
       try {
         await systemd.execute("systemctl", "start", unit);
         await systemd.execute("systemctl", "reload", unit);
-        assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: .*(no such executable|code 127)/);
+        assert.match(
+          await systemd.show(unit, "StatusText"),
+          /the last reload failed: .*(no such executable|code 127)/,
+        );
         assert.equal(await systemd.show(unit, "ActiveState"), "active");
         await systemd.execute("systemctl", "stop", unit);
       } catch (error) {
@@ -136,7 +159,12 @@ test("a real systemd that sends the signal itself: Type=notify-reload", async (t
 });
 
 /** What a unit of the examples is for, from its start to its stop. */
-async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtime, file: string): Promise<void> {
+async function reloadUnderLoad(
+  t: TestContext,
+  systemd: Systemd,
+  runtime: Runtime,
+  file: string,
+): Promise<void> {
   const unit = `app-${runtime.name}.service`;
   const port = await freePort();
   const kind = runtime.kind === "node" ? "http" : "native";
@@ -155,7 +183,11 @@ async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtim
     let main = await systemd.show(unit, "MainPID");
     for (let i = 1; i <= 5; i++) {
       await systemd.execute("systemctl", "reload", unit);
-      assert.equal(await generationAt(port), String(i), "systemctl reload returns when the new process is in charge");
+      assert.equal(
+        await generationAt(port),
+        String(i),
+        "systemctl reload returns when the new process is in charge",
+      );
       const next = await systemd.show(unit, "MainPID");
       assert.notEqual(next, main);
       assert.equal(await systemd.show(unit, "StatusText"), `Serving as process ${next}`);
@@ -170,13 +202,19 @@ async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtim
     await systemd.execute("systemctl", "reload", unit);
     assert.equal(await systemd.show(unit, "ActiveState"), "active");
     assert.equal(await systemd.show(unit, "MainPID"), main);
-    assert.match(await systemd.show(unit, "StatusText"), /the last reload failed: the new process .* exited with code 1/);
+    assert.match(
+      await systemd.show(unit, "StatusText"),
+      /the last reload failed: the new process .* exited with code 1/,
+    );
     assert.equal(await generationAt(port), "5");
 
     const connection = await openConnection({ port });
     connection.write("GET /7/1000/10/150 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     await until("the answer to begin", () => connection.isAnswering);
-    const [answer] = await Promise.all([connection.answer(), systemd.execute("systemctl", "stop", unit)]);
+    const [answer] = await Promise.all([
+      connection.answer(),
+      systemd.execute("systemctl", "stop", unit),
+    ]);
     assert.equal(answer.status, 200);
     assert.equal(answer.body.length, 1000, "the request under way was answered to its end");
     assert.equal(await systemd.show(unit, "Result"), "success");
@@ -189,5 +227,15 @@ async function reloadUnderLoad(t: TestContext, systemd: Systemd, runtime: Runtim
 }
 
 async function showLog(systemd: Systemd, unit: string): Promise<void> {
-  console.error(await systemd.execute("journalctl", "--unit", unit, "--output=short-monotonic", "--no-hostname", "-n", "60"));
+  console.error(
+    await systemd.execute(
+      "journalctl",
+      "--unit",
+      unit,
+      "--output=short-monotonic",
+      "--no-hostname",
+      "-n",
+      "60",
+    ),
+  );
 }

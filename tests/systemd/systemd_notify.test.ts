@@ -1,4 +1,7 @@
-/** What systemd is told, with a program in the place of systemd-notify that writes it down. systemd.test.ts has a real systemd. */
+/**
+ * What systemd is told, with a program in the place of systemd-notify that writes it down.
+ * systemd.test.ts has a real systemd.
+ */
 import assert from "node:assert/strict";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -23,12 +26,18 @@ function start(
   const folder = temporaryFolder(t);
   const log = join(folder, "log");
   writeFileSync(log, "");
-  const kill = `case "$*" in STOPPING*) [ $(grep -c ^STOPPING ${log}) -gt ${options.kills ?? 0} ] || kill $$;; esac`;
+  const kill = `case "$*" in STOPPING*) [ $(grep -c ^STOPPING ${log}) -gt ${
+    options.kills ?? 0
+  } ] || kill $$;; esac`;
   writeFileSync(join(folder, "systemd-notify"), `#!/bin/sh\necho "$*" >> ${log}\n${kill}\n`);
   chmodSync(join(folder, "systemd-notify"), 0o755);
   const program = startProgram(t, runtime, {
     flags: options.flags,
-    env: { NOTIFY_SOCKET: "/nowhere", PATH: `${folder}${delimiter}${process.env.PATH}`, ...options.env },
+    env: {
+      NOTIFY_SOCKET: "/nowhere",
+      PATH: `${folder}${delimiter}${process.env.PATH}`,
+      ...options.env,
+    },
   });
   return { program, messages: () => readFileSync(log, "utf8").split("\n").slice(0, -1) };
 }
@@ -50,7 +59,11 @@ for (const runtime of runtimes) {
     assert.ok(Number(usec) >= uptime && Number(usec) < uptime + 60e6, usec);
     assert.equal(status, "STATUS=Reloading: starting generation 1");
     assert.deepEqual(committed, [`MAINPID=${second.pid} ${serving(second.pid)}`]);
-    assert.notEqual(parentOf(second.pid), first.pid, "it is no child of a process that is about to leave");
+    assert.notEqual(
+      parentOf(second.pid),
+      first.pid,
+      "it is no child of a process that is about to leave",
+    );
 
     program.behave("exit 3");
     program.signal(second);
@@ -79,7 +92,10 @@ for (const runtime of runtimes) {
       await until("READY=1", () => messages().length === 1);
       program.signal(first, "SIGTERM");
       await program.report("drained");
-      assert.deepEqual(messages().slice(1), Array(2).fill("STOPPING=1 STATUS=Shutting down (SIGTERM)"));
+      assert.deepEqual(
+        messages().slice(1),
+        Array(2).fill("STOPPING=1 STATUS=Shutting down (SIGTERM)"),
+      );
       assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
       await until("the process to be gone", () => !isAlive(first.pid));
     });
@@ -98,7 +114,9 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: the watchdog of another process is not fed`, async (t) => {
-    const { program, messages } = start(t, runtime, { env: { WATCHDOG_USEC: "20000", WATCHDOG_PID: "1" } });
+    const { program, messages } = start(t, runtime, {
+      env: { WATCHDOG_USEC: "20000", WATCHDOG_PID: "1" },
+    });
     const first = await program.report("start");
     program.signal(first);
     const second = await program.report("in-charge", { generation: 1 });
@@ -112,7 +130,9 @@ for (const runtime of runtimes) {
     const first = await program.report("start");
     program.signal(first);
     await program.report("cancel", { pid: first.pid });
-    const warnings = program.reports.filter(({ type, pid }) => type === "warning" && pid === first.pid);
+    const warnings = program.reports.filter(({ type, pid }) =>
+      type === "warning" && pid === first.pid
+    );
     assert.equal(warnings.length, 1);
     assert.match(warnings[0]?.message, /systemd cannot be notified \((READY|RELOADING)=1/);
   });
@@ -121,14 +141,20 @@ for (const runtime of runtimes) {
 const deno = runtimes.find(({ kind }) => kind === "deno");
 if (deno !== undefined) {
   test("deno: without the permissions for it, systemd is not told, and the log says which flags mend it", async (t) => {
-    const flags = ["run", "--quiet", "--allow-env", "--allow-read", `--allow-run=${deno.executable}`];
+    const flags = [
+      "run",
+      "--quiet",
+      "--allow-env",
+      "--allow-read",
+      `--allow-run=${deno.executable}`,
+    ];
     const { program, messages } = start(t, deno, { flags });
     const first = await program.report("start");
     program.signal(first);
     await program.report("cancel", { pid: first.pid });
-    const warnings = program.reports.filter(({ type, pid }) => type === "warning" && pid === first.pid).map(({ message }) =>
-      message
-    );
+    const warnings = program.reports.filter(({ type, pid }) =>
+      type === "warning" && pid === first.pid
+    ).map(({ message }) => message);
     assert.deepEqual(warnings.length, 2);
     assert.match(warnings[0], /--allow-run=systemd-notify/);
     assert.match(warnings[1], /--allow-run=\/bin\/sh/);

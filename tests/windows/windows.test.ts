@@ -1,6 +1,7 @@
 /**
- * The Windows builds of the runtimes under Wine: `npm run test:windows`. What is tested is handlers and reloads, sockets, pipes and command
- * lines; not which processes CTRL_BREAK goes to, because Wine 8 does not know it (see ctrl.c).
+ * The Windows builds of the runtimes under Wine: `npm run test:windows`. What is tested is handlers
+ * and reloads, sockets, pipes and command lines; not which processes CTRL_BREAK goes to, because
+ * Wine 8 does not know it (see ctrl.c).
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
@@ -45,10 +46,18 @@ interface WindowsRuntime {
 }
 
 const runtimes: WindowsRuntime[] = [
-  { name: "node22", command: ["node22/bin/node.exe", "--disable-warning=ExperimentalWarning"], sendsHandles: true },
+  {
+    name: "node22",
+    command: ["node22/bin/node.exe", "--disable-warning=ExperimentalWarning"],
+    sendsHandles: true,
+  },
   { name: "node24", command: ["node24/bin/node.exe"], sendsHandles: true },
   { name: "bun", command: ["bun/bin/bun.exe"], sendsHandles: true },
-  { name: "deno", command: ["deno/deno.exe", "run", "-A", "--no-check", "--quiet"], sendsHandles: false },
+  {
+    name: "deno",
+    command: ["deno/deno.exe", "run", "-A", "--no-check", "--quiet"],
+    sendsHandles: false,
+  },
 ];
 
 const windowsPath = (path: string) => `Z:${path.replaceAll("/", "\\")}`;
@@ -71,7 +80,8 @@ function commandOf({ command: [executable = "", ...flags] }: WindowsRuntime): st
 
 /** The pids are Wine's own: what is to be done with a process is done in there. */
 function control(pid: number, what: "0" | "1" | "alive" | "kill"): boolean {
-  return spawnSync(WINE, [join(folder, "ctrl.exe"), String(pid), what], { env: wineEnvironment }).status === 0;
+  return spawnSync(WINE, [join(folder, "ctrl.exe"), String(pid), what], { env: wineEnvironment })
+    .status === 0;
 }
 
 let lastPort = 20_000 + (process.pid % 5_000);
@@ -79,12 +89,17 @@ let lastPort = 20_000 + (process.pid % 5_000);
 function start(
   t: TestContext,
   runtime: WindowsRuntime,
-  { name = "test", args = [], terminal = false }: { name?: string; args?: string[]; terminal?: boolean } = {},
+  { name = "test", args = [], terminal = false }: {
+    name?: string;
+    args?: string[];
+    terminal?: boolean;
+  } = {},
 ): Program {
   const base = mkdtempSync(join(folder, "run-"));
   const own = join(base, name);
   mkdirSync(own);
-  // Below the ports that the kernel gives to clients: a client's closed connection on the same number keeps Wine from binding it.
+  // Below the ports that the kernel gives to clients: a client's closed connection on the same
+  // number keeps Wine from binding it.
   const port = lastPort++;
   const output = openSync(join(own, "output"), "a");
   const script = windowsPath(join(root, "tests/windows/program.mjs"));
@@ -102,7 +117,9 @@ function start(
   const reports = (): Report[] => {
     // A file for each process: under Wine two that append to the same one write over each other.
     const logs = readdirSync(own).filter((name) => name.startsWith("log."));
-    return logs.flatMap((name) => readFileSync(join(own, name), "utf8").split("\n").filter((line) => line.endsWith("}")))
+    return logs.flatMap((name) =>
+      readFileSync(join(own, name), "utf8").split("\n").filter((line) => line.endsWith("}"))
+    )
       .map((line) => JSON.parse(line));
   };
   cleanUp(t, () => {
@@ -118,12 +135,15 @@ function start(
           type,
           () =>
             reports().find((report) =>
-              report.type === type && Object.entries(match).every(([key, value]) => report[key] === value)
+              report.type === type &&
+              Object.entries(match).every(([key, value]) => report[key] === value)
             ),
         );
       } catch (error) {
         throw new Error(
-          `${(error as Error).message}\n${JSON.stringify(reports())}\n${readFileSync(join(own, "output"), "utf8")}`,
+          `${(error as Error).message}\n${JSON.stringify(reports())}\n${
+            readFileSync(join(own, "output"), "utf8")
+          }`,
         );
       }
     },
@@ -143,19 +163,26 @@ function startLoad(t: TestContext, port: number) {
   let stopped = false;
   const ask = () =>
     new Promise<void>((resolve) => {
-      const request = get({ port, host: "127.0.0.1", agent: false, timeout: 10_000 }, (response) => {
-        let text = "";
-        response.on("data", (data) => text += data);
-        response.on("end", () => (answers.push(text.trim()), resolve()));
-        response.on("error", ({ message }) => (failures.push(message), resolve()));
-      });
+      const request = get(
+        { port, host: "127.0.0.1", agent: false, timeout: 10_000 },
+        (response) => {
+          let text = "";
+          response.on("data", (data) => text += data);
+          response.on("end", () => (answers.push(text.trim()), resolve()));
+          response.on("error", ({ message }) => (failures.push(message), resolve()));
+        },
+      );
       request.on("timeout", () => request.destroy(new Error("no answer in time")));
-      request.on("error", (error: NodeJS.ErrnoException) => (failures.push(error.code ?? error.message), resolve()));
+      request.on(
+        "error",
+        (error: NodeJS.ErrnoException) => (failures.push(error.code ?? error.message), resolve()),
+      );
     });
   const done = (async () => {
     while (!stopped) {
       await ask();
-      await new Promise((resolve) => setTimeout(resolve, 10)); // Gentle: between two requests, not for something.
+      // Gentle: between two requests, not for something.
+      await new Promise((resolve) => setTimeout(resolve, 10));
     }
   })();
   const stop = async () => {
@@ -166,7 +193,10 @@ function startLoad(t: TestContext, port: number) {
   return { failures, answers, stop };
 }
 
-/** Checks the exit code. Wine itself crashes now and then when Deno ends: then there is none, and what was written has to do. */
+/**
+ * Checks the exit code. Wine itself crashes now and then when Deno ends: then there is none, and
+ * what was written has to do.
+ */
 function assertCode({ code, signal, output }: Ended, expected: number): void {
   if (signal === null || !["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGTRAP"].includes(signal)) {
     assert.equal(code, expected, `${signal} ${output}`);
@@ -180,11 +210,17 @@ interface Ended {
   output: string;
 }
 
-/** Makes a folder a drive, with a /proc in which a process is a zombie and has another start time: what Linux tells is not Windows'. */
+/**
+ * Makes a folder a drive, with a /proc in which a process is a zombie and has another start time:
+ * what Linux tells is not Windows'.
+ */
 function makeDrive(t: TestContext, path: string, pid: number): void {
   mkdirSync(join(path, "proc", String(pid)), { recursive: true });
   writeFileSync(join(path, "proc", String(pid), "status"), "Name:\tstranger\nState:\tZ (zombie)\n");
-  writeFileSync(join(path, "proc", String(pid), "stat"), `${pid} (stranger) Z ${"1 ".repeat(40)}\n`);
+  writeFileSync(
+    join(path, "proc", String(pid), "stat"),
+    `${pid} (stranger) Z ${"1 ".repeat(40)}\n`,
+  );
   const drive = join(folder, "prefix/dosdevices/y:");
   rmSync(drive, { force: true });
   symlinkSync(path, drive);
@@ -204,7 +240,12 @@ function cli(runtime: WindowsRuntime, args: string[], cwd = root): Promise<Ended
   return new Promise((resolve) =>
     child.once(
       "exit",
-      (code, signal) => resolve({ code, signal, output: readFileSync(output, "utf8").replace(/^Internal error: .*\n/gm, "") }),
+      (code, signal) =>
+        resolve({
+          code,
+          signal,
+          output: readFileSync(output, "utf8").replace(/^Internal error: .*\n/gm, ""),
+        }),
     )
   );
 }
@@ -265,7 +306,9 @@ test("Windows, under Wine", async (t) => {
       const program = start(t, runtime);
       await program.report("serving");
       const reload = async () => {
-        const response = await fetch(`http://127.0.0.1:${program.port}/reload`, { headers: { connection: "close" } });
+        const response = await fetch(`http://127.0.0.1:${program.port}/reload`, {
+          headers: { connection: "close" },
+        });
         return await response.text();
       };
       writeFileSync(join(program.folder, "broken"), "");
@@ -304,7 +347,16 @@ test("Windows, under Wine", async (t) => {
     });
 
     await t.test(`${runtime.name}: spaces, quotes, backslashes and other letters than ASCII's`, async (t) => {
-      const args = ["a b", 'say "hi"', "C:\\dir\\", 'back\\"slash', "größer 日本", "", "100%PATH%", "^caret&"];
+      const args = [
+        "a b",
+        'say "hi"',
+        "C:\\dir\\",
+        'back\\"slash',
+        "größer 日本",
+        "",
+        "100%PATH%",
+        "^caret&",
+      ];
       const program = start(t, runtime, { name: "a folder, größer 日本", args });
       const first = await program.report("serving");
       const [begun] = program.reports().filter(({ type }) => type === "start");

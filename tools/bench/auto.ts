@@ -1,4 +1,7 @@
-/** What the preload costs a program that knows nothing of it: its start, and its requests. From the tarball. */
+/**
+ * What the preload costs a program that knows nothing of it: its start, and its requests. From the
+ * tarball.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
@@ -8,7 +11,8 @@ import type { Runtime } from "../../tests/support/runtimes.ts";
 
 /** The programs: they say when they listen. */
 const PROGRAMS = {
-  http: `import { createServer } from "node:http";\ncreateServer().listen(PORT, "127.0.0.1", () => console.log("up"));\n`,
+  http:
+    `import { createServer } from "node:http";\ncreateServer().listen(PORT, "127.0.0.1", () => console.log("up"));\n`,
   bun: `Bun.serve({ port: PORT, fetch: () => new Response() });\nconsole.log("up");\n`,
   deno: `Deno.serve({ port: PORT, onListen: () => console.log("up") }, () => new Response());\n`,
 };
@@ -45,7 +49,12 @@ export async function autoStart(
   const added: number[] = [];
   for (let i = -1; i < rounds; i++) {
     const without = await untilUp([runtime.executable, ...runtime.flags, program], project);
-    const preloaded = await untilUp([runtime.executable, ...runtime.flags, ...preloadOf(runtime, project), program], project);
+    const preloaded = await untilUp([
+      runtime.executable,
+      ...runtime.flags,
+      ...preloadOf(runtime, project),
+      program,
+    ], project);
     if (i < 0) continue; // That fills the caches.
     bare.push(without);
     added.push(preloaded - without);

@@ -1,4 +1,6 @@
-/** Many connections across a reload: how fast they move, and how long their clients wait meanwhile. */
+/**
+ * Many connections across a reload: how fast they move, and how long their clients wait meanwhile.
+ */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { cleanUp, type TestScope } from "../../tests/support/clean_up.ts";
@@ -20,7 +22,10 @@ export interface Move {
   /** The longest wait of each client that was asking all the time. */
   readonly waits: { readonly median: number; readonly p99: number; readonly max: number };
   readonly cut: number;
-  /** Bytes of memory: of the old process before the reload, and the most that each process had during the move. */
+  /**
+   * Bytes of memory: of the old process before the reload, and the most that each process had
+   * during the move.
+   */
   readonly memory: { readonly before: number; readonly old: number; readonly next: number };
 }
 
@@ -38,7 +43,10 @@ export interface Asking {
   answers: number;
 }
 
-/** What is connected: clients of node:net and `token.live()`, WebSockets, or clients of HTTP, all of which but a hundred are idle. */
+/**
+ * What is connected: clients of node:net and `token.live()`, WebSockets, or clients of HTTP, all of
+ * which but a hundred are idle.
+ */
 export type Kind = "connections" | "WebSockets" | "HTTP";
 
 /** A question: a line, a message in a frame (RFC 6455, section 5.2), or a request. */
@@ -92,7 +100,12 @@ export interface Opened {
 }
 
 /** Opens so many, to each of the ports in turns. */
-export async function openConnections(t: TestScope, ports: readonly number[], kind: Kind, count: number): Promise<Opened> {
+export async function openConnections(
+  t: TestScope,
+  ports: readonly number[],
+  kind: Kind,
+  count: number,
+): Promise<Opened> {
   const sockets: Socket[] = [];
   let cut = 0;
   let isOver = false;
@@ -124,8 +137,14 @@ export async function openConnections(t: TestScope, ports: readonly number[], ki
 /** Starts the server for a kind of clients. */
 function startFor(t: TestScope, runtime: Runtime, kind: Kind, isIndependent: boolean): Program {
   if (kind === "HTTP") {
-    const setup = { kind: runtime.kind === "node" ? "http" : "adopted", options: { probation: 1_000, idleGrace: 1_000 } };
-    return startProgram(t, runtime, { script: fixture("server.ts"), env: { SERVER: JSON.stringify(setup) } });
+    const setup = {
+      kind: runtime.kind === "node" ? "http" : "adopted",
+      options: { probation: 1_000, idleGrace: 1_000 },
+    };
+    return startProgram(t, runtime, {
+      script: fixture("server.ts"),
+      env: { SERVER: JSON.stringify(setup) },
+    });
   }
   return startProgram(t, runtime, {
     script: fixture(kind === "WebSockets" ? "echo_web_sockets.ts" : "live.ts"),
@@ -156,7 +175,10 @@ export async function moveConnections(
   await program.report("in-charge", { generation: 1 });
   const inCharge = performance.now() - begun;
   // The fields of the event: its pid is the new process.
-  const { moved, left, milliseconds } = await program.report("connections-move", ({ generation }) => generation === 0);
+  const { moved, left, milliseconds } = await program.report(
+    "connections-move",
+    ({ generation }) => generation === 0,
+  );
   for (const client of asking) client.answers = 0;
   await until("all to be answered again", () => asking.every(({ answers }) => answers > 1));
   const memory = { before, old: old(), next: successor() };

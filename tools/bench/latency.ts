@@ -1,4 +1,7 @@
-/** From the signal to the first answer of the new process, next to a bare start of the same server without the library. */
+/**
+ * From the signal to the first answer of the new process, next to a bare start of the same server
+ * without the library.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,8 +16,9 @@ import type { Runtime } from "../../tests/support/runtimes.ts";
 import { until } from "../../tests/support/wait.ts";
 
 /**
- * Milliseconds between two looks: more of them would take the processor from what is measured, and with fewer the answer of a new process
- * is seen later than it could be had. That of a bare start is not: the kernel keeps its first connection until it can answer.
+ * Milliseconds between two looks: more of them would take the processor from what is measured, and
+ * with fewer the answer of a new process is seen later than it could be had. That of a bare start
+ * is not: the kernel keeps its first connection until it can answer.
  */
 const LOOK = 1;
 /** Milliseconds after which no answer is expected any more. */
@@ -28,14 +32,23 @@ const WITHOUT = `export const listen = () => ({
 });
 `;
 
-/** Writes the programs into a project in which the package is installed, each with the library and without it. */
+/**
+ * Writes the programs into a project in which the package is installed, each with the library and
+ * without it.
+ */
 export function writePrograms(project: string): void {
   writeFileSync(join(project, "without.mjs"), WITHOUT);
   symlinkSync(join(root, "node_modules/express"), join(project, "node_modules/express"));
   for (const name of ["http", "native", "express"]) {
-    const { code } = transformSync(readFileSync(join(root, `tools/bench/programs/${name}.ts`), "utf8"), { loader: "ts" });
+    const { code } = transformSync(
+      readFileSync(join(root, `tools/bench/programs/${name}.ts`), "utf8"),
+      { loader: "ts" },
+    );
     for (const [kind, library] of [["with", "@js0/reload-self"], ["bare", "./without.mjs"]]) {
-      writeFileSync(join(project, `${name}.${kind}.mjs`), code.replace("../../../mod.ts", library as string));
+      writeFileSync(
+        join(project, `${name}.${kind}.mjs`),
+        code.replace("../../../mod.ts", library as string),
+      );
     }
   }
 }
@@ -54,8 +67,8 @@ async function ask(port: number): Promise<number | undefined> {
 }
 
 /**
- * Milliseconds, the medians of so many rounds that take turns, and the median of each round's ratio: what slows the machine down for a
- * while slows both.
+ * Milliseconds, the medians of so many rounds that take turns, and the median of each round's
+ * ratio: what slows the machine down for a while slows both.
  *
  * @param project Where {@linkcode writePrograms} has written the programs.
  * @param program The name of one in `programs`.
@@ -78,7 +91,10 @@ export async function latency(
     return child;
   };
 
-  /** Asks both ports in turns, for the running server answers in both cases, and shares the machine with the one that starts. */
+  /**
+   * Asks both ports in turns, for the running server answers in both cases, and shares the machine
+   * with the one that starts.
+   */
   async function firstAnswer(wanted: number, before?: number): Promise<number> {
     for (const deadline = performance.now() + PATIENCE; performance.now() < deadline;) {
       const [running, started] = [await ask(port), await ask(other)];
@@ -109,5 +125,9 @@ export async function latency(
     child.kill("SIGKILL");
     await new Promise((resolve) => child.once("exit", resolve));
   }
-  return { bare: median(bare), reload: median(reload), ratio: median(reload.map((time, i) => time / (bare[i] as number))) };
+  return {
+    bare: median(bare),
+    reload: median(reload),
+    ratio: median(reload.map((time, i) => time / (bare[i] as number))),
+  };
 }

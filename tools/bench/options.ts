@@ -15,7 +15,8 @@ const OPTIONS = {
   latency: "milliseconds that the wire takes in each direction",
   minutes: "for day: how long",
   seed: "for day: what repeats a run",
-  output: "for compare, scale, day: the folder of the pages that are written: docs by default, for day none",
+  output:
+    "for compare, scale, day: the folder of the pages that are written: docs by default, for day none",
 } as const;
 
 export type Option = keyof typeof OPTIONS;
@@ -40,7 +41,9 @@ export interface Bench {
 
 /** Reads a command line. A wrong one is an error that says what there is. */
 export function parse(args: readonly string[]): Asked {
-  const options = Object.fromEntries(Object.keys(OPTIONS).map((name) => [name, { type: "string" as const }]));
+  const options = Object.fromEntries(
+    Object.keys(OPTIONS).map((name) => [name, { type: "string" as const }]),
+  );
   const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
   const numbersIn = (text: string, option: Option) =>
     text.split(",").map((part) => {
@@ -50,7 +53,9 @@ export function parse(args: readonly string[]): Asked {
     });
   const text = (option: Option) => values[option] as string | undefined;
   // All are looked at now: a wrong number is not to be found after an hour.
-  const numeric = (Object.keys(OPTIONS) as Option[]).filter((name) => !["runtime", "rows", "output"].includes(name));
+  const numeric = (Object.keys(OPTIONS) as Option[]).filter((name) =>
+    !["runtime", "rows", "output"].includes(name)
+  );
   for (const option of numeric) numbersIn(text(option) ?? "0", option);
   return {
     parts: positionals,
@@ -68,12 +73,17 @@ export function optionsText(): string {
   return Object.entries(OPTIONS).map(([name, what]) => `  --${name.padEnd(12)} ${what}`).join("\n");
 }
 
-/** The runtimes that were asked for, or all; and of several versions of one kind only the newest, where `isNewest`. */
+/**
+ * The runtimes that were asked for, or all; and of several versions of one kind only the newest,
+ * where `isNewest`.
+ */
 export function runtimesOf(asked: Asked, isNewest = false): readonly Runtime[] {
   const names = asked.text("runtime")?.split(",");
   const unknown = names?.find((name) => !all.some((runtime) => runtime.name === name));
   if (unknown !== undefined) {
-    throw new Error(`no such runtime: ${unknown}; there are ${all.map(({ name }) => name).join(", ")}`);
+    throw new Error(
+      `no such runtime: ${unknown}; there are ${all.map(({ name }) => name).join(", ")}`,
+    );
   }
   const wanted = all.filter(({ name }) => names?.includes(name) ?? true);
   // The versions come in their order.

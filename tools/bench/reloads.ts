@@ -1,4 +1,7 @@
-/** Many reloads of each native server under load: what fails, and what is left behind in the process. */
+/**
+ * Many reloads of each native server under load: what fails, and what is left behind in the
+ * process.
+ */
 import { certificate } from "../../tests/fixtures/certificate.ts";
 import { failureCount, type Load, startLoad, type Tally } from "../../tests/load/load.ts";
 import { type Server, startServer } from "../../tests/load/rows.ts";
@@ -31,11 +34,21 @@ export interface Reloads {
   readonly resources: Resources;
 }
 
-/** Reloads a server so many times. The load pauses when the process is looked at, so that only its own descriptors are there. */
-export async function manyReloads(t: TestScope, runtime: Runtime, place: Place, reloads: number): Promise<Reloads> {
+/**
+ * Reloads a server so many times. The load pauses when the process is looked at, so that only its
+ * own descriptors are there.
+ */
+export async function manyReloads(
+  t: TestScope,
+  runtime: Runtime,
+  place: Place,
+  reloads: number,
+): Promise<Reloads> {
   const options = { probation: PROBATION_MS, idleGrace: PROBATION_MS };
   const tls = place === "TLS" ? certificate : undefined;
-  const server = await startServer(t, runtime, { kind: "adopted", tls, options }, { unix: place === "unix" });
+  const server = await startServer(t, runtime, { kind: "adopted", tls, options }, {
+    unix: place === "unix",
+  });
   const tallies: Tally[] = [];
   let current = await reloadUnderLoad(server, server.first, 1, tallies);
   const before = await steadyResources(current.pid);
@@ -47,14 +60,21 @@ export async function manyReloads(t: TestScope, runtime: Runtime, place: Place, 
   return {
     requests: tallies.reduce((sum, { ok }) => sum + ok, 0),
     failed: tallies.reduce((sum, tally) => sum + failureCount(tally), 0),
-    failures: tallies.flatMap(({ failures }) => [...failures].map(([kind, count]) => `${count} ${kind}`)).join(", "),
+    failures: tallies.flatMap(({ failures }) =>
+      [...failures].map(([kind, count]) => `${count} ${kind}`)
+    ).join(", "),
     leaks,
     resources: resourcesOf(current.pid),
   };
 }
 
 /** Reloads under load, and returns the process that is in charge then. */
-async function reloadUnderLoad({ program, target }: Server, first: Report, reloads: number, tallies: Tally[]): Promise<Report> {
+async function reloadUnderLoad(
+  { program, target }: Server,
+  first: Report,
+  reloads: number,
+  tallies: Tally[],
+): Promise<Report> {
   const loads: Load[] = [startLoad("new", target, CLIENTS), startLoad("keep", target, CLIENTS)];
   let current = first;
   try {
@@ -63,7 +83,10 @@ async function reloadUnderLoad({ program, target }: Server, first: Report, reloa
       const generation = old.generation + 1;
       program.signal(old);
       current = await program.report("in-charge", { generation });
-      await until(`generation ${generation} to answer`, () => loads.every(({ tally }) => tally.generations.has(generation)));
+      await until(
+        `generation ${generation} to answer`,
+        () => loads.every(({ tally }) => tally.generations.has(generation)),
+      );
       await until("the old process to be gone", () => !isAlive(old.pid));
     }
   } finally {
@@ -87,18 +110,29 @@ async function steadyResources(pid: number): Promise<Resources> {
 /** Measures each native server, in each place, and prints a line. */
 export async function reloads({ asked, print, isWanted }: Bench): Promise<void> {
   const count = asked.number("reloads", 100);
-  if (count < 2) throw new Error("--reloads must be at least 2: what one leaves is compared with what all leave");
+  if (count < 2) {
+    throw new Error(
+      "--reloads must be at least 2: what one leaves is compared with what all leave",
+    );
+  }
   for (const runtime of runtimesOf(asked).filter(({ servers }) => servers.includes("adopted"))) {
     for (const place of PLACES) {
       const name = `${runtime.kind === "deno" ? "Deno.serve" : "Bun.serve"}, ${place}`;
       if (!isWanted(name)) continue;
       await scoped(async (t) => {
-        const { requests, failed, failures, leaks, resources } = await manyReloads(t, runtime, place, count);
+        const { requests, failed, failures, leaks, resources } = await manyReloads(
+          t,
+          runtime,
+          place,
+          count,
+        );
         const { descriptors, registrations } = resources;
         print(
           failed === 0 && leaks.length === 0,
           name.padEnd(18),
-          `${count} reloads, ${failed} of ${requests} requests failed${failures && ` (${failures})`}`,
+          `${count} reloads, ${failed} of ${requests} requests failed${
+            failures && ` (${failures})`
+          }`,
           `${descriptors.length} descriptors, ${registrations} registrations: ` +
             (leaks.length === 0 ? "none more than after one reload" : leaks.join(", ")),
         );

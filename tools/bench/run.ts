@@ -1,6 +1,7 @@
 /**
- * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md and its picture; `npm run bench -- PART ...` runs
- * others, `all` is everything, and takes hours. `npm run bench -- --help` lists the parts and the options.
+ * The benchmarks. `npm run bench` compares this project with others and writes docs/benchmark.md
+ * and its picture; `npm run bench -- PART ...` runs others, `all` is everything, and takes hours.
+ * `npm run bench -- --help` lists the parts and the options.
  */
 import { describeTally, failureCount, startLoad } from "../../tests/load/load.ts";
 import { rowsOf, runRow, startServer } from "../../tests/load/rows.ts";
@@ -26,7 +27,8 @@ import { scale } from "./scale.ts";
 import { wire } from "./wire.ts";
 
 /** The kinds of servers of a runtime that are opened as they are today. */
-const currentKinds = (runtime: Runtime) => runtime.kind === "node" ? ["http"] as const : ["http", "adopted"] as const;
+const currentKinds = (runtime: Runtime) =>
+  runtime.kind === "node" ? ["http"] as const : ["http", "adopted"] as const;
 
 const parts: Record<string, (bench: Bench) => Promise<void>> = {
   compare,
@@ -45,8 +47,15 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
           const seconds = (performance.now() - begun) / 1000;
           for (const [kind, tally] of tallies) {
             const rate = `${Math.round(tally.connections / seconds)} new connections/s`;
-            const name = `${row.name}, ${kind}${crash ? ", every second one crashes" : ""}`.padEnd(56);
-            print(failureCount(tally) === 0, name, describeTally(tally).replace(/, generations.*/, ""), rate);
+            const name = `${row.name}, ${kind}${crash ? ", every second one crashes" : ""}`.padEnd(
+              56,
+            );
+            print(
+              failureCount(tally) === 0,
+              name,
+              describeTally(tally).replace(/, generations.*/, ""),
+              rate,
+            );
           }
         });
       }
@@ -60,8 +69,13 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
       const project = await unpack(await pack(folder), folder);
       writePrograms(project);
       for (const runtime of runtimesOf(asked)) {
-        // The smallest servers there are, for which every millisecond is two or three per cent, and what a program may be like.
-        for (const kind of runtime.kind === "node" ? ["http", "express"] : ["http", "native", "express"]) {
+        // The smallest servers there are, for which every millisecond is two or three per cent, and
+        // what a program may be like.
+        for (
+          const kind of runtime.kind === "node"
+            ? ["http", "express"]
+            : ["http", "native", "express"]
+        ) {
           await scoped(async (t) => {
             const { bare, reload, ratio } = await latency(t, runtime, project, kind, rounds);
             const name = `${runtime.name} ${kind}`.padEnd(16);
@@ -104,20 +118,32 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
   async connections({ asked, print }) {
     const rows = runtimesOf(asked).flatMap((runtime) =>
       (["connections", "WebSockets"] as const).flatMap((kind) =>
-        runtime.kind === "node" && kind === "WebSockets" ? [] : [[runtime, kind, false], [runtime, kind, true]] as const
+        runtime.kind === "node" && kind === "WebSockets"
+          ? []
+          : [[runtime, kind, false], [runtime, kind, true]] as const
       )
     );
     for (const [runtime, kind, isIndependent] of rows) {
       await scoped(async (t) => {
-        const move = await moveConnections(t, runtime, kind, asked.number("connections", 10_000), isIndependent);
+        const move = await moveConnections(
+          t,
+          runtime,
+          kind,
+          asked.number("connections", 10_000),
+          isIndependent,
+        );
         const { moved, left, perSecond, waits, cut, memory } = move;
-        const milliseconds = [waits.median, waits.p99, waits.max].map((wait) => wait.toFixed(0)).join(", ");
+        const milliseconds = [waits.median, waits.p99, waits.max].map((wait) => wait.toFixed(0))
+          .join(", ");
         print(
           cut + left === 0,
           `${runtime.name}, ${isIndependent ? "each by itself" : "all together"}`.padEnd(24),
           `${moved} ${kind} moved, ${Math.round(perSecond)} a second, ${left} left, ${cut} cut`,
           `longest wait of a client: median, p99, max ${milliseconds} ms`,
-          `memory ${[memory.before, memory.old, memory.next].map((bytes) => (bytes / 2 ** 20).toFixed(0)).join(", ")} MiB ` +
+          `memory ${
+            [memory.before, memory.old, memory.next].map((bytes) => (bytes / 2 ** 20).toFixed(0))
+              .join(", ")
+          } MiB ` +
             "(old process before, at most; new process at most)",
         );
       });
@@ -130,7 +156,11 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
       const folder = temporaryFolder(t);
       const project = await unpack(await pack(folder), folder);
       for (const runtime of runtimesOf(asked)) {
-        for (const kind of runtime.kind === "node" ? ["http"] as const : ["http", runtime.kind] as const) {
+        for (
+          const kind of runtime.kind === "node"
+            ? ["http"] as const
+            : ["http", runtime.kind] as const
+        ) {
           if (!isWanted(`${runtime.name} ${kind}`)) continue;
           const { bare, added } = await autoStart(runtime, project, kind, rounds);
           const start = `start ${bare.toFixed(1)} ms, and ${added.toFixed(1)} ms with auto`;
@@ -141,7 +171,9 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
             rounds,
             preloadOf(runtime, project),
           );
-          const rates = `without ${Math.round(without)}/s, with ${Math.round(library)}/s, ratio ${ratio.toFixed(3)}`;
+          const rates = `without ${Math.round(without)}/s, with ${Math.round(library)}/s, ratio ${
+            ratio.toFixed(3)
+          }`;
           print(added <= 10 && ratio >= 0.98, `${runtime.name} ${served}`.padEnd(16), start, rates);
         }
       }
@@ -156,7 +188,13 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
         const name = `${runtime.name} ${kind}`.padEnd(16);
         const expected = runtime.kind === "bun" && kind === "http" ? 0.95 : 0.99;
         // A new connection costs the client more than the server, and the rates of it differ more.
-        for (const [{ bare, library, ratio }, what, least] of [[kept, "kept", expected], [fresh, "new ", 0.95]] as const) {
+        for (
+          const [{ bare, library, ratio }, what, least] of [[kept, "kept", expected], [
+            fresh,
+            "new ",
+            0.95,
+          ]] as const
+        ) {
           print(
             ratio >= least,
             name,
@@ -173,12 +211,21 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
   async parent({ asked, print }) {
     for (const runtime of runtimesOf(asked, true)) {
       await scoped(async (t) => {
-        const program = startProgram(t, runtime, { command: [...cli(runtime), "run", "--", "sleep", "1000"] });
+        const program = startProgram(t, runtime, {
+          command: [...cli(runtime), "run", "--", "sleep", "1000"],
+        });
         const { pid } = program.process as { pid: number };
         // It is idle when the program runs: the guard's child.
-        await until("the program to run", () => program.pids().some((pid) => commandLineOf(pid)[0] === "sleep"));
+        await until(
+          "the program to run",
+          () => program.pids().some((pid) => commandLineOf(pid)[0] === "sleep"),
+        );
         const size = memoryOf(pid);
-        print(true, runtime.name.padEnd(16), `reload-self run: ${(size / 2 ** 20).toFixed(1)} MiB of its own`);
+        print(
+          true,
+          runtime.name.padEnd(16),
+          `reload-self run: ${(size / 2 ** 20).toFixed(1)} MiB of its own`,
+        );
       });
     }
   },
@@ -193,7 +240,10 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
     for (const runtime of runtimesOf(asked)) {
       await scoped(async (t) => {
         const kind = runtime.kind === "node" ? "http" : "adopted";
-        const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 500 } });
+        const { program, first, target } = await startServer(t, runtime, {
+          kind,
+          options: { probation: 500 },
+        });
         const loads = [startLoad("new", target, 4), startLoad("keep", target, 4)];
         const memory: number[] = [];
         const descriptors: number[] = [];
@@ -205,12 +255,15 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
           await until("the old process to be gone", () => !isAlive(old.pid));
           if (i % Math.max(1, Math.floor(count / 20)) !== 0) continue;
           memory.push(memoryOf(current.pid));
-          descriptors.push(descriptorsOf(current.pid).filter((name) => !name.startsWith("socket:")).length);
+          descriptors.push(
+            descriptorsOf(current.pid).filter((name) => !name.startsWith("socket:")).length,
+          );
         }
         const tallies = await Promise.all(loads.map((load) => load.stop()));
         const failures = tallies.reduce((sum, tally) => sum + failureCount(tally), 0);
         const half = memory.length >> 1;
-        const mean = (numbers: number[]) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+        const mean = (numbers: number[]) =>
+          numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
         const growth = mean(memory.slice(half)) / mean(memory.slice(0, half));
         const spread = Math.max(...descriptors) - Math.min(...descriptors);
         print(
@@ -218,7 +271,9 @@ const parts: Record<string, (bench: Bench) => Promise<void>> = {
           runtime.name.padEnd(16),
           `${count} reloads, ${failures} failures`,
           tallies.map(describeTally).join("; ").replace(/, generations[^;]*/g, ""),
-          `memory ${(mean(memory) / 2 ** 20).toFixed(1)} MiB, second half ${growth.toFixed(2)} of the first`,
+          `memory ${(mean(memory) / 2 ** 20).toFixed(1)} MiB, second half ${
+            growth.toFixed(2)
+          } of the first`,
           `${Math.min(...descriptors)} to ${Math.max(...descriptors)} descriptors besides sockets`,
         );
       });
@@ -237,7 +292,9 @@ async function main(args: readonly string[]): Promise<number> {
     runtimesOf(asked);
   } catch (error) {
     console.error(
-      `${(error as Error).message}\n\nbenchmarks: all, ${Object.keys(parts).join(", ")}\noptions:\n${optionsText()}`,
+      `${(error as Error).message}\n\nbenchmarks: all, ${
+        Object.keys(parts).join(", ")
+      }\noptions:\n${optionsText()}`,
     );
     return 2;
   }
@@ -251,7 +308,11 @@ async function main(args: readonly string[]): Promise<number> {
       console.log([ok ? "ok " : "BAD", ...columns].join("  "));
     },
   };
-  const wanted = asked.parts.length === 0 ? ["compare"] : asked.parts.includes("all") ? Object.keys(parts) : asked.parts;
+  const wanted = asked.parts.length === 0
+    ? ["compare"]
+    : asked.parts.includes("all")
+    ? Object.keys(parts)
+    : asked.parts;
   for (const part of wanted) {
     console.log(`\n${part}`);
     await (parts[part] as (bench: Bench) => Promise<void>)(bench);

@@ -1,4 +1,7 @@
-/** What a reload costs by size: of connections, of listening sockets, of instances. Writes docs/scale.md. */
+/**
+ * What a reload costs by size: of connections, of listening sockets, of instances. Writes
+ * docs/scale.md.
+ */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -13,7 +16,14 @@ import { isAlive, memoryOf } from "../../tests/support/proc.ts";
 import { fixture, type Program, startProgram } from "../../tests/support/program.ts";
 import type { Runtime } from "../../tests/support/runtimes.ts";
 import { until } from "../../tests/support/wait.ts";
-import { type Asking, keepAsking, type Kind, moveConnections, openConnections, QUESTIONS } from "./connections.ts";
+import {
+  type Asking,
+  keepAsking,
+  type Kind,
+  moveConnections,
+  openConnections,
+  QUESTIONS,
+} from "./connections.ts";
 import { type Bench, runtimesOf } from "./options.ts";
 import { scoped } from "./scoped.ts";
 
@@ -48,20 +58,24 @@ const INSTANCES = [1, 4, 16];
 /** What each size is limited by, and what ten times more would take. */
 const LIMITS: Readonly<Record<string, { limit: string; tenTimes: string }>> = {
   HTTP: {
-    limit: "the start of the runtime, which does not depend on the number; then one message and one descriptor a connection. " +
+    limit:
+      "the start of the runtime, which does not depend on the number; then one message and one descriptor a connection. " +
       "They move in batches, when they are idle, and a client waits for its own batch only",
     tenTimes:
       "ten times the time of moving, while both processes serve, and a limit of descriptors (`ulimit -n`) above their " +
       "number in both",
   },
   connections: {
-    limit: "one message a connection, with its session as JSON; with a state that all share, no client is answered until all " +
+    limit:
+      "one message a connection, with its session as JSON; with a state that all share, no client is answered until all " +
       "have moved",
-    tenTimes: "`independent: true`, with which a client waits for its own connection only, and the limit of descriptors; a " +
+    tenTimes:
+      "`independent: true`, with which a client waits for its own connection only, and the limit of descriptors; a " +
       "longer pause otherwise",
   },
   WebSockets: {
-    limit: "the same, and the boundary between two messages: one that is in the middle of a message is asked again later",
+    limit:
+      "the same, and the boundary between two messages: one that is in the middle of a message is asked again later",
     tenTimes: "the same",
   },
   sockets: {
@@ -70,7 +84,8 @@ const LIMITS: Readonly<Record<string, { limit: string; tenTimes: string }>> = {
   },
   instances: {
     limit: "the cores: all new processes start at once, and each start is work of one core",
-    tenTimes: "as many cores, or a reload that takes ten times as long; twice the memory of all instances for that time",
+    tenTimes:
+      "as many cores, or a reload that takes ten times as long; twice the memory of all instances for that time",
   },
 };
 
@@ -92,8 +107,19 @@ async function answeredAgain(asking: readonly Asking[]): Promise<void> {
 }
 
 /** So many connections, most of which are silent. */
-async function measureConnections(t: TestScope, runtime: Runtime, what: Kind, count: number): Promise<Size> {
-  const { inCharge, moving, waits, cut, left, memory } = await moveConnections(t, runtime, what, count, false);
+async function measureConnections(
+  t: TestScope,
+  runtime: Runtime,
+  what: Kind,
+  count: number,
+): Promise<Size> {
+  const { inCharge, moving, waits, cut, left, memory } = await moveConnections(
+    t,
+    runtime,
+    what,
+    count,
+    false,
+  );
   const { before, old, next } = memory;
   return {
     what,
@@ -110,7 +136,11 @@ async function measureConnections(t: TestScope, runtime: Runtime, what: Kind, co
 /** So many listening sockets, with clients on all of them. */
 async function measureSockets(t: TestScope, runtime: Runtime, count: number): Promise<Size> {
   const kind = runtime.kind === "node" ? "http" : "adopted";
-  const { program, first } = await startServer(t, runtime, { kind, ports: Array(count).fill(0), options: OPTIONS });
+  const { program, first } = await startServer(t, runtime, {
+    kind,
+    ports: Array(count).fill(0),
+    options: OPTIONS,
+  });
   const { sockets, cut } = await openConnections(t, first.ports, "HTTP", Math.max(CLIENTS, count));
   return await measureReload(program, sockets.map((socket) => keepAsking(socket, QUESTIONS.HTTP)), {
     what: "sockets",
@@ -118,7 +148,8 @@ async function measureSockets(t: TestScope, runtime: Runtime, count: number): Pr
     count,
     cut,
     reload: () => program.signal(first),
-    isInCharge: () => program.reports.some(({ type, generation }) => type === "in-charge" && generation === 1),
+    isInCharge: () =>
+      program.reports.some(({ type, generation }) => type === "in-charge" && generation === 1),
     isOver: () => !isAlive(first.pid),
   });
 }
@@ -141,7 +172,9 @@ async function measureInstances(t: TestScope, runtime: Runtime, count: number): 
     env: { SERVER: JSON.stringify(setup) },
   });
   const those = (type: string, of: number) =>
-    program.reports.filter((report) => report.type === type && report.generation === of).map(({ pid }) => pid);
+    program.reports.filter((report) => report.type === type && report.generation === of).map((
+      { pid },
+    ) => pid);
   await until("all instances", () => new Set(those("serving", 0)).size === count);
   const { sockets, cut } = await openConnections(t, [port], "HTTP", CLIENTS);
   return await measureReload(program, sockets.map((socket) => keepAsking(socket, QUESTIONS.HTTP)), {
@@ -163,7 +196,11 @@ interface Reloading extends Pick<Size, "what" | "runtime" | "count"> {
   isOver(): boolean;
 }
 
-async function measureReload(program: Program, asking: readonly Asking[], reloading: Reloading): Promise<Size> {
+async function measureReload(
+  program: Program,
+  asking: readonly Asking[],
+  reloading: Reloading,
+): Promise<Size> {
   const { what, runtime, count, cut, reload, isInCharge, isOver } = reloading;
   await answeredAgain(asking);
   for (const client of asking) client.longest = 0;
@@ -215,7 +252,9 @@ function page(sizes: readonly Size[]): string {
       "memory, MiB",
       "at most",
     ];
-    const rows = [header, header.map(() => "---"), ...found.map(rowOf)].map((row) => `| ${row.join(" | ")} |`).join("\n");
+    const rows = [header, header.map(() => "---"), ...found.map(rowOf)].map((row) =>
+      `| ${row.join(" | ")} |`
+    ).join("\n");
     const { limit, tenTimes } = LIMITS[what] as { limit: string; tenTimes: string };
     return `## ${title}\n\nThe limit is ${limit}. Ten times more takes ${tenTimes}.\n\n${rows}\n`;
   });
@@ -238,7 +277,9 @@ function lostLines(sizes: readonly Size[]): string {
   const lost = sizes.filter((size) => size.lost > 0);
   if (lost.length === 0) return "";
   return `\n## Closed\n\n${
-    lost.map(({ what, runtime, count, lost }) => `- ${runtime}, ${count} ${what}: ${lost}`).join("\n")
+    lost.map(({ what, runtime, count, lost }) => `- ${runtime}, ${count} ${what}: ${lost}`).join(
+      "\n",
+    )
   }\n`;
 }
 
@@ -262,7 +303,9 @@ export async function scale({ asked, isWanted, print }: Bench): Promise<void> {
             `in charge after ${inCharge.toFixed(0)} ms`,
             ...(moving === undefined ? [] : [`moving for ${moving.toFixed(0)} ms`]),
             `longest wait ${wait.toFixed(0)} ms`,
-            `memory ${(memory.before / MEBIBYTE).toFixed(0)} MiB, at most ${(memory.most / MEBIBYTE).toFixed(0)}`,
+            `memory ${(memory.before / MEBIBYTE).toFixed(0)} MiB, at most ${
+              (memory.most / MEBIBYTE).toFixed(0)
+            }`,
             `${lost} closed`,
           ];
           print(lost === 0, `${runtime.name}, ${count} ${what}`.padEnd(28), ...parts);
@@ -272,11 +315,16 @@ export async function scale({ asked, isWanted, print }: Bench): Promise<void> {
   }
   const connections = asked.numbers("connections", CONNECTIONS);
   for (const kind of ["HTTP", "connections", "WebSockets"] as const) {
-    await measure(kind, connections, (t, runtime, count) => measureConnections(t, runtime, kind, count));
+    await measure(
+      kind,
+      connections,
+      (t, runtime, count) => measureConnections(t, runtime, kind, count),
+    );
   }
   await measure("sockets", asked.numbers("sockets", SOCKETS), measureSockets);
   await measure("instances", asked.numbers("instances", INSTANCES), measureInstances);
-  const folder = asked.text("output") ?? (asked.text("rows") === undefined ? join(root, "docs") : undefined);
+  const folder = asked.text("output") ??
+    (asked.text("rows") === undefined ? join(root, "docs") : undefined);
   if (folder === undefined) return;
   const file = join(folder, "scale.md");
   writeFileSync(file, page(sizes));

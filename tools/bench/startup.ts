@@ -1,4 +1,7 @@
-/** What the library costs a start: an empty program, next to one that only calls `listen()`, and one that waits for the rest; from the tarball. */
+/**
+ * What the library costs a start: an empty program, next to one that only calls `listen()`, and one
+ * that waits for the rest; from the tarball.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -24,7 +27,10 @@ export interface StartupCost {
   loaded: Start;
 }
 
-/** The most memory that a process has had in RAM so far; `undefined` once it is gone. proc_pid_status(5) */
+/**
+ * The most memory that a process has had in RAM so far; `undefined` once it is gone.
+ * proc_pid_status(5)
+ */
 function peakOf(pid: number): number | undefined {
   try {
     const [, size] = /^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
@@ -34,8 +40,16 @@ function peakOf(pid: number): number | undefined {
   }
 }
 
-/** Runs a program to its end. Its memory is looked at all the time, which takes the second processor: never while the time is measured. */
-async function start(runtime: Runtime, project: string, program: string, measure: "time" | "memory"): Promise<Start> {
+/**
+ * Runs a program to its end. Its memory is looked at all the time, which takes the second
+ * processor: never while the time is measured.
+ */
+async function start(
+  runtime: Runtime,
+  project: string,
+  program: string,
+  measure: "time" | "memory",
+): Promise<Start> {
   const begun = performance.now();
   const child = spawn(runtime.executable, [...runtime.flags, program], {
     cwd: project,
@@ -44,7 +58,11 @@ async function start(runtime: Runtime, project: string, program: string, measure
   const exited = once(child, "exit");
   let memory = 0;
   if (measure === "memory") {
-    for (let peak; (peak = peakOf(child.pid as number)) !== undefined; await new Promise(setImmediate)) memory = peak;
+    for (
+      let peak;
+      (peak = peakOf(child.pid as number)) !== undefined;
+      await new Promise(setImmediate)
+    ) memory = peak;
   }
   const [code] = await exited;
   if (code !== 0) throw new Error(`${program} ended with code ${code}`);
@@ -52,9 +70,16 @@ async function start(runtime: Runtime, project: string, program: string, measure
 }
 
 /** Compares the programs in a project, in turns. */
-export async function startup(runtime: Runtime, project: string, rounds: number): Promise<StartupCost> {
+export async function startup(
+  runtime: Runtime,
+  project: string,
+  rounds: number,
+): Promise<StartupCost> {
   writeFileSync(join(project, "empty.mjs"), "");
-  writeFileSync(join(project, "listen.mjs"), `import { listen } from "@js0/reload-self";\nlisten().cancel();\n`);
+  writeFileSync(
+    join(project, "listen.mjs"),
+    `import { listen } from "@js0/reload-self";\nlisten().cancel();\n`,
+  );
   writeFileSync(
     join(project, "loaded.mjs"),
     `import { listen } from "@js0/reload-self";\nconst token = listen();\nawait token.inheritedState;\ntoken.cancel();\n`,
@@ -71,16 +96,22 @@ export async function startup(runtime: Runtime, project: string, rounds: number)
   /** The median of what a program takes, or of what it takes more than the empty one. */
   const cost = (program: (typeof programs)[number], isDifference: boolean): Start => {
     const value = (round: Start[], name: keyof Start) =>
-      (round[programs.indexOf(program)]?.[name] ?? NaN) - (isDifference ? round[0]?.[name] ?? NaN : 0);
+      (round[programs.indexOf(program)]?.[name] ?? NaN) -
+      (isDifference ? round[0]?.[name] ?? NaN : 0);
     return {
       milliseconds: median(runs.time.map((round) => value(round, "milliseconds"))),
       memory: median(runs.memory.map((round) => value(round, "memory"))),
     };
   };
-  return { empty: cost("empty.mjs", false), added: cost("listen.mjs", true), loaded: cost("loaded.mjs", true) };
+  return {
+    empty: cost("empty.mjs", false),
+    added: cost("listen.mjs", true),
+    loaded: cost("loaded.mjs", true),
+  };
 }
 
 /** The size of a file of the package, in bytes when compressed by gzip. */
 export function compressedSize(project: string, file: string): number {
-  return gzipSync(readFileSync(join(project, "node_modules/@js0/reload-self", file)), { level: 9 }).length;
+  return gzipSync(readFileSync(join(project, "node_modules/@js0/reload-self", file)), { level: 9 })
+    .length;
 }

@@ -11,10 +11,16 @@ import { median } from "../../tests/support/median.ts";
 const CONNECTIONS = 32;
 /** Requests that are sent at once: the client must not be what is measured. */
 const PIPELINE = 8;
-/** Milliseconds of one measurement. Many short ones that take turns say more than a few long ones: the machine has moods. */
+/**
+ * Milliseconds of one measurement. Many short ones that take turns say more than a few long ones:
+ * the machine has moods.
+ */
 const WINDOW = 50;
 const WINDOWS = 20;
-/** Milliseconds until a process has compiled what is called often: in its first two seconds any two differ, by up to three per cent. */
+/**
+ * Milliseconds until a process has compiled what is called often: in its first two seconds any two
+ * differ, by up to three per cent.
+ */
 const WARM_UP = 3_000;
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: bench\r\n\r\n";
 /** The end of every answer: what pattern(1, 10) is. */
@@ -101,8 +107,10 @@ export interface Rates {
 }
 
 /**
- * The medians of so many rounds, and of their ratios. With `preload`, the arguments for that, the same program is compared with itself. Each round has processes of its own: two of the very same program differ by some
- * per cent, for as long as they live, by how their code came to be compiled and where it lies.
+ * The medians of so many rounds, and of their ratios. With `preload`, the arguments for that, the
+ * same program is compared with itself. Each round has processes of its own: two of the very same
+ * program differ by some per cent, for as long as they live, by how their code came to be compiled
+ * and where it lies.
  */
 export async function throughput(
   runtime: Runtime,
@@ -118,7 +126,9 @@ export async function throughput(
       const clients = new Map<0 | 1, Clients>();
       for (const which of order) {
         const bare = which === 0 || preload !== undefined;
-        const runtimeFlags = which === 0 || preload === undefined ? runtime.flags : [...runtime.flags, ...preload];
+        const runtimeFlags = which === 0 || preload === undefined
+          ? runtime.flags
+          : [...runtime.flags, ...preload];
         // A preload leaves servers alone whose port the kernel has chosen.
         const ports = preload === undefined ? undefined : [await freePort()];
         const { target } = await startServer(t, runtime, { kind, bare, ports }, { runtimeFlags });

@@ -1,6 +1,14 @@
-/** What clients behind a wire notice of reloads, for every kind of server (see tests/load/wire.ts), and for nginx and node:cluster. */
+/**
+ * What clients behind a wire notice of reloads, for every kind of server (see tests/load/wire.ts),
+ * and for nginx and node:cluster.
+ */
 import { certificate } from "../../tests/fixtures/certificate.ts";
-import { describeThinking, failed, startThinking, type ThinkingTally } from "../../tests/load/thinking.ts";
+import {
+  describeThinking,
+  failed,
+  startThinking,
+  type ThinkingTally,
+} from "../../tests/load/thinking.ts";
 import { startRelay } from "../../tests/load/relay.ts";
 import { runWire, wireRowsOf } from "../../tests/load/wire.ts";
 import type { TestScope } from "../../tests/support/clean_up.ts";
@@ -12,7 +20,10 @@ import { scoped } from "./scoped.ts";
 
 const OTHERS = ["nginx -s reload", "node:cluster, by hand"];
 
-/** Reloads another server so many times. Each time, all clients have been answered by the new version. */
+/**
+ * Reloads another server so many times. Each time, all clients have been answered by the new
+ * version.
+ */
 async function runOther(
   t: TestScope,
   subject: Subject,
@@ -26,7 +37,10 @@ async function runOther(
   const thinking = startThinking(relay.target, clients, { answers: "version" });
   try {
     for (let version = 0;; version++) {
-      await until(`all clients to be answered by version ${version}`, () => thinking.answeredBy(version) === clients);
+      await until(
+        `all clients to be answered by version ${version}`,
+        () => thinking.answeredBy(version) === clients,
+      );
       if (version === reloads) break;
       stage.setVersion(version + 1);
       await server.reload();
@@ -37,7 +51,10 @@ async function runOther(
   return thinking.tally;
 }
 
-/** Measures each row, and prints it. It is good when nothing failed, and, where connections can move, none was made anew. */
+/**
+ * Measures each row, and prints it. It is good when nothing failed, and, where connections can
+ * move, none was made anew.
+ */
 export async function wire({ asked, isWanted, print }: Bench): Promise<void> {
   const latency = asked.number("latency", 10);
   const clients = asked.number("clients", 300);
@@ -49,7 +66,11 @@ export async function wire({ asked, isWanted, print }: Bench): Promise<void> {
     await scoped(async (t) => {
       const name = row.name.padEnd(24);
       try {
-        const tally = await runWire(t, row, { clients: count, reloads, wire: { toServer: latency, toClient: latency } });
+        const tally = await runWire(t, row, {
+          clients: count,
+          reloads,
+          wire: { toServer: latency, toClient: latency },
+        });
         const ok = failed(tally.failures) === 0 && (isTls || tally.connections === count);
         print(ok, name, `${count} clients, ${reloads} reloads`, describeThinking(tally));
       } catch (error) {
@@ -66,7 +87,12 @@ export async function wire({ asked, isWanted, print }: Bench): Promise<void> {
     }
     await scoped(async (t) => {
       const tally = await runOther(t, subject, clients, reloads, latency);
-      print(true, subject.name.padEnd(24), `${clients} clients, ${reloads} reloads`, describeThinking(tally));
+      print(
+        true,
+        subject.name.padEnd(24),
+        `${clients} clients, ${reloads} reloads`,
+        describeThinking(tally),
+      );
     });
   }
 }

@@ -6,7 +6,9 @@ import { type Connection, openConnection } from "../../tests/load/http1.ts";
 export interface Counts {
   requests: number;
   failed: number;
-  /** Kept connections, and WebSockets, that the server has closed: the client had to connect again. */
+  /**
+   * Kept connections, and WebSockets, that the server has closed: the client had to connect again.
+   */
   reconnected: number;
   /** Messages on WebSockets that were answered, each by the next number. */
   messages: number;
@@ -26,7 +28,14 @@ const TICK_MS = 50;
 
 /** Asks a server all the time, until `stop()`. */
 export function startClients(port: number): { counts: Counts; stop(): Promise<void> } {
-  const counts: Counts = { requests: 0, failed: 0, reconnected: 0, messages: 0, slowest: 0, versions: new Map() };
+  const counts: Counts = {
+    requests: 0,
+    failed: 0,
+    reconnected: 0,
+    messages: 0,
+    slowest: 0,
+    versions: new Map(),
+  };
   let isOver = false;
 
   function fail(what: string): void {
@@ -40,7 +49,10 @@ export function startClients(port: number): { counts: Counts; stop(): Promise<vo
   }
 
   /** One request; with `connection`, on that. Returns the connection if it can be used again. */
-  async function ask(connection: Connection | undefined, keep: boolean): Promise<Connection | undefined> {
+  async function ask(
+    connection: Connection | undefined,
+    keep: boolean,
+  ): Promise<Connection | undefined> {
     const begun = performance.now();
     let current = connection;
     try {
@@ -53,7 +65,9 @@ export function startClients(port: number): { counts: Counts; stop(): Promise<vo
       if (keep && headers.get("connection") !== "close") return current;
       if (keep) reconnect("a kept connection was closed by its answer");
     } catch (error) {
-      fail(`a request on a ${keep ? "kept" : "new"} connection failed: ${(error as Error).message}`);
+      fail(
+        `a request on a ${keep ? "kept" : "new"} connection failed: ${(error as Error).message}`,
+      );
     } finally {
       counts.requests++;
       counts.slowest = Math.max(counts.slowest, performance.now() - begun);
@@ -75,7 +89,10 @@ export function startClients(port: number): { counts: Counts; stop(): Promise<vo
     connection?.close();
   }
 
-  /** Sends a message, waits for the next number, and so on. A number that is not the next one is a lost or doubled message. */
+  /**
+   * Sends a message, waits for the next number, and so on. A number that is not the next one is a
+   * lost or doubled message.
+   */
   async function count(): Promise<void> {
     while (!isOver) {
       const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
@@ -88,7 +105,9 @@ export function startClients(port: number): { counts: Counts; stop(): Promise<vo
         else fail(`message ${sent} of a WebSocket was counted as ${data}`);
         timer = setTimeout(send, TICK_MS);
       };
-      const code = await new Promise<number>((resolve) => socket.onclose = (event) => resolve(event.code));
+      const code = await new Promise<number>((resolve) =>
+        socket.onclose = (event) => resolve(event.code)
+      );
       clearTimeout(timer);
       if (!isOver) reconnect(`a WebSocket was closed with ${code}`);
     }

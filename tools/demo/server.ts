@@ -1,13 +1,16 @@
 /**
- * The server of the demo, on the server that each runtime has: HTTP, and WebSockets that count what they are sent.
- * The first argument is the file that a deploy replaces.
+ * The server of the demo, on the server that each runtime has: HTTP, and WebSockets that count what
+ * they are sent. The first argument is the file that a deploy replaces.
  */
 import process from "node:process";
 import { listen } from "../../mod.ts";
 import { type LiveWebSocket, liveWebSockets } from "../../ws.ts";
 
 const tell = (report: object) => console.log(JSON.stringify({ by: process.pid, ...report }));
-const token = listen({ onEvent: tell, logger: { info() {}, warn: console.error, error: console.error } });
+const token = listen({
+  onEvent: tell,
+  logger: { info() {}, warn: console.error, error: console.error },
+});
 const { version } = await import(process.argv[2] as string) as { version: string };
 const body = JSON.stringify({ pid: process.pid, version });
 
@@ -36,9 +39,13 @@ const answer = (request: Request, more?: unknown): unknown =>
   request.headers.has("upgrade") ? counters.upgrade(request, more as never) : new Response(body);
 let port: number;
 if (Bun !== undefined) {
-  ({ port } = token.adopt(Bun.serve)({ port: 0, fetch: answer, websocket: counters.websocket }) as { port: number });
+  ({ port } = token.adopt(Bun.serve)({ port: 0, fetch: answer, websocket: counters.websocket }) as {
+    port: number;
+  });
 } else if (Deno !== undefined) {
-  ({ port } = (token.adopt(Deno.serve)({ port: 0, onListen() {} }, answer) as { addr: { port: number } }).addr);
+  ({ port } =
+    (token.adopt(Deno.serve)({ port: 0, onListen() {} }, answer) as { addr: { port: number } })
+      .addr);
 } else {
   const { createServer } = await import("node:http");
   const { WebSocketServer } = await import("ws");

@@ -1,4 +1,7 @@
-/** The build of @astrojs/node exports a handler for node:http, and starts a server of its own unless ASTRO_NODE_AUTOSTART is `disabled`. */
+/**
+ * The build of @astrojs/node exports a handler for node:http, and starts a server of its own unless
+ * ASTRO_NODE_AUTOSTART is `disabled`.
+ */
 import { realpathSync } from "node:fs";
 import { createServer } from "node:http";
 import process from "node:process";

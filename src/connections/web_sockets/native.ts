@@ -7,7 +7,12 @@ import {
   type WebSocketEvents,
 } from "../../../adapters/shared/live_web_socket.ts";
 import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
-import { createNativeSocket, type Entry, type NativeSocket, type Served } from "../../core/native_socket.ts";
+import {
+  createNativeSocket,
+  type Entry,
+  type NativeSocket,
+  type Served,
+} from "../../core/native_socket.ts";
 import type { Token } from "../../core/token.ts";
 import { whenCancelled } from "../../core/when_cancelled.ts";
 import { payloadBytes, track, trackClient, type Tracked } from "./tracked.ts";
@@ -33,7 +38,9 @@ const PROTOCOL = /^[\w!#$%&'*+.^`|~-]*$/;
 /** What came in a message; `undefined` for anything else. */
 function parseMoved<Session>(message: unknown): Moved<Session> | undefined {
   const { server, protocol, session } = (message ?? {}) as Partial<Moved<Session>>;
-  if (typeof server !== "string" || typeof protocol !== "string" || !PROTOCOL.test(protocol)) return undefined;
+  if (typeof server !== "string" || typeof protocol !== "string" || !PROTOCOL.test(protocol)) {
+    return undefined;
+  }
   return session === undefined ? undefined : { server, protocol, session };
 }
 
@@ -62,7 +69,9 @@ function servedBy({ raw, socket }: LiveWebSocketControl, tracked: Tracked | unde
     get progress() {
       return (tracked?.messages ?? 0) - raw.bufferedAmount;
     },
-    isAtRest: () => socket.readyState === OPEN && raw.bufferedAmount === 0 && tracked?.isBetweenMessages() === true,
+    isAtRest: () =>
+      socket.readyState === OPEN && raw.bufferedAmount === 0 &&
+      tracked?.isBetweenMessages() === true,
     terminate: raw.terminate,
   };
 }
@@ -97,7 +106,9 @@ export function serveNative<Session>(
   whenCancelled(token, () => {
     for (const socket of group.open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
   });
-  return { upgrade: (request, more, protocol) => upgrade(group, live.add, request, more, protocol) };
+  return {
+    upgrade: (request, more, protocol) => upgrade(group, live.add, request, more, protocol),
+  };
 }
 
 /** Gives a WebSocket to the application. */
@@ -111,9 +122,14 @@ function begin<Session>(
   handlers.accept(control.socket, session, request);
 }
 
-function release<Session>({ controls, handlers, open }: Group<Session>, socket: NativeSocket): Moved<Session> | undefined {
+function release<Session>(
+  { controls, handlers, open }: Group<Session>,
+  socket: NativeSocket,
+): Moved<Session> | undefined {
   const control = controls.get(socket);
-  if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) return undefined;
+  if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) {
+    return undefined;
+  }
   const session = handlers.release(control.socket);
   if (session === undefined) return undefined;
   control.retire();
@@ -130,7 +146,9 @@ function eventsOf<Session>(
 ): WebSocketEvents {
   return {
     upgraded(raw) {
-      const onSend = answersPings ? (data: Message) => state.tracked?.sent(payloadBytes(data)) : () => {};
+      const onSend = answersPings
+        ? (data: Message) => state.tracked?.sent(payloadBytes(data))
+        : () => {};
       upgraded(state.control = createLiveWebSocket(raw, onSend));
     },
     opened,
@@ -162,31 +180,48 @@ function upgrade<Session>(
   const client = sockets.clientOf(request, more);
   const tracked = library && client && trackClient(library, client, sockets.answersPings);
   const state: State = { control: undefined, tracked, socket: undefined };
-  const events = eventsOf(group, state, (control) => begin(group, control, undefined, request), () => {
-    const { control } = state;
-    if (control === undefined) return;
-    tracked?.begin();
-    control.arrived();
-    if (tracked === undefined) return;
-    state.socket = createNativeSocket(tracked.fd, servedBy(control, tracked));
-    controls.set(state.socket, control);
-    add(state.socket);
-  });
+  const events = eventsOf(
+    group,
+    state,
+    (control) => begin(group, control, undefined, request),
+    () => {
+      const { control } = state;
+      if (control === undefined) return;
+      tracked?.begin();
+      control.arrived();
+      if (tracked === undefined) return;
+      state.socket = createNativeSocket(tracked.fd, servedBy(control, tracked));
+      controls.set(state.socket, control);
+      add(state.socket);
+    },
+  );
   return sockets.upgrade(request, more, events, { protocol, isTracked: tracked !== undefined });
 }
 
 /** How a connection begins that comes from another process. */
-function entryOf<Session>(group: Group<Session>, socket: NativeSocket, moved: Moved<Session>): Entry {
+function entryOf<Session>(
+  group: Group<Session>,
+  socket: NativeSocket,
+  moved: Moved<Session>,
+): Entry {
   const { adapter: { sockets, libc }, controls } = group;
   const { protocol, session } = moved;
   const opened = Promise.withResolvers<void>();
   const state: State = { control: undefined, tracked: undefined, socket };
-  const events = eventsOf(group, state, (control) => begin(group, control, session, undefined), opened.resolve);
+  const events = eventsOf(
+    group,
+    state,
+    (control) => begin(group, control, session, undefined),
+    opened.resolve,
+  );
   return {
     headers: protocol === "" ? {} : { "Sec-WebSocket-Protocol": protocol },
     opened: opened.promise,
     upgrade: (request: Request, more: unknown) =>
-      sockets.upgrade(request, more, events, { protocol: protocol === "" ? undefined : protocol, isTracked: true }),
+      sockets.upgrade(request, more, events, {
+        protocol: protocol === "" ? undefined : protocol,
+        isTracked: true,
+      }),
     arrived(fd) {
       const library = libc();
       const { control } = state;

@@ -1,4 +1,6 @@
-/** What is counted of a WebSocket that the runtime serves, to know when it is between two messages. */
+/**
+ * What is counted of a WebSocket that the runtime serves, to know when it is between two messages.
+ */
 import type { Libc, SocketAddress } from "../../core/socket_adapter.ts";
 import { findConnection } from "../../linux/socket_scan.ts";
 import { keepAlive, readTcp } from "../../linux/tcp.ts";
@@ -50,7 +52,10 @@ export function track(libc: Libc, fd: number, answersPings: boolean): Tracked | 
   };
 }
 
-/** Counts the bytes of a connection whose handshake is to be answered: what this process has read by now are the bytes of the handshake. */
+/**
+ * Counts the bytes of a connection whose handshake is to be answered: what this process has read by
+ * now are the bytes of the handshake.
+ */
 export function trackClient(
   libc: Libc,
   client: Pick<SocketAddress, "address" | "port">,

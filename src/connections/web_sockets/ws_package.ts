@@ -4,7 +4,12 @@ import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
 import type { LiveSocket, SocketListener } from "../../core/live.ts";
 import type { Token } from "../../core/token.ts";
 import { whenCancelled } from "../../core/when_cancelled.ts";
-import { isBetweenMessages, isMovable, retireSocket, type WsSocket } from "../../drain/ws_socket.ts";
+import {
+  isBetweenMessages,
+  isMovable,
+  retireSocket,
+  type WsSocket,
+} from "../../drain/ws_socket.ts";
 
 /** A `WebSocketServer` of ws, as far as it is used here. */
 export interface WebSocketServerLike {
@@ -78,7 +83,11 @@ export function servePackage<Session, Socket, Request>(
     independent: handlers.independent,
     accept(socket, moved) {
       if (moved !== undefined) {
-        return handlers.accept(rebuild(group, socket, moved.handshake) as Socket, moved.session, undefined);
+        return handlers.accept(
+          rebuild(group, socket, moved.handshake) as Socket,
+          moved.session,
+          undefined,
+        );
       }
       const { webSocket, request } = connections.get(socket) as Connection<Request>;
       handlers.accept(webSocket as Socket, undefined, request);
@@ -86,17 +95,21 @@ export function servePackage<Session, Socket, Request>(
     release(socket) {
       const connection = connections.get(socket);
       const { handshake, webSocket } = connection ?? {};
-      if (handshake === undefined || webSocket === undefined || !isBetweenMessages(webSocket)) return undefined;
+      if (handshake === undefined || webSocket === undefined || !isBetweenMessages(webSocket)) {
+        return undefined;
+      }
       const session = handlers.release(webSocket as Socket);
       if (session === undefined) return undefined;
       letGo(group, socket, connection as Connection<Request>);
       return { handshake: { ...handshake, protocol: webSocket.protocol }, session };
     },
   });
-  server.on("headers", (headers: readonly string[], { headers: { [EXTENSIONS]: offered }, socket }: HandshakeRequest) => {
-    const prefix = `${EXTENSIONS}: `;
-    const agreed = headers.find((header) => header.toLowerCase().startsWith(prefix))?.slice(prefix.length);
-    connections.set(socket, { handshake: { offered, agreed }, before: listenersOf(socket) });
+  server.on("headers", (headers: readonly string[], request: HandshakeRequest) => {
+    const { socket } = request;
+    connections.set(socket, {
+      handshake: handshakeOf(headers, request),
+      before: listenersOf(socket),
+    });
   });
   server.on("connection", (webSocket: WsSocket, request: Request) => {
     const socket = webSocket._socket;
@@ -112,6 +125,13 @@ export function servePackage<Session, Socket, Request>(
   whenCancelled(token, () => {
     for (const webSocket of open) webSocket.close(GOING_AWAY, GOING_AWAY_REASON);
   });
+}
+
+/** What the client and the server have agreed on. */
+function handshakeOf(headers: readonly string[], request: HandshakeRequest): Handshake {
+  const prefix = `${EXTENSIONS}: `;
+  const agreed = headers.find((header) => header.toLowerCase().startsWith(prefix));
+  return { offered: request.headers[EXTENSIONS], agreed: agreed?.slice(prefix.length) };
 }
 
 function add<Request>(
@@ -142,7 +162,12 @@ function rebuild<Request>(
     ...(offered !== undefined && { [EXTENSIONS]: offered }),
   };
   // The application has let this client in already, under this subprotocol.
-  const options = { ...server.options, path: null, verifyClient: null, handleProtocols: () => protocol };
+  const options = {
+    ...server.options,
+    path: null,
+    verifyClient: null,
+    handleProtocols: () => protocol,
+  };
   const again = Object.create(server, { options: { value: options } }) as WebSocketServerLike;
   let webSocket: WsSocket | undefined;
   again.handleUpgrade(
@@ -155,7 +180,10 @@ function rebuild<Request>(
   if (webSocket === undefined || found?.handshake.agreed !== agreed) {
     throw new Error(`this version has agreed on other extensions than ${agreed ?? "none"}`);
   }
-  const connection: Connection<Request> = { handshake: { offered, agreed }, before: listenersOf(socket) };
+  const connection: Connection<Request> = {
+    handshake: { offered, agreed },
+    before: listenersOf(socket),
+  };
   connections.set(socket, connection);
   webSocket.setSocket(socket, new Uint8Array(), server.options);
   add(group, socket, connection, webSocket);

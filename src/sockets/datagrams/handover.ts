@@ -5,7 +5,12 @@ import type { InheritedAddress } from "../../core/native.ts";
 import { pause } from "../../core/pause.ts";
 import type { SharedSocket } from "../../core/shared_socket.ts";
 import type { OfferedAddress } from "../../protocol/handshake.ts";
-import { parseSentSocket, parseSocketClaim, type SentSocket, type SocketClaim } from "../../protocol/sockets.ts";
+import {
+  parseSentSocket,
+  parseSocketClaim,
+  type SentSocket,
+  type SocketClaim,
+} from "../../protocol/sockets.ts";
 import type {
   Departure,
   IncomingHandover,
@@ -14,7 +19,14 @@ import type {
   OutgoingHandover,
   OutgoingReload,
 } from "../../reload/handover.ts";
-import { explainMissing, type Line, openLine, receiveDescriptor, sendDescriptor, whenFree } from "../common.ts";
+import {
+  explainMissing,
+  type Line,
+  openLine,
+  receiveDescriptor,
+  sendDescriptor,
+  whenFree,
+} from "../common.ts";
 import type { Datagrams } from "./datagrams.ts";
 
 /** The datagram sockets in the old process. */

@@ -1,6 +1,12 @@
 import type { Clock } from "../../core/adapter.ts";
 import { isGivenUp } from "../../core/marks.ts";
-import type { Listener, ListenSource, RetainedSocket, SocketAdapter, SocketAddress } from "../../core/socket_adapter.ts";
+import type {
+  Listener,
+  ListenSource,
+  RetainedSocket,
+  SocketAdapter,
+  SocketAddress,
+} from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
 import { whenFree } from "../common.ts";
 

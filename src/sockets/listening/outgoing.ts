@@ -44,7 +44,9 @@ export class OutgoingListening implements OutgoingHandover {
 
   sendsDescriptors(): boolean {
     const servers = this.#own.open();
-    return servers.some(([, { fd, listener }]) => fd === undefined && listener?.takeable !== undefined);
+    return servers.some(([, { fd, listener }]) =>
+      fd === undefined && listener?.takeable !== undefined
+    );
   }
 
   async offer(): Promise<void> {

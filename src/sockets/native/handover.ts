@@ -7,7 +7,12 @@ import { listenAt, parsePlace, placeOf } from "../../linux/places.ts";
 import { scanSockets } from "../../linux/socket_scan.ts";
 import { giveBack, takeListener, type TakenListener } from "../../linux/transplant.ts";
 import type { OfferedAddress } from "../../protocol/handshake.ts";
-import { parseSentSocket, parseSocketClaim, type SentSocket, type SocketClaim } from "../../protocol/sockets.ts";
+import {
+  parseSentSocket,
+  parseSocketClaim,
+  type SentSocket,
+  type SocketClaim,
+} from "../../protocol/sockets.ts";
 import type {
   Departure,
   IncomingHandover,
@@ -16,7 +21,14 @@ import type {
   OutgoingHandover,
   OutgoingReload,
 } from "../../reload/handover.ts";
-import { explainMissing, type Line, openLine, receiveDescriptor, sendDescriptor, whenFree } from "../common.ts";
+import {
+  explainMissing,
+  type Line,
+  openLine,
+  receiveDescriptor,
+  sendDescriptor,
+  whenFree,
+} from "../common.ts";
 import type { FoundServer, NativeHandover } from "./native_servers.ts";
 
 /** The native servers in the old process. */
@@ -210,7 +222,10 @@ export class IncomingNative implements IncomingHandover {
     this.#listenAnew(libc, server).catch((error) => warn(describeError(error)));
   }
 
-  /** Opens a socket: the predecessor has died before it had sent its own, or the server is opened late. */
+  /**
+   * Opens a socket: the predecessor has died before it had sent its own, or the server is opened
+   * late.
+   */
   async #listenAnew(libc: Libc, server: AdoptedServer): Promise<void> {
     const { adapter, program: { clock, natives } } = this.#own;
     const { path, own } = server;

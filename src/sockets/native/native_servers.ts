@@ -35,7 +35,8 @@ export class NativeHandover {
   readonly handover: Handover = {
     name: "the native servers",
     outgoing: (reload) => new OutgoingNative(this, reload),
-    incoming: (reload) => this.program.natives.inherited.size > 0 ? new IncomingNative(this, reload) : {},
+    incoming: (reload) =>
+      this.program.natives.inherited.size > 0 ? new IncomingNative(this, reload) : {},
     isListening: () => this.program.natives.servers.length > 0,
   };
   readonly adapter: Pick<SocketAdapter, "libc" | "files">;

@@ -63,7 +63,9 @@ export function steeredTo(
   total: number,
 ): [first: number, count: number] {
   const behind = total - old;
-  return behind > 1 || (behind === 1 && position === 0) ? [old, behind] : [position + 1, total - 1 - position];
+  return behind > 1 || (behind === 1 && position === 0)
+    ? [old, behind]
+    : [position + 1, total - 1 - position];
 }
 
 /**

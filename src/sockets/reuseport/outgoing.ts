@@ -1,12 +1,26 @@
 import { ReloadError, type ReloadErrorCode } from "../../core/error.ts";
 import { nextCheck, pause } from "../../core/pause.ts";
 import type { Libc } from "../../core/socket_adapter.ts";
-import { countListeners, hasWaiting, type OwnListener, ownListeners, takeAway } from "../../linux/listeners.ts";
+import {
+  countListeners,
+  hasWaiting,
+  type OwnListener,
+  ownListeners,
+  takeAway,
+} from "../../linux/listeners.ts";
 import { steer, unsteer } from "../../linux/steering.ts";
 import type { SteeringFromPredecessor } from "../../protocol/sockets.ts";
 import type { OutgoingHandover, OutgoingReload } from "../../reload/handover.ts";
 import { explainMissing, type Line, openLine } from "../common.ts";
-import { countNew, type Counts, countSince, type Group, type Placed, positionsAfter, steeredTo } from "./groups.ts";
+import {
+  countNew,
+  type Counts,
+  countSince,
+  type Group,
+  type Placed,
+  positionsAfter,
+  steeredTo,
+} from "./groups.ts";
 import type { Reuseport, ReuseportOptions } from "./reuseport.ts";
 
 /** Milliseconds between two checks whether a server has accepted what waits for it. */
@@ -55,7 +69,9 @@ export class OutgoingReuseport implements OutgoingHandover {
     if (this.#groups.length > 0) shared?.needOrder();
     for (const { own, name, old } of this.#groups) {
       if (own[0] === undefined || steer(libc, own[0].fd, 0, old)) continue;
-      this.#own.warnOnce(`the kernel does not let ${name} be steered: a reload may lose connections`);
+      this.#own.warnOnce(
+        `the kernel does not let ${name} be steered: a reload may lose connections`,
+      );
     }
   }
 
@@ -158,7 +174,9 @@ export class OutgoingReuseport implements OutgoingHandover {
     for (;;) {
       const rest = [...left].filter(([, own]) => own.length > 0);
       const positions = rest.map(([key, own]) => [key, own.map(({ position }) => position)]);
-      const key = shared === undefined ? rest[0]?.[0] : await shared.turn(Object.fromEntries(positions));
+      const key = shared === undefined
+        ? rest[0]?.[0]
+        : await shared.turn(Object.fromEntries(positions));
       const group = this.#groups.find((group) => group.key === key);
       const listener = left.get(key ?? "")?.pop();
       if (group === undefined || listener === undefined) return;
@@ -184,7 +202,9 @@ export class OutgoingReuseport implements OutgoingHandover {
     const stable = count - 1;
     if (stable > 0) steer(libc, fd, first, stable);
     if (!takeAway(libc, fd)) {
-      warn(`the socket of ${name} could not be taken from the server: the new process shares it until this one ends`);
+      warn(
+        `the socket of ${name} could not be taken from the server: the new process shares it until this one ends`,
+      );
       return false;
     }
     // Without a stable one the kernel chooses among all sockets for a moment. A connection that

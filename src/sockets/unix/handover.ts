@@ -7,7 +7,13 @@ import {
   type UnixFromPredecessor,
   type UnixFromSuccessor,
 } from "../../protocol/sockets.ts";
-import type { Departure, IncomingHandover, IncomingReload, OutgoingHandover, OutgoingReload } from "../../reload/handover.ts";
+import type {
+  Departure,
+  IncomingHandover,
+  IncomingReload,
+  OutgoingHandover,
+  OutgoingReload,
+} from "../../reload/handover.ts";
 import { explainMissing, type Line, openLine } from "../common.ts";
 import { accessAt, setAccess, temporaryPathOf } from "./placement.ts";
 import type { UnixSocket, UnixSockets } from "./unix_sockets.ts";

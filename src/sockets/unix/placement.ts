@@ -50,7 +50,8 @@ export function explainAccess(
   wanted: FileAccess,
   reason: string,
 ): string {
-  const show = ({ uid, gid, mode }: FileAccess) => `user ${uid}, group ${gid}, mode ${mode.toString(8)}`;
+  const show = ({ uid, gid, mode }: FileAccess) =>
+    `user ${uid}, group ${gid}, mode ${mode.toString(8)}`;
   return `the socket at ${path} had ${show(wanted)}, and now has ${show(files.access(path))}: ` +
     `this process may not set more (${reason}). It is served, but who could connect before ` +
     "perhaps cannot. Make the user of this process a member of that group, or let systemd make " +

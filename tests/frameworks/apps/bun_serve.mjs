@@ -1,6 +1,9 @@
 Bun.serve({
   port: process.env.PORT,
-  routes: { "/route": () => new Response(`pid ${process.pid}`), "/static": new Response(`pid ${process.pid}`) },
+  routes: {
+    "/route": () => new Response(`pid ${process.pid}`),
+    "/static": new Response(`pid ${process.pid}`),
+  },
   fetch(request, server) {
     if (server.upgrade(request)) return;
     return new Response(`pid ${process.pid}`);

@@ -12,6 +12,10 @@ const service = {
 };
 const server = new grpc.Server();
 server.addService(service, { ask: (_call, callback) => callback(null, `pid ${process.pid}`) });
-server.bindAsync(`127.0.0.1:${process.env.PORT}`, grpc.ServerCredentials.createInsecure(), (error) => {
-  if (error) throw error;
-});
+server.bindAsync(
+  `127.0.0.1:${process.env.PORT}`,
+  grpc.ServerCredentials.createInsecure(),
+  (error) => {
+    if (error) throw error;
+  },
+);

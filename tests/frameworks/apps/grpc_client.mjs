@@ -30,7 +30,9 @@ async function kept() {
 }
 async function fresh() {
   while (!isOver) {
-    const client = new grpc.Client(address, grpc.credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+    const client = new grpc.Client(address, grpc.credentials.createInsecure(), {
+      "grpc.use_local_subchannel_pool": 1,
+    });
     await ask(client);
     client.close();
   }

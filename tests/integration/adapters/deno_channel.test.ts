@@ -22,7 +22,9 @@ function pathOf(pid: number): string | undefined {
 
 /** All in the folder but the status files. */
 function sockets({ runtimeFolder }: Program): string[] {
-  return readdirSync(join(runtimeFolder, "reload-self")).filter((name) => !/\.json(\.|$)/.test(name));
+  return readdirSync(join(runtimeFolder, "reload-self")).filter((name) =>
+    !/\.json(\.|$)/.test(name)
+  );
 }
 
 if (deno !== undefined) {
@@ -59,7 +61,9 @@ if (deno !== undefined) {
     await program.report("reload-fail");
     assert.deepEqual(sockets(program), []);
     const socket = connect(join(program.runtimeFolder, "reload-self", name));
-    const [error] = await new Promise<NodeJS.ErrnoException[]>((resolve) => socket.once("error", (error) => resolve([error])));
+    const [error] = await new Promise<NodeJS.ErrnoException[]>((resolve) =>
+      socket.once("error", (error) => resolve([error]))
+    );
     assert.equal(error?.code, "ENOENT");
   });
 

@@ -41,7 +41,10 @@ for (const runtime of oneOfEachKind) {
       [["relaod", "1"], /no command relaod; see --help/],
       [["--verison"], /no option --verison; see --help/],
       [["run", "--stop-timout", "1", "--", "sleep"], /run: unknown option .*--stop-timout/i],
-      [["run", "--stop-timeout", "soon", "--", "sleep"], /--stop-timeout must be a number of seconds, not soon/],
+      [
+        ["run", "--stop-timeout", "soon", "--", "sleep"],
+        /--stop-timeout must be a number of seconds, not soon/,
+      ],
       [["run"], /run: which command\?/],
       [["run", "--", "no-such-program"], /no program no-such-program in PATH/],
       [["run", "--", "/nowhere/program"], /no program \/nowhere\/program that can be run/],
@@ -50,14 +53,20 @@ for (const runtime of oneOfEachKind) {
       [["reload", "0"], /0 is not a process id/],
       [["status", "99999999999"], /99999999999 is not a process id/],
       [["reload", String(process.pid)], /keeps no status in .*: it does not use @js0\/reload-self/],
-      [["reload", join(folder, "missing")], /is not a process id, and not a pid file that can be read/],
+      [
+        ["reload", join(folder, "missing")],
+        /is not a process id, and not a pid file that can be read/,
+      ],
       [["reload", file("garbage", "PATH=/bin")], /has no process id in it, but "PATH=\/bin"/],
       [["status", file("stale", "2147483647\n")], /there is no process 2147483647/],
       [["serve"], /give it one module/],
       [["serve", join(folder, "missing.ts")], /there is no module/],
       [["serve", file("nothing.mjs", "export const x = 1;")], /has no fetch handler/],
       [["serve", "--port", "http", good], /--port must be a whole number/],
-      [["serve", "--port", String(port), good], new RegExp(`port ${port} is in use by another program`)],
+      [
+        ["serve", "--port", String(port), good],
+        new RegExp(`port ${port} is in use by another program`),
+      ],
       [["serve", "--port", "1", "--unix", "x", good], /not both/],
     ];
     for (const [args, what] of cases) {
@@ -68,15 +77,23 @@ for (const runtime of oneOfEachKind) {
       assert.equal(stdout, "");
     }
     const left = readdirSync(folder, { recursive: true }).map(String);
-    assert.deepEqual(left.filter((name) => name.includes("run-") || name.endsWith(".json")), [], "nothing is left behind");
+    assert.deepEqual(
+      left.filter((name) => name.includes("run-") || name.endsWith(".json")),
+      [],
+      "nothing is left behind",
+    );
   });
 
   test(`${runtime.name}: an error is coloured on a terminal, and not in a file`, (t) => {
     const log = join(temporaryFolder(t), "log");
-    const { NO_COLOR: _, CI: __, ...inheritedState } = process.env; // Node writes no colours where it finds CI.
+    // Node writes no colours where it finds CI.
+    const { NO_COLOR: _, CI: __, ...inheritedState } = process.env;
     const env = { ...inheritedState, TERM: "xterm" };
     const shown = (command: string) => {
-      const { stdout } = spawnSync("script", ["-qec", command, "/dev/null"], { env, encoding: "utf8" });
+      const { stdout } = spawnSync("script", ["-qec", command, "/dev/null"], {
+        env,
+        encoding: "utf8",
+      });
       return stdout;
     };
     const wrong = [...cli(runtime), "relaod"].map((part) => `'${part}'`).join(" ");
@@ -91,10 +108,14 @@ for (const runtime of oneOfEachKind) {
     const program = startProgram(t, runtime, { env: { OPTIONS: JSON.stringify({ pidFile }) } });
     const first = await program.report("start");
     const shown = await runCli(runtime, ["status", String(first.pid)]);
-    assert.match(shown.stdout, new RegExp(`^pid +${first.pid}\ngeneration +0\nruntime +(Node|Deno|Bun)\nstate +serving\n`));
+    assert.match(
+      shown.stdout,
+      new RegExp(`^pid +${first.pid}\ngeneration +0\nruntime +(Node|Deno|Bun)\nstate +serving\n`),
+    );
     const done = await runCli(runtime, ["reload", pidFile]);
     assert.equal(done.code, 0, done.stderr);
-    const [, from, to] = /^reloaded: pid (\d+) → (\d+) \(generation 1\) in \d+ ms\n$/.exec(done.stdout) ?? [];
+    const [, from, to] =
+      /^reloaded: pid (\d+) → (\d+) \(generation 1\) in \d+ ms\n$/.exec(done.stdout) ?? [];
     const second = await program.report("in-charge", { generation: 1 });
     assert.deepEqual([Number(from), Number(to)], [first.pid, second.pid]);
 
@@ -103,7 +124,9 @@ for (const runtime of oneOfEachKind) {
     assert.equal(failed.code, 1);
     assert.match(
       failed.stderr,
-      new RegExp(`reload failed: the new process \\(pid \\d+\\) exited with code 3.* Process ${second.pid} goes on`),
+      new RegExp(
+        `reload failed: the new process \\(pid \\d+\\) exited with code 3.* Process ${second.pid} goes on`,
+      ),
     );
     const json = await runCli(runtime, ["status", "--json", String(second.pid)]);
     const status = JSON.parse(json.stdout);
@@ -112,7 +135,11 @@ for (const runtime of oneOfEachKind) {
 
     program.signal(second, "SIGTERM");
     await until("all processes to be gone", () => !program.pids().some(isAlive));
-    assert.deepEqual(readdirSync(join(program.runtimeFolder, "reload-self")), [], "no status is left");
+    assert.deepEqual(
+      readdirSync(join(program.runtimeFolder, "reload-self")),
+      [],
+      "no status is left",
+    );
   });
 
   test(`${runtime.name}: a stranger that has the pid of a program which was killed is left alone`, async (t) => {
@@ -120,7 +147,10 @@ for (const runtime of oneOfEachKind) {
     const first = await program.report("start");
     const folder = join(program.runtimeFolder, "reload-self");
     const left = JSON.parse(readFileSync(join(folder, `${first.pid}.json`), "utf8"));
-    const stranger = startProgram(t, runtime, { command: ["sleep", "1000"], env: { XDG_RUNTIME_DIR: program.runtimeFolder } });
+    const stranger = startProgram(t, runtime, {
+      command: ["sleep", "1000"],
+      env: { XDG_RUNTIME_DIR: program.runtimeFolder },
+    });
     const pid = stranger.process.pid as number;
     writeFileSync(join(folder, `${pid}.json`), JSON.stringify({ ...left, pid }));
     for (const command of ["reload", "status"]) {
@@ -135,7 +165,15 @@ for (const runtime of oneOfEachKind) {
     const log = join(temporaryFolder(t), "log");
     writeFileSync(log, "before\n");
     const program = startProgram(t, runtime, {
-      command: ["/bin/sh", "-c", `exec "$@" 2>>${log}`, "sh", runtime.executable, ...runtime.flags, fixture("program.ts")],
+      command: [
+        "/bin/sh",
+        "-c",
+        `exec "$@" 2>>${log}`,
+        "sh",
+        runtime.executable,
+        ...runtime.flags,
+        fixture("program.ts"),
+      ],
     });
     const first = await program.report("start");
     program.behave("crash");
@@ -162,13 +200,17 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: doctor finds that everything is as it should be here`, async (t) => {
-    const { code, stdout } = await runCli(runtime, ["doctor"], { XDG_RUNTIME_DIR: temporaryFolder(t) });
+    const { code, stdout } = await runCli(runtime, ["doctor"], {
+      XDG_RUNTIME_DIR: temporaryFolder(t),
+    });
     assert.doesNotMatch(stdout, /!!/);
     assert.equal(code, 0);
     assert.match(stdout, /^ok +token\.bind /m);
     assert.match(
       stdout,
-      runtime.kind === "node" ? /native servers +Node has none/ : /^ok +(Deno|Bun)\.serve .*the socket itself is handed over/m,
+      runtime.kind === "node"
+        ? /native servers +Node has none/
+        : /^ok +(Deno|Bun)\.serve .*the socket itself is handed over/m,
     );
   });
 }
@@ -179,6 +221,8 @@ if (deno !== undefined) {
     const flags = ["run", "--quiet", "--allow-read", "--allow-net", "--allow-sys"];
     const { code, stdout } = await runCli({ ...deno, flags }, ["doctor"]);
     assert.equal(code, 1);
-    for (const flag of ["--allow-ffi", "--allow-env", "--allow-run=deno"]) assert.ok(stdout.includes(flag), stdout);
+    for (const flag of ["--allow-ffi", "--allow-env", "--allow-run=deno"]) {
+      assert.ok(stdout.includes(flag), stdout);
+    }
   });
 }

@@ -6,7 +6,13 @@ import { cleanUp, type TestScope } from "../../support/clean_up.ts";
 import { freePort } from "../../support/port.ts";
 import { cli, runCli } from "../../support/cli.ts";
 import { allPids, commandLineOf, isAlive, parentOf, stateOf } from "../../support/proc.ts";
-import { fixture, type Program, type Report, type StartOptions, startProgram } from "../../support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  type StartOptions,
+  startProgram,
+} from "../../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -15,14 +21,27 @@ function start(
   t: TestScope,
   parent: Runtime,
   program: Runtime,
-  { script = "program.ts", args = [], wrap = [], ...options }: StartOptions & { wrap?: string[] } = {},
+  { script = "program.ts", args = [], wrap = [], ...options }: StartOptions & { wrap?: string[] } =
+    {},
 ): Program {
-  const command = [...wrap, ...cli(parent), "run", ...args, "--", program.executable, ...program.flags, fixture(script)];
+  const command = [
+    ...wrap,
+    ...cli(parent),
+    "run",
+    ...args,
+    "--",
+    program.executable,
+    ...program.flags,
+    fixture(script),
+  ];
   return startProgram(t, program, { ...options, command });
 }
 
 function exitCode({ process: child }: Program): Promise<number | null> {
-  return until("the parent to end", () => child.exitCode !== null || child.signalCode !== null ? [child.exitCode] : undefined)
+  return until(
+    "the parent to end",
+    () => child.exitCode !== null || child.signalCode !== null ? [child.exitCode] : undefined,
+  )
     .then(([code]) => code as number | null);
 }
 
@@ -87,16 +106,28 @@ for (const parent of oneOfEachKind) {
     await until("the old process to be gone", () => !isAlive(first.pid));
     program.signal(second, "SIGKILL");
     await program.line(/the program was ended by SIGKILL: it is started again in 100 ms/);
-    const third = await program.report("start", ({ pid, generation }) => generation === 0 && pid !== first.pid);
+    const third = await program.report(
+      "start",
+      ({ pid, generation }) => generation === 0 && pid !== first.pid,
+    );
     program.signal(third, "SIGTERM");
-    assert.equal(await exitCode(program), 0, "a program that ends as it should is not started again");
+    assert.equal(
+      await exitCode(program),
+      0,
+      "a program that ends as it should is not started again",
+    );
   });
 
   test(`run, ${parent.name}: a crash loop ends with the program's exit code`, async (t) => {
-    const program = start(t, parent, runtime, { behaviour: "exit 7", args: ["--max-crashes", "3"] });
+    const program = start(t, parent, runtime, {
+      behaviour: "exit 7",
+      args: ["--max-crashes", "3"],
+    });
     assert.equal(await exitCode(program), 7);
     await program.line(/the program exited with code 7, 3 times one after the other: giving up/);
-    const waits = program.lines.map((line) => /started again in (\d+) ms/.exec(line)?.[1]).filter((wait) => wait !== undefined);
+    const waits = program.lines.map((line) => /started again in (\d+) ms/.exec(line)?.[1]).filter((
+      wait,
+    ) => wait !== undefined);
     assert.deepEqual(waits, ["100", "200"], "each wait is longer than the one before");
     assert.deepEqual(folders(program), []);
   });
@@ -117,7 +148,10 @@ for (const parent of oneOfEachKind) {
   });
 
   test(`run, ${parent.name}: what does not end in time is killed`, async (t) => {
-    const program = start(t, parent, runtime, { behaviour: "drain", args: ["--stop-timeout", "0.3"] });
+    const program = start(t, parent, runtime, {
+      behaviour: "drain",
+      args: ["--stop-timeout", "0.3"],
+    });
     const first = await program.report("start");
     program.signal(program.process.pid as number, "SIGTERM");
     await program.report("cancelled");
@@ -144,17 +178,26 @@ for (const parent of oneOfEachKind) {
     if (process.platform !== "linux" || process.getuid?.() !== 0) {
       return t.skip("it takes root on Linux to make a pid namespace");
     }
-    const program = start(t, parent, runtime, { wrap: ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"] });
+    const program = start(t, parent, runtime, {
+      wrap: ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"],
+    });
     let current = await program.report("start");
     const [init] = childrenOfMark(program);
-    assert.deepEqual(commandLineOf(init).slice(0, 2), ["sh", "-c"], "a shell took the place of process 1");
+    assert.deepEqual(
+      commandLineOf(init).slice(0, 2),
+      ["sh", "-c"],
+      "a shell took the place of process 1",
+    );
     for (let i = 1; i <= 3; i++) {
       process.kill(init, "SIGHUP");
       const next = await program.report("in-charge", { generation: i });
       assert.notEqual(next.pid, current.pid);
       current = next;
     }
-    await until("what has ended to be reaped", () => program.pids().every((pid) => stateOf(pid) !== "Z"));
+    await until(
+      "what has ended to be reaped",
+      () => program.pids().every((pid) => stateOf(pid) !== "Z"),
+    );
     const result = await inside(init, cli(parent), ["reload", "1"]);
     assert.match(result, /reloaded: pid \d+ → \d+ \(generation 4\)/);
     process.kill(init, "SIGTERM");
@@ -165,8 +208,20 @@ for (const parent of oneOfEachKind) {
 const deno = oneOfEachKind.find(({ kind }) => kind === "deno");
 if (deno !== undefined) {
   test("run, for a Deno without the permissions that it takes: nothing is lost, and the error names them", async (t) => {
-    for (const [more, what] of [["--allow-sys", /--allow-write=/], ["--allow-write", /--allow-run=\/bin\/sh/]] as const) {
-      const flags = ["run", "--quiet", "--allow-env", "--allow-read", `--allow-run=${deno.executable}`, more];
+    for (
+      const [more, what] of [["--allow-sys", /--allow-write=/], [
+        "--allow-write",
+        /--allow-run=\/bin\/sh/,
+      ]] as const
+    ) {
+      const flags = [
+        "run",
+        "--quiet",
+        "--allow-env",
+        "--allow-read",
+        `--allow-run=${deno.executable}`,
+        more,
+      ];
       const program = start(t, deno, { ...deno, flags });
       const first = await program.report("start");
       program.signal(more === "--allow-write" ? program.process.pid as number : first.pid);
@@ -178,7 +233,9 @@ if (deno !== undefined) {
   });
 }
 
-const sharing = oneOfEachKind.flatMap((runtime) => runtime.servers.map((kind) => ({ runtime, kind })));
+const sharing = oneOfEachKind.flatMap((runtime) =>
+  runtime.servers.map((kind) => ({ runtime, kind }))
+);
 for (const { runtime, kind } of sharing) {
   const [parent] = oneOfEachKind as [Runtime];
 
@@ -187,14 +244,25 @@ for (const { runtime, kind } of sharing) {
     const program = start(t, parent, runtime, {
       script: "server.ts",
       args: ["--instances", "3"],
-      env: { SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options: { probation: 300, idleGrace: 300 } }) },
+      env: {
+        SERVER: JSON.stringify({
+          kind,
+          ports: [port],
+          host: "127.0.0.1",
+          options: { probation: 300, idleGrace: 300 },
+        }),
+      },
     });
     const inGeneration = (generation: number) =>
       new Set(
-        program.reports.filter((report) => report.type === "serving" && report.generation === generation).map(({ pid }) => pid),
+        program.reports.filter((report) =>
+          report.type === "serving" && report.generation === generation
+        ).map(({ pid }) => pid),
       );
     const inCharge = (generation: number) =>
-      program.reports.filter((report) => report.type === "in-charge" && report.generation === generation).length;
+      program.reports.filter((report) =>
+        report.type === "in-charge" && report.generation === generation
+      ).length;
     await until("three instances", () => inGeneration(0).size === 3);
     const { pid } = program.process as { pid: number };
     const load = startLoad("new", { port }, 4);
@@ -203,7 +271,10 @@ for (const { runtime, kind } of sharing) {
       program.signal(pid);
       await until("all to be replaced", () => inCharge(i) === 3);
       await until(`generation ${i} to answer`, () => load.tally.generations.has(i));
-      await until("the old ones to be gone", () => [...inGeneration(i - 1)].every((pid) => !isAlive(pid)));
+      await until(
+        "the old ones to be gone",
+        () => [...inGeneration(i - 1)].every((pid) => !isAlive(pid)),
+      );
     }
 
     // A new process that fails in one of them only: who is the first to take the file.
@@ -214,9 +285,13 @@ for (const { runtime, kind } of sharing) {
       "all to have failed",
       () => program.reports.slice(before).filter(({ type }) => type === "reload-fail").length === 3,
     );
-    const errors = program.reports.slice(before).filter(({ type }) => type === "reload-fail").map(({ error }) => error.message);
+    const errors = program.reports.slice(before).filter(({ type }) => type === "reload-fail").map((
+      { error },
+    ) => error.message);
     assert.equal(
-      errors.filter((message) => /the new process of another instance failed: .* exited with code 1/.test(message)).length,
+      errors.filter((message) =>
+        /the new process of another instance failed: .* exited with code 1/.test(message)
+      ).length,
       2,
       errors.join("\n"),
     );
@@ -234,7 +309,9 @@ for (const { runtime, kind } of sharing) {
 }
 
 test("listen() as process 1 says once what comes of it", async (t) => {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return t.skip("it takes root on Linux to make a pid namespace");
+  if (process.platform !== "linux" || process.getuid?.() !== 0) {
+    return t.skip("it takes root on Linux to make a pid namespace");
+  }
   const [runtime] = oneOfEachKind as [Runtime];
   const program = startProgram(t, runtime, {
     command: [
@@ -256,7 +333,11 @@ function childrenOfMark(program: Program): [number] {
 }
 
 /** Runs a command in the namespaces of a process, and returns what it wrote. */
-async function inside(pid: number, [file = "", ...args]: string[], more: string[]): Promise<string> {
+async function inside(
+  pid: number,
+  [file = "", ...args]: string[],
+  more: string[],
+): Promise<string> {
   const { execFile } = await import("node:child_process");
   const { readFileSync } = await import("node:fs");
   const environment = Object.fromEntries(

@@ -11,7 +11,13 @@ import { fixture, type Program, startProgram, temporaryFolder } from "../../supp
 import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
-function start(t: TestScope, runtime: Runtime, module: string, args: string[] = [], env: Record<string, string> = {}): Program {
+function start(
+  t: TestScope,
+  runtime: Runtime,
+  module: string,
+  args: string[] = [],
+  env: Record<string, string> = {},
+): Program {
   return startProgram(t, runtime, { command: [...cli(runtime), "serve", ...args, module], env });
 }
 
@@ -31,7 +37,12 @@ async function answer(url: string): Promise<string> {
 
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: serve: a module that exports fetch reloads under load, and keeps the port that the kernel chose`, async (t) => {
-    const program = start(t, runtime, fixture("fetch_app.ts"), ["--port", "0", "--host", "127.0.0.1"]);
+    const program = start(t, runtime, fixture("fetch_app.ts"), [
+      "--port",
+      "0",
+      "--host",
+      "127.0.0.1",
+    ]);
     const first = await served(program);
     const { port } = new URL(first.url);
     const load = startLoad("new", { port: Number(port) }, 4);
@@ -75,7 +86,12 @@ for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: serve: a unix socket, and a pid file`, async (t) => {
     const folder = temporaryFolder(t);
     const path = join(folder, "app.sock");
-    const program = start(t, runtime, fixture("fetch_app.ts"), ["--unix", path, "--pid-file", join(folder, "pid")]);
+    const program = start(t, runtime, fixture("fetch_app.ts"), [
+      "--unix",
+      path,
+      "--pid-file",
+      join(folder, "pid"),
+    ]);
     const { url, pid } = await served(program);
     assert.equal(url, `unix:${path}`);
     assert.ok(existsSync(join(folder, "pid")));
@@ -97,7 +113,10 @@ for (const runtime of oneOfEachKind) {
       program.signal(pid);
       const second = await served(program, 1);
       await until("the old process to be gone", () => !isAlive(pid));
-      assert.equal(await answer(new URL("/hello/again", second.url).href), `${name} says hello to again`);
+      assert.equal(
+        await answer(new URL("/hello/again", second.url).href),
+        `${name} says hello to again`,
+      );
     }
   });
 }
@@ -105,6 +124,9 @@ for (const runtime of oneOfEachKind) {
 test("serve, as a function: a wrong call is an error that says so", async () => {
   const { serve } = await import("../../../serve.ts");
   await assert.rejects(serve({} as { fetch(): Response }), /serve: there must be a fetch handler/);
-  await assert.rejects(serve(() => new Response(), { port: 65_536 }), /serve: the port must be a whole number/);
+  await assert.rejects(
+    serve(() => new Response(), { port: 65_536 }),
+    /serve: the port must be a whole number/,
+  );
   await assert.rejects(serve(() => new Response(), { prot: 1 } as object), /serve: .*prot/);
 });

@@ -6,16 +6,29 @@ import { test } from "node:test";
 import type { TestScope } from "../../support/clean_up.ts";
 import { cli, runCli } from "../../support/cli.ts";
 import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  startProgram,
+  temporaryFolder,
+} from "../../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 /** Starts a program that has triggers of its own. */
 function start(t: TestScope, runtime: Runtime, triggers: object, behaviour = "run"): Program {
-  return startProgram(t, runtime, { script: fixture("triggered.ts"), behaviour, env: { TRIGGERS: JSON.stringify(triggers) } });
+  return startProgram(t, runtime, {
+    script: fixture("triggered.ts"),
+    behaviour,
+    env: { TRIGGERS: JSON.stringify(triggers) },
+  });
 }
 
-/** It takes note of what is there a moment after its start: a change before that is made once more, after this time. */
+/**
+ * It takes note of what is there a moment after its start: a change before that is made once more,
+ * after this time.
+ */
 const CHANGE_MS = 2_000;
 
 /** Changes something until it is noticed. */
@@ -73,7 +86,9 @@ for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: reloadOnChange follows files that are written and replaced, links, and folders`, async (t) => {
     const folder = temporaryFolder(t);
     const steps = changes(folder);
-    const program = start(t, runtime, { watch: ["key.pem", "mounted", "tree"].map((name) => join(folder, name)) });
+    const program = start(t, runtime, {
+      watch: ["key.pem", "mounted", "tree"].map((name) => join(folder, name)),
+    });
     let current = await program.report("start");
     for (const [what, change] of steps) {
       await reloads(program, current, change);
@@ -92,7 +107,9 @@ for (const runtime of oneOfEachKind) {
     program.behave("exit 3");
     await reloads(program, first, () => append(file));
     assert.equal((await program.report("reload-fail")).error.exitCode, 3);
-    await program.line(new RegExp(`process ${first.pid}: that reload has failed: it is tried again in 5 s`));
+    await program.line(
+      new RegExp(`process ${first.pid}: that reload has failed: it is tried again in 5 s`),
+    );
     program.behave("run");
     await follows(program, first);
   });
@@ -114,7 +131,15 @@ for (const runtime of oneOfEachKind) {
     writeFileSync(file, "1");
     const run = (args: string[], behaviour?: string) =>
       startProgram(t, runtime, {
-        command: [...cli(runtime), "run", ...args, "--", runtime.executable, ...runtime.flags, fixture("triggered.ts")],
+        command: [
+          ...cli(runtime),
+          "run",
+          ...args,
+          "--",
+          runtime.executable,
+          ...runtime.flags,
+          fixture("triggered.ts"),
+        ],
         env: { TRIGGERS: "{}" },
         behaviour,
       });
@@ -134,7 +159,8 @@ for (const runtime of oneOfEachKind) {
 
   test(`${runtime.name}: serve --watch`, async (t) => {
     const module = join(temporaryFolder(t), "app.mjs");
-    const write = (text: string) => writeFileSync(module, `export default { fetch: () => new Response("${text}") };`);
+    const write = (text: string) =>
+      writeFileSync(module, `export default { fetch: () => new Response("${text}") };`);
     write("1");
     const args = ["serve", "--port", "0", "--watch", module, module];
     const program = startProgram(t, runtime, { command: [...cli(runtime), ...args] });
@@ -144,7 +170,9 @@ for (const runtime of oneOfEachKind) {
     await until("the new module to answer", async () => {
       if (performance.now() - written > CHANGE_MS) write("2");
       if (performance.now() - written > CHANGE_MS) written = performance.now();
-      const answer = await fetch(url, { headers: { connection: "close" } }).then((response) => response.text());
+      const answer = await fetch(url, { headers: { connection: "close" } }).then((response) =>
+        response.text()
+      );
       return answer !== "1";
     });
   });

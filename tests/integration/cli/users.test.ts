@@ -34,7 +34,12 @@ function folderOf(t: TestScope, uid: number): string {
   return folder;
 }
 
-function startAs(t: TestScope, uid: number, command: readonly string[], env: Record<string, string>): ChildProcess {
+function startAs(
+  t: TestScope,
+  uid: number,
+  command: readonly string[],
+  env: Record<string, string>,
+): ChildProcess {
   const [file = "", ...args] = command;
   const child = spawn(file, args, {
     uid,
@@ -47,7 +52,10 @@ function startAs(t: TestScope, uid: number, command: readonly string[], env: Rec
   return child;
 }
 
-/** A process of the attacker, a process of another user, and the file that the attacker's status is looked for in. */
+/**
+ * A process of the attacker, a process of another user, and the file that the attacker's status is
+ * looked for in.
+ */
 function scene(t: TestScope) {
   const folder = folderOf(t, ATTACKER);
   const env = { XDG_RUNTIME_DIR: folder };
@@ -55,15 +63,27 @@ function scene(t: TestScope) {
   const victim = startAs(t, VICTIM, ["sleep", "1000"], env).pid as number;
   mkdirSync(join(folder, "reload-self"));
   chownSync(join(folder, "reload-self"), ATTACKER, ATTACKER);
-  const startTime = (pid: number) => readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ")[19];
+  const startTime = (pid: number) =>
+    readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ")[19];
   const path = (pid: number) => join(folder, "reload-self", `${pid}.json`);
   return {
     own,
     victim,
     path,
     plant(pid: number, fields: object, uid: number = ATTACKER) {
-      const status = { version: 1, pid, startTime: startTime(pid), generation: 0, runtime: "Node", since: 0, state: "serving" };
-      writeFileSync(path(pid), JSON.stringify({ ...status, signal: "SIGHUP", reloads: 0, ...fields }));
+      const status = {
+        version: 1,
+        pid,
+        startTime: startTime(pid),
+        generation: 0,
+        runtime: "Node",
+        since: 0,
+        state: "serving",
+      };
+      writeFileSync(
+        path(pid),
+        JSON.stringify({ ...status, signal: "SIGHUP", reloads: 0, ...fields }),
+      );
       chownSync(path(pid), uid, uid);
     },
   };
@@ -77,7 +97,8 @@ for (const runtime of oneOfEachKind) {
     const refused = async (what: RegExp) => {
       for (const command of ["reload", "status"]) {
         const { code, stderr } = await runCli(runtime, [command, String(own)]);
-        if (command === "status" && code === 0) continue; // It shows what is in the file, and does nothing.
+        // It shows what is in the file, and does nothing.
+        if (command === "status" && code === 0) continue;
         assert.match(stderr, what);
         assert.equal(code, 2);
       }
@@ -123,7 +144,12 @@ for (const runtime of oneOfEachKind) {
     // What a program finds where its pid file should be.
     const env = { BEHAVIOUR: join(folder, "behaviour"), OPTIONS: JSON.stringify({ pidFile }) };
     writeFileSync(env.BEHAVIOUR, "run");
-    const program = startAs(t, 0, [runtime.executable, ...runtime.flags, fixture("program.ts")], env);
+    const program = startAs(
+      t,
+      0,
+      [runtime.executable, ...runtime.flags, fixture("program.ts")],
+      env,
+    );
     let text = "";
     program.stderr?.on("data", (data) => text += data);
     await until("the program to end", () => program.exitCode !== null);
@@ -143,7 +169,11 @@ for (const runtime of oneOfEachKind) {
     };
     writeFileSync(env.BEHAVIOUR, "run");
     chmodSync(env.BEHAVIOUR, 0o644);
-    const program = startAs(t, ATTACKER, [runtime.executable, ...runtime.flags, fixture("program.ts")], env);
+    const program = startAs(t, ATTACKER, [
+      runtime.executable,
+      ...runtime.flags,
+      fixture("program.ts"),
+    ], env);
     let text = "";
     program.stderr?.on("data", (data) => text += data);
     program.stdout?.on("data", (data) => text += data);

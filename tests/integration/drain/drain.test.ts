@@ -13,9 +13,16 @@ import { until } from "../../support/wait.ts";
 
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/** Servers with TLS: their idle connections do not move. Those of a runtime's own that share their port do not move, either. */
+/**
+ * Servers with TLS: their idle connections do not move. Those of a runtime's own that share their
+ * port do not move, either.
+ */
 const secure = (kind: "http" | "adopted" | "native") =>
-  kind === "http" ? { kind: "https" as const, tls: certificate } : kind === "adopted" ? { kind, tls: certificate } : { kind };
+  kind === "http"
+    ? { kind: "https" as const, tls: certificate }
+    : kind === "adopted"
+    ? { kind, tls: certificate }
+    : { kind };
 
 for (const runtime of runtimes) {
   for (const kind of runtime.servers) {
@@ -26,19 +33,30 @@ for (const runtime of runtimes) {
       });
       const connection = await openConnection(target);
       connection.write(GET);
-      assert.equal((await connection.answer()).headers.get("connection")?.toLowerCase() ?? "keep-alive", "keep-alive");
+      assert.equal(
+        (await connection.answer()).headers.get("connection")?.toLowerCase() ?? "keep-alive",
+        "keep-alive",
+      );
       program.signal(first);
-      // A bound server drains when its token is cancelled, a native one has the probation before that.
+      // A bound server drains when its token is cancelled, a native one has the probation before
+      // that.
       await program.report(kind === "http" ? "cancel" : "successor-in-charge");
       connection.write(GET);
       const answer = await connection.answer();
       assert.equal(answer.headers.get("connection")?.toLowerCase(), "close");
-      assert.equal(answer.headers.get("x-generation"), "0", "by the process that it was connected to");
+      assert.equal(
+        answer.headers.get("x-generation"),
+        "0",
+        "by the process that it was connected to",
+      );
       await until("the connection to be closed", () => connection.isClosed);
     });
 
     test(`${runtime.name}: ${kind}: a request under way is answered to its end`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 50, idleGrace: 50 } });
+      const { program, first, target } = await startServer(t, runtime, {
+        kind,
+        options: { probation: 50, idleGrace: 50 },
+      });
       const connection = await openConnection(target);
       connection.write("GET /7/5000/20/50 HTTP/1.1\r\nHost: test\r\n\r\n");
       const answer = connection.answer();
@@ -77,7 +95,8 @@ for (const runtime of runtimes) {
     const connection = await openConnection(target);
     program.signal(first);
     await program.report("cancelled");
-    await new Promise((resolve) => setTimeout(resolve, 500)); // Ten times as long as an idle one has.
+    // Ten times as long as an idle one has.
+    await new Promise((resolve) => setTimeout(resolve, 500));
     assert.equal(connection.isClosed, false);
     connection.write(GET);
     assert.equal((await connection.answer()).headers.get("x-generation"), "0");

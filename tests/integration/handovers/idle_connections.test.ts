@@ -11,7 +11,11 @@ import { until } from "../../support/wait.ts";
 const GET = "GET /1/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 const start = (t: TestContext, runtime: Runtime, options: object = {}, setup: object = {}) =>
-  startServer(t, runtime, { kind: "http", ...setup, options: { probation: 200, idleGrace: 200, ...options } });
+  startServer(t, runtime, {
+    kind: "http",
+    ...setup,
+    options: { probation: 200, idleGrace: 200, ...options },
+  });
 
 /** Asks, and returns the generation that answered. */
 async function ask(connection: Connection, request: string = GET): Promise<number> {
@@ -24,23 +28,32 @@ const counts = ({ moved, left }: Report) => ({ moved, left });
 for (const runtime of runtimes) {
   test(`${runtime.name}: a thousand connections, idle, busy or never used, and a reload makes no new one`, async (t) => {
     const { program, first, target } = await start(t, runtime);
-    const connections = await Promise.all(Array.from({ length: 1_000 }, () => openConnection(target)));
+    const connections = await Promise.all(
+      Array.from({ length: 1_000 }, () => openConnection(target)),
+    );
     const idle = connections.slice(0, 900);
     const busy = connections.slice(900, 920);
     await Promise.all(idle.map((connection) => ask(connection)));
     // These leave their connection idle only for the time in which an answer travels.
     const asking = busy.map(async (connection) => {
       let generation: number;
-      do generation = await ask(connection, "GET /1/10/2/30 HTTP/1.1\r\nHost: test\r\n\r\n"); while (generation === 0);
+      do generation = await ask(
+        connection,
+        "GET /1/10/2/30 HTTP/1.1\r\nHost: test\r\n\r\n",
+      ); while (generation === 0);
     });
     program.signal(first);
     const { moved, left } = counts(await program.report("connections-move"));
-    // Bun's server accepts a connection when something has come (TCP_DEFER_ACCEPT), or a second has passed: others wait in the socket.
+    // Bun's server accepts a connection when something has come (TCP_DEFER_ACCEPT), or a second has
+    // passed: others wait in the socket.
     assert.ok(runtime.kind === "bun" ? Number(moved) >= 920 : moved === 1_000, `${moved} moved`);
     assert.equal(left, 0);
     await Promise.all(asking);
     await until("the old process to be gone", () => !isAlive(first.pid));
-    assert.deepEqual(new Set(await Promise.all(connections.map((connection) => ask(connection)))), new Set([1]));
+    assert.deepEqual(
+      new Set(await Promise.all(connections.map((connection) => ask(connection)))),
+      new Set([1]),
+    );
     assert.equal(connections.some(({ isClosed }) => isClosed), false);
   });
 }
@@ -51,7 +64,10 @@ for (const runtime of oneOfEachKind) {
     const [head, body] = await Promise.all([openConnection(target), openConnection(target)]);
     head.write(GET.slice(0, 20));
     body.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc");
-    await until("the parts to be read", async () => (await ask(await openConnection(target))) === 0);
+    await until(
+      "the parts to be read",
+      async () => (await ask(await openConnection(target))) === 0,
+    );
     program.signal(first);
     await program.report("cancel");
     head.write(GET.slice(20));
@@ -62,7 +78,10 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: a new process that dies on probation takes no idle connection with it`, async (t) => {
-    const { program, first, target } = await start(t, runtime, { probation: 5_000, idleGrace: 5_000 });
+    const { program, first, target } = await start(t, runtime, {
+      probation: 5_000,
+      idleGrace: 5_000,
+    });
     const connection = await openConnection(target);
     await ask(connection);
     program.signal(first);
@@ -73,7 +92,9 @@ for (const runtime of oneOfEachKind) {
   });
 
   test(`${runtime.name}: a connection that has moved and is not used is closed as an idle one is`, async (t) => {
-    const { program, first, target } = await start(t, runtime, {}, { server: { keepAliveTimeout: 3_000 } });
+    const { program, first, target } = await start(t, runtime, {}, {
+      server: { keepAliveTimeout: 3_000 },
+    });
     const connection = await openConnection(target);
     await ask(connection);
     program.signal(first);
@@ -101,7 +122,10 @@ for (const runtime of oneOfEachKind) {
     await program.report("connections-move", { generation: 0 });
     await ask(used);
     program.signal(next);
-    assert.deepEqual(counts(await program.report("connections-move", { generation: 1 })), { moved: 2, left: 0 });
+    assert.deepEqual(counts(await program.report("connections-move", { generation: 1 })), {
+      moved: 2,
+      left: 0,
+    });
     assert.deepEqual(await Promise.all([ask(used), ask(unused)]), [2, 2]);
   });
 }

@@ -33,7 +33,10 @@ async function isRefused(port: number): Promise<boolean> {
 }
 
 /** The next generation, in charge, and its predecessor gone. */
-async function reload(server: { program: Awaited<ReturnType<typeof startServer>>["program"] }, old: Report): Promise<Report> {
+async function reload(
+  server: { program: Awaited<ReturnType<typeof startServer>>["program"] },
+  old: Report,
+): Promise<Report> {
   server.program.signal(old);
   const next = await server.program.report("serving", { generation: old.generation + 1 });
   await server.program.report("in-charge", { pid: next.pid });
@@ -83,20 +86,29 @@ for (const runtime of runtimes) {
     server.program.signal(server.first);
     const { error } = await server.program.report("reload-fail");
     assert.equal(error.code, "timeout");
-    assert.match(error.message, new RegExp(`did not listen on \\*:${dropped}, as this process does; .*token\\.ready\\(\\)`));
+    assert.match(
+      error.message,
+      new RegExp(`did not listen on \\*:${dropped}, as this process does; .*token\\.ready\\(\\)`),
+    );
     assert.equal(await generationAt(kept), 0);
     assert.equal(await generationAt(dropped), 0);
   });
 
   test(`${runtime.name}: a new process is not ready before it listens, and gets nothing before it is in charge`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "http", options: { probation: 10, idleGrace: 10 } });
+    const server = await startServer(t, runtime, {
+      kind: "http",
+      options: { probation: 10, idleGrace: 10 },
+    });
     const port = server.target.port as number;
     server.program.behave("late 500");
     server.program.signal(server.first);
     await server.program.report("successor-start");
     const started = performance.now();
     await until("the new process to answer", async () => await generationAt(port) === 1);
-    assert.ok(performance.now() - started >= 500, "it was not taken for ready while it had not begun to listen");
+    assert.ok(
+      performance.now() - started >= 500,
+      "it was not taken for ready while it had not begun to listen",
+    );
   });
 
   test(`${runtime.name}: bound, and not yet ready by its own word: the old process answers`, async (t) => {
@@ -120,7 +132,10 @@ for (const runtime of runtimes) {
   });
 
   test(`${runtime.name}: the old process dies while the new one waits: the new one listens on the same port`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "http", options: { probation: 10, idleGrace: 10 } });
+    const server = await startServer(t, runtime, {
+      kind: "http",
+      options: { probation: 10, idleGrace: 10 },
+    });
     const port = server.target.port as number;
     server.program.behave("manual");
     server.program.signal(server.first);
@@ -128,7 +143,8 @@ for (const runtime of runtimes) {
     process.kill(server.first.pid, "SIGKILL");
     await server.program.report("in-charge", { generation: 1, predecessor: "gone" });
     await until(`${server.first.pid} to be gone`, () => !isAlive(server.first.pid));
-    // The first thread of a process can be gone, and its sockets still be there: the kernel resets who connects to them.
+    // The first thread of a process can be gone, and its sockets still be there: the kernel resets
+    // who connects to them.
     const answers = () => generationAt(port).then((generation) => generation === 1, () => false);
     await until("the new process to answer", async () => !await isRefused(port) && await answers());
   });
@@ -143,7 +159,10 @@ for (const runtime of runtimes) {
 
   test(`${runtime.name}: a server that is bound after a reload has begun is handed over, and fails nothing`, async (t) => {
     const port = await freePort();
-    const program = startProgram(t, runtime, { script: fixture("late_bind.ts"), args: [String(port)] });
+    const program = startProgram(t, runtime, {
+      script: fixture("late_bind.ts"),
+      args: [String(port)],
+    });
     program.signal(await program.report("started"));
     await program.report("in-charge", { generation: 1 });
     await program.report("reload-end", { generation: 0 });
@@ -167,7 +186,9 @@ for (const runtime of runtimes) {
         ...setup,
       }, {
         // No API tells the descriptor of a server; this is what Node's own child_process takes.
-        descriptors: sockets.map((socket) => (socket as unknown as { _handle: { fd: number } })._handle.fd),
+        descriptors: sockets.map((socket) =>
+          (socket as unknown as { _handle: { fd: number } })._handle.fd
+        ),
         env: { LISTEN_FDS: "2", LISTEN_FDNAMES: "web:admin" },
         wrap: ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"],
       });
@@ -180,7 +201,11 @@ for (const runtime of runtimes) {
         current = await reload(server, current);
         assert.deepEqual(current.ports, [port]);
         assert.equal(await generationAt(port), i);
-        assert.equal(socketOf(current.pid, name === undefined ? 3 : 4), inode, "the very socket, under its number");
+        assert.equal(
+          socketOf(current.pid, name === undefined ? 3 : 4),
+          inode,
+          "the very socket, under its number",
+        );
       }
     }
   });
@@ -190,7 +215,11 @@ function socketOf(pid: number, fd: number): string {
   return readlinkSync(`/proc/${pid}/fd/${fd}`);
 }
 
-async function startServerFailing(t: TestScope, runtime: (typeof runtimes)[number], port: number): Promise<void> {
+async function startServerFailing(
+  t: TestScope,
+  runtime: (typeof runtimes)[number],
+  port: number,
+): Promise<void> {
   const program = startProgram(t, runtime, {
     script: fixture("server.ts"),
     env: { SERVER: JSON.stringify({ kind: "http", ports: [port], host: "127.0.0.1" }) },

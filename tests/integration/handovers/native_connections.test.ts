@@ -1,4 +1,7 @@
-/** Connections of Bun.serve and Deno.serve go on in the next process. All options have their defaults. */
+/**
+ * Connections of Bun.serve and Deno.serve go on in the next process. All options have their
+ * defaults.
+ */
 import assert from "node:assert/strict";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
@@ -26,11 +29,20 @@ async function ask(connection: Connection, request = "GET / HTTP/1.1\r\nHost: te
   const answer = connection.answer();
   connection.write(request);
   const { headers, body } = await answer;
-  return { generation: Number(headers.get("x-generation")), client: headers.get("x-client"), headers, body };
+  return {
+    generation: Number(headers.get("x-generation")),
+    client: headers.get("x-client"),
+    headers,
+    body,
+  };
 }
 
 /** A connection of which only the text that comes is of interest. */
-function send(t: TestScope, port: number, text: string): { readonly socket: Socket; readonly received: string } {
+function send(
+  t: TestScope,
+  port: number,
+  text: string,
+): { readonly socket: Socket; readonly received: string } {
   const socket = connect(port, "127.0.0.1");
   cleanUp(t, () => socket.destroy());
   let received = "";
@@ -52,11 +64,15 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     let current = await program.report("serving");
     const [port] = current.ports;
     const connections = await Promise.all(Array.from({ length: 100 }, () => open(t, port)));
-    const clients = await Promise.all(connections.map(async (connection) => (await ask(connection)).client));
+    const clients = await Promise.all(
+      connections.map(async (connection) => (await ask(connection)).client),
+    );
     assert.equal(new Set(clients).size, 100);
     for (const generation of [1, 2, 3]) {
       current = await reload(program, current);
-      const { moved, left } = await program.report("connections-move", { generation: generation - 1 });
+      const { moved, left } = await program.report("connections-move", {
+        generation: generation - 1,
+      });
       assert.deepEqual({ moved, left }, { moved: 100, left: 0 });
       for (const [i, connection] of connections.entries()) {
         const text = i % 2 === 0 ? POST : undefined;
@@ -75,7 +91,11 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     const stream = send(t, port, "GET /stream HTTP/1.1\r\nHost: test\r\n\r\n");
     const slow = send(t, port, "GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     const upload = send(t, port, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhe");
-    const expecting = send(t, port, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    const expecting = send(
+      t,
+      port,
+      "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
     await until("the stream to begin", () => /begin/.test(stream.received));
     await until("the server to ask for a body", () => /^HTTP\/1.1 100/.test(expecting.received));
     const half = send(t, port, "GET / HTTP/1.1\r\nHos");
@@ -86,7 +106,10 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     upload.socket.write("llo");
     expecting.socket.write("hello");
     for (const one of [half, upload, expecting]) {
-      await until("its answer", () => /x-generation: 0/i.test(one.received.replace(/^HTTP\/1.1 100.*?\r\n\r\n/s, "")));
+      await until(
+        "its answer",
+        () => /x-generation: 0/i.test(one.received.replace(/^HTTP\/1.1 100.*?\r\n\r\n/s, "")),
+      );
     }
     program.signal(current, "SIGUSR2");
     await until("the stream to end", () => /begin.*end.*\r\n0\r\n/s.test(stream.received));
@@ -102,7 +125,9 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     let isOver = false;
     const seen: number[] = [];
     const asking = (async () => {
-      for (let i = 0; !isOver; i++) seen.push((await ask(connection, i % 2 ? POST : undefined)).generation);
+      for (let i = 0; !isOver; i++) {
+        seen.push((await ask(connection, i % 2 ? POST : undefined)).generation);
+      }
     })();
     for (const generation of [1, 2]) {
       current = await reload(program, current);
@@ -110,7 +135,11 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     }
     isOver = true;
     await asking;
-    assert.deepEqual(seen, [...seen].sort((a, b) => a - b), "a generation answers after the next one has");
+    assert.deepEqual(
+      seen,
+      [...seen].sort((a, b) => a - b),
+      "a generation answers after the next one has",
+    );
   });
 }
 
@@ -123,7 +152,10 @@ for (const runtime of runtimes.filter(({ kind }) => kind === "deno")) {
     const get = () =>
       new Promise<number>((resolve, reject) => {
         const stream = session.request({ ":path": "/" });
-        stream.on("response", (headers) => resolve(Number(headers["x-generation"]))).on("error", reject).resume();
+        stream.on("response", (headers) => resolve(Number(headers["x-generation"]))).on(
+          "error",
+          reject,
+        ).resume();
       });
     assert.equal(await get(), 0);
     let isAway = false;

@@ -1,6 +1,17 @@
-/** Adopted servers: one socket in all generations, without reusePort. All options have their defaults. */
+/**
+ * Adopted servers: one socket in all generations, without reusePort. All options have their
+ * defaults.
+ */
 import assert from "node:assert/strict";
-import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from "node:fs";
 import { request } from "node:http";
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -9,7 +20,13 @@ import { test } from "node:test";
 import { openConnection, type Target } from "../../load/http1.ts";
 import { cleanUp, type TestScope } from "../../support/clean_up.ts";
 import { freePort } from "../../support/port.ts";
-import { fixture, type Program, reload, startProgram, temporaryFolder } from "../../support/program.ts";
+import {
+  fixture,
+  type Program,
+  reload,
+  startProgram,
+  temporaryFolder,
+} from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -25,7 +42,10 @@ async function ask(target: Target, path = "/"): Promise<{ generation: number; bo
   }
 }
 
-/** The registrations of an epoll instance that name a descriptor which the process does not have any more. */
+/**
+ * The registrations of an epoll instance that name a descriptor which the process does not have any
+ * more.
+ */
 function strayRegistrations(pid: number): string[] {
   const names = readdirSync(`/proc/${pid}/fd`);
   const links = new Map(names.map((fd) => {
@@ -39,7 +59,8 @@ function strayRegistrations(pid: number): string[] {
     const text = readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8");
     return [...text.matchAll(/^tfd:\s*(\d+) .*ino:([0-9a-f]+)/gm)].filter(([, tfd, ino]) => {
       const link = links.get(tfd as string);
-      return link === undefined || (link.startsWith("socket:") && link !== `socket:[${parseInt(ino as string, 16)}]`);
+      return link === undefined ||
+        (link.startsWith("socket:") && link !== `socket:[${parseInt(ino as string, 16)}]`);
     }).map(([line]) => line);
   });
 }
@@ -60,7 +81,12 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     const descriptors: number[] = [];
     for (let generation = 1; generation <= 5; generation++) {
       const next = await reload(program, current);
-      assert.deepEqual([next.ports[0], next.url, next.hostname, next.address], [port, url, hostname, address]);
+      assert.deepEqual([next.ports[0], next.url, next.hostname, next.address], [
+        port,
+        url,
+        hostname,
+        address,
+      ]);
       assert.equal((await ask({ port })).generation, generation);
       assert.deepEqual(strayRegistrations(next.pid), []);
       descriptors.push(count(next.pid));
@@ -69,7 +95,10 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
     assert.deepEqual(program.lines, []);
     // What belongs to the reload is closed a moment later.
-    await until("the descriptors to be as many as before", () => count(current.pid) <= Math.min(...descriptors));
+    await until(
+      "the descriptors to be as many as before",
+      () => count(current.pid) <= Math.min(...descriptors),
+    );
     program.signal(current, "SIGTERM");
     await until("all processes to be gone", () => program.pids().length === 0);
   });
@@ -98,7 +127,10 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     await program.report("successor-start");
     program.signal(first, "SIGKILL");
     await program.report("in-charge", { generation: 1, predecessor: "gone" });
-    await until("the new process to answer", () => ask({ port }).then(({ generation }) => generation === 1, () => false));
+    await until(
+      "the new process to answer",
+      () => ask({ port }).then(({ generation }) => generation === 1, () => false),
+    );
     const next = await program.report("serving", { generation: 1 });
     const last = await reload(program, next);
     assert.equal((await ask({ port })).generation, last.generation);
@@ -115,7 +147,10 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
       await program.report("late");
       program.signal(first, "SIGKILL");
       const next = await program.report("serving", { generation: 1 });
-      await until("the new process to answer", () => ask(target).then(({ generation }) => generation === 1, () => false));
+      await until(
+        "the new process to answer",
+        () => ask(target).then(({ generation }) => generation === 1, () => false),
+      );
       program.behave("run");
       const last = await reload(program, next);
       assert.equal((await ask(target)).generation, last.generation);
@@ -134,7 +169,11 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
       assert.equal((await ask({ path })).generation, generation);
       const now = statSync(path);
       assert.deepEqual([now.ino, now.uid, now.gid, now.mode & 0o777], [ino, 1, 33, 0o660]);
-      assert.deepEqual(readdirSync(join(path, "..")), ["server.sock"], "no private name is left behind");
+      assert.deepEqual(
+        readdirSync(join(path, "..")),
+        ["server.sock"],
+        "no private name is left behind",
+      );
     }
     if (runtime.kind === "deno") assert.equal(current.address.path, path);
     // A killed process leaves its socket behind; the next one replaces it.
@@ -160,7 +199,10 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
 
   test(`${runtime.name}: an address that the predecessor does not have is opened as it is`, async (t) => {
     const [before, after] = [await freePort(), await freePort()];
-    const program = start(t, runtime, { PORT: `${before}`, OPTIONS: `{"ready":"manual","readyTimeout":5000}` });
+    const program = start(t, runtime, {
+      PORT: `${before}`,
+      OPTIONS: `{"ready":"manual","readyTimeout":5000}`,
+    });
     const first = await program.report("serving");
     program.behave(`port ${after}`);
     program.signal(first);
@@ -179,11 +221,15 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     const uploaded = new Promise<string>((resolve, reject) => {
       const upload = request({ port, host: "127.0.0.1", method: "POST" }, (response) => {
         let text = "";
-        response.on("data", (chunk) => text += chunk).on("end", () => resolve(text)).on("error", reject);
+        response.on("data", (chunk) => text += chunk).on("end", () => resolve(text)).on(
+          "error",
+          reject,
+        );
       });
       upload.on("error", reject);
       upload.write("begin ");
-      program.report("cancelled").then(() => delay(1_500)).then(() => upload.end("end")); // Longer than the probation.
+      // Longer than the probation.
+      program.report("cancelled").then(() => delay(1_500)).then(() => upload.end("end"));
     });
     const next = await reload(program, first).catch((error) => error);
     assert.equal(await uploaded, "begin end");
@@ -225,7 +271,9 @@ for (const runtime of runtimes.filter(({ kind }) => kind === "bun")) {
 
 for (const runtime of runtimes.filter(({ kind }) => kind === "node")) {
   test(`${runtime.name}: there is nothing to adopt`, async (t) => {
-    const program = startProgram(t, runtime, { command: [runtime.executable, ...runtime.flags, "-e", ADOPT] });
+    const program = startProgram(t, runtime, {
+      command: [runtime.executable, ...runtime.flags, "-e", ADOPT],
+    });
     await program.line(/TypeError: adopt: Node has no servers of its own; .* token\.bind\(server/);
   });
 }

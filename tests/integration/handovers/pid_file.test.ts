@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -65,7 +74,11 @@ for (const runtime of runtimes) {
     assert.equal(readFileSync(victim, "utf8"), "");
 
     const second = start(t, runtime, path);
-    await second.line(new RegExp(`the pid file ${path} belongs to process ${pid}, which is running: stop that first`));
+    await second.line(
+      new RegExp(
+        `the pid file ${path} belongs to process ${pid}, which is running: stop that first`,
+      ),
+    );
     assert.equal(inFile(path), pid);
     assert.equal(isAlive(pid), true);
 
@@ -89,7 +102,9 @@ for (const runtime of runtimes) {
       await start(t, runtime, path).line(why);
       rmSync(path, { recursive: true });
     }
-    await start(t, runtime, join(folder, "missing", "pid")).line(/the pid file .* cannot be written: /);
+    await start(t, runtime, join(folder, "missing", "pid")).line(
+      /the pid file .* cannot be written: /,
+    );
   });
 }
 
@@ -105,8 +120,28 @@ test("a pid file names a process that has died, and whose number somebody else h
 });
 
 test("a pid file holds one pid and nothing else", () => {
-  fc.assert(fc.property(fc.integer({ min: 1, max: 2 ** 31 - 1 }), (pid) => assert.equal(parsePid(` ${pid}\n`), pid)));
-  for (const text of ["", "0", "-1", "1 2", "1\n2", "0x10", "01", "1e3", "2147483648", "99999999999", "1.5", "½"]) {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 2 ** 31 - 1 }),
+      (pid) => assert.equal(parsePid(` ${pid}\n`), pid),
+    ),
+  );
+  for (
+    const text of [
+      "",
+      "0",
+      "-1",
+      "1 2",
+      "1\n2",
+      "0x10",
+      "01",
+      "1e3",
+      "2147483648",
+      "99999999999",
+      "1.5",
+      "½",
+    ]
+  ) {
     assert.equal(parsePid(text), undefined, text);
   }
 });

@@ -39,7 +39,11 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
   ];
   for (const [name, host, to] of hosts) {
     test(`${runtime.name}: ${name}: all connections go to the old process, then all to the new one`, async (t) => {
-      const server = await startServer(t, runtime, { kind: "native", host, options: { probation: 400, idleGrace: 400 } });
+      const server = await startServer(t, runtime, {
+        kind: "native",
+        host,
+        options: { probation: 400, idleGrace: 400 },
+      });
       const port = server.target.port as number;
       server.program.behave("manual");
       server.program.signal(server.first);
@@ -52,7 +56,11 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
       server.program.behave("run");
       server.program.signal(server.first);
       await server.program.report("in-charge");
-      assert.deepEqual(await share(port, to), new Map([[1, 60]]), "it is in charge, and the old one still listens");
+      assert.deepEqual(
+        await share(port, to),
+        new Map([[1, 60]]),
+        "it is in charge, and the old one still listens",
+      );
       await server.program.report("cancelled", { pid: server.first.pid });
       assert.deepEqual(await share(port, to), new Map([[1, 60]]), "the old one has left");
     });
@@ -85,7 +93,11 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "node")) {
   });
 
   test(`${runtime.name}: a server that never closes its socket does not get in the way of later reloads`, async (t) => {
-    const server = await startServer(t, runtime, { kind: "native", stay: true, options: { probation: 100, idleGrace: 100 } });
+    const server = await startServer(t, runtime, {
+      kind: "native",
+      stay: true,
+      options: { probation: 100, idleGrace: 100 },
+    });
     const port = server.target.port as number;
     let current = server.first;
     for (let i = 1; i <= 3; i++) {
@@ -144,29 +156,48 @@ if (deno !== undefined) {
       env: { DENO_JOBS: "3" },
     });
     const first = await program.report("start");
-    await until("it to listen", () => openConnection({ port }).then((connection) => (connection.close(), true), () => false));
+    await until(
+      "it to listen",
+      () => openConnection({ port }).then((connection) => (connection.close(), true), () => false),
+    );
     program.signal(first);
     const { error } = await program.report("reload-fail");
     assert.match(error.message, /deno serve.*reload-self serve/);
     // The new process may have ended before the one that is elected in it has said so.
     const started = program.reports.filter(({ type }) => type === "start").map(({ pid }) => pid);
     const next = await program.report("successor-start");
-    assert.deepEqual(started, [first.pid, next.pid].slice(0, started.length), "one of each process");
+    assert.deepEqual(
+      started,
+      [first.pid, next.pid].slice(0, started.length),
+      "one of each process",
+    );
     assert.equal(program.reports.filter(({ type }) => type === "reload-begin").length, 1);
     assert.deepEqual(await share(port, "127.0.0.1", 5), new Map([[0, 5]]));
   });
 
-  const restricted = ["run", "--quiet", "--unstable-net", "--allow-env", "--allow-read", "--allow-net", "--allow-sys"];
+  const restricted = [
+    "run",
+    "--quiet",
+    "--unstable-net",
+    "--allow-env",
+    "--allow-read",
+    "--allow-net",
+    "--allow-sys",
+  ];
   test("deno: without --allow-ffi it reloads, and says once what is lost and which flag mends it", async (t) => {
     const runtimeFlags = [...restricted, `--allow-run=${deno.executable}`];
-    const server = await startServer(t, deno, { kind: "native", options: { probation: 100, idleGrace: 100 } }, {
+    const server = await startServer(t, deno, {
+      kind: "native",
+      options: { probation: 100, idleGrace: 100 },
+    }, {
       runtimeFlags,
     });
     let current = server.first;
     for (let i = 1; i <= 2; i++) {
       const old = current;
       current = await reload(server, old);
-      // Until then a connection may still go to the old one, and be lost with it: that is what is told.
+      // Until then a connection may still go to the old one, and be lost with it: that is what is
+      // told.
       await until("the old process to be gone", () => !isAlive(old.pid));
     }
     const told = server.program.lines.filter((line) => line.includes("--allow-ffi"));

@@ -40,7 +40,9 @@ for (const runtime of runtimes) {
     assert.ok(isAlive(old.pid));
   });
 
-  for (const [mode, message] of [["throw", /no state today/], ["cycle", /[Cc]ircular|cyclic/]] as const) {
+  for (
+    const [mode, message] of [["throw", /no state today/], ["cycle", /[Cc]ircular|cyclic/]] as const
+  ) {
     test(`${runtime.name}: state that cannot be made (${mode}) fails the reload, and nothing else`, async (t) => {
       const program = start(t, 1, mode);
       const first = await program.report("state");

@@ -1,6 +1,14 @@
 /** Unix sockets: who serves the path, and what becomes of the file. */
 import assert from "node:assert/strict";
-import { chmodSync, lstatSync, readdirSync, readlinkSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  lstatSync,
+  readdirSync,
+  readlinkSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { openConnection } from "../../load/http1.ts";
@@ -22,7 +30,10 @@ for (const runtime of runtimes) {
   // The socket of an adopted server passes on itself: native_servers.test.ts.
   for (const kind of runtime.servers.filter((kind) => kind !== "adopted")) {
     test(`${runtime.name}: ${kind}: the path changes hands at once, keeps its mode, and nothing is left beside it`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 100, idleGrace: 100 } }, {
+      const { program, first, target } = await startServer(t, runtime, {
+        kind,
+        options: { probation: 100, idleGrace: 100 },
+      }, {
         unix: true,
       });
       const path = target.path as string;
@@ -33,7 +44,11 @@ for (const runtime of runtimes) {
         const next = await program.report("in-charge", { generation: i });
         assert.equal(await generationAt(path), i);
         await until("the old process to be gone", () => !isAlive(current.pid));
-        assert.equal(await generationAt(path), i, "the old one has not removed what is not its own");
+        assert.equal(
+          await generationAt(path),
+          i,
+          "the old one has not removed what is not its own",
+        );
         assert.equal(lstatSync(path).mode & 0o777, 0o660);
         assert.deepEqual(readdirSync(dirname(path)), ["server.sock"]);
         current = next;
@@ -41,7 +56,10 @@ for (const runtime of runtimes) {
     });
 
     test(`${runtime.name}: ${kind}: a failed reload leaves the path as it was`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 100, idleGrace: 100 } }, {
+      const { program, first, target } = await startServer(t, runtime, {
+        kind,
+        options: { probation: 100, idleGrace: 100 },
+      }, {
         unix: true,
       });
       const path = target.path as string;
@@ -58,7 +76,10 @@ for (const runtime of runtimes) {
       for (let i = 0; i < 5; i++) {
         const before = program.reports.length;
         program.signal(first);
-        const made = await until("its socket", () => readdirSync(dirname(path)).find((name) => /\.\d+$/.test(name)));
+        const made = await until(
+          "its socket",
+          () => readdirSync(dirname(path)).find((name) => /\.\d+$/.test(name)),
+        );
         process.kill(Number(made.split(".").pop()), "SIGKILL");
         await program.report("reload-fail", {}, before);
         assert.deepEqual(readdirSync(dirname(path)), ["server.sock"]);
@@ -66,15 +87,25 @@ for (const runtime of runtimes) {
     });
 
     test(`${runtime.name}: ${kind}: what a killed process has left is replaced, what another program serves is not`, async (t) => {
-      const { program, first, target } = await startServer(t, runtime, { kind, options: { probation: 100, idleGrace: 100 } }, {
+      const { program, first, target } = await startServer(t, runtime, {
+        kind,
+        options: { probation: 100, idleGrace: 100 },
+      }, {
         unix: true,
       });
       const path = target.path as string;
       program.signal(first, "SIGKILL");
       await until("it to be gone", () => !isAlive(first.pid));
       assert.ok(lstatSync(path).isSocket());
-      const again = await startServer(t, runtime, { kind, path, options: { probation: 100, idleGrace: 100 } });
-      await until("it to be served", () => generationAt(path).then((generation) => generation === 0, () => false));
+      const again = await startServer(t, runtime, {
+        kind,
+        path,
+        options: { probation: 100, idleGrace: 100 },
+      });
+      await until(
+        "it to be served",
+        () => generationAt(path).then((generation) => generation === 0, () => false),
+      );
 
       const third = startProgram(t, runtime, {
         command: [

@@ -1,6 +1,7 @@
 /**
- * A wire has a latency, and clients think. What closes an idle connection loses the request that is on the wire at that moment; what moves
- * it loses none. `npm run bench -- wire` does the same for every kind of server, with more clients.
+ * A wire has a latency, and clients think. What closes an idle connection loses the request that is
+ * on the wire at that moment; what moves it loses none. `npm run bench -- wire` does the same for
+ * every kind of server, with more clients.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -25,11 +26,14 @@ describe("idle connections behind a wire", { concurrency: true }, () => {
   }
 });
 
-// One after the other: they are drained, and the handshakes of all would keep clients from asking within the idle grace, which has its default.
+// One after the other: they are drained, and the handshakes of all would keep clients from asking
+// within the idle grace, which has its default.
 describe("connections with TLS behind a wire", () => {
   // That of node:https on Deno and Bun is drained by the same code, and is in the benchmark.
   for (
-    const row of rows.filter(({ setup: { kind, tls }, runtime }) => tls && (kind === "adopted" || runtime.kind === "node"))
+    const row of rows.filter(({ setup: { kind, tls }, runtime }) =>
+      tls && (kind === "adopted" || runtime.kind === "node")
+    )
   ) {
     test(`${row.name}: a reload loses no request`, async (t) => {
       const tally = await runWire(t, row, { clients: CLIENTS, reloads: 1 });

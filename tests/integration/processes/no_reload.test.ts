@@ -12,7 +12,10 @@ for (const runtime of runtimes) {
     const program = startProgram(t, runtime, { script: fixture("listen.ts") });
     const { results } = await program.report("results");
     const [timeout, unknown, foreign, ...rest] = results;
-    assert.match(timeout, /^TypeError: listen: readyTimeout must be a number of milliseconds above 0/);
+    assert.match(
+      timeout,
+      /^TypeError: listen: readyTimeout must be a number of milliseconds above 0/,
+    );
     assert.match(unknown, /^TypeError: listen: reloadSignals: "SIGFOO" is no signal/);
     assert.match(foreign, /^TypeError: listen: reloadSignals: "SIGBREAK" is no signal/);
     const again =
@@ -37,12 +40,23 @@ for (const runtime of runtimes) {
   });
 }
 
-async function ended(child: { exitCode: number | null; once(event: "exit", listener: (code: number) => void): unknown }) {
+async function ended(
+  child: {
+    exitCode: number | null;
+    once(event: "exit", listener: (code: number) => void): unknown;
+  },
+) {
   return child.exitCode ?? await new Promise((resolve) => child.once("exit", resolve));
 }
 
 test("where there is neither Deno, Bun nor Node the token is rawHandle", async () => {
-  for (const globals of [{}, { navigator: { userAgent: "Cloudflare-Workers" }, process: { env: {} } }, { Deno: { env: {} } }]) {
+  for (
+    const globals of [
+      {},
+      { navigator: { userAgent: "Cloudflare-Workers" }, process: { env: {} } },
+      { Deno: { env: {} } },
+    ]
+  ) {
     const adapter = detectAdapter(globals);
     const { token } = beginProgram(adapter, { reloadSignals: ["SIGHUP"] }, {
       async load() {
@@ -52,7 +66,10 @@ test("where there is neither Deno, Bun nor Node the token is rawHandle", async (
     });
     assert.equal(token.canReload, false);
     assert.equal(token.generation, 0);
-    await assert.rejects(token.reload(), { code: "unsupported", message: /nothing can be reloaded|cannot be reloaded/ });
+    await assert.rejects(token.reload(), {
+      code: "unsupported",
+      message: /nothing can be reloaded|cannot be reloaded/,
+    });
     token.cancel();
     assert.equal((await token.drained()).complete, true);
     await token[Symbol.asyncDispose]();

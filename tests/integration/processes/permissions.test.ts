@@ -11,7 +11,10 @@ const root = dirname(fileURLToPath(new URL("../../../mod.ts", import.meta.url)))
 const deno = runtimes.find(({ kind }) => kind === "deno") as Runtime;
 const skip = deno === undefined && "not asked for";
 
-/** Every permission, what it is worth for one value that some sets allow, and whether it is only partly given. */
+/**
+ * Every permission, what it is worth for one value that some sets allow, and whether it is only
+ * partly given.
+ */
 const asked = `
 const values = { read: { path: "/etc/hostname" }, write: { path: "/tmp/x" }, net: { host: "localhost:8000" }, env: { variable: "HOME" },
   sys: { kind: "hostname" }, run: { command: "ls" }, ffi: { path: "/lib/x.so" }, import: { host: "example.com:443" } };
@@ -37,8 +40,17 @@ await token.cancelled();
   return path;
 }
 
-function start(t: TestContext, flags: string[], env: Record<string, string | undefined> = {}): Program {
-  return startProgram(t, deno, { flags: ["run", "--quiet", ...flags], script: script(t), args: ["an arg"], env });
+function start(
+  t: TestContext,
+  flags: string[],
+  env: Record<string, string | undefined> = {},
+): Program {
+  return startProgram(t, deno, {
+    flags: ["run", "--quiet", ...flags],
+    script: script(t),
+    args: ["an arg"],
+    env,
+  });
 }
 
 const run = `--allow-run=${deno?.executable}`;
@@ -53,9 +65,25 @@ const sets: [what: string, flags: string[]][] = [
     "--allow-sys=hostname",
   ]],
   ["short flags, a list of programs", ["-E", `${run},ls`, "-R", "-N"]],
-  ["some denied", ["--allow-env", run, "--allow-read", "--deny-read=/etc", "--deny-net", "--deny-import"]],
+  ["some denied", [
+    "--allow-env",
+    run,
+    "--allow-read",
+    "--deny-read=/etc",
+    "--deny-net",
+    "--deny-import",
+  ]],
   ["all but one", ["--allow-all", "--deny-write=/etc"]],
-  ["all, one by one", ["-R", "-W", "-N", "-E", "-S", "--allow-run", "--allow-ffi", "--allow-import"]],
+  ["all, one by one", [
+    "-R",
+    "-W",
+    "-N",
+    "-E",
+    "-S",
+    "--allow-run",
+    "--allow-ffi",
+    "--allow-import",
+  ]],
   ["no prompt", ["--no-prompt", "--allow-env", run]],
 ];
 for (const [what, flags] of sets) {
@@ -126,9 +154,14 @@ test("deno: nothing is asked on a terminal", { skip }, async (t) => {
   assert.equal((await program.report("reload-fail")).error.code, "permission");
 });
 
-test("deno: a title set before the library is loaded is told, and with `command` it works", { skip }, async (t) => {
+test("deno: a title set before the library is loaded is told, and with `command` it works", {
+  skip,
+}, async (t) => {
   const folder = temporaryFolder(t);
-  writeFileSync(join(folder, "title.ts"), `import process from "node:process"; process.title = "my server";`);
+  writeFileSync(
+    join(folder, "title.ts"),
+    `import process from "node:process"; process.title = "my server";`,
+  );
   const path = join(folder, "program.ts");
   const write = (options: string) =>
     writeFileSync(

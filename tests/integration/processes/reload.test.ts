@@ -6,7 +6,8 @@ import { type Program, type Report, startProgram } from "../../support/program.t
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
-// The children of a process that has ended are reaped by process 1, which may take its time: here a zombie counts as gone.
+// The children of a process that has ended are reaped by process 1, which may take its time: here a
+// zombie counts as gone.
 const gone = (pid: number) => until(`${pid} to be gone`, () => !isAlive(pid));
 
 /** The old process is as before: alive, in charge, without children, and the next reload works. */
@@ -49,7 +50,11 @@ for (const runtime of runtimes) {
       await gone(old.pid);
       assert.equal(sessionOf(next.pid), next.pid, "the new process leads a session of its own");
       assert.equal(next.handshake, undefined, "the handshake is not left in the environment");
-      assert.equal(next.changed, String(generation), "a variable that was changed at run time is kept");
+      assert.equal(
+        next.changed,
+        String(generation),
+        "a variable that was changed at run time is kept",
+      );
       assert.equal(next.send, "undefined", "the channel is hidden from the program");
       old = next;
     }
@@ -66,7 +71,10 @@ for (const runtime of runtimes) {
     program.signal(first);
     const second = await program.report("waiting", { generation: 1 });
     for (let i = 0; i < 3; i++) program.signal(first);
-    await until("the signals to be noticed", () => program.reports.some(({ type }) => type === "reload-later"));
+    await until(
+      "the signals to be noticed",
+      () => program.reports.some(({ type }) => type === "reload-later"),
+    );
     program.behave("run");
     program.signal(second, "SIGUSR2");
     const third = await program.report("in-charge", { generation: 2 });
@@ -78,8 +86,13 @@ for (const runtime of runtimes) {
     const fourth = await program.report("in-charge", { generation: 3 });
     await gone(third.pid);
     assert.deepEqual(program.pids(), [fourth.pid]);
-    const begun = program.reports.filter(({ type }) => type === "reload-begin").map(({ pid, cause }) => [pid, cause.by]);
-    assert.deepEqual(begun, [[first.pid, "signal"], [second.pid, "predecessor"], [third.pid, "signal"]]);
+    const begun = program.reports.filter(({ type }) => type === "reload-begin").map((
+      { pid, cause },
+    ) => [pid, cause.by]);
+    assert.deepEqual(begun, [[first.pid, "signal"], [second.pid, "predecessor"], [
+      third.pid,
+      "signal",
+    ]]);
   });
 
   test(`${runtime.name}: a late SIGHUP is passed on, and a draining process blocks nothing`, async (t) => {
@@ -90,8 +103,14 @@ for (const runtime of runtimes) {
     await program.report("cancelled", { pid: first.pid });
     program.signal(first);
     const third = await program.report("in-charge", { generation: 2 });
-    assert.equal((await program.report("reload-begin", { pid: second.pid })).cause.by, "predecessor");
-    assert.deepEqual(program.pids().sort((a, b) => a - b), [first.pid, second.pid, third.pid].sort((a, b) => a - b));
+    assert.equal(
+      (await program.report("reload-begin", { pid: second.pid })).cause.by,
+      "predecessor",
+    );
+    assert.deepEqual(
+      program.pids().sort((a, b) => a - b),
+      [first.pid, second.pid, third.pid].sort((a, b) => a - b),
+    );
     // Passed on over two generations.
     program.signal(first);
     const fourth = await program.report("in-charge", { generation: 3 });
@@ -155,9 +174,15 @@ for (const runtime of runtimes) {
     }
     program.behave("unready");
     program.signal(old);
-    const { pid } = await program.report("start", ({ generation, pid }) => generation === 1 && !seen.has(pid));
+    const { pid } = await program.report(
+      "start",
+      ({ generation, pid }) => generation === 1 && !seen.has(pid),
+    );
     program.signal(pid, "SIGSTOP");
-    assert.equal((await program.report("reload-fail", ({ error }) => error.pid === pid)).error.code, "timeout");
+    assert.equal(
+      (await program.report("reload-fail", ({ error }) => error.pid === pid)).error.code,
+      "timeout",
+    );
     assert.equal(stateOf(pid), undefined);
     await unharmed(program, old);
   });
@@ -206,7 +231,10 @@ for (const runtime of runtimes) {
     const { program, old, next } = await halfWay(t, runtime, "unready", "start");
     program.signal(old, "SIGTERM");
     assert.equal((await program.report("reload-fail")).error.code, "cancelled");
-    assert.deepEqual((await program.report("cancelled")).reason, { kind: "shutdown", signal: "SIGTERM" });
+    assert.deepEqual((await program.report("cancelled")).reason, {
+      kind: "shutdown",
+      signal: "SIGTERM",
+    });
     await gone(old.pid);
     await gone(next.pid);
     assert.deepEqual(program.pids(), []);

@@ -16,7 +16,13 @@ import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { commandLineOf, descriptorsOf } from "../../support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  startProgram,
+  temporaryFolder,
+} from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -34,7 +40,10 @@ const awkward = [
 ];
 
 /** Reloads twice, and returns what the three generations reported. */
-async function threeGenerations(program: Program, change: () => void = () => {}): Promise<[Report, Report, Report]> {
+async function threeGenerations(
+  program: Program,
+  change: () => void = () => {},
+): Promise<[Report, Report, Report]> {
   const first = await program.report("start");
   change();
   program.signal(first);
@@ -62,7 +71,11 @@ clearInterval(stay);
 }
 
 /** The program in a file of its own, with the package.json that makes Node take it for a module. */
-function writeTiny(t: TestContext, expression: string, folder: string = temporaryFolder(t)): string {
+function writeTiny(
+  t: TestContext,
+  expression: string,
+  folder: string = temporaryFolder(t),
+): string {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
   writeFileSync(join(folder, "tiny.ts"), tiny(expression));
@@ -88,7 +101,11 @@ for (const runtime of runtimes) {
   const deno = (...flags: string[]) => ["run", "--quiet", "--allow-all", ...flags];
 
   test(`${name}: arguments, flags, name, working directory, stdin, stdout, stderr`, async (t) => {
-    const program = startProgram(t, runtime, { args: awkward, cwd: dirname(library), stdin: "pipe" });
+    const program = startProgram(t, runtime, {
+      args: awkward,
+      cwd: dirname(library),
+      stdin: "pipe",
+    });
     const outputs = (pid: number) => [1, 2].map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
     const expected = outputs((await program.report("start")).pid);
     const generations = await threeGenerations(program);
@@ -105,38 +122,78 @@ for (const runtime of runtimes) {
   test(`${name}: a relative script, and a title set before listen()`, async (t) => {
     const script = writeTiny(t, `(process.title = "my server", process.argv.slice(2))`);
     edit(script, "const token", `process.title = "my server";\nconst token`);
-    const program = startProgram(t, runtime, { cwd: dirname(script), script: "./tiny.ts", args: ["a b"] });
+    const program = startProgram(t, runtime, {
+      cwd: dirname(script),
+      script: "./tiny.ts",
+      args: ["a b"],
+    });
     for (const { value } of await threeGenerations(program)) assert.deepEqual(value, ["a b"]);
   });
 
-  const flagRows: [what: string, flags: (folder: string) => string[], expression: string, expected: unknown][] = kind === "node"
+  const flagRows: [
+    what: string,
+    flags: (folder: string) => string[],
+    expression: string,
+    expected: unknown,
+  ][] = kind === "node"
     ? [
       ["--max-old-space-size", () => ["--max-old-space-size=300"], heapLimit(), true],
-      ["--import", (folder) => ["--import", `${folder}/preload.mjs`], "globalThis.preloaded", "yes"],
+      [
+        "--import",
+        (folder) => ["--import", `${folder}/preload.mjs`],
+        "globalThis.preloaded",
+        "yes",
+      ],
       ["--env-file", (folder) => [`--env-file=${folder}/variables`], "process.env.FROM_FILE", "1"],
       ["--title", () => ["--title=my server"], "process.title", "my server"],
     ]
     : kind === "bun"
     ? [
       ["--smol", () => ["--smol"], `process.execArgv.includes("--smol")`, true],
-      ["--preload", (folder) => ["--preload", `${folder}/preload.mjs`], "globalThis.preloaded", "yes"],
+      [
+        "--preload",
+        (folder) => ["--preload", `${folder}/preload.mjs`],
+        "globalThis.preloaded",
+        "yes",
+      ],
       ["--env-file", (folder) => [`--env-file=${folder}/variables`], "process.env.FROM_FILE", "1"],
       ["bun run", () => ["run", "--no-install"], "process.argv.length", 2],
     ]
     : [
       ["--v8-flags", () => deno("--v8-flags=--max-old-space-size=300"), heapLimit(), true],
-      ["--preload", (folder) => deno("--preload", `${folder}/preload.mjs`), "globalThis.preloaded", "yes"],
-      ["--env-file", (folder) => deno(`--env-file=${folder}/variables`), "process.env.FROM_FILE", "1"],
-      ["--config", (folder) => deno("--config", `${folder}/other.json`), `(await import("alias")).preloaded`, "yes"],
+      [
+        "--preload",
+        (folder) => deno("--preload", `${folder}/preload.mjs`),
+        "globalThis.preloaded",
+        "yes",
+      ],
+      [
+        "--env-file",
+        (folder) => deno(`--env-file=${folder}/variables`),
+        "process.env.FROM_FILE",
+        "1",
+      ],
+      [
+        "--config",
+        (folder) => deno("--config", `${folder}/other.json`),
+        `(await import("alias")).preloaded`,
+        "yes",
+      ],
       ["--unstable-net", () => deno("--unstable-net"), "typeof Deno.listenDatagram", "function"],
     ];
   for (const [what, flags, expression, expected] of flagRows) {
     test(`${name}: ${what}`, async (t) => {
       const folder = temporaryFolder(t);
-      writeFileSync(join(folder, "preload.mjs"), `globalThis.preloaded = "yes"; export const preloaded = "yes";`);
+      writeFileSync(
+        join(folder, "preload.mjs"),
+        `globalThis.preloaded = "yes"; export const preloaded = "yes";`,
+      );
       writeFileSync(join(folder, "variables"), "FROM_FILE=1\n");
       writeFileSync(join(folder, "other.json"), `{"imports":{"alias":"./preload.mjs"}}`);
-      const program = startProgram(t, runtime, { flags: flags(folder), script: writeTiny(t, expression, folder) });
+      const program = startProgram(t, runtime, {
+        flags: flags(folder),
+        script: writeTiny(t, expression, folder),
+      });
       for (const { value } of await threeGenerations(program)) assert.equal(value, expected);
     });
   }
@@ -144,13 +201,26 @@ for (const runtime of runtimes) {
   test(`${name}: an env file that was changed is read anew, also where a runtime reads it unasked`, async (t) => {
     const folder = temporaryFolder(t);
     const file = join(folder, ".env");
-    const fromFile = { node: [`--env-file=${file}`], bun: [], deno: deno(`--env-file=${file}`) }[kind];
+    const fromFile =
+      { node: [`--env-file=${file}`], bun: [], deno: deno(`--env-file=${file}`) }[kind];
     const script = writeTiny(t, "[process.env.FROM_FILE, process.env.TYPED]", folder);
     writeFileSync(file, "FROM_FILE=old\nTYPED=file\n");
-    const program = startProgram(t, runtime, { flags: fromFile, script, cwd: folder, env: { TYPED: "operator" } });
-    const [first, second, third] = await threeGenerations(program, () => writeFileSync(file, "FROM_FILE=new\nTYPED=file\n"));
+    const program = startProgram(t, runtime, {
+      flags: fromFile,
+      script,
+      cwd: folder,
+      env: { TYPED: "operator" },
+    });
+    const [first, second, third] = await threeGenerations(
+      program,
+      () => writeFileSync(file, "FROM_FILE=new\nTYPED=file\n"),
+    );
     assert.deepEqual([first, second, third].map(({ value }) => value[0]), ["old", "new", "new"]);
-    assert.deepEqual([first, second, third].map(({ value }) => value[1]), ["operator", "operator", "operator"]);
+    assert.deepEqual([first, second, third].map(({ value }) => value[1]), [
+      "operator",
+      "operator",
+      "operator",
+    ]);
   });
 
   test(`${name}: a variable changed or removed at run time stays so; \`env\` comes on top`, async (t) => {
@@ -158,7 +228,8 @@ for (const runtime of runtimes) {
       t,
       `[process.env.ADDED, process.env.REMOVED, process.env.OPTION, process.env.UNSET, process.env.RELOAD_SELF]`,
     );
-    const change = `process.env.ADDED = (process.env.ADDED ?? "") + "x"; delete process.env.REMOVED;\n`;
+    const change =
+      `process.env.ADDED = (process.env.ADDED ?? "") + "x"; delete process.env.REMOVED;\n`;
     const options = `listen({ env: { OPTION: "set", UNSET: undefined }, `;
     edit(script, "listen({ ", options);
     edit(script, "const stay", `${change}const stay`);
@@ -182,8 +253,11 @@ for (const runtime of runtimes) {
 
   test(`${name}: a program given on the command line`, async (t) => {
     const code = tiny("process.argv.at(-1)");
-    const flags = { node: ["--input-type=module", "-e"], bun: ["-e"], deno: ["eval", "--quiet"] }[kind];
-    const program = startProgram(t, runtime, { command: [executable, ...flags, code, "an argument"] });
+    const flags =
+      { node: ["--input-type=module", "-e"], bun: ["-e"], deno: ["eval", "--quiet"] }[kind];
+    const program = startProgram(t, runtime, {
+      command: [executable, ...flags, code, "an argument"],
+    });
     for (const { value } of await threeGenerations(program)) assert.equal(value, "an argument");
   });
 
@@ -221,7 +295,9 @@ for (const runtime of runtimes) {
 
   test(`${name}: a flipped release link`, async (t) => {
     const folder = temporaryFolder(t);
-    for (const release of ["1", "2"]) writeTiny(t, JSON.stringify(release), join(folder, "releases", release));
+    for (const release of ["1", "2"]) {
+      writeTiny(t, JSON.stringify(release), join(folder, "releases", release));
+    }
     const current = join(folder, "current");
     symlinkSync("releases/1", current);
     const program = startProgram(t, runtime, {
@@ -236,19 +312,30 @@ for (const runtime of runtimes) {
 
   test(`${name}: a command of one's own instead`, async (t) => {
     const options = { command: [executable, ...flags, fixture("program.ts"), "other"] };
-    const program = startProgram(t, runtime, { args: ["typed"], env: { OPTIONS: JSON.stringify(options) } });
+    const program = startProgram(t, runtime, {
+      args: ["typed"],
+      env: { OPTIONS: JSON.stringify(options) },
+    });
     const [first, second, third] = await threeGenerations(program);
-    assert.deepEqual([first, second, third].map(({ args }) => args), [["typed"], ["other"], ["other"]]);
+    assert.deepEqual([first, second, third].map(({ args }) => args), [["typed"], ["other"], [
+      "other",
+    ]]);
   });
 
   for (
     const [what, file, message] of [
-      ["that does not exist", "/nowhere/app", /\/nowhere\/app.* cannot be started: there is no such executable/],
+      [
+        "that does not exist",
+        "/nowhere/app",
+        /\/nowhere\/app.* cannot be started: there is no such executable/,
+      ],
       ["that is not executable", library, /mod\.ts.* cannot be started: it is not executable/],
     ] as const
   ) {
     test(`${name}: a command ${what}`, async (t) => {
-      const program = startProgram(t, runtime, { env: { OPTIONS: JSON.stringify({ command: [file] }) } });
+      const program = startProgram(t, runtime, {
+        env: { OPTIONS: JSON.stringify({ command: [file] }) },
+      });
       const old = await program.report("start");
       program.signal(old);
       const { error } = await program.report("reload-fail");
@@ -257,7 +344,10 @@ for (const runtime of runtimes) {
       const before = descriptorsOf(old.pid).length;
       for (let count = 2; count <= 5; count++) {
         program.signal(old);
-        await until("the next failure", () => program.reports.filter(({ type }) => type === "reload-fail").length === count);
+        await until(
+          "the next failure",
+          () => program.reports.filter(({ type }) => type === "reload-fail").length === count,
+        );
       }
       await until("everything to be closed", () => descriptorsOf(old.pid).length <= before);
       assert.deepEqual(program.pids(), [old.pid]);
@@ -295,7 +385,9 @@ test("node --watch: a new process does not report to the watcher, which is not i
   skip: node === undefined && "not asked for",
 }, async (t) => {
   const { flags } = node as Runtime;
-  const generations = await threeGenerations(startProgram(t, node as Runtime, { flags: [...flags, "--watch"] }));
+  const generations = await threeGenerations(
+    startProgram(t, node as Runtime, { flags: [...flags, "--watch"] }),
+  );
   assert.equal(new Set(generations.map(({ pid }) => pid)).size, generations.length);
 });
 
@@ -304,40 +396,66 @@ test("bun build --compile", { skip: bun === undefined && "not asked for" }, asyn
   const script = writeTiny(t, "process.argv.slice(2)");
   const binary = join(dirname(script), "app");
   const build = (file: string) =>
-    execFileSync(runtime.executable, ["build", "--compile", script, "--outfile", file], { stdio: "pipe" });
+    execFileSync(runtime.executable, ["build", "--compile", script, "--outfile", file], {
+      stdio: "pipe",
+    });
   build(binary);
   const program = startProgram(t, runtime, { command: [binary, ...awkward] });
   const [first, second, third] = await threeGenerations(program, () => {
     edit(script, "process.argv.slice(2)", `["new", ...process.argv.slice(2)]`);
     replace(binary, build);
   });
-  assert.deepEqual([first, second, third].map(({ value }) => value), [awkward, ["new", ...awkward], ["new", ...awkward]]);
+  assert.deepEqual([first, second, third].map(({ value }) => value), [
+    awkward,
+    ["new", ...awkward],
+    ["new", ...awkward],
+  ]);
 });
 
-test("node: a single executable application", { skip: node === undefined && "not asked for" }, async (t) => {
-  // The library as one CommonJS file, because that is what a single executable holds.
-  const runtime = runtimes.find(({ name }) => name === "node26") ?? node as Runtime;
-  const [bundler] = runtimes.filter(({ kind }) => kind === "bun");
-  if (bundler === undefined || runtime.name !== "node26") return t.skip("needs node26, and bun to bundle");
-  const folder = temporaryFolder(t);
-  const script = writeTiny(t, "process.argv.slice(2)", folder);
-  edit(script, /await token\.inheritedState;.*\n/, "");
-  edit(script, "await token.cancelled();\nclearInterval(stay);", "token.cancelled().then(() => clearInterval(stay));");
-  execFileSync(bundler.executable, ["build", script, "--target=node", "--format=cjs", "--outfile", join(folder, "app.cjs")], {
-    stdio: "pipe",
-  });
-  writeFileSync(
-    join(folder, "sea.json"),
-    JSON.stringify({ main: "app.cjs", output: "app", disableExperimentalSEAWarning: true }),
-  );
-  execFileSync(runtime.executable, ["--build-sea", "sea.json"], { cwd: folder, stdio: "pipe" });
-  const program = startProgram(t, runtime, { command: [join(folder, "app"), ...awkward] });
-  for (const { value } of await threeGenerations(program)) assert.deepEqual(value, awkward);
-});
+test(
+  "node: a single executable application",
+  { skip: node === undefined && "not asked for" },
+  async (t) => {
+    // The library as one CommonJS file, because that is what a single executable holds.
+    const runtime = runtimes.find(({ name }) => name === "node26") ?? node as Runtime;
+    const [bundler] = runtimes.filter(({ kind }) => kind === "bun");
+    if (bundler === undefined || runtime.name !== "node26") {
+      return t.skip(
+        "needs node26, and bun to bundle",
+      );
+    }
+    const folder = temporaryFolder(t);
+    const script = writeTiny(t, "process.argv.slice(2)", folder);
+    edit(script, /await token\.inheritedState;.*\n/, "");
+    edit(
+      script,
+      "await token.cancelled();\nclearInterval(stay);",
+      "token.cancelled().then(() => clearInterval(stay));",
+    );
+    execFileSync(bundler.executable, [
+      "build",
+      script,
+      "--target=node",
+      "--format=cjs",
+      "--outfile",
+      join(folder, "app.cjs"),
+    ], {
+      stdio: "pipe",
+    });
+    writeFileSync(
+      join(folder, "sea.json"),
+      JSON.stringify({ main: "app.cjs", output: "app", disableExperimentalSEAWarning: true }),
+    );
+    execFileSync(runtime.executable, ["--build-sea", "sea.json"], { cwd: folder, stdio: "pipe" });
+    const program = startProgram(t, runtime, { command: [join(folder, "app"), ...awkward] });
+    for (const { value } of await threeGenerations(program)) assert.deepEqual(value, awkward);
+  },
+);
 
 test("deno serve", { skip: deno === undefined && "not asked for" }, async (t) => {
   const script = writeTiny(t, "Deno.args");
-  // The new process binds after the old one let go, until sockets are handed over; port 0 gives each its own.
+  // The new process binds after the old one let go, until sockets are handed over; port 0 gives
+  // each its own.
   edit(script, /const stay[^]*/, "export default { fetch: () => new Response('hello') };");
   const program = startProgram(t, deno as Runtime, {
     flags: ["serve", "--quiet", "--allow-all", "--port=0"],
@@ -354,13 +472,18 @@ test("deno serve", { skip: deno === undefined && "not asked for" }, async (t) =>
 test("deno task", { skip: deno === undefined && "not asked for" }, async (t) => {
   const runtime = deno as Runtime;
   const script = writeTiny(t, "Deno.args");
-  writeFileSync(join(dirname(script), "deno.json"), JSON.stringify({ tasks: { start: `deno run -A tiny.ts 'a b' ''` } }));
+  writeFileSync(
+    join(dirname(script), "deno.json"),
+    JSON.stringify({ tasks: { start: `deno run -A tiny.ts 'a b' ''` } }),
+  );
   const program = startProgram(t, runtime, {
     command: [runtime.executable, "task", "--quiet", "start", "c d"],
     cwd: dirname(script),
     env: { PATH: `${dirname(runtime.executable)}:${process.env.PATH}` },
   });
-  for (const { value } of await threeGenerations(program)) assert.deepEqual(value, ["a b", "", "c d"]);
+  for (const { value } of await threeGenerations(program)) {
+    assert.deepEqual(value, ["a b", "", "c d"]);
+  }
 });
 
 function heapLimit(): string {

@@ -11,9 +11,12 @@ import { until } from "../../support/wait.ts";
 
 /** The process that `reload-self run` takes for the one in charge. */
 function inCharge({ runtimeFolder }: Program): number | undefined {
-  const folder = readdirSync(runtimeFolder).find((name) => name.startsWith("reload-self-run-")) as string;
+  const folder = readdirSync(runtimeFolder).find((name) =>
+    name.startsWith("reload-self-run-")
+  ) as string;
   const path = join(runtimeFolder, folder, "0", "in-charge");
-  return existsSync(path) ? Number(readFileSync(path, "utf8").split(" ")[0]) : undefined; // Not there before the library is loaded.
+  // Not there before the library is loaded.
+  return existsSync(path) ? Number(readFileSync(path, "utf8").split(" ")[0]) : undefined;
 }
 
 for (const runtime of oneOfEachKind) {
@@ -43,7 +46,11 @@ for (const runtime of oneOfEachKind) {
   }
 
   test(`${runtime.name}: what a new process starts before it has loaded the library is no successor`, async (t) => {
-    const program = startProgram(t, runtime, { script: fixture("family.ts"), behaviour: "none", env });
+    const program = startProgram(t, runtime, {
+      script: fixture("family.ts"),
+      behaviour: "none",
+      env,
+    });
     const first = await program.report("start");
     program.behave("preload");
     program.signal(first);
@@ -56,7 +63,9 @@ for (const runtime of oneOfEachKind) {
 
   test(`${runtime.name}: a program below a wrapper is followed by \`reload-self run\``, async (t) => {
     const wrapper = ["/bin/sh", "-c", '"$@"; exit $?', "sh"];
-    const program = startProgram(t, runtime, { command: [...run, ...wrapper, executable, ...flags, fixture("program.ts")] });
+    const program = startProgram(t, runtime, {
+      command: [...run, ...wrapper, executable, ...flags, fixture("program.ts")],
+    });
     const first = await program.report("start");
     await until("it to be in charge", () => inCharge(program) === first.pid);
     program.signal(program.process.pid as number);

@@ -37,7 +37,10 @@ test("a command line that a title has overwritten is found out", () => {
 });
 
 test("the executable as it was typed", () => {
-  const files = path(["/opt/node-24/bin/node", "/opt/node-24/bin/node"], ["/usr/bin/node", "/opt/node-24/bin/node"], [
+  const files = path(["/opt/node-24/bin/node", "/opt/node-24/bin/node"], [
+    "/usr/bin/node",
+    "/opt/node-24/bin/node",
+  ], [
     "/srv/current/./node",
     "/opt/node-24/bin/node",
   ], ["/other/node", "/other/node"]);
@@ -45,25 +48,57 @@ test("the executable as it was typed", () => {
     typedExecutable(argv0, "/opt/node-24/bin/node", "/srv/current", searchPath, files);
   assert.equal(find("/usr/bin/node"), "/usr/bin/node", "a path, through a link");
   assert.equal(find("./node"), "/srv/current/./node", "a relative path");
-  assert.equal(find("node", "/nowhere:/usr/bin:/other"), "/usr/bin/node", "found on the search path");
-  assert.equal(find("node", "/other:/usr/bin"), "/opt/node-24/bin/node", "another program of that name comes first");
-  assert.equal(find("my server", "/usr/bin"), "/opt/node-24/bin/node", "started under another name");
-  assert.equal(find("/other/node"), "/opt/node-24/bin/node", "a name that leads to another program");
-  assert.equal(typedExecutable("node", "/app (deleted)", "/", "/", path()), "/app (deleted)", "files cannot be looked at");
+  assert.equal(
+    find("node", "/nowhere:/usr/bin:/other"),
+    "/usr/bin/node",
+    "found on the search path",
+  );
+  assert.equal(
+    find("node", "/other:/usr/bin"),
+    "/opt/node-24/bin/node",
+    "another program of that name comes first",
+  );
+  assert.equal(
+    find("my server", "/usr/bin"),
+    "/opt/node-24/bin/node",
+    "started under another name",
+  );
+  assert.equal(
+    find("/other/node"),
+    "/opt/node-24/bin/node",
+    "a name that leads to another program",
+  );
+  assert.equal(
+    typedExecutable("node", "/app (deleted)", "/", "/", path()),
+    "/app (deleted)",
+    "files cannot be looked at",
+  );
 });
 
 test("the working directory as it was typed", () => {
-  const files = path(["/srv/current", "/srv/releases/7"], ["/srv/releases/7", "/srv/releases/7"], ["/root", "/root"]);
+  const files = path(["/srv/current", "/srv/releases/7"], ["/srv/releases/7", "/srv/releases/7"], [
+    "/root",
+    "/root",
+  ]);
   assert.equal(typedDirectory("/srv/current", "/srv/releases/7", files), "/srv/current");
-  assert.equal(typedDirectory("/root", "/srv/releases/7", files), "/srv/releases/7", "a PWD that is left from elsewhere");
-  assert.equal(typedDirectory("current", "/srv/releases/7", files), "/srv/releases/7", "no absolute path");
+  assert.equal(
+    typedDirectory("/root", "/srv/releases/7", files),
+    "/srv/releases/7",
+    "a PWD that is left from elsewhere",
+  );
+  assert.equal(
+    typedDirectory("current", "/srv/releases/7", files),
+    "/srv/releases/7",
+    "no absolute path",
+  );
   assert.equal(typedDirectory("/gone", "/srv/releases/7", files), "/srv/releases/7");
   assert.equal(typedDirectory(undefined, "/srv/releases/7", files), "/srv/releases/7");
 });
 
 test("the command line where no kernel tells it", () => {
   const rebuild = (argv: string[], execArgv: string[] = []) =>
-    rebuildCommandLine({ execPath: "/bin/node", execArgv, argv }, "/srv/releases/7", "/srv/current").args;
+    rebuildCommandLine({ execPath: "/bin/node", execArgv, argv }, "/srv/releases/7", "/srv/current")
+      .args;
   assert.deepEqual(rebuild(["/bin/node", "/srv/releases/7/server.ts", "a b", ""], ["--smol"]), [
     "--smol",
     "/srv/current/server.ts",

@@ -21,7 +21,9 @@ function fakeDeno({ os = "linux", standalone = false, states = {} }: Facts): Den
     mainModule: "file:///srv/a%20b.ts",
     build: { os, standalone },
     env: { get: () => undefined, set() {}, delete() {}, toObject: () => ({}) },
-    permissions: { querySync: ({ name }: { name: string }) => states[name] ?? { state: "granted" } },
+    permissions: {
+      querySync: ({ name }: { name: string }) => states[name] ?? { state: "granted" },
+    },
     Command: class {
       constructor() {
         throw new Error("asked a helper");
@@ -38,7 +40,10 @@ function fakeDeno({ os = "linux", standalone = false, states = {} }: Facts): Den
   } as unknown as DenoNamespace;
 }
 
-/** Starts the program again in a Deno like that, and returns the error that it fails with: there is no such executable. */
+/**
+ * Starts the program again in a Deno like that, and returns the error that it fails with: there is
+ * no such executable.
+ */
 async function startError(facts: Facts): Promise<Error> {
   const adapter = await createDenoAdapter(fakeDeno(facts), true).loadRest();
   return await adapter.start({
@@ -60,7 +65,9 @@ const missing = /^\/nowhere\/app in \/ cannot be started: there is no such execu
 
 test("a compiled program is started by its own path, never asked as if it were Deno", async () => {
   for (const os of ["linux", "darwin"]) {
-    for (const states of [{}, restricted]) assert.match((await startError({ os, standalone: true, states })).message, missing);
+    for (const states of [{}, restricted]) {
+      assert.match((await startError({ os, standalone: true, states })).message, missing);
+    }
   }
 });
 
@@ -73,13 +80,20 @@ test("elsewhere the command line is rebuilt, unless a permission is restricted t
   assert.match((await startError({ os: "darwin" })).message, missing);
   assert.match((await startError({ os: "darwin", states: restricted })).message, missing);
   const partial = { read: { state: "granted", partial: true } };
-  assert.match((await startError({ os: "darwin", states: partial })).message, /on darwin Deno does not say .* `command`/);
+  assert.match(
+    (await startError({ os: "darwin", states: partial })).message,
+    /on darwin Deno does not say .* `command`/,
+  );
 });
 
 test("start-up looks at nothing that Deno loads at the first look", () => {
   const slow = { get: () => assert.fail("looked at") };
   const deno = Object.defineProperty(fakeDeno({}), "Command", slow);
-  const globals = Object.defineProperties({ Deno: deno }, { process: slow, navigator: slow, Bun: slow });
+  const globals = Object.defineProperties({ Deno: deno }, {
+    process: slow,
+    navigator: slow,
+    Bun: slow,
+  });
   const adapter = detectAdapter(globals);
   assert.equal(adapter.runtime, "Deno");
   assert.equal(adapter.canReload, true);
@@ -96,7 +110,15 @@ test("of the threads of a process one is elected, and nothing but its name is le
   };
   assert.deepEqual(["a", "b", "c"].map((id) => isElected(env, 7, id)), [true, false, false]);
   assert.deepEqual(env.toObject(), { RELOAD_SELF_THREAD: "7:a" });
-  assert.equal(isElected(env, 8, "d"), true, "the name came with the environment from another process");
+  assert.equal(
+    isElected(env, 8, "d"),
+    true,
+    "the name came with the environment from another process",
+  );
   env.set("RELOAD_SELF_THREAD_CHOOSING_8_e", "1");
-  assert.equal(isElected(env, 9, "f"), true, "a thread of another process was choosing when this one was started");
+  assert.equal(
+    isElected(env, 9, "f"),
+    true,
+    "a thread of another process was choosing when this one was started",
+  );
 });

@@ -1,17 +1,31 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { handshake, type ParentCheck, parseGeneration, supervision, takeHandshake } from "../../../src/protocol/handshake.ts";
+import {
+  handshake,
+  type ParentCheck,
+  parseGeneration,
+  supervision,
+  takeHandshake,
+} from "../../../src/protocol/handshake.ts";
 import { permissionFlags, PERMISSIONS } from "../../../adapters/deno/permissions.ts";
-import { type Environment, parseEnviron, successorEnvironment } from "../../../adapters/shared/environment.ts";
+import {
+  type Environment,
+  parseEnviron,
+  successorEnvironment,
+} from "../../../adapters/shared/environment.ts";
 
 const name = fc.stringMatching(/^[A-C]$/); // Few names, so that they meet.
-const environment: fc.Arbitrary<Environment> = fc.dictionary(name, fc.constantFrom("", "1", "2"), { noNullPrototype: true });
+const environment: fc.Arbitrary<Environment> = fc.dictionary(name, fc.constantFrom("", "1", "2"), {
+  noNullPrototype: true,
+});
 
 test("an environment is read as the kernel shows it", () => {
   fc.assert(
     fc.property(
-      fc.dictionary(fc.stringMatching(/^[^=\0]+$/), fc.stringMatching(/^[^\0]*$/), { noNullPrototype: true }),
+      fc.dictionary(fc.stringMatching(/^[^=\0]+$/), fc.stringMatching(/^[^\0]*$/), {
+        noNullPrototype: true,
+      }),
       (env) => {
         const text = Object.entries(env).map(([name, value]) => `${name}=${value}\0`).join("");
         assert.deepEqual(parseEnviron(text), env);
@@ -31,10 +45,20 @@ test("a new process gets what the operator gave, and what the program changed", 
       assert.equal(env[name], expected);
     }
   }));
-  assert.deepEqual(successorEnvironment({ started: { A: "1", B: "1" }, loaded: { A: "1", B: "1" }, current: { B: "1" } }), {
-    B: "1",
-  }, "a variable that was removed stays so");
-  assert.deepEqual(successorEnvironment({ started: undefined, loaded: {}, current: { A: "1" } }), { A: "1" });
+  assert.deepEqual(
+    successorEnvironment({
+      started: { A: "1", B: "1" },
+      loaded: { A: "1", B: "1" },
+      current: { B: "1" },
+    }),
+    {
+      B: "1",
+    },
+    "a variable that was removed stays so",
+  );
+  assert.deepEqual(successorEnvironment({ started: undefined, loaded: {}, current: { A: "1" } }), {
+    A: "1",
+  });
 });
 
 test("what belongs to one start does not reach the next", () => {
@@ -68,7 +92,11 @@ test("a handshake is meant for the child of one process, and for an orphan", () 
   assert.deepEqual(arrivalOf(handshake(5, 6)), stranger, "its parent lives, and is not ours");
   assert.deepEqual(arrivalOf(handshake(5, 6), () => undefined), stranger, "nobody knows");
   assert.deepEqual(arrivalOf(handshake(5, 8)), meant, "its parent is gone");
-  assert.deepEqual(arrivalOf(handshake(5, undefined)), meant, "an earlier version, or a command of the application's");
+  assert.deepEqual(
+    arrivalOf(handshake(5, undefined)),
+    meant,
+    "an earlier version, or a command of the application's",
+  );
   assert.deepEqual(
     arrivalOf({ ...handshake(5, undefined), RELOAD_SELF_PARENT: "4:6" }),
     meant,
@@ -86,15 +114,35 @@ test("the handshake is taken once, and only a right one is believed", () => {
   fc.assert(fc.property(fc.string(), (value) => {
     if (!/^1:[1-9]\d*$/.test(value)) assert.equal(parseGeneration(value), undefined);
   }));
-  for (const value of ["", "1", "1:0", "1:-1", "1:01", "0:1", "2:1", "1:1 ", "1:1e3", " 1:1", "1:9999999999999999"]) {
+  for (
+    const value of [
+      "",
+      "1",
+      "1:0",
+      "1:-1",
+      "1:01",
+      "0:1",
+      "2:1",
+      "1:1 ",
+      "1:1e3",
+      " 1:1",
+      "1:9999999999999999",
+    ]
+  ) {
     assert.equal(parseGeneration(value), undefined, value);
   }
 });
 
 test("Deno's permissions are rebuilt, never wider", () => {
-  const state = fc.record({ state: fc.constantFrom("granted", "prompt", "denied"), partial: fc.boolean() });
+  const state = fc.record({
+    state: fc.constantFrom("granted", "prompt", "denied"),
+    partial: fc.boolean(),
+  });
   const states = fc.record(
-    Object.fromEntries(PERMISSIONS.map((name) => [name, state])) as Record<(typeof PERMISSIONS)[number], typeof state>,
+    Object.fromEntries(PERMISSIONS.map((name) => [name, state])) as Record<
+      (typeof PERMISSIONS)[number],
+      typeof state
+    >,
   );
   fc.assert(fc.property(states, (states) => {
     const flags = permissionFlags(states);

@@ -11,7 +11,10 @@ test("a message that is never confirmed is rejected when the channel closes", as
     channel: { unref() {} },
     getBuiltinModule: () => ({ EventEmitter }),
   });
-  const channel = inheritedChannel(process as unknown as NodeProcess, 1, { sendsHandles: true, handlesTravelAlone: false })
+  const channel = inheritedChannel(process as unknown as NodeProcess, 1, {
+    sendsHandles: true,
+    handlesTravelAlone: false,
+  })
     ?.channel;
   const sent = channel?.send("a message") ?? Promise.resolve();
   EventEmitter.prototype.emit.call(process, "disconnect"); // As the runtime does.

@@ -43,7 +43,11 @@ const argument = fc.oneof(
 );
 
 /** Runs a command that prints its arguments, each with a NUL behind it, and its parent. */
-async function printed(file: string, args: readonly string[], env: Record<string, string>): Promise<string[]> {
+async function printed(
+  file: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<string[]> {
   const { stdout } = await run(file, args, { env: { ...process.env, ...env }, encoding: "utf8" });
   return stdout.split("\0").slice(0, -1);
 }
@@ -69,7 +73,11 @@ test("through the shells of systemd and of reload-self run, arguments come as th
       }),
       { numRuns: 60 },
     );
-    assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith("guard.")), [], "a guard removes its file");
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.startsWith("guard.")),
+      [],
+      "a guard removes its file",
+    );
   } finally {
     rmSync(folder, { recursive: true });
   }

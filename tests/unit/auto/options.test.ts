@@ -36,14 +36,28 @@ test("options by the environment, with units", () => {
   assert.equal(readTime("x", "1h"), 3_600_000);
   assert.throws(() => read({ RELOAD_SELF_PROBATION: "10" }), {
     name: "TypeError",
-    message: `RELOAD_SELF_PROBATION must be a time such as 500ms, 10s or 2m, not "10": write 10s or 10ms`,
+    message:
+      `RELOAD_SELF_PROBATION must be a time such as 500ms, 10s or 2m, not "10": write 10s or 10ms`,
   });
   for (const text of ["s", "-1s", "1 s", "1w", "99999h", "soon"]) {
-    assert.throws(() => read({ RELOAD_SELF_DRAIN_TIMEOUT: text }), /RELOAD_SELF_DRAIN_TIMEOUT must be a time/, text);
+    assert.throws(
+      () => read({ RELOAD_SELF_DRAIN_TIMEOUT: text }),
+      /RELOAD_SELF_DRAIN_TIMEOUT must be a time/,
+      text,
+    );
   }
-  assert.throws(() => read({ RELOAD_SELF_STATUS: "yes" }), /RELOAD_SELF_STATUS must be true or false, not "yes"/);
-  assert.throws(() => read({ RELOAD_SELF_LOG: "all" }), /RELOAD_SELF_LOG must be info or warn or error/);
-  assert.throws(() => read({ RELOAD_SELF_RELOAD_SIGNALS: "HUP" }), /must be names of signals such as SIGUSR2, not "HUP"/);
+  assert.throws(
+    () => read({ RELOAD_SELF_STATUS: "yes" }),
+    /RELOAD_SELF_STATUS must be true or false, not "yes"/,
+  );
+  assert.throws(
+    () => read({ RELOAD_SELF_LOG: "all" }),
+    /RELOAD_SELF_LOG must be info or warn or error/,
+  );
+  assert.throws(
+    () => read({ RELOAD_SELF_RELOAD_SIGNALS: "HUP" }),
+    /must be names of signals such as SIGUSR2, not "HUP"/,
+  );
 });
 
 test("the arguments of listen(), in all their forms", () => {
@@ -52,20 +66,27 @@ test("the arguments of listen(), in all their forms", () => {
   assert.deepEqual(optionsOf(80), { port: 80 });
   assert.deepEqual(optionsOf("80", callback), { port: 80 });
   assert.deepEqual(optionsOf(80, "::1"), { port: 80, host: "::1" });
-  assert.deepEqual(optionsOf(80, "localhost", 12, callback), { port: 80, host: "localhost", backlog: 12 });
+  assert.deepEqual(optionsOf(80, "localhost", 12, callback), {
+    port: 80,
+    host: "localhost",
+    backlog: 12,
+  });
   assert.deepEqual(optionsOf(80, 12, callback), { port: 80, backlog: 12 });
   assert.deepEqual(optionsOf("/run/app.sock"), { path: "/run/app.sock" });
   assert.deepEqual(optionsOf({ path: "/run/app.sock", readableAll: true, exclusive: true }), {
     path: "/run/app.sock",
     readableAll: true,
   });
-  assert.deepEqual(optionsOf({ port: "80", host: "::", ipv6Only: true, reusePort: true, backlog: 1 }, callback), {
-    port: 80,
-    host: "::",
-    ipv6Only: true,
-    reusePort: true,
-    backlog: 1,
-  });
+  assert.deepEqual(
+    optionsOf({ port: "80", host: "::", ipv6Only: true, reusePort: true, backlog: 1 }, callback),
+    {
+      port: 80,
+      host: "::",
+      ipv6Only: true,
+      reusePort: true,
+      backlog: 1,
+    },
+  );
   for (
     const alone of [
       [],

@@ -17,7 +17,10 @@ const wrong: [options: unknown, named: RegExp][] = [
   [{ reloadSignals: ["toString"] }, /reloadSignals: "toString" is no signal/],
   [{ shutdownSignals: ["SIGKILL"] }, /shutdownSignals: no process can handle SIGKILL/],
   [{ reloadSignals: ["SIGHUP", "SIGHUP"] }, /reloadSignals: SIGHUP is named twice/],
-  [{ reloadSignals: ["SIGINT"], shutdownSignals: ["SIGINT"] }, /shutdownSignals: SIGINT is named twice/],
+  [
+    { reloadSignals: ["SIGINT"], shutdownSignals: ["SIGINT"] },
+    /shutdownSignals: SIGINT is named twice/,
+  ],
   [{ ready: "yes" }, /ready must be/],
   [{ ready: null }, /ready must be/],
   [{ ready: () => {} }, /ready must be/],
@@ -48,7 +51,10 @@ const wrong: [options: unknown, named: RegExp][] = [
 ];
 for (const [options, named] of wrong) {
   test(`wrong: ${JSON.stringify(options)} ${named}`, () => {
-    assert.throws(() => checkListenOptions(options as ListenOptions, adapter), { name: "TypeError", message: named });
+    assert.throws(() => checkListenOptions(options as ListenOptions, adapter), {
+      name: "TypeError",
+      message: named,
+    });
   });
 }
 
@@ -66,9 +72,16 @@ test("right options, and what makes two calls the same", () => {
     adapter,
   };
   checkListenOptions(options, adapter);
-  assert.ok(sameOptions(options, { ...options, reloadSignals: ["SIGHUP"], env: { A: "1", B: undefined } }));
+  assert.ok(
+    sameOptions(options, { ...options, reloadSignals: ["SIGHUP"], env: { A: "1", B: undefined } }),
+  );
   for (
-    const other of [{ reloadSignals: [] }, { env: { A: "2", B: undefined } }, { logger: undefined }, { ready: "auto" as const }]
+    const other of [
+      { reloadSignals: [] },
+      { env: { A: "2", B: undefined } },
+      { logger: undefined },
+      { ready: "auto" as const },
+    ]
   ) {
     assert.ok(!sameOptions(options, { ...options, ...other }));
   }
@@ -80,8 +93,14 @@ test("a logger or an onEvent that throws does no harm", () => {
     throw new Error("no disk");
   };
   const event = { type: "reload-pass-on", pid: 2 } as const;
-  createReporter(1, () => false, { logger: { info: throws, warn: throws, error: throws }, onEvent: throws })(event);
-  createReporter(1, () => false, { logger: { info() {}, warn() {}, error: (line) => lines.push(line) }, onEvent: throws })(
+  createReporter(1, () => false, {
+    logger: { info: throws, warn: throws, error: throws },
+    onEvent: throws,
+  })(event);
+  createReporter(1, () => false, {
+    logger: { info() {}, warn() {}, error: (line) => lines.push(line) },
+    onEvent: throws,
+  })(
     event,
   );
   assert.deepEqual(lines, ["reload-self: process 1: onEvent threw on reload-pass-on: no disk"]);

@@ -7,7 +7,10 @@ import type { TaskFailure } from "../../../src/core/token.ts";
 
 function create() {
   const failures: TaskFailure[] = [];
-  return { ...createCancellation(clock, { onFail: (failure) => void failures.push(failure) }), failures };
+  return {
+    ...createCancellation(clock, { onFail: (failure) => void failures.push(failure) }),
+    failures,
+  };
 }
 
 test("cancel: once, with the reason everywhere the same", async () => {
@@ -107,7 +110,11 @@ test("a task that rejects is reported, and is no unhandled rejection", async () 
   token.cancel();
   const { complete, failed } = await token.drained();
   assert.equal(complete, true);
-  assert.deepEqual(failed.map(({ name }) => name).sort(), ["a function that throws", "a promise", "of a child"]);
+  assert.deepEqual(failed.map(({ name }) => name).sort(), [
+    "a function that throws",
+    "a promise",
+    "of a child",
+  ]);
   assert.deepEqual(failures.length, 3, "each is told once");
 });
 
@@ -115,10 +122,15 @@ test("a task that gives up because it was cancelled has not failed", async () =>
   const { token, failures } = create();
   const child = token.child();
   for (const each of [token, child]) {
-    each.track((signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))));
+    each.track((signal) =>
+      new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+    );
     each.track((signal) =>
       new Promise((_, reject) =>
-        signal.addEventListener("abort", () => reject(new DOMException("The signal has been aborted", "AbortError")))
+        signal.addEventListener(
+          "abort",
+          () => reject(new DOMException("The signal has been aborted", "AbortError")),
+        )
       )
     );
   }
@@ -137,7 +149,10 @@ test("of very many failures the last hundred are kept", async () => {
   for (let i = 0; i < 250; i++) token.track(Promise.reject(i)).catch(() => {});
   token.cancel();
   const { failed } = await token.drained();
-  assert.deepEqual(failed.map(({ error }) => error), Array.from({ length: 100 }, (_, i) => 150 + i));
+  assert.deepEqual(
+    failed.map(({ error }) => error),
+    Array.from({ length: 100 }, (_, i) => 150 + i),
+  );
 });
 
 test("wrong arguments are TypeErrors that name them", async () => {
@@ -148,8 +163,14 @@ test("wrong arguments are TypeErrors that name them", async () => {
       (error) => error instanceof TypeError && /task must be/.test(error.message),
     );
   }
-  assert.throws(() => token.track(Promise.resolve(), { name: 1 as never }), { name: "TypeError", message: /name/ });
-  assert.throws(() => token.track(Promise.resolve(), { title: "x" } as never), { name: "TypeError", message: /title/ });
+  assert.throws(() => token.track(Promise.resolve(), { name: 1 as never }), {
+    name: "TypeError",
+    message: /name/,
+  });
+  assert.throws(() => token.track(Promise.resolve(), { title: "x" } as never), {
+    name: "TypeError",
+    message: /title/,
+  });
   for (const timeout of [0, -1, NaN, Infinity, 2 ** 40, "1" as never]) {
     await assert.rejects(token.drained({ timeout }), { name: "TypeError", message: /timeout/ });
   }

@@ -25,7 +25,8 @@ interface Scene {
 
 function createScene(handsOver = true): Scene {
   const apps = new Map<SimulatedProcess, App>();
-  const isAlive = (pid: number) => world.processes.some((process) => process.pid === pid && process.exit === undefined);
+  const isAlive = (pid: number) =>
+    world.processes.some((process) => process.pid === pid && process.exit === undefined);
   const machine = createMachine(isAlive, { NOTIFY_SOCKET: "/run/systemd/notify" });
   const world: World = createWorld({
     options: {
@@ -63,14 +64,19 @@ function createScene(handsOver = true): Scene {
 async function advance({ world }: Scene, steps: number): Promise<void> {
   for (let i = 0; i < steps; i++) {
     await world.settle();
-    const starting = world.processes.find(({ token, exit }) => token === undefined && exit === undefined);
+    const starting = world.processes.find(({ token, exit }) =>
+      token === undefined && exit === undefined
+    );
     if (starting !== undefined) world.boot(starting);
     else if (!world.deliver(0)) await world.tick();
     await world.settle();
   }
 }
 
-/** The sockets never have nobody: while any process lives that has listened, the kernel refuses nothing. */
+/**
+ * The sockets never have nobody: while any process lives that has listened, the kernel refuses
+ * nothing.
+ */
 function checkSocket({ machine }: Scene): void {
   const { accepting, retained } = machine.listening(PORT);
   assert.ok(accepting.length + retained.length > 0, "the port is refused");
@@ -87,26 +93,42 @@ function checkEnd({ world, machine, apps }: Scene): SimulatedProcess {
   const { pid } = inCharge;
   const { accepting, retained } = machine.listening(PORT);
   assert.deepEqual([accepting, retained], [[pid], []], "it alone listens");
-  assert.deepEqual(machine.datagramsAt(PORT), { holders: [pid], readers: [pid] }, "it alone receives datagrams");
+  assert.deepEqual(
+    machine.datagramsAt(PORT),
+    { holders: [pid], readers: [pid] },
+    "it alone receives datagrams",
+  );
   assert.equal(machine.files.get(PATH)?.server, pid, "its socket is at the path");
   assert.equal(machine.files.get(PID_FILE)?.text, `${pid}\n`);
   const status = JSON.parse(machine.files.get(`/run/user/${pid}.json`)?.text ?? "");
   assert.deepEqual([status.pid, status.state], [pid, "serving"]);
   const variables = machine.notified.flatMap(({ variables }) => variables);
-  assert.equal(variables.findLast((variable) => variable.startsWith("STATUS="))?.match(/process (\d+)/)?.[1], String(pid));
+  assert.equal(
+    variables.findLast((variable) => variable.startsWith("STATUS="))?.match(/process (\d+)/)?.[1],
+    String(pid),
+  );
   const main = variables.findLast((variable) => variable.startsWith("MAINPID="));
-  assert.ok(main === undefined ? inCharge.parent === undefined : main === `MAINPID=${pid}`, "systemd knows the main process");
+  assert.ok(
+    main === undefined ? inCharge.parent === undefined : main === `MAINPID=${pid}`,
+    "systemd knows the main process",
+  );
   const history = apps.get(inCharge)?.history ?? [];
   assert.equal(history.at(-1), inCharge.generation);
   const names = [...machine.files.keys()].filter((name) => name.startsWith(`${PATH}.`));
-  assert.deepEqual(names.filter((name) => name !== `${PATH}.${pid}`), [], "no temporary path is left behind");
+  assert.deepEqual(
+    names.filter((name) => name !== `${PATH}.${pid}`),
+    [],
+    "no temporary path is left behind",
+  );
   return inCharge;
 }
 
 async function settle(scene: Scene): Promise<void> {
   await advance(scene, 60);
   for (const process of scene.world.processes) {
-    if (process.exit === undefined && process.token?.isCancelled) scene.world.end(process, { code: 0, signal: null });
+    if (process.exit === undefined && process.token?.isCancelled) {
+      scene.world.end(process, { code: 0, signal: null });
+    }
   }
   await advance(scene, 10);
 }
@@ -122,7 +144,10 @@ test("three reloads hand everything over", async () => {
     assert.equal(inCharge.generation, i);
     assert.deepEqual(scene.apps.get(inCharge)?.history, [...Array(i + 1).keys()]);
   }
-  assert.deepEqual([...scene.machine.files.keys()].filter((name) => name.endsWith(".json")).length, 1);
+  assert.deepEqual(
+    [...scene.machine.files.keys()].filter((name) => name.endsWith(".json")).length,
+    1,
+  );
 });
 
 test("of a datagram socket one process reads at a time, with a state and without one", async () => {
@@ -135,10 +160,12 @@ test("of a datagram socket one process reads at a time, with a state and without
       await advance(scene, 1);
       const { holders, readers } = scene.machine.datagramsAt(PORT);
       const next = scene.world.processes.at(-1) as SimulatedProcess;
-      // From the moment that the new process is known to be in charge only that reads, for all of its probation.
+      // From the moment that the new process is known to be in charge only that reads, for all of
+      // its probation.
       const isKnown = first.events.some(({ type }) => type === "successor-in-charge");
-      if (isKnown && !first.token?.isCancelled) assert.deepEqual([holders.length, readers], [2, [next.pid]]);
-      else assert.ok(readers.length > 0 || handsOver);
+      if (isKnown && !first.token?.isCancelled) {
+        assert.deepEqual([holders.length, readers], [2, [next.pid]]);
+      } else assert.ok(readers.length > 0 || handsOver);
     }
     assert.ok(first.events.some(({ type }) => type === "successor-in-charge"));
   }
@@ -158,7 +185,9 @@ test("a new process that dies at any moment takes nothing with it, and no connec
           await advance(scene, 1);
           checkSocket(scene);
         }
-        const child = scene.world.processes.find(({ parent, exit }) => parent === old && exit === undefined);
+        const child = scene.world.processes.find(({ parent, exit }) =>
+          parent === old && exit === undefined
+        );
         const isOver = old.token?.isCancelled === true;
         if (child !== undefined && !isOver) {
           if (child.inCharge) inCharge++;
@@ -187,7 +216,9 @@ test("an old process that dies at any moment leaves everything to the new one", 
       const old = checkEnd(scene);
       old.token?.reload().catch(() => {});
       await advance(scene, moment);
-      const child = scene.world.processes.find(({ parent, exit }) => parent === old && exit === undefined);
+      const child = scene.world.processes.find(({ parent, exit }) =>
+        parent === old && exit === undefined
+      );
       if (child === undefined) return;
       scene.world.end(old, { code: null, signal: "SIGKILL" });
       await settle(scene);

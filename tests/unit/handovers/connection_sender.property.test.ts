@@ -1,4 +1,7 @@
-/** Connections that move as handles and as descriptors, between two simulated processes, with messages that are late. */
+/**
+ * Connections that move as handles and as descriptors, between two simulated processes, with
+ * messages that are late.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -22,7 +25,10 @@ function open(table: Table, connection: number): number {
   return fd;
 }
 
-/** Two processes. Nothing that one sends is read before `deliver`, and no time passes before `advance`. */
+/**
+ * Two processes. Nothing that one sends is read before `deliver`, and no time passes before
+ * `advance`.
+ */
 function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasChannel = true) {
   const old: Table = new Map();
   const next: Table = new Map();
@@ -37,7 +43,10 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
   const sending: DescriptorChannel = {
     send([fd]) {
       if (travelling.size >= room) return undefined;
-      travelling.set(++sent, old.get(fd as number) ?? assert.fail("a descriptor is sent that is closed"));
+      travelling.set(
+        ++sent,
+        old.get(fd as number) ?? assert.fail("a descriptor is sent that is closed"),
+      );
       return sent;
     },
     receive: none,
@@ -55,7 +64,11 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
     close() {},
   };
   type Receive = (data: HandoverData, handle?: unknown) => void | Promise<void>;
-  const link = (messages: (() => void)[], descriptors: DescriptorChannel, other: () => Receive | undefined): Link & {
+  const link = (
+    messages: (() => void)[],
+    descriptors: DescriptorChannel,
+    other: () => Receive | undefined,
+  ): Link & {
     receiver?: Receive;
   } => ({
     sendsHandles: true,
@@ -71,7 +84,13 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
   const oldLink = link(toNew, sending, () => newLink.receiver);
   const newLink: typeof oldLink = link(toOld, receiving, () => oldLink.receiver);
   const disown = () => Promise.resolve(false);
-  const sender = createConnectionSender(3, clock, { signal: gone.signal, generation: 1, pid: 2, link: oldLink, disown });
+  const sender = createConnectionSender(3, clock, {
+    signal: gone.signal,
+    generation: 1,
+    pid: 2,
+    link: oldLink,
+    disown,
+  });
   sender.open();
   receiveConnections({ adopt: (handle) => Promise.resolve(handle as LiveSocket) }, {
     link: newLink,
@@ -110,7 +129,11 @@ test("each connection is served once, wherever, and no descriptor is left over, 
           },
           serveDescriptor(group, fd, session, unread) {
             const number = Number(group);
-            assert.deepEqual([session, [...unread], scene.next.get(fd)], [{ number }, [number], number]);
+            assert.deepEqual([session, [...unread], scene.next.get(fd)], [
+              { number },
+              [number],
+              number,
+            ]);
             if (number % 3 === 2) return false;
             served.new.push(number);
             return true;
@@ -154,9 +177,17 @@ test("each connection is served once, wherever, and no descriptor is left over, 
 
         const all = [...served.new, ...served.old];
         assert.equal(new Set(all).size, all.length, "none is served twice");
-        assert.deepEqual(new Set([...scene.old.values()]), new Set(served.old), "the old process has what it serves");
+        assert.deepEqual(
+          new Set([...scene.old.values()]),
+          new Set(served.old),
+          "the old process has what it serves",
+        );
         const kept = served.new.filter((number) => kinds[number]).sort();
-        assert.deepEqual([...scene.next.values()].sort(), kept, "the new process has what it serves");
+        assert.deepEqual(
+          [...scene.next.values()].sort(),
+          kept,
+          "the new process has what it serves",
+        );
         const lost = kinds.map((_, number) => number).filter((number) => !all.includes(number));
         assert.ok(lost.every((number) => closed.includes(number)), "what nobody serves is closed");
         counts = {
@@ -168,7 +199,10 @@ test("each connection is served once, wherever, and no descriptor is left over, 
     ),
     { numRuns: 500 },
   );
-  assert.ok(Object.values(counts).every((count) => count > 50), `all of it happened: ${JSON.stringify(counts)}`);
+  assert.ok(
+    Object.values(counts).every((count) => count > 50),
+    `all of it happened: ${JSON.stringify(counts)}`,
+  );
 });
 
 for (

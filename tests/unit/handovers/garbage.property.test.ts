@@ -1,4 +1,7 @@
-/** Anything in a message of a handover: nothing throws outside of the place where messages are received. */
+/**
+ * Anything in a message of a handover: nothing throws outside of the place where messages are
+ * received.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -37,7 +40,10 @@ const value = fc.oneof(
 );
 const data = fc.oneof(
   { weight: 1, arbitrary: value },
-  { weight: 4, arbitrary: fc.dictionary(fc.constantFrom(...MEMBERS.split(" ")), value, { maxKeys: 4 }) },
+  {
+    weight: 4,
+    arbitrary: fc.dictionary(fc.constantFrom(...MEMBERS.split(" ")), value, { maxKeys: 4 }),
+  },
 );
 const message = fc.record({
   name: fc.constantFrom(...HANDOVERS),
@@ -57,10 +63,17 @@ const ignore: ConnectionAdapter = {
 };
 
 function createScene(): { world: World; old: SimulatedProcess } {
-  const isAlive = (pid: number) => world.processes.some((process) => process.pid === pid && process.exit === undefined);
+  const isAlive = (pid: number) =>
+    world.processes.some((process) => process.pid === pid && process.exit === undefined);
   const machine = createMachine(isAlive, { NOTIFY_SOCKET: "/run/systemd/notify" });
   const world: World = createWorld({
-    options: { ready: "auto", probation: 100, idleGrace: 100, pidFile: "/run/app.pid", saveState: () => 1 },
+    options: {
+      ready: "auto",
+      probation: 100,
+      idleGrace: 100,
+      pidFile: "/run/app.pid",
+      saveState: () => 1,
+    },
     machine(process) {
       const { sockets, service } = machine.adapter(process);
       return { sockets: sockets && { ...sockets, connections: ignore }, service };
@@ -117,7 +130,9 @@ test("garbage for any handover, at any moment, in either process", async () => {
         await world.settle();
         assert.deepEqual(thrown, []);
         assert.ok(!isUnderWay(old), "the reload has an outcome");
-        for (const { type } of old.events) if (type === "reload-fail" || type === "reload-end") outcomes.add(type);
+        for (const { type } of old.events) {
+          if (type === "reload-fail" || type === "reload-end") outcomes.add(type);
+        }
       }),
       { numRuns: 400 },
     );

@@ -45,13 +45,21 @@ test("a process that was replaced accepts nothing more where it still listens", 
     lines: ["listens on 1. It accepts nothing there any more: pid 4711 is in charge"],
     stopped: [7],
   });
-  assert.deepEqual((await warnings("reload", { sockets: [socket], canStop: false })).lines, ["listens on 1"]);
-  assert.deepEqual(await warnings("shutdown", { sockets: [socket] }), { lines: ["listens on 1"], stopped: [] });
+  assert.deepEqual((await warnings("reload", { sockets: [socket], canStop: false })).lines, [
+    "listens on 1",
+  ]);
+  assert.deepEqual(await warnings("shutdown", { sockets: [socket] }), {
+    lines: ["listens on 1"],
+    stopped: [],
+  });
   assert.deepEqual(await warnings("reload", {}), { lines: [], stopped: [] });
 });
 
 test("one that does not leave says every minute what keeps it", async () => {
-  const { lines } = await warnings("reload", { holders: ["Timeout", "TCPSocketWrap", "Timeout"], minutes: 2 });
+  const { lines } = await warnings("reload", {
+    holders: ["Timeout", "TCPSocketWrap", "Timeout"],
+    minutes: 2,
+  });
   assert.equal(
     lines[0],
     "it was replaced 1 minute ago, is done with its work, and has not left. What keeps it: 2 Timeout, TCPSocketWrap. " +

@@ -1,4 +1,7 @@
-/** Live connections in two simulated processes: random pieces of their streams, at random moments of a reload, which may fail. */
+/**
+ * Live connections in two simulated processes: random pieces of their streams, at random moments of
+ * a reload, which may fail.
+ */
 import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { test } from "node:test";
@@ -95,11 +98,19 @@ function createScene(connections: number) {
     const live: LiveGroups = new Map();
     const process: Process = { sockets: [], sessions: new Map(), total: 0, accept: () => {} };
     const token = { signal: new AbortController().signal };
-    const program = { clock, live, token, options: {}, emit() {}, warn: assert.fail } as unknown as ProgramContext;
+    const program = {
+      clock,
+      live,
+      token,
+      options: {},
+      emit() {},
+      warn: assert.fail,
+    } as unknown as ProgramContext;
     const group = addLiveGroup(live, "lines", {
       accept(given, session) {
         const socket = given as FakeSocket;
-        const own = session as { count: number; rest: string } | undefined ?? { count: 0, rest: "" };
+        const own = session as { count: number; rest: string } | undefined ??
+          { count: 0, rest: "" };
         process.sessions.set(socket, own);
         if (!process.sockets.includes(socket)) process.sockets.push(socket);
         socket.on("data", (chunk) => {
@@ -122,7 +133,10 @@ function createScene(connections: number) {
 
   const old = createProcess();
   const next = createProcess();
-  const kernels = Array.from({ length: connections }, (_, number) => ({ number, unread: "", sent: "" }));
+  const kernels = Array.from(
+    { length: connections },
+    (_, number) => ({ number, unread: "", sent: "" }),
+  );
   for (const kernel of kernels) {
     answers.set(kernel, []);
     old.process.accept(new FakeSocket(kernel));
@@ -130,10 +144,14 @@ function createScene(connections: number) {
   return { old, next, kernels, answers, advance };
 }
 
-/** A channel between two handovers. A message waits until it is delivered; one may lose its handle, as on Deno. */
+/**
+ * A channel between two handovers. A message waits until it is delivered; one may lose its handle,
+ * as on Deno.
+ */
 function createLinks() {
   const waiting: (() => void)[] = [];
-  const receivers: (((data: HandoverData, handle?: unknown) => void | Promise<void>) | undefined)[] = [];
+  const receivers:
+    (((data: HandoverData, handle?: unknown) => void | Promise<void>) | undefined)[] = [];
   let isClosed = false;
   let loses = false;
   const link = (side: 0 | 1): Link => ({
@@ -180,7 +198,10 @@ const steps = fc.array(
         count: fc.integer({ min: 1, max: 5 }),
       }),
     },
-    { weight: 8, arbitrary: fc.record({ do: fc.constantFrom("flow", "deliver", "time", "go on") }) },
+    {
+      weight: 8,
+      arbitrary: fc.record({ do: fc.constantFrom("flow", "deliver", "time", "go on") }),
+    },
     { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("lose", "connect", "fail", "fail") }) },
   ),
   { minLength: 10, maxLength: 80, size: "max" },
@@ -192,7 +213,13 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
       const { old, next, kernels, answers, advance } = createScene(3);
       const links = createLinks();
       const failed = new AbortController();
-      const reload = { signal: failed.signal, generation: 1, pid: 2, link: links.old, disown: () => Promise.resolve(false) };
+      const reload = {
+        signal: failed.signal,
+        generation: 1,
+        pid: 2,
+        link: links.old,
+        disown: () => Promise.resolve(false),
+      };
       const side = old.handover.outgoing?.(reload);
       const arrival = next.handover.incoming?.({ link: links.next, offered: Promise.resolve() });
       side?.offer?.();
@@ -231,7 +258,9 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
           kernel.sent += step.text;
         }
         if (step.do === "receive") {
-          for (const socket of sockets()) if (socket.kernel.number === step.connection) socket.receive(step.count);
+          for (const socket of sockets()) {
+            if (socket.kernel.number === step.connection) socket.receive(step.count);
+          }
         }
         if (step.do === "flow") { for (const socket of sockets()) socket.flow(); }
         if (step.do === "deliver") links.deliver();
@@ -252,8 +281,12 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
       // Then everything goes on to its end.
       for (let i = 0; i < 60; i++) {
         goOn();
-        for (const { number } of kernels) await take({ do: "receive", connection: number, count: 1_000 });
-        for (const what of ["deliver", "deliver", "deliver", "deliver", "flow", "time"] as const) await take({ do: what });
+        for (const { number } of kernels) {
+          await take({ do: "receive", connection: number, count: 1_000 });
+        }
+        for (const what of ["deliver", "deliver", "deliver", "deliver", "flow", "time"] as const) {
+          await take({ do: what });
+        }
       }
       assert.ok(hasFailed || reloadSteps.length === 0, "the reload is over");
 
@@ -267,9 +300,14 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
           lines.length = Math.min(lines.length, got.length);
         }
         assert.deepEqual(got.map(({ text }) => text), lines, `connection ${kernel.number}`);
-        assert.deepEqual(got.map(({ count }) => count), lines.map((_, i) => i + 1), "its session went along");
+        assert.deepEqual(
+          got.map(({ count }) => count),
+          lines.map((_, i) => i + 1),
+          "its session went along",
+        );
       }
-      // So much time may pass between two messages that the old process gives up, and goes on with a connection itself.
+      // So much time may pass between two messages that the old process gives up, and goes on with
+      // a connection itself.
       if (hasFailed || old.process.sockets.some(({ destroyed }) => !destroyed)) return;
       const totals = [...answers.values()].flat().map(({ total }) => total).sort((a, b) => a - b);
       assert.deepEqual(totals, totals.map((_, i) => i + 1), "each is in the state once");

@@ -19,7 +19,8 @@ test("the order of new sockets when the old ones have left, by hand", () => {
 test("nobody gets a connection before the commit but the old process, and nobody after it but the new one", async () => {
   for (let own = 1; own <= 5; own++) {
     for (let fresh = 1; fresh <= 5; fresh++) await check(own, fresh, true);
-    // The order of the descriptors is not that in which the sockets were opened. It has to be where there are fewer new ones.
+    // The order of the descriptors is not that in which the sockets were opened. It has to be where
+    // there are fewer new ones.
     for (let fresh = own; fresh <= 5; fresh++) await check(own, fresh, false);
   }
 });
@@ -64,7 +65,10 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
   side.beforeStart?.();
   for (let i = 0; i < fresh; i++) {
     group.push(100 + i);
-    assert.ok(candidates().every((fd) => mine.has(fd)), "the new process listens, and is not in charge");
+    assert.ok(
+      candidates().every((fd) => mine.has(fd)),
+      "the new process listens, and is not in charge",
+    );
   }
   await side.agree?.();
   await side.commit?.();
@@ -83,10 +87,22 @@ async function check(own: number, fresh: number, isOrdered: boolean): Promise<vo
   };
   await side.retire?.(new AbortController().signal);
   assert.ok(group.every((fd) => !mine.has(fd)), "the old one has left");
-  // With a single new socket the kernel hashes for a moment, and the old sockets are then given time for what they got.
-  if (fresh > 1) assert.ok(seen.flat().every((fd) => !mine.has(fd)), `${own} old, ${fresh} new: ${JSON.stringify(seen)}`);
+  // With a single new socket the kernel hashes for a moment, and the old sockets are then given
+  // time for what they got.
+  if (fresh > 1) {
+    assert.ok(
+      seen.flat().every((fd) => !mine.has(fd)),
+      `${own} old, ${fresh} new: ${JSON.stringify(seen)}`,
+    );
+  }
   assert.deepEqual(warnings, []);
   const [positions] = sent.flatMap(({ positions }) => positions ?? []);
   const expected = Array.from({ length: fresh }, (_, i) => group.indexOf(100 + i));
-  if (isOrdered) assert.deepEqual(positions?.[1], expected, "the new process knows where its sockets are in the end");
+  if (isOrdered) {
+    assert.deepEqual(
+      positions?.[1],
+      expected,
+      "the new process knows where its sockets are in the end",
+    );
+  }
 }

@@ -5,7 +5,11 @@ import fc from "fast-check";
 import type { Libc } from "../../../src/core/socket_adapter.ts";
 import { readEndpoint, readPort } from "../../../src/linux/addresses.ts";
 import { messageHeader, readControl, rightsFor } from "../../../src/linux/control_messages.ts";
-import { describeEnd, inheritedEnd, receiveDescriptors } from "../../../src/linux/descriptor_channel.ts";
+import {
+  describeEnd,
+  inheritedEnd,
+  receiveDescriptors,
+} from "../../../src/linux/descriptor_channel.ts";
 import { createRegistrations } from "../../../src/linux/socket_scan.ts";
 import { epollEvent } from "../../../src/linux/transplant.ts";
 import { simulateDescriptors } from "../../support/descriptors.ts";
@@ -21,8 +25,12 @@ const entry = fc.record({
 });
 
 /** As ep_show_fdinfo in the kernel's fs/eventpoll.c. */
-const line = ({ fd, events, data, inode }: { fd: number; events: number; data: bigint; inode: number }) =>
-  `tfd: ${String(fd).padStart(8)} events: ${events.toString(16).padStart(8)} data: ${data.toString(16).padStart(16)}  ` +
+const line = (
+  { fd, events, data, inode }: { fd: number; events: number; data: bigint; inode: number },
+) =>
+  `tfd: ${String(fd).padStart(8)} events: ${events.toString(16).padStart(8)} data: ${
+    data.toString(16).padStart(16)
+  }  ` +
   `pos:0 ino:${inode.toString(16)} sdev:9\n`;
 const HEAD = "pos:\t0\nflags:\t02000002\nmnt_id:\t17\nino:\t20\n";
 
@@ -38,7 +46,9 @@ test("registrations are read as they were written, those of a duplicate of the i
       );
       assert.equal(read.length, entries.length);
       for (const { fd, events, data, inode } of entries) {
-        const of = registrations.of(fd).find((one) => one.events === events && one.data === data && one.inode === inode);
+        const of = registrations.of(fd).find((one) =>
+          one.events === events && one.data === data && one.inode === inode
+        );
         assert.deepEqual(of?.epolls, [3, 5]);
       }
     }),
@@ -48,11 +58,14 @@ test("registrations are read as they were written, those of a duplicate of the i
 
 test("an instance without registrations, an old kernel, and garbage give none", () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.constant(HEAD), fc.constant("tfd: 5 events: 1d data: 1\n")), (text) => {
-      const registrations = createRegistrations();
-      registrations.add(3, text);
-      assert.deepEqual(registrations.of(5), []);
-    }),
+    fc.property(
+      fc.oneof(fc.string(), fc.constant(HEAD), fc.constant("tfd: 5 events: 1d data: 1\n")),
+      (text) => {
+        const registrations = createRegistrations();
+        registrations.add(3, text);
+        assert.deepEqual(registrations.of(5), []);
+      },
+    ),
     { numRuns },
   );
 });
@@ -79,24 +92,34 @@ test("all descriptors are found in several control messages, and that there are 
 
 test("no control message makes more of itself than its bytes", () => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(200), fc.boolean(), (garbage, length, looksRight) => {
-      // A header that is right, before a body and a length that need not be.
-      if (looksRight && garbage.length >= 16) {
-        const view = new DataView(garbage.buffer, garbage.byteOffset);
-        view.setBigUint64(0, BigInt(length), true);
-        view.setUint32(8, 1, true);
-        view.setUint32(12, 1, true);
-      }
-      const { fds } = readControl(garbage);
-      assert.ok(fds.length * 4 <= Math.max(0, garbage.length - 16));
-      assert.ok(fds.every((fd) => Number.isInteger(fd) && fd >= 0));
-    }),
+    fc.property(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.nat(200),
+      fc.boolean(),
+      (garbage, length, looksRight) => {
+        // A header that is right, before a body and a length that need not be.
+        if (looksRight && garbage.length >= 16) {
+          const view = new DataView(garbage.buffer, garbage.byteOffset);
+          view.setBigUint64(0, BigInt(length), true);
+          view.setUint32(8, 1, true);
+          view.setUint32(12, 1, true);
+        }
+        const { fds } = readControl(garbage);
+        assert.ok(fds.length * 4 <= Math.max(0, garbage.length - 16));
+        assert.ok(fds.every((fd) => Number.isInteger(fd) && fd >= 0));
+      },
+    ),
     { numRuns },
   );
 });
 
 /** A kernel in which one message waits. */
-function withMessage(data: readonly number[], control: Uint8Array, flags: number, closed: number[]): Libc {
+function withMessage(
+  data: readonly number[],
+  control: Uint8Array,
+  flags: number,
+  closed: number[],
+): Libc {
   const { libc } = simulateDescriptors();
   const memory = new Map<bigint, Uint8Array>();
   return {
@@ -124,21 +147,32 @@ function withMessage(data: readonly number[], control: Uint8Array, flags: number
 test("a message is received as it was sent, or not at all, and then all that came is closed", () => {
   const fds = fc.uniqueArray(descriptor, { minLength: 1, maxLength: 100 });
   fc.assert(
-    fc.property(fds, fc.nat(2 ** 32 - 1), fc.constantFrom("right", "truncated", "fewer", "no tag", "two"), (fds, tag, what) => {
-      const closed: number[] = [];
-      const count = what === "fewer" ? fds.length + 1 : fds.length;
-      const control = rightsFor(fds);
-      const libc = withMessage(
-        what === "no tag" ? [tag] : [tag, count],
-        what === "two" ? new Uint8Array([...control, ...rightsFor([1])]) : control,
-        what === "truncated" ? 8 : 0,
-        closed,
-      );
-      const received = receiveDescriptors(libc, 3);
-      if (what === "right") return assert.deepEqual([received, closed], [{ kind: "descriptors", tag, fds }, []]);
-      assert.equal(received.kind, "invalid");
-      assert.deepEqual(closed, what === "two" ? [...fds, 1] : fds);
-    }),
+    fc.property(
+      fds,
+      fc.nat(2 ** 32 - 1),
+      fc.constantFrom("right", "truncated", "fewer", "no tag", "two"),
+      (fds, tag, what) => {
+        const closed: number[] = [];
+        const count = what === "fewer" ? fds.length + 1 : fds.length;
+        const control = rightsFor(fds);
+        const libc = withMessage(
+          what === "no tag" ? [tag] : [tag, count],
+          what === "two" ? new Uint8Array([...control, ...rightsFor([1])]) : control,
+          what === "truncated" ? 8 : 0,
+          closed,
+        );
+        const received = receiveDescriptors(libc, 3);
+        if (what === "right") {
+          return assert.deepEqual([received, closed], [{
+            kind: "descriptors",
+            tag,
+            fds,
+          }, []]);
+        }
+        assert.equal(received.kind, "invalid");
+        assert.deepEqual(closed, what === "two" ? [...fds, 1] : fds);
+      },
+    ),
     { numRuns },
   );
 });
@@ -167,7 +201,11 @@ test("an inherited end is known by its inode", () => {
 
 test("struct msghdr and struct epoll_event are laid out as the kernel has them", () => {
   let next = 0n;
-  const { bytes } = messageHeader({ addressOf: () => ++next }, new Uint8Array(8), new Uint8Array(24));
+  const { bytes } = messageHeader(
+    { addressOf: () => ++next },
+    new Uint8Array(8),
+    new Uint8Array(24),
+  );
   const words = new BigUint64Array(bytes.buffer);
   assert.equal(bytes.length, 56);
   assert.deepEqual([words[2] !== 0n, words[3], words[4] !== 0n, words[5]], [true, 1n, true, 24n]);

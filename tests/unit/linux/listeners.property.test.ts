@@ -12,10 +12,15 @@ const RUNS = numberOf("RUNS", 300);
 
 test("a program names the sockets that it is told to, and no other", () => {
   fc.assert(
-    fc.property(fc.nat(100), fc.integer({ min: 1, max: 100 }), fc.nat(2 ** 32 - 1), (first, count, random) => {
-      const index = run(reuseportFilter(first, count), random);
-      assert.ok(index >= first && index < first + count);
-    }),
+    fc.property(
+      fc.nat(100),
+      fc.integer({ min: 1, max: 100 }),
+      fc.nat(2 ** 32 - 1),
+      (first, count, random) => {
+        const index = run(reuseportFilter(first, count), random);
+        assert.ok(index >= first && index < first + count);
+      },
+    ),
     { numRuns: RUNS },
   );
 });

@@ -1,4 +1,7 @@
-/** Taking sockets out of a server: what it does not let go of is as it was, and nothing is left open, whatever fails. */
+/**
+ * Taking sockets out of a server: what it does not let go of is as it was, and nothing is left
+ * open, whatever fails.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

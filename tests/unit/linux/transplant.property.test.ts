@@ -19,7 +19,10 @@ const RUNS = numberOf("RUNS", 300);
 const EVENTS = 0x8000201d;
 const DATA = 0xfedc_ba98_7654_3210n;
 
-/** A server's listening socket, its epoll instance, a further descriptor of both, and another socket. */
+/**
+ * A server's listening socket, its epoll instance, a further descriptor of both, and another
+ * socket.
+ */
 function world(failsAt = 0, hasSecondEpoll = false) {
   const simulated = simulateDescriptors(failsAt);
   const { open, duplicate, poll } = simulated;
@@ -43,7 +46,12 @@ test("the registration is the same, and that of the old file is gone", () => {
       const file = table.get(by)!;
       assert.equal(table.get(fd), file);
       assert.ok(file.nonBlocking);
-      assert.deepEqual(table.get(epoll)!.polled.slice(1), [{ file, fd, events: EVENTS, data: DATA }]);
+      assert.deepEqual(table.get(epoll)!.polled.slice(1), [{
+        file,
+        fd,
+        events: EVENTS,
+        data: DATA,
+      }]);
     }),
   );
 });
@@ -158,7 +166,9 @@ test("a descriptor is not polled for a while, or is as it was", () => {
       if (typeof stopped !== "string") {
         assert.equal(table.get(epoll)?.polled.length, 1);
         // Once more where that was the call that failed.
-        if (pollAgain(libc, stopped) !== undefined) assert.equal(pollAgain(libc, stopped), undefined);
+        if (pollAgain(libc, stopped) !== undefined) {
+          assert.equal(pollAgain(libc, stopped), undefined);
+        }
       }
       assert.equal(describe(), initial);
       failed = calls() >= failsAt;

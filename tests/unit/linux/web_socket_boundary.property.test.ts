@@ -1,4 +1,7 @@
-/** Where a message of a WebSocket ends, known by counting: never in the middle of a frame, whatever comes in which pieces. */
+/**
+ * Where a message of a WebSocket ends, known by counting: never in the middle of a frame, whatever
+ * comes in which pieces.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -18,19 +21,29 @@ type Frame =
 const payload = fc.oneof(fc.nat({ max: 200 }), fc.constantFrom(125, 126, 65_535, 65_536));
 const frames = fc.array(
   fc.oneof(
-    fc.record({ kind: fc.constant("message" as const), payload, fragments: fc.constantFrom(1, 1, 1, 2, 3) }),
+    fc.record({
+      kind: fc.constant("message" as const),
+      payload,
+      fragments: fc.constantFrom(1, 1, 1, 2, 3),
+    }),
     fc.record({ kind: fc.constant("ping" as const), payload: fc.nat({ max: 125 }) }),
     fc.record({ kind: fc.constant("answer" as const), payload }),
   ),
   { maxLength: 12 },
 );
 
-/** The bytes on the wire of one frame from the client: those of each part that the runtime reads as a whole. */
+/**
+ * The bytes on the wire of one frame from the client: those of each part that the runtime reads as
+ * a whole.
+ */
 function partsOf(frame: Frame): number[] {
   if (frame.kind === "answer") return [];
   if (frame.kind === "ping") return [frameBytes(frame.payload, true)];
   const size = Math.floor(frame.payload / frame.fragments);
-  const sizes = Array.from({ length: frame.fragments }, (_, i) => i > 0 ? size : frame.payload - size * (frame.fragments - 1));
+  const sizes = Array.from(
+    { length: frame.fragments },
+    (_, i) => i > 0 ? size : frame.payload - size * (frame.fragments - 1),
+  );
   return sizes.map((size) => frameBytes(size, true));
 }
 
@@ -39,7 +52,12 @@ function partsOf(frame: Frame): number[] {
  *
  * @param isVisible Whether the application is told of pings.
  */
-function play(all: readonly Frame[], pieces: readonly number[], isVisible: boolean, sinceReceived: number) {
+function play(
+  all: readonly Frame[],
+  pieces: readonly number[],
+  isVisible: boolean,
+  sinceReceived: number,
+) {
   const counts: Counts = { read: 100, written: 50, received: 0, sent: 0 };
   let read = 100;
   let written = 50;
@@ -76,7 +94,10 @@ function play(all: readonly Frame[], pieces: readonly number[], isVisible: boole
   return answers;
 }
 
-const pieces = fc.array(fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 50, 1_000, 100_000), { minLength: 1, maxLength: 8 });
+const pieces = fc.array(fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 50, 1_000, 100_000), {
+  minLength: 1,
+  maxLength: 8,
+});
 
 test("where the application is told of pings, a message is never torn, and its end is always seen", () => {
   fc.assert(
@@ -93,7 +114,9 @@ test("where the application is told of pings, a message is never torn, and its e
 test("where it is not, a message is never torn while something comes", () => {
   fc.assert(
     fc.property(frames, pieces, (all, pieces) => {
-      for (const { isBetween, answer } of play(all, pieces, false, 0)) if (!isBetween) assert.equal(answer, false);
+      for (const { isBetween, answer } of play(all, pieces, false, 0)) {
+        if (!isBetween) assert.equal(answer, false);
+      }
     }),
     { numRuns: RUNS },
   );

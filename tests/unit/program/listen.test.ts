@@ -28,9 +28,16 @@ test("an injected adapter stands in for the runtime", async () => {
     exit() {},
   };
   const lines: string[] = [];
-  const token = listen({ adapter, logger: { info() {}, warn() {}, error: (line) => lines.push(line) } });
+  const token = listen({
+    adapter,
+    logger: { info() {}, warn() {}, error: (line) => lines.push(line) },
+  });
   assert.deepEqual([...handlers.keys()], ["SIGHUP", "SIGTERM"]);
-  await assert.rejects(token.reload(), { name: "ReloadError", code: "start", message: /could not be started: not in a test/ });
+  await assert.rejects(token.reload(), {
+    name: "ReloadError",
+    code: "start",
+    message: /could not be started: not in a test/,
+  });
   assert.deepEqual(started, [1]);
   assert.deepEqual(lines, [
     "reload-self: process 1: reload failed: the new process could not be started: not in a test. Process 1 goes on unchanged.",
@@ -57,6 +64,9 @@ test("a handler that cannot be set makes listen() throw, and nothing is left beh
       return () => handlers.delete(signal);
     },
   } as Partial<Adapter> as Adapter;
-  assert.throws(() => listen({ adapter }), { code: "unsupported", message: "listen: SIGTERM cannot be handled: not here" });
+  assert.throws(() => listen({ adapter }), {
+    code: "unsupported",
+    message: "listen: SIGTERM cannot be handled: not here",
+  });
   assert.equal(handlers.size, 0);
 });

@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Event, initial, next, type State, successorOf } from "../../../src/program/machine.ts";
+import {
+  type Event,
+  initial,
+  next,
+  type State,
+  successorOf,
+} from "../../../src/program/machine.ts";
 import type { Successor } from "../../../src/reload/outgoing.ts";
 
 const successor = { pid: 2 } as Successor;
@@ -17,7 +23,10 @@ const states: Record<State["name"], State> = {
   stopping: { name: "stopping" },
 };
 
-/** A state, what a reload does in it, and what a shutdown does in it: the next state, and the action. */
+/**
+ * A state, what a reload does in it, and what a shutdown does in it: the next state, and the
+ * action.
+ */
 const expected: [name: State["name"], reload: [string, string?], cancel: [string, string?]][] = [
   ["waiting", ["waiting", "queue"], ["stopping", "decline"]],
   ["probation", ["probation", "queue"], ["stopping", "announce"]],
@@ -69,23 +78,27 @@ test("a life from the first moment to the last, and a reload that fails", () => 
 
 test("whatever happens, a process that stops or has retired never takes charge again", () => {
   const event = fc.constantFrom<Event>(
-    ...(["reload", "cancel", "take over", "over", "succeed", "fail", "leave"] as const).map((type) => ({ type })),
+    ...(["reload", "cancel", "take over", "over", "succeed", "fail", "leave"] as const).map((
+      type,
+    ) => ({ type })),
     { type: "commit", successor },
   );
-  fc.assert(fc.property(fc.boolean(), fc.array(event, { maxLength: 40 }), (hasPredecessor, events) => {
-    let state = initial(hasPredecessor);
-    for (const event of events) {
-      const { state: after, action } = next(state, event);
-      if (action === "report") continue;
-      if (state.name === "stopping" || state.name === "retired") {
-        assert.equal(after.name, state.name);
-        assert.ok(action === undefined || action === "pass on" || action === "refuse");
+  fc.assert(
+    fc.property(fc.boolean(), fc.array(event, { maxLength: 40 }), (hasPredecessor, events) => {
+      let state = initial(hasPredecessor);
+      for (const event of events) {
+        const { state: after, action } = next(state, event);
+        if (action === "report") continue;
+        if (state.name === "stopping" || state.name === "retired") {
+          assert.equal(after.name, state.name);
+          assert.ok(action === undefined || action === "pass on" || action === "refuse");
+        }
+        if (action === "begin") assert.equal(state.name, "serving");
+        if (action === "pass on") assert.ok(successorOf(after) !== undefined);
+        state = after;
       }
-      if (action === "begin") assert.equal(state.name, "serving");
-      if (action === "pass on") assert.ok(successorOf(after) !== undefined);
-      state = after;
-    }
-  }));
+    }),
+  );
 });
 
 /** Whether an event can happen in a state: the table has a cell for it. */
@@ -93,10 +106,14 @@ const canHappen = (state: State, event: Event) => next(state, event).action !== 
 
 test("the table has 28 cells: an event that cannot happen has none, and is reported", () => {
   const events: Event[] = [
-    ...(["reload", "cancel", "take over", "over", "succeed", "fail", "leave"] as const).map((type) => ({ type })),
+    ...(["reload", "cancel", "take over", "over", "succeed", "fail", "leave"] as const).map((
+      type,
+    ) => ({ type })),
     { type: "commit", successor },
   ];
-  const cells = Object.values(states).flatMap((state) => events.filter((event) => canHappen(state, event)));
+  const cells = Object.values(states).flatMap((state) =>
+    events.filter((event) => canHappen(state, event))
+  );
   assert.equal(cells.length, 28);
   assert.ok(!canHappen(states.serving, { type: "commit", successor }));
 });

@@ -2,20 +2,34 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { checkWorld, createWorld, expectedTimers, isUnderWay, type SimulatedProcess, type World } from "../../support/world.ts";
+import {
+  checkWorld,
+  createWorld,
+  expectedTimers,
+  isUnderWay,
+  type SimulatedProcess,
+  type World,
+} from "../../support/world.ts";
 import { numberOf } from "../../support/number_of.ts";
 
 /** What the test knows of its own doing. */
 interface Model {
   /** The reloads that were asked for, and of whom. */
   asked: { step: number; process: SimulatedProcess }[];
-  /** Did the test end a process that was in charge, or that had taken a request on? Then requests may be lost with it. */
+  /**
+   * Did the test end a process that was in charge, or that had taken a request on? Then requests
+   * may be lost with it.
+   */
   interfered: boolean;
 }
 
 type Command = fc.AsyncCommand<Model, World>;
 
-function command(name: string, n: number, act: (world: World, process: SimulatedProcess, model: Model) => unknown): Command {
+function command(
+  name: string,
+  n: number,
+  act: (world: World, process: SimulatedProcess, model: Model) => unknown,
+): Command {
   return {
     check: () => true,
     async run(model, world) {
@@ -31,16 +45,21 @@ function command(name: string, n: number, act: (world: World, process: Simulated
   };
 }
 
-const shutdown = (process: SimulatedProcess) => process.token?.isCancelled && process.token.signal.reason.kind === "shutdown";
+const shutdown = (process: SimulatedProcess) =>
+  process.token?.isCancelled && process.token.signal.reason.kind === "shutdown";
 
 function ask(world: World, process: SimulatedProcess, model: Model): void {
-  if (process.token === undefined) model.interfered ||= process.inCharge; // The signal ends a process that does not listen yet.
+  // The signal ends a process that does not listen yet.
+  if (process.token === undefined) model.interfered ||= process.inCharge;
   else if (!shutdown(process)) {
     model.asked.push({ step: world.step, process });
   }
 }
 
-/** Chance alone hardly ever gets a reload to its end: this takes the youngest process some steps of the way. */
+/**
+ * Chance alone hardly ever gets a reload to its end: this takes the youngest process some steps of
+ * the way.
+ */
 function forward(steps: number): Command {
   return {
     check: () => true,
@@ -83,7 +102,9 @@ const peaceful = [
   number.map((n) => command("deliver", n, (world) => world.deliver(n))),
   number.map((n) =>
     command("drained", n, (world, process) => {
-      if (process.token?.isCancelled && !isUnderWay(process)) world.end(process, { code: 0, signal: null });
+      if (process.token?.isCancelled && !isUnderWay(process)) {
+        world.end(process, { code: 0, signal: null });
+      }
     })
   ),
 ];
@@ -131,13 +152,15 @@ async function letItEnd(world: World, probation: number): Promise<void> {
 }
 
 /**
- * What was asked of a process that failed before it was in charge is gone with it; its predecessor tells of the failure. And a
- * process whose successor has retired and left too has nobody to pass a request on to, which it tells.
+ * What was asked of a process that failed before it was in charge is gone with it; its predecessor
+ * tells of the failure. And a process whose successor has retired and left too has nobody to pass a
+ * request on to, which it tells.
  */
 function isExcused(world: World, process: SimulatedProcess): boolean {
   const pid = process.events.find((event) => event.type === "reload-end")?.pid;
   const successor = world.processes.find((other) => other.pid === pid);
-  return !process.inCharge || (successor !== undefined && (successor.exit !== undefined || isExcused(world, successor)));
+  return !process.inCharge ||
+    (successor !== undefined && (successor.exit !== undefined || isExcused(world, successor)));
 }
 
 /** How often each check was made: a property that hardly ever gets to its check proves nothing. */
@@ -151,8 +174,13 @@ function checkEnd(world: World, model: Model): void {
   const alive = world.processes.filter(({ exit }) => exit === undefined);
   const inCharge = alive.filter(({ inCharge, token }) => inCharge && !token?.isCancelled);
   for (const process of alive) {
-    assert.ok(process.inCharge || process.token?.isCancelled, `process ${process.pid} waits for ever`);
-    if (process.token?.isCancelled) assert.ok(process.timers + process.holds <= expectedTimers(process));
+    assert.ok(
+      process.inCharge || process.token?.isCancelled,
+      `process ${process.pid} waits for ever`,
+    );
+    if (process.token?.isCancelled) {
+      assert.ok(process.timers + process.holds <= expectedTimers(process));
+    }
   }
   reach("no process waits for ever");
   assert.ok(inCharge.length <= 1, "two processes are in charge");
@@ -165,11 +193,16 @@ function checkEnd(world: World, model: Model): void {
     assert.ok(started >= step, "a reload that was asked for was lost");
     reach("no reload is lost");
   }
-  assert.ok(world.processes.length - 1 <= model.asked.length, "there were more reloads than were asked for");
+  assert.ok(
+    world.processes.length - 1 <= model.asked.length,
+    "there were more reloads than were asked for",
+  );
   reach("no reload is begun unasked");
 }
 
-function property(commands: fc.Arbitrary<Command>[]): fc.IAsyncProperty<[Iterable<Command>, number]> {
+function property(
+  commands: fc.Arbitrary<Command>[],
+): fc.IAsyncProperty<[Iterable<Command>, number]> {
   return fc.asyncProperty(
     fc.commands(commands, { maxCommands: 80, size: "max" }),
     fc.constantFrom(0, 100),
@@ -191,7 +224,10 @@ const numRuns = numberOf("RUNS", 1000);
 test("whatever happens, the promises of a reload hold", async (t) => {
   reached.clear();
   await fc.assert(property([...peaceful, ...interferences]), { numRuns });
-  report(t, { "no process waits for ever": 1, "one process is in charge after several reloads": 0.1 });
+  report(t, {
+    "no process waits for ever": 1,
+    "one process is in charge after several reloads": 0.1,
+  });
 });
 
 test("without interference, no reload is lost, and none is begun unasked", async (t) => {
@@ -201,7 +237,10 @@ test("without interference, no reload is lost, and none is begun unasked", async
 });
 
 /** Prints how often the checks were made, and demands at least a part of the runs. */
-function report(t: { diagnostic?(message: string): void }, least: Readonly<Record<string, number>>): void {
+function report(
+  t: { diagnostic?(message: string): void },
+  least: Readonly<Record<string, number>>,
+): void {
   for (const [check, part] of Object.entries(least)) {
     const count = reached.get(check) ?? 0;
     t.diagnostic?.(`${check}: checked ${count} times in ${numRuns} runs`);

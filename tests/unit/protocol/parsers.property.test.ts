@@ -45,7 +45,8 @@ const pair = (first: Is, second: Is): Is => (value) =>
 const shape = (members: Record<string, Is>): Is => (value) =>
   isObject(value) && Object.keys(value).every((key) => key in members) &&
   Object.entries(members).every(([key, is]) => is(value[key]));
-const ofType = (type: string, members: Record<string, Is> = {}): Is => shape({ type: only(type), ...members });
+const ofType = (type: string, members: Record<string, Is> = {}): Is =>
+  shape({ type: only(type), ...members });
 
 /** A parser, and for each kind of result what that is, and a message that gives it. */
 interface Parser {
@@ -287,7 +288,9 @@ const value = fc.oneof(
 /** The examples of a parser with some other members, and anything else. */
 function inputsFor({ results }: Parser): fc.Arbitrary<unknown> {
   const examples = results.map(([, example]) => example);
-  const members = examples.flatMap((example) => text(example) ? [] : Object.keys(unlisted(example)));
+  const members = examples.flatMap((example) =>
+    text(example) ? [] : Object.keys(unlisted(example))
+  );
   const others = fc.dictionary(fc.constantFrom("x", ...members), value, { maxKeys: 3 });
   const nearly = fc.tuple(fc.constantFrom(...examples), others).map(([example, others]) =>
     text(example) ? example : withMembers(example, others)

@@ -15,7 +15,10 @@ import {
 } from "../../support/world.ts";
 
 /** A reload whose new process is in charge, and checks itself. */
-async function checked(options: ListenOptions, handovers: (hasEnded: () => boolean) => Handover[] = () => []) {
+async function checked(
+  options: ListenOptions,
+  handovers: (hasEnded: () => boolean) => Handover[] = () => [],
+) {
   const world: World = createWorld({
     options: { probation: 100, idleGrace: 100, ...options },
     handovers: () => handovers(() => world.processes.at(-1)?.exit !== undefined),
@@ -43,7 +46,11 @@ const failing: [what: string, check: NonNullable<ListenOptions["check"]>, why: R
   ["rejects", () => Promise.reject(new Error("no database")), /: no database$/],
   ["returns false", () => Promise.resolve(false), /: it returned false$/],
   ["answers 404", () => new Response(null, { status: 404 }), /: it answered 404$/],
-  ["does not end", () => new Promise(() => {}), /: it has not ended within 5000 ms \(checkTimeout\)$/],
+  [
+    "does not end",
+    () => new Promise(() => {}),
+    /: it has not ended within 5000 ms \(checkTimeout\)$/,
+  ],
 ];
 for (const [what, check, why] of failing) {
   test(`a version whose check ${what} is taken back, and told that it is`, async () => {
@@ -74,7 +81,10 @@ for (const [what, check, why] of failing) {
 test("a version that passes stays; nothing is done for good before, however long it takes", async () => {
   const check = Promise.withResolvers<Response>();
   const steps: string[] = [];
-  const { world, old, child, outcome } = await checked({ check: () => check.promise, checkTimeout: 100_000 }, () => [{
+  const { world, old, child, outcome } = await checked({
+    check: () => check.promise,
+    checkTimeout: 100_000,
+  }, () => [{
     name: "a handover",
     outgoing: () => ({ onProbation: () => void steps.push("on probation") }),
   }]);
@@ -91,14 +101,20 @@ test("a version that passes stays; nothing is done for good before, however long
 
 test("the signal fires when the time is over", async () => {
   let seen: AbortSignal | undefined;
-  const { world, outcome } = await checked({ check: (signal) => (seen = signal, new Promise(() => {})), checkTimeout: 700 });
+  const { world, outcome } = await checked({
+    check: (signal) => (seen = signal, new Promise(() => {})),
+    checkTimeout: 700,
+  });
   assert.equal(seen?.aborted, false);
   assert.match((await until(world, outcome) as Error).message, /within 700 ms/);
   assert.equal(seen?.aborted, true);
 });
 
 test("a process that hangs during its check is killed", async () => {
-  const { world, old, child, outcome } = await checked({ check: () => new Promise(() => {}), checkTimeout: 1_000_000 });
+  const { world, old, child, outcome } = await checked({
+    check: () => new Promise(() => {}),
+    checkTimeout: 1_000_000,
+  });
   for (let i = 0; i < 200; i++) {
     await world.settle();
     await world.tick();
@@ -136,11 +152,19 @@ test("a predecessor of an earlier version does not ask for the check: that is sa
   await world.settle();
   const child = world.processes.at(-1) as SimulatedProcess;
   world.boot(child);
-  for (const message of [{ type: "offered" }, { type: "commit" }, { type: "over", reload: false }] as const) {
+  for (
+    const message of [{ type: "offered" }, { type: "commit" }, {
+      type: "over",
+      reload: false,
+    }] as const
+  ) {
     world.tell(child, pack(message));
   }
   do await world.settle(); while (world.deliverTo(child));
   const warnings = child.events.filter((event) => event.type === "warning");
   assert.equal(warnings.length, 1);
-  assert.match(warnings[0]?.message as string, /the check was not made: .* the next reload makes it/);
+  assert.match(
+    warnings[0]?.message as string,
+    /the check was not made: .* the next reload makes it/,
+  );
 });

@@ -6,8 +6,8 @@ import { parseFromPredecessor } from "../../../src/protocol/reload.ts";
 import { createOutbox } from "../../../src/reload/outbox.ts";
 
 /**
- * A channel whose other side reads all that waits at once, and loses a socket that is not alone. As on Deno, what follows a socket is not sent
- * before that was read.
+ * A channel whose other side reads all that waits at once, and loses a socket that is not alone. As
+ * on Deno, what follows a socket is not sent before that was read.
  */
 function createScene(handlesTravelAlone: boolean) {
   let unread: { raw: unknown; handle: unknown }[] = [];
@@ -48,7 +48,11 @@ function createScene(handlesTravelAlone: boolean) {
       for (const { raw, handle } of piece) {
         const message = parseFromPredecessor(raw);
         if (message?.type === "ask") outbox.answer(message.number);
-        else received.push(`${message?.type}${handle === undefined ? "" : piece.length > 1 ? " lost" : " with its socket"}`);
+        else {received.push(
+            `${message?.type}${
+              handle === undefined ? "" : piece.length > 1 ? " lost" : " with its socket"
+            }`,
+          );}
       }
       await turn();
       return piece.length;

@@ -5,11 +5,20 @@ import type { ReloadError } from "../../../src/core/error.ts";
 import type { Handover } from "../../../src/reload/handover.ts";
 import { pack } from "../../../src/protocol/reload.ts";
 import { passProbation } from "../../../src/reload/probation.ts";
-import { createWorld, deliverAll, reloadInCharge, type SimulatedProcess, type World } from "../../support/world.ts";
+import {
+  createWorld,
+  deliverAll,
+  reloadInCharge,
+  type SimulatedProcess,
+  type World,
+} from "../../support/world.ts";
 
 /** A reload whose new process is in charge, for 100 ms on probation. */
 async function onProbation(handovers: Handover[] = []) {
-  const world = createWorld({ options: { probation: 100, idleGrace: 100 }, handovers: () => handovers });
+  const world = createWorld({
+    options: { probation: 100, idleGrace: 100 },
+    handovers: () => handovers,
+  });
   const reload = await reloadInCharge(world);
   await deliverAll(world);
   assert.equal(reload.old.token?.isCancelled, false);
@@ -117,7 +126,9 @@ test("a new process of an earlier version answers no question, and passes its pr
   const outcome = old.token?.reload();
   await world.settle();
   const child = world.processes.at(-1) as SimulatedProcess;
-  for (const message of [{ type: "hello", pid: child.pid }, { type: "ready" }] as const) world.say(child, pack(message));
+  for (const message of [{ type: "hello", pid: child.pid }, { type: "ready" }] as const) {
+    world.say(child, pack(message));
+  }
   await deliverAll(world);
   world.say(child, pack({ type: "in-charge" }));
   child.inCharge = true;
@@ -166,7 +177,12 @@ test("a new process that dies when it cannot be taken back any more is reported"
   await deliverAll(world);
   world.end(child, { code: null, signal: "SIGKILL" });
   await deliverAll(world);
-  assert.deepEqual(old.events.at(-1), { type: "successor-exit", pid: child.pid, exitCode: null, exitSignal: "SIGKILL" });
+  assert.deepEqual(old.events.at(-1), {
+    type: "successor-exit",
+    pid: child.pid,
+    exitCode: null,
+    exitSignal: "SIGKILL",
+  });
 });
 
 test("a reload that is asked for on probation comes after it", async () => {
@@ -179,7 +195,10 @@ test("a reload that is asked for on probation comes after it", async () => {
   assert.ok(types(child).includes("reload-begin"), "the new process does it");
 });
 
-/** A clock whose timers fire in order; `stop` lets time pass without them, as for a process that is stopped. */
+/**
+ * A clock whose timers fire in order; `stop` lets time pass without them, as for a process that is
+ * stopped.
+ */
 function createClock() {
   let now = 0;
   let timers: { at: number; callback: () => void }[] = [];
@@ -210,12 +229,17 @@ test("time for which the old process was stopped is no probation", async () => {
     const clock = createClock();
     let passedAt: number | undefined;
     const ended = new AbortController().signal;
-    passProbation({ clock, time: 1_000, ask: () => Promise.resolve(), ended }).then(() => passedAt = clock.now());
+    passProbation({ clock, time: 1_000, ask: () => Promise.resolve(), ended }).then(() =>
+      passedAt = clock.now()
+    );
     await clock.run(stoppedAt);
     clock.stop(5_000);
     const goesOn = clock.now();
     await clock.run(goesOn + 2_000);
-    assert.ok(passedAt !== undefined && passedAt - goesOn >= 300, `stopped at ${stoppedAt}: passed ${passedAt} - ${goesOn}`);
+    assert.ok(
+      passedAt !== undefined && passedAt - goesOn >= 300,
+      `stopped at ${stoppedAt}: passed ${passedAt} - ${goesOn}`,
+    );
     assert.ok(passedAt - goesOn >= 900 - stoppedAt);
   }
 });
@@ -223,9 +247,15 @@ test("time for which the old process was stopped is no probation", async () => {
 test("a process that is late all the time passes nevertheless", async () => {
   const clock = createClock();
   let outcome: string | undefined;
-  const late = { ...clock, timer: (milliseconds: number, callback: () => void) => clock.timer(milliseconds + 800, callback) };
+  const late = {
+    ...clock,
+    timer: (milliseconds: number, callback: () => void) =>
+      clock.timer(milliseconds + 800, callback),
+  };
   const ended = new AbortController().signal;
-  passProbation({ clock: late, time: 1_000, ask: () => Promise.resolve(), ended }).then((how) => outcome = how);
+  passProbation({ clock: late, time: 1_000, ask: () => Promise.resolve(), ended }).then((how) =>
+    outcome = how
+  );
   await clock.run(60_000);
   assert.equal(outcome, "passed");
 });

@@ -4,7 +4,13 @@ import { test } from "node:test";
 import { ReloadError } from "../../../src/core/error.ts";
 import { pack } from "../../../src/protocol/reload.ts";
 import type { Handover, OutgoingHandover } from "../../../src/reload/handover.ts";
-import { createWorld, deliverAll, expectedTimers, type SimulatedProcess, type World } from "../../support/world.ts";
+import {
+  createWorld,
+  deliverAll,
+  expectedTimers,
+  type SimulatedProcess,
+  type World,
+} from "../../support/world.ts";
 
 /** Boots the newest process, makes it ready, and delivers everything. */
 async function complete(world: World): Promise<SimulatedProcess> {
@@ -31,7 +37,12 @@ async function begin(world: World, old: SimulatedProcess) {
 }
 
 /** A reload fails with this code, and the old process can reload again. */
-async function fails(world: World, old: SimulatedProcess, outcome: Promise<unknown>, code: string): Promise<ReloadError> {
+async function fails(
+  world: World,
+  old: SimulatedProcess,
+  outcome: Promise<unknown>,
+  code: string,
+): Promise<ReloadError> {
   await deliverAll(world);
   const error = await outcome;
   assert.ok(error instanceof ReloadError, String(error));
@@ -78,7 +89,9 @@ test("the steps of two handovers, in order", async () => {
       },
     };
   };
-  const world = createWorld({ handovers: (process) => ["socket", "file"].map((name) => handover(name, process)) });
+  const world = createWorld({
+    handovers: (process) => ["socket", "file"].map((name) => handover(name, process)),
+  });
   const old = world.begin();
   const { outcome } = await begin(world, old);
   const child = await complete(world);
@@ -121,7 +134,10 @@ for (const step of ["prepare", "beforeStart", "started", "offer", "agree", "comm
     let broken = true;
     const world = createWorld({
       handovers: () => [
-        { name: "first", outgoing: () => ({ rollback: (reason) => void undone.push(`first: ${reason.message}`) }) },
+        {
+          name: "first",
+          outgoing: () => ({ rollback: (reason) => void undone.push(`first: ${reason.message}`) }),
+        },
         {
           name: "second",
           outgoing: () => ({
@@ -146,7 +162,11 @@ for (const step of ["prepare", "beforeStart", "started", "offer", "agree", "comm
     const error = await fails(world, old, outcome, "handover");
     assert.match(
       error.message,
-      new RegExp(`^second could not ${{ started: "go on", beforeStart: "begin" }[step as string] ?? step}: disk full$`),
+      new RegExp(
+        `^second could not ${
+          { started: "go on", beforeStart: "begin" }[step as string] ?? step
+        }: disk full$`,
+      ),
     );
     assert.deepEqual(undone, [...asked, "second", `first: ${error.message}`]);
     assert.equal(old.events.filter(({ type }) => type === "rollback-fail").length, 1);
@@ -163,7 +183,9 @@ test("a handover that hangs is stopped by the deadline", async () => {
       outgoing: ({ signal }): OutgoingHandover => ({
         prepare() {
           if (!broken) return;
-          return new Promise((_, reject) => signal.addEventListener("abort", () => reject(stopped = signal.reason)));
+          return new Promise((_, reject) =>
+            signal.addEventListener("abort", () => reject(stopped = signal.reason))
+          );
         },
       }),
     }],
@@ -201,12 +223,17 @@ test("a shutdown while the process is being started leaves none behind", async (
 
 test("a shutdown at any event of a reload leaves nobody behind", async () => {
   for (const type of ["reload-begin", "successor-start", "successor-ready"]) {
-    const world = createWorld({ onEvent: (process, event) => event.type === type && process.token?.cancel() });
+    const world = createWorld({
+      onEvent: (process, event) => event.type === type && process.token?.cancel(),
+    });
     const old = world.begin();
     const { outcome } = await begin(world, old);
     if (world.processes.length > 1) await complete(world);
     assert.equal(((await outcome) as ReloadError).code, "cancelled", type);
-    assert.deepEqual(world.processes.filter((process) => process !== old && process.exit === undefined), []);
+    assert.deepEqual(
+      world.processes.filter((process) => process !== old && process.exit === undefined),
+      [],
+    );
   }
 });
 
@@ -215,8 +242,15 @@ const garbage: [what: string, messages: unknown[]][] = [
   ["no object", ["ready"]],
   ["ready before hello", [pack({ type: "ready" })]],
   ["a second hello", [pack({ type: "hello", pid: 1 }), pack({ type: "hello", pid: 1 })]],
-  ["in charge without being told", [pack({ type: "hello", pid: 1 }), pack({ type: "ready" }), pack({ type: "in-charge" })]],
-  ["data for a handover that is not there", [pack({ type: "hello", pid: 1 }), pack({ type: "data", name: "x", data: {} })]],
+  ["in charge without being told", [
+    pack({ type: "hello", pid: 1 }),
+    pack({ type: "ready" }),
+    pack({ type: "in-charge" }),
+  ]],
+  ["data for a handover that is not there", [
+    pack({ type: "hello", pid: 1 }),
+    pack({ type: "data", name: "x", data: {} }),
+  ]],
 ];
 for (const [what, messages] of garbage) {
   test(`garbage: ${what}`, async () => {
@@ -311,7 +345,9 @@ test("a second reload() during a reload gets the same new process; a shutdown re
     if (shutdown) {
       old.token?.cancel("enough");
       await world.settle();
-      for (const { outcome } of [first, second]) assert.equal(((await outcome) as ReloadError).code, "cancelled");
+      for (const { outcome } of [first, second]) {
+        assert.equal(((await outcome) as ReloadError).code, "cancelled");
+      }
     } else {
       const child = await complete(world);
       assert.equal(await first.outcome, child.pid);
@@ -325,7 +361,10 @@ test("reload() after the end is a clear error", async () => {
   const old = world.begin();
   await begin(world, old);
   const child = await complete(world);
-  await assert.rejects(old.token!.reload(), { code: "cancelled", message: new RegExp(`pid ${child.pid} is in charge`) });
+  await assert.rejects(old.token!.reload(), {
+    code: "cancelled",
+    message: new RegExp(`pid ${child.pid} is in charge`),
+  });
   child.token?.cancel();
   await assert.rejects(child.token!.reload(), { code: "cancelled", message: /shutting down/ });
 });

@@ -84,21 +84,27 @@ test("a bound server listens, finishes its request when it is reloaded, and stop
   await assert.rejects(ask(port));
 });
 
-test("a unix socket is served while the program runs", { skip: process.platform === "win32" }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "reload-self-"));
-  const path = join(folder, "app.sock");
-  const { token, shutdown } = createTestToken();
-  await token.bind(createNetServer((socket) => socket.end("hello")), { path });
-  const text = await new Promise((resolve) => connect(path).on("data", (data) => resolve(String(data))));
-  assert.equal(text, "hello");
-  assert.match(await token.path(join(folder, "other.sock")), /other\.sock/);
-  await shutdown();
-  await token.drained();
-  await assert.rejects(new Promise((_, reject) => connect(path).on("error", reject)));
-  const next = createFor(t); // The path that is left does not stop the next one.
-  await next.token.bind(createNetServer(), { path });
-  rmSync(folder, { recursive: true });
-});
+test(
+  "a unix socket is served while the program runs",
+  { skip: process.platform === "win32" },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "reload-self-"));
+    const path = join(folder, "app.sock");
+    const { token, shutdown } = createTestToken();
+    await token.bind(createNetServer((socket) => socket.end("hello")), { path });
+    const text = await new Promise((resolve) =>
+      connect(path).on("data", (data) => resolve(String(data)))
+    );
+    assert.equal(text, "hello");
+    assert.match(await token.path(join(folder, "other.sock")), /other\.sock/);
+    await shutdown();
+    await token.drained();
+    await assert.rejects(new Promise((_, reject) => connect(path).on("error", reject)));
+    const next = createFor(t); // The path that is left does not stop the next one.
+    await next.token.bind(createNetServer(), { path });
+    rmSync(folder, { recursive: true });
+  },
+);
 
 test("a reload that fails changes nothing: by saveState, or by onReload", async (t) => {
   let failure: unknown = new TypeError("no state now");
@@ -156,7 +162,10 @@ test("ready: at once, by call, by promise", async (t) => {
   const first = createFor(t);
   await first.ready;
   const second = createFor(t, { ready: "manual" });
-  assert.equal(await Promise.race([second.ready, new Promise((resolve) => setTimeout(resolve, 20, "waits"))]), "waits");
+  assert.equal(
+    await Promise.race([second.ready, new Promise((resolve) => setTimeout(resolve, 20, "waits"))]),
+    "waits",
+  );
   second.token.ready();
   await second.ready;
   const third = createFor(t, { ready: Promise.reject(new Error("no database")) });
@@ -193,7 +202,9 @@ test("live connections: those that are let go of are closed, the others are drai
   await echo(clients[0], "one");
   clients.push(connect(portOf(server), "127.0.0.1"));
   await echo(clients[1], "two");
-  const closed = clients.map((client) => new Promise((resolve) => client.on("error", () => {}).on("close", resolve)));
+  const closed = clients.map((client) =>
+    new Promise((resolve) => client.on("error", () => {}).on("close", resolve))
+  );
   await assert.rejects(reload(), { code: "handover" });
   assert.equal(await echo(clients[0], "still there"), "still there");
   assert.deepEqual(served, [undefined, undefined, { n: 0 }]);
@@ -216,11 +227,15 @@ test("adopt, fetch: native servers are drained and stopped", async () => {
   isClosing.push((wrapped() as Response).headers.get("connection"));
   const handler = () => new Response("native");
   let port: number | undefined;
-  if (Bun !== undefined) port = token.adopt(Bun.serve)({ port: 0, hostname: "127.0.0.1", fetch: handler }).port;
-  else if (Deno !== undefined) {
+  if (Bun !== undefined) {
+    port = token.adopt(Bun.serve)({ port: 0, hostname: "127.0.0.1", fetch: handler }).port;
+  } else if (Deno !== undefined) {
     const options = { port: 0, hostname: "127.0.0.1", onListen() {} };
     port = token.adopt(Deno.serve)(options, handler).addr.port;
-  } else assert.throws(() => token.adopt(() => {}), { name: "TypeError", message: /^adopt: Node has no servers of its own/ });
+  } else {assert.throws(() => token.adopt(() => {}), {
+      name: "TypeError",
+      message: /^adopt: Node has no servers of its own/,
+    });}
   if (port !== undefined) assert.equal((await ask(port))[0], "native");
   await reload();
   isClosing.push((wrapped() as Response).headers.get("connection"));
@@ -243,7 +258,9 @@ test("listen() and the signals of the process are not touched", (t) => {
   const two = createFor(t);
   assert.notEqual(one.token, two.token);
   assert.equal(process.listenerCount("SIGHUP"), before);
-  const registry = (globalThis as { [key: symbol]: unknown })[Symbol.for("@js0/reload-self")] as { listening?: unknown };
+  const registry = (globalThis as { [key: symbol]: unknown })[Symbol.for("@js0/reload-self")] as {
+    listening?: unknown;
+  };
   assert.equal(registry.listening, undefined);
   one.token.cancel();
   assert.equal(two.token.isCancelled, false);
@@ -251,8 +268,13 @@ test("listen() and the signals of the process are not touched", (t) => {
 
 test("wrong options are named", () => {
   const wrong = (options: object) => () => createTestToken(options);
-  assert.throws(wrong({ savestate() {} }), { name: "TypeError", message: /unknown option savestate/ });
-  assert.throws(wrong({ generation: -1 }), { message: /generation must be a whole number from 0 on, not -1/ });
+  assert.throws(wrong({ savestate() {} }), {
+    name: "TypeError",
+    message: /unknown option savestate/,
+  });
+  assert.throws(wrong({ generation: -1 }), {
+    message: /generation must be a whole number from 0 on, not -1/,
+  });
   assert.throws(wrong({ onReload: 1 }), { message: /onReload must be a function, not 1/ });
   assert.throws(wrong({ drainTimeout: "1s" }), { message: /drainTimeout must be a number/ });
 });
@@ -264,5 +286,11 @@ test("in a worker thread", async () => {
     worker.on("error", reject);
   });
   await worker.terminate();
-  assert.deepEqual(result, { body: "from a worker", native: "from a worker", state: 5, kind: "reload", complete: true });
+  assert.deepEqual(result, {
+    body: "from a worker",
+    native: "from a worker",
+    state: 5,
+    kind: "reload",
+    complete: true,
+  });
 });

@@ -10,7 +10,10 @@ import { temporaryFolder } from "../../support/program.ts";
 
 test("times and sizes as people write them", () => {
   for (
-    const [text, value] of [["1ms", 1], ["1.5s", 1_500], ["5m", 300_000], ["24h", 86_400_000], ["7d", 604_800_000], [250, 250]]
+    const [text, value] of [["1ms", 1], ["1.5s", 1_500], ["5m", 300_000], ["24h", 86_400_000], [
+      "7d",
+      604_800_000,
+    ], [250, 250]]
   ) {
     assert.equal(parseTime(text), value);
   }
@@ -20,15 +23,27 @@ test("times and sizes as people write them", () => {
       message: /every must be milliseconds, or a time such as/,
     });
   }
-  const sizes: [unknown, number][] = [["500M", 500 * 2 ** 20], ["2G", 2 ** 31], ["1.5k", 1536], ["1 GiB", 2 ** 30], [
+  const sizes: [unknown, number][] = [["500M", 500 * 2 ** 20], ["2G", 2 ** 31], ["1.5k", 1536], [
+    "1 GiB",
+    2 ** 30,
+  ], [
     "10MB",
     10 * 2 ** 20,
   ], [7, 7]];
   for (const [text, bytes] of sizes) assert.equal(checkSize("memory", text), bytes);
   for (const wrong of ["", "M", "-1M", 0, "1T", "50%", null]) {
-    assert.throws(() => checkSize("memory", wrong), { name: "TypeError", message: /memory must be bytes, or a size such as/ });
+    assert.throws(() => checkSize("memory", wrong), {
+      name: "TypeError",
+      message: /memory must be bytes, or a size such as/,
+    });
   }
-  assert.deepEqual([86_400_000, 5_400_000, 90_000, 1_500, 20].map(showTime), ["1 d", "90 m", "90 s", "1.5 s", "20 ms"]);
+  assert.deepEqual([86_400_000, 5_400_000, 90_000, 1_500, 20].map(showTime), [
+    "1 d",
+    "90 m",
+    "90 s",
+    "1.5 s",
+    "20 ms",
+  ]);
 });
 
 test("a time passes again and again, a pattern of cron has its next time", () => {
@@ -67,7 +82,10 @@ test("what fails is tried again after pauses that grow, up to ten minutes", asyn
     await turn();
   }
   assert.equal(count(), 10);
-  assert.deepEqual(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600].map((seconds) => seconds * 1_000));
+  assert.deepEqual(
+    pauses,
+    [5, 10, 20, 40, 80, 160, 320, 600, 600].map((seconds) => seconds * 1_000),
+  );
 });
 
 test("time that passes does not shorten the pause, a change does", async () => {
@@ -100,5 +118,8 @@ test("links in a circle, and what is not there, are no obstacle", async (t) => {
   assert.equal(before.files.get(join(folder, "later")), "nothing");
   assert.equal(findChange(before, await takeSnapshot([folder, join(folder, "later")])), undefined);
   writeFileSync(join(folder, "later"), "");
-  assert.equal(findChange(before, await takeSnapshot([folder, join(folder, "later")])), join(folder, "later"));
+  assert.equal(
+    findChange(before, await takeSnapshot([folder, join(folder, "later")])),
+    join(folder, "later"),
+  );
 });

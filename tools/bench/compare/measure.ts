@@ -36,7 +36,10 @@ export interface Result {
   readonly cut: readonly number[];
   /** By reload, of a hundred WebSockets behind the wire: those that were closed. */
   readonly cutWebSockets: readonly number[];
-  /** By reload, of a hundred raw TCP connections behind the wire: those that were closed, or have not come to the new version. */
+  /**
+   * By reload, of a hundred raw TCP connections behind the wire: those that were closed, or have
+   * not come to the new version.
+   */
   readonly leftTcp: readonly number[];
   /** Bytes of memory of all its processes, before the first reload. */
   readonly memory: number;
@@ -52,7 +55,10 @@ export interface Measuring {
 const CLIENTS = 8;
 /** Of each kind, behind the wire. */
 export const LONG_LIVED = 100;
-/** Milliseconds from one reload to the next, and from its end: longer than the longest pause of a client that thinks. */
+/**
+ * Milliseconds from one reload to the next, and from its end: longer than the longest pause of a
+ * client that thinks.
+ */
 const BETWEEN_MS = 5_000;
 const AFTER_MS = 3_500;
 /** What belongs to a reload begins a second before its command. */
@@ -71,7 +77,11 @@ interface Made {
 }
 
 /** Measures one subject. */
-export async function measure(subject: Subject, stage: Stage, { reloads, latency }: Measuring): Promise<Result> {
+export async function measure(
+  subject: Subject,
+  stage: Stage,
+  { reloads, latency }: Measuring,
+): Promise<Result> {
   const { t, port, tcpPort } = stage;
   const server = await subject.start(stage);
   const made: Made[] = [];
@@ -81,17 +91,32 @@ export async function measure(subject: Subject, stage: Stage, { reloads, latency
   const tcp = await startRelay(t, { port: tcpPort }, wire);
   const thinking = startThinking(http.target, LONG_LIVED, {
     answers: "version",
-    record: (begun, milliseconds, failed) => made.push({ begun, milliseconds, failed, version: "", clients: "wire" }),
+    record: (begun, milliseconds, failed) =>
+      made.push({ begun, milliseconds, failed, version: "", clients: "wire" }),
   });
-  const sockets = createLongLived(t, subject.hasWebSockets ? () => openWebSocket(http.target.port) : undefined);
+  const sockets = createLongLived(
+    t,
+    subject.hasWebSockets ? () => openWebSocket(http.target.port) : undefined,
+  );
   const raws = createLongLived(t, subject.hasTcp ? () => openTcp(tcp.target.port) : undefined);
   await Promise.all([sockets.fill(), raws.fill()]);
-  await until("the clients that think to be connected", () => thinking.tally.connections >= LONG_LIVED);
+  await until(
+    "the clients that think to be connected",
+    () => thinking.tally.connections >= LONG_LIVED,
+  );
   await delay(BEFORE_MS);
-  const memory = (server.pids?.() ?? stage.pids()).reduce((sum, pid) => sum + (memoryOf(pid) || 0), 0);
+  const memory = (server.pids?.() ?? stage.pids()).reduce(
+    (sum, pid) => sum + (memoryOf(pid) || 0),
+    0,
+  );
 
   const commands: number[] = [];
-  const result = { untilNew: [] as number[], cut: [] as number[], cutWebSockets: [] as number[], leftTcp: [] as number[] };
+  const result = {
+    untilNew: [] as number[],
+    cut: [] as number[],
+    cutWebSockets: [] as number[],
+    leftTcp: [] as number[],
+  };
   for (let version = 1; version <= reloads; version++) {
     await Promise.all([sockets.fill(), raws.fill()]);
     const { connections } = thinking.tally;
@@ -99,13 +124,20 @@ export async function measure(subject: Subject, stage: Stage, { reloads, latency
     const command = performance.now();
     commands.push(command);
     const reloading = server.reload();
-    const first = await until("the new version", () => made.find((request) => request.version === String(version)));
+    const first = await until(
+      "the new version",
+      () => made.find((request) => request.version === String(version)),
+    );
     result.untilNew.push(first.begun + first.milliseconds - command);
     await reloading;
     await delay(Math.max(AFTER_MS, BETWEEN_MS - (performance.now() - command)));
     result.cut.push(Math.min(LONG_LIVED, thinking.tally.connections - connections));
-    if (subject.hasWebSockets) result.cutWebSockets.push(LONG_LIVED - await sockets.keep(() => true));
-    if (subject.hasTcp) result.leftTcp.push(LONG_LIVED - await raws.keep((answer) => answer === String(version)));
+    if (subject.hasWebSockets) {
+      result.cutWebSockets.push(LONG_LIVED - await sockets.keep(() => true));
+    }
+    if (subject.hasTcp) {
+      result.leftTcp.push(LONG_LIVED - await raws.keep((answer) => answer === String(version)));
+    }
   }
   await Promise.all([load.stop(), thinking.stop()]);
   return { subject, samples: samplesOf(made, commands), memory, ...result };
@@ -128,8 +160,11 @@ function startLocal(port: number, record: (request: Made) => void): { stop(): Pr
         record({ begun, milliseconds: performance.now() - begun, failed, version, clients });
       let isLast = clients === "new";
       try {
-        // A connection that the server has closed between two requests is replaced; that is no failure.
-        if (connection === undefined || connection.isClosed) connection = await openConnection({ port });
+        // A connection that the server has closed between two requests is replaced; that is no
+        // failure.
+        if (connection === undefined || connection.isClosed) {
+          connection = await openConnection({ port });
+        }
         connection.write(REQUEST);
         const { status, body, headers } = await connection.answer();
         note(status !== 200, body);
@@ -144,7 +179,9 @@ function startLocal(port: number, record: (request: Made) => void): { stop(): Pr
     }
   }
   const running = Promise.all(
-    (["new", "kept"] as const).flatMap((kind) => Array.from({ length: CLIENTS }, () => client(kind))),
+    (["new", "kept"] as const).flatMap((kind) =>
+      Array.from({ length: CLIENTS }, () => client(kind))
+    ),
   );
   return {
     stop() {
@@ -175,7 +212,9 @@ function createLongLived(t: TestScope, open: (() => Promise<LongLived>) | undefi
       await Promise.all(opened.map((one) => one.ask()));
       all.push(...opened);
     },
-    /** Closes those that are closed already, or whose answer is not good. Returns how many are left. */
+    /**
+     * Closes those that are closed already, or whose answer is not good. Returns how many are left.
+     */
     async keep(isGood: (answer: string) => boolean): Promise<number> {
       const good = await Promise.all(all.map(async (one) => {
         const answer = one.isOpen() ? await one.ask() : undefined;
@@ -189,7 +228,9 @@ function createLongLived(t: TestScope, open: (() => Promise<LongLived>) | undefi
 }
 
 /** What comes first: an answer, or that there is none in time. */
-async function inTime(ask: (answered: (text: string) => void) => void): Promise<string | undefined> {
+async function inTime(
+  ask: (answered: (text: string) => void) => void,
+): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const timer = setTimeout(() => resolve(undefined), PATIENCE_MS);
   ask(resolve);
@@ -222,7 +263,10 @@ async function openTcp(port: number): Promise<LongLived> {
   const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");
   let answered = (_: string) => {};
-  socket.on("error", () => {}).on("end", () => socket.destroy()).on("data", (data) => answered(String(data).trim()));
+  socket.on("error", () => {}).on("end", () => socket.destroy()).on(
+    "data",
+    (data) => answered(String(data).trim()),
+  );
   return {
     close: () => void socket.destroy(),
     isOpen: () => !socket.destroyed,

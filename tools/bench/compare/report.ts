@@ -4,7 +4,9 @@ import type { Start, StartupCost } from "../startup.ts";
 import type { Clients, Result, Sample } from "./measure.ts";
 
 function markdown(header: readonly string[], rows: readonly string[][]): string {
-  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join(
+    "\n",
+  );
 }
 
 /** The median, with the smallest and the largest. */
@@ -15,7 +17,10 @@ function spread(numbers: readonly number[], digits = 0): string {
 }
 
 /** By reload: what comes of its requests. */
-function byReload<Value>({ samples, untilNew }: Result, of: (samples: readonly Sample[]) => Value): Value[] {
+function byReload<Value>(
+  { samples, untilNew }: Result,
+  of: (samples: readonly Sample[]) => Value,
+): Value[] {
   return untilNew.map((_, reload) => of(samples.filter((sample) => sample.reload === reload)));
 }
 
@@ -23,7 +28,10 @@ const countFailures = (samples: readonly Sample[]) => samples.filter(({ failed }
 
 /** By reload: the requests of these clients that failed. */
 function failuresOf(result: Result, clients: Clients): number[] {
-  return byReload(result, (samples) => countFailures(samples.filter((sample) => sample.clients === clients)));
+  return byReload(
+    result,
+    (samples) => countFailures(samples.filter((sample) => sample.clients === clients)),
+  );
 }
 
 const nameOf = ({ subject }: Result) => subject.isOurs ? `**${subject.name}**` : subject.name;
@@ -58,8 +66,12 @@ export function table(results: readonly Result[]): string {
 
 /** The same in a line for the terminal. */
 export function summary(result: Result): string {
-  const [wire, fresh, kept] = (["wire", "new", "kept"] as const).map((clients) => spread(failuresOf(result, clients)));
-  const cut = [result.cut, result.cutWebSockets, result.leftTcp].map((counts) => spread(counts) || "-").join(", ");
+  const [wire, fresh, kept] = (["wire", "new", "kept"] as const).map((clients) =>
+    spread(failuresOf(result, clients))
+  );
+  const cut = [result.cut, result.cutWebSockets, result.leftTcp].map((counts) =>
+    spread(counts) || "-"
+  ).join(", ");
   return `${
     result.subject.name.padEnd(26)
   } failed requests per reload: ${wire} behind the wire, ${fresh} on new connections, ` +
@@ -100,8 +112,12 @@ export function latencyTable(results: readonly Result[]): string {
 
 /** What the library costs a start, by runtime. */
 export function costTable(costs: readonly { name: string; cost: StartupCost }[]): string {
-  const show = ({ milliseconds, memory }: Start) => [milliseconds.toFixed(1), (memory / 2 ** 20).toFixed(1)];
-  const rows = costs.map(({ name, cost: { empty, added } }) => [name, ...show(empty), ...show(added)]);
+  const show = (
+    { milliseconds, memory }: Start,
+  ) => [milliseconds.toFixed(1), (memory / 2 ** 20).toFixed(1)];
+  const rows = costs.map((
+    { name, cost: { empty, added } },
+  ) => [name, ...show(empty), ...show(added)]);
   const header = ["", "empty program, ms", "MiB", "`listen()` adds, ms", "MiB"];
   return markdown(header, rows);
 }
@@ -120,7 +136,10 @@ const NUMBERS = [["failed", "requests"], ["HTTP", "cut of 100"], ["WebSockets", 
 ]] as const;
 const COLUMN = 74;
 
-/** The picture: a row for each subject, its failed requests and its latency over the time around a reload, and what was cut. */
+/**
+ * The picture: a row for each subject, its failed requests and its latency over the time around a
+ * reload, and what was cut.
+ */
 export function chart(results: readonly Result[]): string {
   const x = (at: number) => LEFT + (at - FROM_MS) / (TO_MS - FROM_MS) * WIDTH;
   const column = (i: number) => LEFT + WIDTH + COLUMN * (i + 0.6);
@@ -129,10 +148,14 @@ export function chart(results: readonly Result[]): string {
   const rows = results.flatMap((result, i) => rowOf(result, TOP + (i + 1) * ROW - 8, x, column));
   const ticks = [0, 1_000, 2_000, 3_000, 4_000].map((at) =>
     `<line class="tick" x1="${x(at)}" x2="${x(at)}" y1="${TOP}" y2="${height - 24}"/>` +
-    `<text x="${x(at)}" y="${height - 8}" text-anchor="middle">${at === 0 ? "reload" : `+${at / 1_000} s`}</text>`
+    `<text x="${x(at)}" y="${height - 8}" text-anchor="middle">${
+      at === 0 ? "reload" : `+${at / 1_000} s`
+    }</text>`
   );
   const heads = NUMBERS.flatMap((words, i) =>
-    words.map((word, line) => `<text x="${column(i)}" y="${TOP - 18 + 14 * line}" text-anchor="middle">${word}</text>`)
+    words.map((word, line) =>
+      `<text x="${column(i)}" y="${TOP - 18 + 14 * line}" text-anchor="middle">${word}</text>`
+    )
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${"Requests that fail, connections that are cut, and latency, around a reload"}">
 <style>
@@ -151,7 +174,12 @@ ${[...ticks, ...heads, ...rows].join("\n")}
 }
 
 /** The row of a subject, above a line. */
-function rowOf(result: Result, base: number, x: (at: number) => number, column: (i: number) => number): string[] {
+function rowOf(
+  result: Result,
+  base: number,
+  x: (at: number) => number,
+  column: (i: number) => number,
+): string[] {
   const { subject, samples } = result;
   const points: string[] = [];
   const bars: string[] = [];
@@ -163,25 +191,36 @@ function rowOf(result: Result, base: number, x: (at: number) => number, column: 
       const size = Math.min(ROW - 12, 5 + 8 * Math.log10(1 + failed));
       const thickness = x(BUCKET_MS) - x(0) - 1;
       bars.push(
-        `<rect class="failed" x="${x(bucket).toFixed(1)}" y="${(base - size).toFixed(1)}" width="${thickness.toFixed(1)}" ` +
+        `<rect class="failed" x="${x(bucket).toFixed(1)}" y="${(base - size).toFixed(1)}" width="${
+          thickness.toFixed(1)
+        }" ` +
           `height="${size.toFixed(1)}"/>`,
       );
     }
     // The wire is always slower: its clients are for what fails.
-    const times = inside.filter((sample) => !sample.failed && sample.clients !== "wire").map(({ milliseconds }) =>
-      milliseconds
-    );
+    const times = inside.filter((sample) => !sample.failed && sample.clients !== "wire").map((
+      { milliseconds },
+    ) => milliseconds);
     if (times.length === 0) continue;
     const up = Math.min(ROW - 12, 8 * Math.log10(1 + quantile(times, 0.99)));
     points.push(`${x(bucket + BUCKET_MS / 2).toFixed(1)},${(base - up).toFixed(1)}`);
   }
-  const numbers = [byReload(result, countFailures), result.cut, result.cutWebSockets, result.leftTcp].map((counts, i) => {
+  const numbers = [
+    byReload(result, countFailures),
+    result.cut,
+    result.cutWebSockets,
+    result.leftTcp,
+  ].map((counts, i) => {
     const most = counts.length === 0 ? undefined : Math.max(...counts);
     const style = most === undefined ? "" : ` class="${most > 0 ? "bad" : "good"}"`;
-    return `<text x="${column(i)}" y="${base - 10}" text-anchor="middle"${style}>${most ?? "–"}</text>`;
+    return `<text x="${column(i)}" y="${base - 10}" text-anchor="middle"${style}>${
+      most ?? "–"
+    }</text>`;
   });
   return [
-    `<text x="${LEFT - 12}" y="${base - 10}" text-anchor="end"${subject.isOurs ? ' class="ours"' : ""}>${subject.name}</text>`,
+    `<text x="${LEFT - 12}" y="${base - 10}" text-anchor="end"${
+      subject.isOurs ? ' class="ours"' : ""
+    }>${subject.name}</text>`,
     `<line class="axis" x1="${x(FROM_MS)}" x2="${x(TO_MS)}" y1="${base}" y2="${base}"/>`,
     ...bars,
     `<polyline class="latency" points="${points.join(" ")}"/>`,

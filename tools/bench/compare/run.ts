@@ -1,4 +1,7 @@
-/** Compares this project with what a user would pick instead: `npm run bench` writes docs/benchmark.md and docs/benchmark.svg. */
+/**
+ * Compares this project with what a user would pick instead: `npm run bench` writes
+ * docs/benchmark.md and docs/benchmark.svg.
+ */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -27,12 +30,17 @@ async function measureCosts(asked: Asked, rounds: number) {
     const folder = temporaryFolder(t);
     const project = await unpack(await pack(folder), folder);
     bytes = compressedSize(project, "mod.js");
-    for (const runtime of runtimesOf(asked)) costs.push({ name: runtime.name, cost: await startup(runtime, project, rounds) });
+    for (const runtime of runtimesOf(asked)) {
+      costs.push({ name: runtime.name, cost: await startup(runtime, project, rounds) });
+    }
   });
   return { costs, bytes };
 }
 
-/** Measures all subjects that were asked for, one after the other. The pages are written when that is all of them, or where it is said. */
+/**
+ * Measures all subjects that were asked for, one after the other. The pages are written when that
+ * is all of them, or where it is said.
+ */
 export async function compare({ asked, isWanted, print }: Bench): Promise<void> {
   const results: Result[] = [];
   const versions: string[] = [];
@@ -47,10 +55,13 @@ export async function compare({ asked, isWanted, print }: Bench): Promise<void> 
     }
     const version = subject.needs && versionOf(subject.needs);
     if (version !== undefined) versions.push(version);
-    await scoped(async (t) => void results.push(await measure(subject, await prepareStage(t), measuring)));
+    await scoped(async (t) =>
+      void results.push(await measure(subject, await prepareStage(t), measuring))
+    );
     print(true, summary(results.at(-1) as Result));
   }
-  const folder = asked.text("output") ?? (asked.text("rows") === undefined ? join(root, "docs") : undefined);
+  const folder = asked.text("output") ??
+    (asked.text("rows") === undefined ? join(root, "docs") : undefined);
   if (folder === undefined) return;
   const rounds = asked.number("rounds", 9);
   const { costs, bytes } = await measureCosts(asked, rounds);
@@ -69,7 +80,9 @@ few bytes.
 - **New**, **kept**: eight clients without a wire that ask every 2 ms on a connection of its own, and eight that keep theirs. A
   connection that is closed between two requests is no failure.
 
-Shown are medians of the reloads, with the smallest and the largest.${versions.map((version) => ` ${version}.`).join("")}
+Shown are medians of the reloads, with the smallest and the largest.${
+      versions.map((version) => ` ${version}.`).join("")
+    }
 
 ![Requests that fail, connections that are cut, and latency, around a reload](benchmark.svg)
 
@@ -105,5 +118,10 @@ With the library, against an empty program; medians of ${rounds}. A server loads
 ${costTable(costs)}
 `,
   );
-  execFileSync(pinned.deno, ["fmt", "--quiet", join(folder, "benchmark.md"), join(folder, "benchmark.svg")]);
+  execFileSync(pinned.deno, [
+    "fmt",
+    "--quiet",
+    join(folder, "benchmark.md"),
+    join(folder, "benchmark.svg"),
+  ]);
 }

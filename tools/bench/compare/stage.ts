@@ -1,4 +1,7 @@
-/** Where a server that is compared is started: a folder of its own, with the programs, the library as it is published, and ws. */
+/**
+ * Where a server that is compared is started: a folder of its own, with the programs, the library
+ * as it is published, and ws.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { cpSync, writeFileSync } from "node:fs";
@@ -56,6 +59,10 @@ export async function prepareStage(t: TestScope): Promise<Stage> {
     setVersion,
     pids,
     spawn: (file, args, more) =>
-      spawn(file, args, { cwd: folder, env: { ...env, ...more }, stdio: ["ignore", "pipe", "inherit"] }),
+      spawn(file, args, {
+        cwd: folder,
+        env: { ...env, ...more },
+        stdio: ["ignore", "pipe", "inherit"],
+      }),
   };
 }

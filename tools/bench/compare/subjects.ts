@@ -1,4 +1,6 @@
-/** What is compared: servers that answer with their version, and the ways to give them a new one. */
+/**
+ * What is compared: servers that answer with their version, and the ways to give them a new one.
+ */
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -46,7 +48,9 @@ export interface Tool {
 
 /** Why a subject cannot be measured here; `undefined` where it can. */
 export function whyNot({ needs }: Subject): string | undefined {
-  return needs === undefined || versionOf(needs) !== undefined ? undefined : `apt-get install ${needs.packages}`;
+  return needs === undefined || versionOf(needs) !== undefined
+    ? undefined
+    : `apt-get install ${needs.packages}`;
 }
 
 /** The first line of what a program says of its version; `undefined` where it is not installed. */
@@ -77,7 +81,11 @@ async function answers(port: number): Promise<void> {
 function byNewProcess(
   name: string,
   command: (folder: string) => readonly string[] | Promise<readonly string[]>,
-  { isOurs = false, hasWebSockets = false, needs }: { isOurs?: boolean; hasWebSockets?: boolean; needs?: Tool } = {},
+  { isOurs = false, hasWebSockets = false, needs }: {
+    isOurs?: boolean;
+    hasWebSockets?: boolean;
+    needs?: Tool;
+  } = {},
 ): Subject {
   return {
     name,
@@ -88,7 +96,10 @@ function byNewProcess(
     async start(stage) {
       const [file = "", ...args] = await command(stage.folder);
       let pid = 0;
-      stage.spawn(file, args).stdout?.on("data", (text) => pid = Number(/\d+/.exec(String(text))?.[0]));
+      stage.spawn(file, args).stdout?.on(
+        "data",
+        (text) => pid = Number(/\d+/.exec(String(text))?.[0]),
+      );
       await answers(stage.port);
       return { reload: () => Promise.resolve(void process.kill(pid, "SIGHUP")) };
     },
@@ -122,19 +133,31 @@ async function installPm2(): Promise<string> {
   if (!existsSync(join(folder, "node_modules/pm2"))) {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "package.json"), "{}");
-    await run("npm", ["install", `pm2@${PM2}`, "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: folder });
+    await run("npm", ["install", `pm2@${PM2}`, "--ignore-scripts", "--no-audit", "--no-fund"], {
+      cwd: folder,
+    });
   }
   return join(folder, "node_modules/pm2/bin/pm2");
 }
 
 /** All that is compared. */
 export const subjects: readonly Subject[] = [
-  byNewProcess("reload-self, node:http", () => [pinned.node26, "reload_self.mjs"], { isOurs: true, hasWebSockets: true }),
-  byNewProcess("reload-self, Deno.serve", () => [pinned.deno, "run", "-A", "--quiet", "native.mjs"], {
+  byNewProcess("reload-self, node:http", () => [pinned.node26, "reload_self.mjs"], {
     isOurs: true,
     hasWebSockets: true,
   }),
-  byNewProcess("reload-self, Bun.serve", () => [pinned.bun, "native.mjs"], { isOurs: true, hasWebSockets: true }),
+  byNewProcess(
+    "reload-self, Deno.serve",
+    () => [pinned.deno, "run", "-A", "--quiet", "native.mjs"],
+    {
+      isOurs: true,
+      hasWebSockets: true,
+    },
+  ),
+  byNewProcess("reload-self, Bun.serve", () => [pinned.bun, "native.mjs"], {
+    isOurs: true,
+    hasWebSockets: true,
+  }),
   {
     name: `PM2 ${PM2}, reload`,
     isOurs: false,
@@ -143,14 +166,22 @@ export const subjects: readonly Subject[] = [
     async start({ folder, env, port, t }) {
       const pm2 = await installPm2();
       const call = (...args: string[]) =>
-        run(pinned.node26, [pm2, ...args], { cwd: folder, env: { ...env, PATH: `${dirname(pinned.node26)}:${env.PATH}` } });
+        run(pinned.node26, [pm2, ...args], {
+          cwd: folder,
+          env: { ...env, PATH: `${dirname(pinned.node26)}:${env.PATH}` },
+        });
       await call("start", "plain.mjs", "--name", "app", "-i", "1", "--wait-ready");
       cleanUp(t, () => call("kill").catch(() => {}));
       await answers(port);
       return { reload: async () => void await call("reload", "app") };
     },
   },
-  bySignal("node:cluster, by hand", "SIGHUP", (stage) => stage.spawn(pinned.node26, ["cluster.mjs"]), { hasWebSockets: true }),
+  bySignal(
+    "node:cluster, by hand",
+    "SIGHUP",
+    (stage) => stage.spawn(pinned.node26, ["cluster.mjs"]),
+    { hasWebSockets: true },
+  ),
   {
     name: "SO_REUSEPORT restart",
     isOurs: false,
@@ -181,7 +212,8 @@ export const subjects: readonly Subject[] = [
           const old = current;
           const ended = new Promise((resolve) => old.once("exit", resolve));
           old.kill("SIGTERM");
-          const timer = setTimeout(() => old.kill("SIGKILL"), 5_000); // As systemd does, which is more patient.
+          // As systemd does, which is more patient.
+          const timer = setTimeout(() => old.kill("SIGKILL"), 5_000);
           await ended;
           clearTimeout(timer);
           current = await start();
@@ -197,7 +229,8 @@ export const subjects: readonly Subject[] = [
     needs: { version: "nginx -v", packages: "nginx-light" },
     async start({ folder, port, env, t }) {
       const file = join(folder, "nginx.conf");
-      const nginx = (...args: string[]) => run("nginx", ["-c", file, "-p", folder, ...args], { env });
+      const nginx = (...args: string[]) =>
+        run("nginx", ["-c", file, "-p", folder, ...args], { env });
       const write = (version: string) =>
         writeFileSync(
           file,
@@ -278,7 +311,12 @@ frontend all
     { needs: { version: "gunicorn --version", packages: "gunicorn" } },
   ),
   byNewProcess("Go, tableflip", async (folder) => {
-    const env = { ...process.env, GO111MODULE: "off", GOPATH: GO_PACKAGES, GOCACHE: join(folder, "cache") };
+    const env = {
+      ...process.env,
+      GO111MODULE: "off",
+      GOPATH: GO_PACKAGES,
+      GOCACHE: join(folder, "cache"),
+    };
     await run("go", ["build", "-o", "tableflip", "tableflip.go"], { cwd: folder, env });
     return [join(folder, "tableflip")];
   }, {

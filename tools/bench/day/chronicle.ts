@@ -1,10 +1,16 @@
-/** What has become of the processes of the program, and when: from what they report, and what is done to them. */
+/**
+ * What has become of the processes of the program, and when: from what they report, and what is
+ * done to them.
+ */
 import type { Program, Report } from "../../../tests/support/program.ts";
 import type { Death, History, Served } from "./verdict.ts";
 
 /** Milliseconds that a report may come late. */
 const LATE_MS = 1_000;
-/** Milliseconds after the next process listens in which a client may still be answered by nobody: it had tried before. */
+/**
+ * Milliseconds after the next process listens in which a client may still be answered by nobody: it
+ * had tried before.
+ */
 const AFTER_GAP_MS = 200;
 const LOOK_MS = 5;
 
@@ -67,7 +73,9 @@ export function createChronicle(): Chronicle {
         const successor = error?.pid as number | undefined;
         if (successor !== undefined) {
           // It may have died before it could say that it was in charge.
-          if (wasInCharge && !served.has(successor)) served.set(successor, { from: now - LATE_MS, until: Infinity });
+          if (wasInCharge && !served.has(successor)) {
+            served.set(successor, { from: now - LATE_MS, until: Infinity });
+          }
           die({ pid: successor, from: stopped.get(successor) ?? now - LATE_MS, to: now });
         }
         closeGaps(now);
@@ -86,7 +94,9 @@ export function createChronicle(): Chronicle {
       let position = 0;
       timers.push(setInterval(() => {
         const now = performance.now();
-        for (; position < program.reports.length; position++) read(program.reports[position] as Report, now);
+        for (; position < program.reports.length; position++) {
+          read(program.reports[position] as Report, now);
+        }
       }, LOOK_MS));
     },
     signal(pid, signal) {
@@ -98,7 +108,9 @@ export function createChronicle(): Chronicle {
     shortage(isOver) {
       const now = performance.now();
       if (!isOver) return void shortages.push({ from: now, to: Infinity });
-      for (const shortage of shortages) if (shortage.to === Infinity) shortage.to = now + AFTER_GAP_MS;
+      for (const shortage of shortages) {
+        if (shortage.to === Infinity) shortage.to = now + AFTER_GAP_MS;
+      }
     },
     stop() {
       for (const timer of timers) clearInterval(timer);

@@ -1,4 +1,7 @@
-/** Clients of all kinds that never send anything twice. Each message has an id of its own, and is told from its answer. */
+/**
+ * Clients of all kinds that never send anything twice. Each message has an id of its own, and is
+ * told from its answer.
+ */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
@@ -34,11 +37,23 @@ export interface Clients {
 }
 
 /** How many there are of each kind. */
-const COUNTS = { "kept HTTP": 20, "new HTTP": 3, uploads: 3, WebSockets: 20, "raw TCP": 20, UDP: 1 } as const;
+const COUNTS = {
+  "kept HTTP": 20,
+  "new HTTP": 3,
+  uploads: 3,
+  WebSockets: 20,
+  "raw TCP": 20,
+  UDP: 1,
+} as const;
 type Kind = keyof typeof COUNTS;
-/** A connection that is not answered for so long is given up: longer than any process is stopped. */
+/**
+ * A connection that is not answered for so long is given up: longer than any process is stopped.
+ */
 const PATIENCE_MS = 20_000;
-/** Milliseconds until a datagram counts as not answered. What becomes of it is decided in the first second, unless its process is stopped. */
+/**
+ * Milliseconds until a datagram counts as not answered. What becomes of it is decided in the first
+ * second, unless its process is stopped.
+ */
 const DATAGRAM_MS = 12_000;
 const DECIDED_MS = 1_000;
 
@@ -75,7 +90,8 @@ export function startClients(ports: Ports, seed: number): Clients {
         tally.sent.set(kind, count);
         return `${kind.replace(" ", "-")}-${index}-${count}`;
       },
-      pause: (least, most) => delay(random.between(least, most), undefined, { signal }).catch(() => {}),
+      pause: (least, most) =>
+        delay(random.between(least, most), undefined, { signal }).catch(() => {}),
       fail(error, begun, last, noticed = performance.now()) {
         const { code, message } = error as NodeJS.ErrnoException;
         tally.failures.push({ client: kind, error: code ?? message, begun, last, noticed });
@@ -103,7 +119,10 @@ export function startClients(ports: Ports, seed: number): Clients {
 }
 
 /** The whole of a request, and the body that it is answered with. */
-function request({ id, random }: Context, isPost: boolean): { head: string; body: string; expected: string } {
+function request(
+  { id, random }: Context,
+  isPost: boolean,
+): { head: string; body: string; expected: string } {
   const path = `/${id()}`;
   const body = isPost ? pattern(random.between(0, 99), random.between(0, 3_000)) : "";
   const length = isPost ? `Content-Length: ${body.length}\r\n` : "";
@@ -115,11 +134,17 @@ function request({ id, random }: Context, isPost: boolean): { head: string; body
 }
 
 /** Waits for an answer, and returns the process that sent it, and whether the connection stays. */
-async function answered(connection: Connection, expected: string): Promise<{ pid: number; stays: boolean }> {
+async function answered(
+  connection: Connection,
+  expected: string,
+): Promise<{ pid: number; stays: boolean }> {
   const { status, body, headers } = await connection.answer();
   if (status !== 200) throw new Error(`status ${status}`);
   if (body !== expected) throw new Error("wrong bytes");
-  return { pid: Number(headers.get("x-pid")), stays: headers.get("connection")?.toLowerCase() !== "close" };
+  return {
+    pid: Number(headers.get("x-pid")),
+    stays: headers.get("connection")?.toLowerCase() !== "close",
+  };
 }
 
 /** One connection for as long as the server keeps it. */
@@ -182,7 +207,9 @@ async function upload(context: Context): Promise<void> {
     let connection: Connection | undefined;
     try {
       connection = await openConnection({ port: ports.http });
-      connection.write(`POST /${id()} HTTP/1.1\r\nHost: day\r\nContent-Length: ${body.length}\r\n\r\n`);
+      connection.write(
+        `POST /${id()} HTTP/1.1\r\nHost: day\r\nContent-Length: ${body.length}\r\n\r\n`,
+      );
       for (const piece of pieces) {
         connection.write(piece);
         await delay(random.between(1, 150));
@@ -203,7 +230,10 @@ interface MessageConnection {
   close(): void;
 }
 
-/** Sends messages on one connection, one after the other: each is to be answered once, and counted once. */
+/**
+ * Sends messages on one connection, one after the other: each is to be answered once, and counted
+ * once.
+ */
 async function messages(
   { ports, signal, tally, id, pause, fail, random }: Context,
   open: (ports: Ports) => Promise<MessageConnection>,
@@ -225,8 +255,11 @@ async function messages(
       const [echo, number, pid] = answer.split(" ");
       last = { pid: Number(pid), at: performance.now() };
       if (echo !== sent) throw new Error(`the answer to another message: ${answer} for ${sent}`);
-      if (Number(number) > ++count) tally.doubled.push(`${sent} is number ${number} on its connection, not ${count}`);
-      else if (Number(number) < count) throw new Error(`the server has forgotten ${count - Number(number)} messages`);
+      if (Number(number) > ++count) {
+        tally.doubled.push(`${sent} is number ${number} on its connection, not ${count}`);
+      } else if (Number(number) < count) {
+        throw new Error(`the server has forgotten ${count - Number(number)} messages`);
+      }
     } catch (error) {
       fail(error, begun, last);
       connection?.close();
@@ -294,7 +327,10 @@ async function openTcp({ tcp }: Ports): Promise<MessageConnection> {
     rest = lines.pop() as string;
     for (const line of lines) inbox.put(line);
   });
-  socket.on("error", (error: NodeJS.ErrnoException) => inbox.end(new Error(error.code ?? error.message)));
+  socket.on(
+    "error",
+    (error: NodeJS.ErrnoException) => inbox.end(new Error(error.code ?? error.message)),
+  );
   socket.on("close", () => inbox.end(new Error("closed")));
   await once(socket, "connect");
   return {
@@ -328,7 +364,8 @@ async function datagrams({ ports, signal, tally, id, pause, fail }: Context): Pr
       fail(new Error("no answer to a datagram"), sent, undefined, sent + DECIDED_MS);
     }
   };
-  // A socket's buffer has room for some 270: as many as may come while a process is stopped for seconds.
+  // A socket's buffer has room for some 270: as many as may come while a process is stopped for
+  // seconds.
   for (; !signal.aborted; await pause(20, 60)) {
     const datagram = id();
     waiting.set(datagram, performance.now());

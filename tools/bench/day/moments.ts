@@ -1,4 +1,7 @@
-/** What may happen in a day: reloads, and the faults of tests/faults/faults.ts at random moments, with some whose moments are random themselves. */
+/**
+ * What may happen in a day: reloads, and the faults of tests/faults/faults.ts at random moments,
+ * with some whose moments are random themselves.
+ */
 import { setTimeout as delay } from "node:timers/promises";
 import { faults, type Scene } from "../../../tests/faults/faults.ts";
 import { isAlive } from "../../../tests/support/proc.ts";
@@ -17,26 +20,40 @@ export interface Moment {
 
 /** Milliseconds of probation of the program. */
 export const PROBATION_MS = 1_000;
-/** Milliseconds that a new process has to become ready. A runtime takes seconds to start on a machine with much to do. */
+/**
+ * Milliseconds that a new process has to become ready. A runtime takes seconds to start on a
+ * machine with much to do.
+ */
 export const READY_MS = 10_000;
 
 /** Those that need another program, that end it, or that need a memory limit of the machine. */
 const LEFT_OUT = /SIGTERM|shutdown|memory limit|planted link|closed pipes/;
 
-/** What a reload has come to: it is over, it has failed, or the old process is gone and the new one is in charge, or gone as well. */
+/**
+ * What a reload has come to: it is over, it has failed, or the old process is gone and the new one
+ * is in charge, or gone as well.
+ */
 async function outcome({ program, first }: Scene): Promise<void> {
   const isOver = () => {
     const { reports } = program;
-    if (reports.some(({ type, pid }) => pid === first.pid && (type === "reload-end" || type === "reload-fail"))) return true;
+    if (
+      reports.some(({ type, pid }) =>
+        pid === first.pid && (type === "reload-end" || type === "reload-fail")
+      )
+    ) return true;
     if (isAlive(first.pid)) return false;
     // A new process whose predecessor is gone before it has begun is a first generation.
     return program.pids().every((pid) => !isAlive(pid)) ||
-      reports.some(({ type, generation }) => type === "in-charge" || (type === "serving" && generation === 0));
+      reports.some(({ type, generation }) =>
+        type === "in-charge" || (type === "serving" && generation === 0)
+      );
   };
   await until("the reload to come to something", isOver).catch((error) => {
     const seen = program.reports.map(({ type, pid }) => `${pid} ${type}`).join(", ");
     throw new Error(
-      `${error.message}; alive: ${program.pids().filter(isAlive)}; reports: ${seen}\n${program.lines.join("\n")}`,
+      `${error.message}; alive: ${program.pids().filter(isAlive)}; reports: ${seen}\n${
+        program.lines.join("\n")
+      }`,
     );
   });
 }
@@ -78,8 +95,18 @@ const MOMENTS: readonly Moment[] = [
       await program.report("reload-end", { pid: first.pid });
     },
   },
-  during("new: killed while it starts", "successor-start", 200, (scene, next) => send(scene, next, "SIGKILL")),
-  during("old: killed while the new one starts", "reload-begin", 200, (scene) => send(scene, scene.first.pid, "SIGKILL")),
+  during(
+    "new: killed while it starts",
+    "successor-start",
+    200,
+    (scene, next) => send(scene, next, "SIGKILL"),
+  ),
+  during(
+    "old: killed while the new one starts",
+    "reload-begin",
+    200,
+    (scene) => send(scene, scene.first.pid, "SIGKILL"),
+  ),
   during(
     "new: killed on probation",
     "successor-in-charge",
@@ -92,17 +119,27 @@ const MOMENTS: readonly Moment[] = [
     PROBATION_MS + 500,
     (scene) => send(scene, scene.first.pid, "SIGKILL"),
   ),
-  during("new: stopped for some time on probation", "successor-in-charge", PROBATION_MS - 200, async (scene, next, random) => {
-    send(scene, next, "SIGSTOP");
-    await delay(random.between(100, 3_000));
-    send(scene, next, "SIGCONT");
-  }),
+  during(
+    "new: stopped for some time on probation",
+    "successor-in-charge",
+    PROBATION_MS - 200,
+    async (scene, next, random) => {
+      send(scene, next, "SIGSTOP");
+      await delay(random.between(100, 3_000));
+      send(scene, next, "SIGCONT");
+    },
+  ),
   during("old: stopped for some time", "successor-start", 1_000, async (scene, _, random) => {
     send(scene, scene.first.pid, "SIGSTOP");
     await delay(random.between(100, 3_000));
     send(scene, scene.first.pid, "SIGCONT");
   }),
-  during("new: stopped on probation for good", "successor-in-charge", 500, (scene, next) => send(scene, next, "SIGSTOP")),
+  during(
+    "new: stopped on probation for good",
+    "successor-in-charge",
+    500,
+    (scene, next) => send(scene, next, "SIGSTOP"),
+  ),
   {
     name: "the only process is killed",
     weight: 2,

@@ -1,4 +1,7 @@
-/** A whole day in as many minutes as are asked for: reloads and faults at random moments, under clients of all kinds. */
+/**
+ * A whole day in as many minutes as are asked for: reloads and faults at random moments, under
+ * clients of all kinds.
+ */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -7,7 +10,13 @@ import { type Scene, settled, smallDisk } from "../../../tests/faults/faults.ts"
 import { cleanUp, type TestScope } from "../../../tests/support/clean_up.ts";
 import { freePort } from "../../../tests/support/port.ts";
 import { childrenOf, isAlive } from "../../../tests/support/proc.ts";
-import { fixture, type Program, type Report, startProgram, temporaryFolder } from "../../../tests/support/program.ts";
+import {
+  fixture,
+  type Program,
+  type Report,
+  startProgram,
+  temporaryFolder,
+} from "../../../tests/support/program.ts";
 import { leaksBetween, type Resources, resourcesOf } from "../../../tests/support/resources.ts";
 import type { Runtime } from "../../../tests/support/runtimes.ts";
 import { until } from "../../../tests/support/wait.ts";
@@ -36,7 +45,12 @@ export interface Day {
   readonly broken: readonly string[];
 }
 
-const OPTIONS = { probation: PROBATION_MS, readyTimeout: READY_MS, drainTimeout: 10_000, idleGrace: PROBATION_MS };
+const OPTIONS = {
+  probation: PROBATION_MS,
+  readyTimeout: READY_MS,
+  drainTimeout: 10_000,
+  idleGrace: PROBATION_MS,
+};
 /** How many lines of each kind of defect are printed. */
 const SHOWN = 30;
 /** The longest pause between two moments, in milliseconds. */
@@ -85,7 +99,10 @@ async function start(place: Place, chronicle: Chronicle): Promise<void> {
   place.current = await place.program.report("serving");
 }
 
-/** The program as a moment sees it: what was reported before is not there, and what it does to processes is noted. */
+/**
+ * The program as a moment sees it: what was reported before is not there, and what it does to
+ * processes is noted.
+ */
 function viewOf(program: Program, chronicle: Chronicle): Program {
   const [reports, lines] = [program.reports.length, program.lines.length];
   return {
@@ -97,7 +114,8 @@ function viewOf(program: Program, chronicle: Chronicle): Program {
       return program.lines.slice(lines);
     },
     report: (type, match, from = 0) => program.report(type, match, reports + from),
-    line: (match) => until(String(match), () => program.lines.slice(lines).find((line) => match.test(line))),
+    line: (match) =>
+      until(String(match), () => program.lines.slice(lines).find((line) => match.test(line))),
     signal(to, signal = "SIGHUP") {
       const pid = typeof to === "number" ? to : to.pid;
       chronicle.signal(pid, signal);
@@ -107,7 +125,12 @@ function viewOf(program: Program, chronicle: Chronicle): Program {
 }
 
 /** Lets a moment happen, and waits until one process is in charge. */
-async function live(place: Place, moment: Moment, chronicle: Chronicle, random: Random): Promise<void> {
+async function live(
+  place: Place,
+  moment: Moment,
+  chronicle: Chronicle,
+  random: Random,
+): Promise<void> {
   const { t, runtime, program, current, ports, folder, disk } = place;
   const kind = runtime.kind === "node" ? "http" as const : "adopted" as const;
   const view = viewOf(program, chronicle);
@@ -146,16 +169,22 @@ async function holdings(place: Place, chronicle: Chronicle, random: Random): Pro
 
 /** What is left besides the process in charge: processes, and files. */
 function leftOf({ program, current, folder, disk }: Place): string[] {
-  const processes = [...program.pids(), ...childrenOf(current.pid)].filter((pid) => pid !== current.pid);
+  const processes = [...program.pids(), ...childrenOf(current.pid)].filter((pid) =>
+    pid !== current.pid
+  );
   const files = readdirSync(disk, { recursive: true }).map(String)
     .filter((name) => name !== "reload-self" && name !== `reload-self/${current.pid}.json`);
   const own = ["app.ts", "app.ts.kept", "cwd", "handled", "pid"];
   files.push(...readdirSync(folder).filter((name) => !own.includes(name)));
-  const pid = existsSync(join(folder, "pid")) ? readFileSync(join(folder, "pid"), "utf8").trim() : "none";
+  const pid = existsSync(join(folder, "pid"))
+    ? readFileSync(join(folder, "pid"), "utf8").trim()
+    : "none";
   return [
     ...[...new Set(processes)].map((pid) => `a process: ${pid}`),
     ...files.map((name) => `a file: ${name}`),
-    ...(pid === String(current.pid) ? [] : [`the pid file names ${pid}, and ${current.pid} is in charge`]),
+    ...(pid === String(current.pid)
+      ? []
+      : [`the pid file names ${pid}, and ${current.pid} is in charge`]),
   ];
 }
 
@@ -205,28 +234,48 @@ export async function liveDay(
   }
   const leaked = broken.length > 0 ? [] : await leftBehind(place, before, chronicle, random);
   chronicle.stop();
-  return { reloads: chronicle.reloads, moments: counts, sent: clients.tally.sent, broken, leaked, ...judge() };
+  return {
+    reloads: chronicle.reloads,
+    moments: counts,
+    sent: clients.tally.sent,
+    broken,
+    leaked,
+    ...judge(),
+  };
 
   function judge() {
     const { failures, doubled } = (clients as Clients).tally;
     const bad = failures.filter((failure) => !isExcused(failure, chronicle));
     const lost = bad.map(({ client, error, begun, last, noticed }) => {
       const step = steps.findLast(({ from }) => from <= noticed)?.name;
-      const process = last === undefined ? "a new connection" : `process ${last.pid}, which last answered at ${at(last.at)}`;
-      return `${at(noticed)}: ${client}, ${process}, since ${at(begun)}: ${error} (during: ${step})`;
+      const process = last === undefined
+        ? "a new connection"
+        : `process ${last.pid}, which last answered at ${at(last.at)}`;
+      return `${at(noticed)}: ${client}, ${process}, since ${
+        at(begun)
+      }: ${error} (during: ${step})`;
     });
     const ids = readFileSync(place.handled, "utf8").split("\n").filter((id) => id !== "");
     const seen = new Set<string>();
-    const again = ids.filter((id) => seen.size === seen.add(id).size).map((id) => `${id} was handled twice`);
+    const again = ids.filter((id) => seen.size === seen.add(id).size).map((id) =>
+      `${id} was handled twice`
+    );
     return { excused: failures.length - bad.length, lost, doubled: [...doubled, ...again] };
   }
 }
 
-async function leftBehind(place: Place, before: Resources, chronicle: Chronicle, random: Random): Promise<string[]> {
+async function leftBehind(
+  place: Place,
+  before: Resources,
+  chronicle: Chronicle,
+  random: Random,
+): Promise<string[]> {
   const after = await holdings(place, chronicle, random);
   const { pid } = place.current;
   return [
-    ...leaksBetween(before, after).length === 0 ? [] : await found(() => leaksBetween(before, resourcesOf(pid))),
+    ...leaksBetween(before, after).length === 0
+      ? []
+      : await found(() => leaksBetween(before, resourcesOf(pid))),
     ...await found(() => leftOf(place)),
   ];
 }
@@ -240,14 +289,18 @@ export async function day({ asked, print, isWanted }: Bench): Promise<void> {
   for (const runtime of runtimesOf(asked, true)) {
     await scoped(async (t) => {
       const log: string[] = [];
-      const { reloads, moments: counts, sent, excused, lost, doubled, leaked, broken } = await liveDay(
-        t,
-        runtime,
-        { minutes, seed, only },
-        (line) => void log.push(line),
-      );
+      const { reloads, moments: counts, sent, excused, lost, doubled, leaked, broken } =
+        await liveDay(
+          t,
+          runtime,
+          { minutes, seed, only },
+          (line) => void log.push(line),
+        );
       const all = [...sent.values()].reduce((sum, count) => sum + count, 0);
-      const faults = [...counts].reduce((sum, [name, count]) => name === "a reload" ? sum : sum + count, 0);
+      const faults = [...counts].reduce(
+        (sum, [name, count]) => name === "a reload" ? sum : sum + count,
+        0,
+      );
       const bad = { lost, doubled, leaked, broken };
       print(
         Object.values(bad).every(({ length }) => length === 0),
@@ -263,7 +316,17 @@ export async function day({ asked, print, isWanted }: Bench): Promise<void> {
       if (lost.length + doubled.length + broken.length + leaked.length > 0) {
         console.log(`the moments:\n${log.map((line) => `  ${line}`).join("\n")}`);
       }
-      const columns = [runtime.name, minutes, reloads.done, faults, all, lost.length, doubled.length, leaked.length, excused];
+      const columns = [
+        runtime.name,
+        minutes,
+        reloads.done,
+        faults,
+        all,
+        lost.length,
+        doubled.length,
+        leaked.length,
+        excused,
+      ];
       rows.push(columns.map(String));
     });
   }

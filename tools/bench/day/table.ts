@@ -6,7 +6,17 @@ import { pinned } from "../../../tests/pinned.mjs";
 
 /** The heads of the columns. */
 export const HEADERS = {
-  en: ["", "minutes", "reloads", "faults", "requests and messages", "lost", "doubled", "leaked", "with a killed process"],
+  en: [
+    "",
+    "minutes",
+    "reloads",
+    "faults",
+    "requests and messages",
+    "lost",
+    "doubled",
+    "leaked",
+    "with a killed process",
+  ],
   zh: ["", "分钟", "重载", "故障", "请求和消息", "丢失", "重复", "泄漏", "随被杀进程而去"],
 } as const;
 
@@ -16,18 +26,30 @@ const END = "<!-- end -->";
 
 /** In Markdown. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  return [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join(
+    "\n",
+  );
 }
 
-/** Puts rows into the text of a page, each in the place of the one that is there for its runtime. */
-export function withRows(page: string, header: readonly string[], rows: readonly (readonly string[])[]): string {
+/**
+ * Puts rows into the text of a page, each in the place of the one that is there for its runtime.
+ */
+export function withRows(
+  page: string,
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
   const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`the page has no place for the table: ${BEGIN} ... ${END}`);
+  if (begin < 0 || end < begin) {
+    throw new Error(`the page has no place for the table: ${BEGIN} ... ${END}`);
+  }
   const there = page.slice(begin, end).split("\n").filter((line) => line.startsWith("| ")).slice(1)
     .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
     .filter(([name]) => name !== "" && !/^-+$/.test(name as string));
   const all = new Map([...there, ...rows].map((row) => [row[0] as string, row]));
-  return `${page.slice(0, begin)}${BEGIN}\n\n${table(header, [...all.values()])}\n\n${page.slice(end)}`;
+  return `${page.slice(0, begin)}${BEGIN}\n\n${table(header, [...all.values()])}\n\n${
+    page.slice(end)
+  }`;
 }
 
 /** Writes rows into the pages below a folder. */

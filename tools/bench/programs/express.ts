@@ -7,5 +7,8 @@ import { listen } from "../../../mod.ts";
 
 const token = listen({ probation: 20, idleGrace: 20 });
 const app = express();
-app.get("/", (_request: unknown, response: { send(text: string): void }) => response.send(String(process.pid)));
+app.get(
+  "/",
+  (_request: unknown, response: { send(text: string): void }) => response.send(String(process.pid)),
+);
 await token.bind(createServer(app as RequestListener), { port: Number(process.argv[2]) });

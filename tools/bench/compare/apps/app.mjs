@@ -1,4 +1,7 @@
-/** The same small server for everything that runs on Node: it answers with its version, and echoes WebSockets. */
+/**
+ * The same small server for everything that runs on Node: it answers with its version, and echoes
+ * WebSockets.
+ */
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 import { version } from "./tcp.mjs";
@@ -19,7 +22,10 @@ export function createApp() {
   return { server, sockets };
 }
 
-/** Ends the process when its connections are finished: as the documentation of Node and Express recommends. */
+/**
+ * Ends the process when its connections are finished: as the documentation of Node and Express
+ * recommends.
+ */
 export function closeAndExit(server, sockets, tcp) {
   for (const socket of sockets.clients) socket.close(1001);
   tcp.close();

@@ -1,4 +1,7 @@
-/** The reload of node:cluster that many projects write by hand: a new worker, and when it listens, the old one disconnects. */
+/**
+ * The reload of node:cluster that many projects write by hand: a new worker, and when it listens,
+ * the old one disconnects.
+ */
 import cluster from "node:cluster";
 
 /** Calls back when a worker has both servers. */

@@ -16,7 +16,8 @@ await token.bind(createServer(live.accept), { port: tcpPort, host: "127.0.0.1" }
 const where = { port: Number(process.env.PORT), hostname: "127.0.0.1" };
 async function fetch(request, more) {
   if (request.headers.get("upgrade") !== null) return echo.upgrade(request, more);
-  if (request.method === "POST") await request.arrayBuffer(); // As a program that does something with it.
+  // As a program that does something with it.
+  if (request.method === "POST") await request.arrayBuffer();
   return new Response(version);
 }
 if (Deno !== undefined) token.adopt(Deno.serve)({ ...where, onListen() {} }, fetch);
