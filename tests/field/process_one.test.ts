@@ -84,7 +84,7 @@ for (const runtime of oneOfEachKind) {
     );
   }
 
-  test(`${runtime.name}: what the warning asks for mends it`, { skip }, async (t) => {
+  test(`${runtime.name}: what the warning asks for fixes it`, { skip }, async (t) => {
     const program = start(t, runtime, [shellAs(t, "tini"), "-c", WAITS], [
       ...cli(runtime),
       "run",

@@ -89,7 +89,7 @@ for (const runtime of runtimes) {
     });
   }
 
-  test(`${runtime.name}: what the warning asks for mends it`, async (t) => {
+  test(`${runtime.name}: what the warning asks for fixes it`, async (t) => {
     const { release, link, turn } = deploy(t);
     const program = start(t, runtime, link, link);
     const first = await program.report("start");

@@ -1,6 +1,6 @@
 /**
  * An HTTP/1.1 client that knows what became of each request, to the byte: what a library for
- * clients would mend in silence.
+ * clients would repair in silence.
  */
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";

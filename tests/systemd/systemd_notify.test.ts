@@ -140,7 +140,7 @@ for (const runtime of runtimes) {
 
 const deno = runtimes.find(({ kind }) => kind === "deno");
 if (deno !== undefined) {
-  test("deno: without the permissions for it, systemd is not told, and the log says which flags mend it", async (t) => {
+  test("deno: without the permissions for it, systemd is not told, and the log says which flags fix it", async (t) => {
     const flags = [
       "run",
       "--quiet",

@@ -184,7 +184,7 @@ if (deno !== undefined) {
     "--allow-net",
     "--allow-sys",
   ];
-  test("deno: without --allow-ffi it reloads, and says once what is lost and which flag mends it", async (t) => {
+  test("deno: without --allow-ffi it reloads, and says once what is lost and which flag fixes it", async (t) => {
     const runtimeFlags = [...restricted, `--allow-run=${deno.executable}`];
     const server = await startServer(t, deno, {
       kind: "native",
