@@ -19,6 +19,7 @@ export type {
   Predecessor,
   StartedProcess,
   StartRequest,
+  ThreadGroup,
 } from "./src/core/adapter.ts";
 export type {
   BindableDatagrams,

@@ -6,6 +6,7 @@ import type { NodeProcess } from "../shared/node_channel.ts";
 import { installLate, putSignalsAside, type SignalsAside } from "./node.ts";
 import { originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
+import { isOfThread } from "../deno/threads.ts";
 import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
 
 type Listener = () => void;
@@ -34,10 +35,6 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   const { serve, listen, listenTls, listenDatagram } = deno;
   deno.serve = replacing(originalOf(serve), (first: unknown, second?: unknown) => {
     const options = (typeof first === "object" && first !== null ? first : second ?? {}) as Options;
-    if (isOfThread(options)) {
-      host.say(explainThreads);
-      return originalOf(serve)(first, second);
-    }
     return isPrivateAddress(options.path, options.port, pid)
       ? originalOf(serve)(first, second)
       : host.begin().adopt(originalOf(serve))(first, second);
@@ -65,19 +62,15 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   );
 }
 
-/**
- * Whether Deno itself asks for the server of a thread: `deno serve --parallel`, of a module that
- * imports this one. Deno 2.9 says so by a symbol.
- */
-function isOfThread(options: object): boolean {
-  return Object.getOwnPropertySymbols(options).some((symbol) =>
-    symbol.description === "kLoadBalanced" && (options as Record<symbol, unknown>)[symbol] === true
+/** Replaces what opens the server of a thread that does not reload. */
+export function installDenoThread(deno: DenoServers, host: AutoHost): void {
+  const serve = originalOf(deno.serve);
+  deno.serve = replacing(
+    serve,
+    (first: unknown, second?: unknown) =>
+      isOfThread(Object(first)) ? host.begin().adopt(serve)(first, second) : serve(first, second),
   );
 }
-
-const explainThreads =
-  "the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use " +
-  "`deno run -A npm:@js0/reload-self/cli serve`, with the same module, below `reload-self run --instances 4`";
 
 const process = () => (globalThis as unknown as { process: NodeProcess }).process;
 /** Whether Node's `process` was loaded; see adapters/deno/signals.ts. */

@@ -15,7 +15,7 @@ import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import { createPermissions, type Permissions } from "./permissions.ts";
 import { denoSignals } from "./signals.ts";
-import { isElected } from "./threads.ts";
+import { followThread, isElected, leadThreads, sharedOffer, shareOffer } from "./threads.ts";
 import { hasEnded, parseStartTime } from "../../src/linux/proc.ts";
 
 /** The start of Deno's adapter, and what the rest is made of. */
@@ -72,14 +72,15 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const { os } = deno.build;
   const permissions = createPermissions(deno);
   const mayReadEnv = permissions.isGranted("env");
-  const isMainThread = isMain &&
-    (!mayReadEnv || isElected(deno.env, deno.pid, `${performance.now()}${Math.random()}`));
-  const handshake: Partial<Handshake> = isMainThread && mayReadEnv
-    ? takeHandshake(deno.env, {
-      parent: deno.ppid,
-      isAlive: (pid) => isInProc(deno, permissions, pid),
-    })
-    : {};
+  const id = `${performance.now()}${Math.random()}`;
+  let handshake: Partial<Handshake> = {};
+  function take(): void {
+    const isAlive = (pid: number) => isInProc(deno, permissions, pid);
+    handshake = takeHandshake(deno.env, { parent: deno.ppid, isAlive });
+    shareOffer(deno.env, deno.pid, handshake.native);
+  }
+  const isMainThread = isMain && (!mayReadEnv || isElected(deno.env, deno.pid, id, take));
+  const isThread = isMain && !isMainThread;
   const isSuccessor = handshake.generation !== undefined;
   const snapshot = takeSnapshot(deno, permissions, isMainThread);
   const platform = platformSignals(os === "windows" ? "win32" : os);
@@ -110,10 +111,16 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
         (handshake.supervisor?.instances ?? 1) > 1,
         activated,
         permissions.mayCall,
+        isThread,
       ),
       datagrams: denoDatagrams(deno),
     },
-    nativeOffer: handshake.native,
+    nativeOffer: isThread ? sharedOffer(deno.env, deno.pid) : handshake.native,
+    threads: isThread
+      ? followThread(deno.env, deno.pid, id)
+      : isMain && mayReadEnv
+      ? leadThreads(deno.env, deno.pid)
+      : undefined,
   };
   const start = { adapter, permissions, snapshot, handshake, files, service };
   return {

@@ -7,6 +7,7 @@ import { ifUsable } from "../shared/libc.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
 import { FollowedConnections } from "./native_connections.ts";
+import { isOfThread } from "./threads.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { FetchAdapter } from "../../src/core/adapter.ts";
 
@@ -70,7 +71,8 @@ function open(
       : options.onListen(address);
   let isClosing = false;
   const cutter = new AbortController();
-  const isPlain = path === undefined && options.cert === undefined;
+  // Nobody knows the connections of all threads.
+  const areKnown = path === undefined && options.cert === undefined && !isOfThread(options);
   const followed = new FollowedConnections(deno, host.running);
   const server: Server = serve({
     ...options,
@@ -92,7 +94,7 @@ function open(
     path,
     own,
     reported: address,
-    connections: isPlain ? followed : undefined,
+    connections: areKnown ? followed : undefined,
     activated: activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
@@ -118,12 +120,14 @@ function open(
  * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes
  * --unstable-net.
  * @param activated How many sockets this process was started with.
+ * @param isThread Whether another thread of this process reloads.
  */
 export function denoServe(
   deno: DenoNamespace,
   isShared: boolean,
   activated: number,
   mayCall: () => boolean,
+  isThread: boolean,
 ): NativeServe {
   return {
     name: "Deno.serve",
@@ -153,7 +157,8 @@ export function denoServe(
         ? [(second ?? {}) as Options, first]
         : [first, second ?? first?.handler];
       // Deno says what is wrong, and does by itself what is no address of a network: vsock.
-      if (typeof handler !== "function" || options.cid !== undefined) return serve(first, second);
+      const isOther = options.cid !== undefined || (isThread && !isOfThread(options));
+      if (typeof handler !== "function" || isOther) return serve(first, second);
       return open(serve, host, options, handler, {
         deno,
         reusePort: isShared || deno.build.os !== "linux" || !mayCall(),

@@ -1,3 +1,5 @@
+import type { ThreadGroup } from "../../src/core/adapter.ts";
+import type { CancelReason } from "../../src/core/token.ts";
 import { ELECTION, type Variables } from "../../src/protocol/handshake.ts";
 
 /** The environment, which the threads of a process share. */
@@ -8,6 +10,13 @@ export interface SharedVariables extends Variables {
 
 /** The variable that names the elected thread, after the pid of its process. */
 const LEADER = ELECTION;
+/** The channel on which the elected thread tells the others of the end. */
+const CHANNEL = "@js0/reload-self threads";
+/** Milliseconds between two looks at the threads that still work. */
+const CHECK_MS = 20;
+
+const offerName = (pid: number) => `${ELECTION}_NATIVE_${pid}`;
+const memberPrefix = (pid: number) => `${ELECTION}_MEMBER_${pid}_`;
 
 /**
  * `deno serve --parallel` runs the program in several threads, each of which looks like the main
@@ -16,9 +25,15 @@ const LEADER = ELECTION;
  * algorithm (Communications of the ACM 17, 1974), which needs only reads and writes.
  *
  * @param id A name that no other thread of this process has.
+ * @param onElected Called in the thread that is elected, before another one has its turn.
  * @returns Whether this thread is elected.
  */
-export function isElected(env: SharedVariables, pid: number, id: string): boolean {
+export function isElected(
+  env: SharedVariables,
+  pid: number,
+  id: string,
+  onElected?: () => void,
+): boolean {
   // With the pid: a process that was started during an election has inherited variables of its
   // parent's threads.
   const CHOOSING = `${ELECTION}_CHOOSING_${pid}_`;
@@ -44,7 +59,63 @@ export function isElected(env: SharedVariables, pid: number, id: string): boolea
   }
   // A child process inherits the variable, with another pid in it.
   const isFree = !env.get(LEADER)?.startsWith(`${pid}:`);
-  if (isFree) env.set(LEADER, `${pid}:${id}`);
+  if (isFree) {
+    env.set(LEADER, `${pid}:${id}`);
+    onElected?.();
+  }
   env.delete(NUMBER + id);
   return isFree;
+}
+
+/** Whether Deno itself asks for the server of a thread. Deno 2.9 says so by a symbol. */
+export function isOfThread(options: object): boolean {
+  return Object.getOwnPropertySymbols(options).some((symbol) =>
+    symbol.description === "kLoadBalanced" && (options as Record<symbol, unknown>)[symbol] === true
+  );
+}
+
+/** Tells the threads which sockets the process gets. Each opens a server for them. */
+export function shareOffer(env: SharedVariables, pid: number, native: string | undefined): void {
+  if (native !== undefined) env.set(offerName(pid), native);
+}
+
+/** What the elected thread has shared. */
+export function sharedOffer(env: SharedVariables, pid: number): string | undefined {
+  return env.get(offerName(pid));
+}
+
+/** The other threads, as the elected one sees them. */
+export function leadThreads(env: SharedVariables, pid: number): ThreadGroup {
+  const isAlone = () =>
+    !Object.keys(env.toObject()).some((name) => name.startsWith(memberPrefix(pid)));
+  return {
+    async end(reason) {
+      if (isAlone()) return;
+      // What the application has given as a reason may be anything, and stays in its thread.
+      const { reason: _, ...sent } = { reason: undefined, ...reason };
+      const channel = new BroadcastChannel(CHANNEL);
+      while (!isAlone()) {
+        channel.postMessage(sent); // Again and again: a thread may have come later.
+        await new Promise((resolve) => setTimeout(resolve, CHECK_MS));
+      }
+      channel.close();
+    },
+  };
+}
+
+/** This thread, of which the elected one tells the end. */
+export function followThread(env: SharedVariables, pid: number, id: string): ThreadGroup {
+  return {
+    follow(finish) {
+      const member = memberPrefix(pid) + id;
+      const channel = new BroadcastChannel(CHANNEL);
+      env.set(member, "1");
+      channel.onmessage = async ({ data }: { data: CancelReason }) => {
+        channel.onmessage = null;
+        await finish(data);
+        channel.close();
+        env.delete(member);
+      };
+    },
+  };
 }

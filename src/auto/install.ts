@@ -1,6 +1,11 @@
 /** Where a preload begins: which runtime it is. */
 import { type BunServers, installBun } from "../../adapters/auto/bun.ts";
-import { denoRuntime, type DenoServers, installDeno } from "../../adapters/auto/deno.ts";
+import {
+  denoRuntime,
+  type DenoServers,
+  installDeno,
+  installDenoThread,
+} from "../../adapters/auto/deno.ts";
 import { installNode, nodeRuntime } from "../../adapters/auto/node.ts";
 import type { DenoNamespace } from "../../adapters/deno/namespace.ts";
 import type { NodeProcess } from "../../adapters/shared/node_channel.ts";
@@ -35,8 +40,9 @@ function install(
 ): Token {
   const { adapter } = registry;
   const { Deno, Bun } = globals;
+  const isThread = adapter.threads?.follow !== undefined;
   // A worker thread, or a platform without processes.
-  if (!adapter.canReload) return lazily(listen);
+  if (!adapter.canReload && !isThread) return lazily(listen);
   const process = Deno === undefined ? globals.process as NodeProcess : undefined;
   const runtime = process === undefined
     ? denoRuntime(Deno as NonNullable<typeof Deno>)
@@ -44,7 +50,8 @@ function install(
   const { host, begin } = createAutoProgram(registry, listen, runtime);
   // Hides the channel to it before the program looks for one of its own.
   if (adapter.isSuccessor) adapter.predecessor();
-  if (Deno !== undefined) installDeno(Deno, host);
+  if (Deno !== undefined && isThread) installDenoThread(Deno, host);
+  else if (Deno !== undefined) installDeno(Deno, host);
   else if (Bun !== undefined) installBun(Bun, adapter.pid, host, process?.platform === "linux");
   else if (process !== undefined) installNode(process, host);
   return lazily(begin);

@@ -107,6 +107,8 @@ function beginAuto({ registry, listen, runtime, say }: Parts): Token {
       } is not looked at. ` +
         "Call it before the first server, or set the variables of docs/frameworks.md",
     );
+  // The thread that reloads ends the process.
+  if (adapter.threads?.follow !== undefined) return token;
   const { isHandled, exit, holders, unref } = runtime;
   const numberOf = (signal: string) => adapter.signals[signal] ?? 0;
   leaveWhenDrained(token, adapter, options.drainTimeout, {

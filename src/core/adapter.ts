@@ -2,6 +2,7 @@ import type { NativeDatagrams } from "./datagrams.ts";
 import type { NativeServe } from "./native.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
+import type { CancelReason } from "./token.ts";
 
 /** How a process ended: an exit code, or the signal that ended it. */
 export interface ExitStatus {
@@ -182,6 +183,21 @@ export interface NativeAdapter {
   readonly datagrams: NativeDatagrams;
 }
 
+/**
+ * The threads of a process that serve the same addresses, each with a server of its own. One of
+ * them reloads for all. Only Deno: `deno serve --parallel`.
+ */
+export interface ThreadGroup {
+  /** Ends the work of the other threads. Resolves when it is done. In the thread that reloads. */
+  end?(reason: CancelReason): Promise<void>;
+  /**
+   * Says that this thread works.
+   *
+   * @param finish Ends its work: the process is replaced, or shut down. Resolves when it is done.
+   */
+  follow?(finish: (reason: CancelReason) => Promise<unknown>): void;
+}
+
 /** What a program needs of a runtime when it starts. */
 export interface BasicAdapter extends Clock {
   /** The name for messages: "Deno", "Bun", "Node". */
@@ -224,6 +240,8 @@ export interface BasicAdapter extends Clock {
    * In a successor.
    */
   readonly nativeOffer?: string | undefined;
+  /** The other threads of the process. */
+  readonly threads?: ThreadGroup | undefined;
 }
 
 /**

@@ -161,6 +161,10 @@ export function beginProgram(
   // A successor is waited for. A program that is cancelled at once needs nothing more.
   if (beginning.predecessor !== undefined) load(begun);
   else queueMicrotask(() => token.isCancelled || load(begun));
+  adapter.threads?.follow?.((reason) => {
+    cancel(reason);
+    return token.drained();
+  });
   if (options.signal !== undefined) {
     followSignal(options.signal, token.signal, (reason) => cancel({ kind: "shutdown", reason }));
   }
@@ -202,7 +206,7 @@ function createBeginning(
 
 /** The token is cancelled. The application has not heard of it yet. */
 function onCancel(begun: Begun, reason: CancelReason): void {
-  const { program, loading, beginning: { token, wrapped, emit } } = begun;
+  const { adapter, program, loading, beginning: { token, wrapped, emit } } = begun;
   wrapped.areClosing = true;
   program?.onCancel();
   // What a program has opened is drained by the part of this library that may still be loaded.
@@ -210,6 +214,8 @@ function onCancel(begun: Begun, reason: CancelReason): void {
     token.track(loading.catch(() => {}), { name: "a start that was not over" });
   }
   emit({ type: "cancel", reason });
+  const others = adapter.threads?.end?.(reason);
+  if (others !== undefined) token.track(others, { name: "the other threads" });
   if (wrapped.exist) finishRequests(begun, reason);
 }
 

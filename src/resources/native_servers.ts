@@ -58,7 +58,7 @@ export function createNativeServers(
   host: Pick<NativeHost, "wrap" | "running" | "answered">,
   datagramHost: DatagramHost,
 ): NativeServers {
-  const { canReload, native, nativeOffer, pid, runtime } = adapter;
+  const { canReload, native, nativeOffer, pid, runtime, threads } = adapter;
   const { serve: nativeServe, datagrams: nativeDatagrams } = native ?? {};
   const servers: AdoptedServer[] = [];
   const inherited = parseOffered(nativeOffer, "server");
@@ -103,7 +103,7 @@ export function createNativeServers(
         const names = [nativeServe.name, nativeDatagrams?.name].filter(Boolean).join(" or ");
         throw new TypeError(`adopt: it takes ${names}, not ${show(serve)}`);
       }
-      if (!canReload) return serve;
+      if (!canReload && threads === undefined) return serve;
       return (datagrams === undefined
         ? nativeServe.adopt(serve, nativeHost)
         : datagrams.adopt(serve, datagramHost)) as typeof serve;

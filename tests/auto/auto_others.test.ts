@@ -1,20 +1,16 @@
 /** Below the preload: what is left alone, and programs that know the library. */
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
-import { writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { fileURLToPath } from "node:url";
-import { startClients } from "../frameworks/load.ts";
 import { cleanUp } from "../support/clean_up.ts";
-import { cli } from "../support/cli.ts";
+import { root } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { fixture, type Program, startProgram, temporaryFolder } from "../support/program.ts";
+import { fixture, type Program, startProgram } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const AUTO = join(root, "auto.ts");
 const LIBRARY = join(root, "mod.ts");
 const flag = { node: "--import", bun: "--preload", deno: "--preload" } as const;
@@ -77,97 +73,6 @@ for (const runtime of runtimes) {
         /a socket of (Deno|Bun)\.listen, at 127\.0\.0\.1:\d+, cannot be handed over/,
       );
     });
-  }
-
-  if (runtime.kind === "deno") {
-    /** A module for `deno serve` that imports the preload: `--preload` is not looked at. */
-    const serveModule = async (t: TestContext, flags: readonly string[]) => {
-      const module = join(temporaryFolder(t), "app.ts");
-      const answer = "new Response(`pid ${Deno.pid}`)";
-      writeFileSync(
-        module,
-        `import ${JSON.stringify(AUTO)};\nexport default { fetch: () => ${answer} };\n`,
-      );
-      const port = await freePort();
-      const program = startProgram(t, runtime, {
-        command: [
-          runtime.executable,
-          "serve",
-          "-A",
-          ...flags,
-          "--host=127.0.0.1",
-          `--port=${port}`,
-          module,
-        ],
-        env: { DENO_JOBS: "3", RELOAD_SELF_PROBATION: "100ms" },
-      });
-      await until(
-        "it to answer",
-        () => textFrom(port).then((text) => text === `pid ${program.process.pid}`, () => false),
-      );
-      return { module, port, program };
-    };
-
-    test(
-      title("`deno serve` with a module that imports it is reloaded, and loses nothing"),
-      async (t) => {
-        const { port, program } = await serveModule(t, []);
-        const clients = startClients(port, 2);
-        cleanUp(t, () => clients.stop());
-        let pid = program.process.pid as number;
-        for (let i = 0; i < 3; i++) {
-          await until("the clients to be answered", () => (clients.answers.get(pid) ?? 0) > 20);
-          const old = pid;
-          program.signal(old);
-          pid = await until(
-            "another process to answer",
-            () =>
-              [...clients.answers.keys()].find((other) =>
-                other > 0 && other !== old && isAlive(other)
-              ),
-          );
-          await until("the old process to be gone", () => !isAlive(old));
-        }
-        await clients.stop();
-        assert.deepEqual([...clients.errors], [], program.lines.join("\n"));
-        program.signal(pid, "SIGTERM");
-        await until("all to be gone", () => program.pids().length === 0);
-      },
-    );
-
-    test(
-      title(
-        "`deno serve --parallel`: a line names `reload-self serve`, once, and that serves the module",
-      ),
-      async (t) => {
-        const { module, program } = await serveModule(t, ["--parallel"]);
-        const match =
-          /the servers of `deno serve --parallel`, one in each thread, cannot be handed over: use .*cli serve/;
-        await program.line(match);
-        assert.equal(program.lines.filter((line) => match.test(line)).length, 1);
-
-        const port = await freePort();
-        const served = startProgram(t, runtime, {
-          command: [
-            ...cli(runtime),
-            "serve",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            String(port),
-            module,
-          ],
-        });
-        const first = Number(/pid (\d+)/.exec(await served.line(/^Listening on/))?.[1]);
-        served.signal(first);
-        await until(
-          "the next process to answer",
-          async () => await textFrom(port) !== `pid ${first}`,
-        );
-        await until("the old process to be gone", () => !isAlive(first));
-        assert.deepEqual(served.lines.filter((line) => !line.startsWith("Listening on")), []);
-      },
-    );
   }
 
   if (runtime.kind === "node") {

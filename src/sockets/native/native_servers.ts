@@ -114,10 +114,9 @@ export class NativeHandover {
   put(libc: Libc, scan: SocketScan, server: AdoptedServer, fd: number): void {
     const file = this.#find(libc, listeningFiles(libc, scan), server);
     const inode = socketInode(libc, fd);
-    const refusals = file === undefined ? ["its own socket is not found"] : [
-      ...file.polled.map((own) => replaceFile(libc, scan, own, fd)),
-      ...file.unpolled.map((own) => replaceUnpolled(libc, scan, own, file.inode, fd)),
-    ];
+    const refusals = file === undefined
+      ? ["its own socket is not found"]
+      : replaceAll(libc, scan, file, fd);
     libc.close(fd);
     if (inode !== undefined) this.#inodes.set(server, inode);
     const why = refusals.find((refusal) => refusal !== undefined);
@@ -181,4 +180,24 @@ export class NativeHandover {
     this.#inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
     return file;
   }
+}
+
+/**
+ * Puts a socket below all descriptors of another one. Returns for each why that is not possible.
+ */
+function replaceAll(
+  libc: Libc,
+  scan: SocketScan,
+  { inode, polled, unpolled }: ListeningFile,
+  fd: number,
+): (string | undefined)[] {
+  const refusals = [
+    ...unpolled.map((own) => replaceUnpolled(libc, scan, own, inode, fd)),
+    ...polled.map((own) => replaceFile(libc, scan, own, fd)),
+  ];
+  if (unpolled.length === 0 || refusals.some((why) => why !== undefined)) return refusals;
+  // A thread of `deno serve --parallel` may have made a descriptor meanwhile.
+  const now = scanSockets(libc);
+  const late = listeningFiles(libc, now).find((file) => file.inode === inode);
+  return late === undefined ? refusals : replaceAll(libc, now, late, fd);
 }
