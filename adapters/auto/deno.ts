@@ -35,6 +35,8 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
   const { serve, listen, listenTls, listenDatagram } = deno;
   deno.serve = replacing(originalOf(serve), (first: unknown, second?: unknown) => {
     const options = (typeof first === "object" && first !== null ? first : second ?? {}) as Options;
+    // Deno 2.9 lets each thread read the channel that comes with inherited sockets.
+    if (isOfThread(options) && !host.isSuccessor && !host.opensItself) host.say(explainThreads);
     return isPrivateAddress(options.path, options.port, pid)
       ? originalOf(serve)(first, second)
       : host.begin().adopt(originalOf(serve))(first, second);
@@ -61,6 +63,10 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
         : openDatagrams(options),
   );
 }
+
+const explainThreads =
+  "`deno serve --parallel` cannot be reloaded with sockets of systemd or of `reload-self run`: leave out " +
+  "--parallel, --socket or --instances";
 
 /** Replaces what opens the server of a thread that does not reload. */
 export function installDenoThread(deno: DenoServers, host: AutoHost): void {

@@ -48,12 +48,18 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   );
 }
 
+interface Opening {
+  readonly deno: DenoNamespace;
+  readonly reusePort: boolean;
+  readonly isThread: boolean;
+}
+
 function open(
   serve: ServeFunction,
   host: NativeHost,
   options: Options,
   handler: FetchHandler,
-  { deno, reusePort }: { readonly deno: DenoNamespace; readonly reusePort: boolean },
+  { deno, reusePort, isThread }: Opening,
 ): Server {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
@@ -95,7 +101,8 @@ function open(
     own,
     reported: address,
     connections: areKnown ? followed : undefined,
-    activated: activated?.fd,
+    // The thread that reloads puts it below the servers of all.
+    activated: isThread ? undefined : activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
@@ -161,6 +168,7 @@ export function denoServe(
       if (typeof handler !== "function" || isOther) return serve(first, second);
       return open(serve, host, options, handler, {
         deno,
+        isThread,
         reusePort: isShared || deno.build.os !== "linux" || !mayCall(),
       });
     },
