@@ -2,6 +2,7 @@
  * Runs suites of tests, one after the other, and prints how long each took: `npm run check`.
  * With `--newest` or `--older` they run only on those versions; see tests/support/runtimes.ts.
  */
+import { Buffer } from "node:buffer";
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
 import { dirname } from "node:path";
@@ -43,6 +44,7 @@ const suites = {
     ...nodeTest("--test-concurrency=3", "--test-timeout=300000"),
     "tests/{integration,support}/**/*.test.ts",
   ]],
+  cli: [[...nodeTest("--test-concurrency=3", "--test-timeout=300000"), "tests/cli/*.test.ts"]],
   connections: [[
     ...nodeTest("--test-concurrency=3", "--test-timeout=300000"),
     "tests/connections/*.test.ts",
@@ -77,16 +79,26 @@ const suites = {
 
 /**
  * Resolves with the exit code of a command. The patterns are resolved here: not every runtime does
- * so.
+ * so. What commands print that run side by side is shown when they have ended.
  */
-function run([file, ...args]) {
+function run([file, ...args], isAlone) {
   const expanded = args.flatMap((arg) =>
     arg.includes("*") ? globSync(arg, { cwd: root }).sort() : [arg]
   );
   // Deno would take the types in node_modules for a part of the program, and complain about them.
   const env = { ...process.env, DENO_NO_PACKAGE_JSON: "1", DENO_NO_UPDATE_CHECK: "1" };
-  const child = spawn(file, expanded, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
-  return new Promise((resolve) => child.once("close", (code) => resolve(code ?? 1)));
+  const output = isAlone ? "inherit" : "pipe";
+  const child = spawn(file, expanded, { cwd: root, env, stdio: ["ignore", output, output] });
+  const printed = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (data) => printed.push(data));
+  }
+  return new Promise((resolve) =>
+    child.once("close", (code) => {
+      process.stdout.write(Buffer.concat(printed));
+      resolve(code ?? 1);
+    })
+  );
 }
 
 const versions = { "--newest": "node26,deno,bun", "--older": "node22,node24" };
@@ -104,8 +116,9 @@ if (unknown !== undefined || names.length === 0) {
 const lines = [];
 for (const name of names) {
   const begun = performance.now();
-  let failed = false;
-  for (const command of suites[name]) failed = await run(command) !== 0 || failed;
+  const commands = suites[name];
+  const codes = await Promise.all(commands.map((command) => run(command, commands.length === 1)));
+  const failed = codes.some((code) => code !== 0);
   lines.push(
     `${failed ? "FAILED" : "passed"}  ${name.padEnd(12)} ${
       ((performance.now() - begun) / 1000).toFixed(1)

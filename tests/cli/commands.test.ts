@@ -4,13 +4,13 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { VERSION } from "../../../cli/version.ts";
-import { cleanUp } from "../../support/clean_up.ts";
-import { cli, runCli } from "../../support/cli.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, startProgram, temporaryFolder } from "../../support/program.ts";
-import { oneOfEachKind } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { VERSION } from "../../cli/version.ts";
+import { cleanUp } from "../support/clean_up.ts";
+import { cli, runCli } from "../support/cli.ts";
+import { isAlive } from "../support/proc.ts";
+import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: help and version, for the whole and for each command`, async () => {

@@ -3,18 +3,18 @@ import assert from "node:assert/strict";
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { TestScope } from "../../support/clean_up.ts";
-import { cli, runCli } from "../../support/cli.ts";
-import { isAlive } from "../../support/proc.ts";
+import type { TestScope } from "../support/clean_up.ts";
+import { cli, runCli } from "../support/cli.ts";
+import { isAlive } from "../support/proc.ts";
 import {
   fixture,
   type Program,
   type Report,
   startProgram,
   temporaryFolder,
-} from "../../support/program.ts";
-import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+} from "../support/program.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 /** Starts a program that has triggers of its own. */
 function start(t: TestScope, runtime: Runtime, triggers: object, behaviour = "run"): Program {

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { describeTally, failureCount, startLoad } from "../../load/load.ts";
-import { cleanUp, type TestScope } from "../../support/clean_up.ts";
-import { cli } from "../../support/cli.ts";
-import { freePort } from "../../support/port.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture, type Program, startProgram, temporaryFolder } from "../../support/program.ts";
-import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
+import { cli } from "../support/cli.ts";
+import { freePort } from "../support/port.ts";
+import { isAlive } from "../support/proc.ts";
+import { fixture, type Program, startProgram, temporaryFolder } from "../support/program.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 function start(
   t: TestScope,
@@ -122,7 +122,7 @@ for (const runtime of oneOfEachKind) {
 }
 
 test("serve, as a function: a wrong call is an error that says so", async () => {
-  const { serve } = await import("../../../serve.ts");
+  const { serve } = await import("../../serve.ts");
   await assert.rejects(serve({} as { fetch(): Response }), /serve: there must be a fetch handler/);
   await assert.rejects(
     serve(() => new Response(), { port: 65_536 }),

@@ -15,12 +15,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { cleanUp, type TestScope } from "../../support/clean_up.ts";
-import { runCli } from "../../support/cli.ts";
-import { isAlive } from "../../support/proc.ts";
-import { fixture } from "../../support/program.ts";
-import { oneOfEachKind } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
+import { runCli } from "../support/cli.ts";
+import { isAlive } from "../support/proc.ts";
+import { fixture } from "../support/program.ts";
+import { oneOfEachKind } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 /** Two users of every Debian system: daemon and nobody. */
 const VICTIM = 1;

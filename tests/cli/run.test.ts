@@ -1,20 +1,20 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
-import { describeTally, failureCount, startLoad } from "../../load/load.ts";
-import { cleanUp, type TestScope } from "../../support/clean_up.ts";
-import { freePort } from "../../support/port.ts";
-import { cli, runCli } from "../../support/cli.ts";
-import { allPids, commandLineOf, isAlive, parentOf, stateOf } from "../../support/proc.ts";
+import { describeTally, failureCount, startLoad } from "../load/load.ts";
+import { cleanUp, type TestScope } from "../support/clean_up.ts";
+import { freePort } from "../support/port.ts";
+import { cli, runCli } from "../support/cli.ts";
+import { allPids, commandLineOf, isAlive, parentOf, stateOf } from "../support/proc.ts";
 import {
   fixture,
   type Program,
   type Report,
   type StartOptions,
   startProgram,
-} from "../../support/program.ts";
-import { oneOfEachKind, type Runtime } from "../../support/runtimes.ts";
-import { until } from "../../support/wait.ts";
+} from "../support/program.ts";
+import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
+import { until } from "../support/wait.ts";
 
 /** Starts a program under `reload-self run`, each on a runtime of its own. */
 function start(
