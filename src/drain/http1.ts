@@ -57,6 +57,8 @@ export interface DrainSettings {
 export interface Drain {
   /** Those of HTTP/1 without TLS, which another process could go on with. */
   plain(): HttpSocket[];
+  /** How many connections the server has accepted. */
+  readonly accepted: number;
   /** Finishes them all. Resolves with the number of those that had to be cut. */
   finish(settings: DrainSettings): Promise<number>;
 }
@@ -138,6 +140,7 @@ class ServerDrain implements Drain {
   readonly #isHttp2: boolean;
   readonly #isHttp: boolean;
   readonly #isTls: boolean;
+  accepted = 0;
   #finishing: Finishing | undefined;
 
   constructor(server: BindableServer, clock: Clock, http2CloseTruncates: boolean, viewOf: ViewOf) {
@@ -175,6 +178,7 @@ class ServerDrain implements Drain {
   }
 
   #connected(connection: Connection): void {
+    this.accepted++;
     if (this.#connections.has(connection) || connection.destroyed) return;
     const name = this.#isTls && peerOf(connection);
     if (name) {

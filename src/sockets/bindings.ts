@@ -15,8 +15,15 @@ import { Datagrams } from "./datagrams/datagrams.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
 import { UnixSockets } from "./unix/unix_sockets.ts";
 
-/** How long a server that shuts down keeps accepting, for the connections that were made before. */
+/**
+ * How long a server that nobody reaches any more keeps accepting, for the connections that were
+ * made before. The kernel resets those that wait in a socket which is closed.
+ */
 export const LAST_ACCEPTS_MS = 20;
+/** The parts of this time: libuv accepts one connection in each turn of its event loop. */
+const TURNS = 10;
+/** The longest time for connections that go on coming, in milliseconds. */
+const MAX_ACCEPTS_MS = 500;
 
 /** A server whose connections can move. */
 export interface HttpServer {
@@ -84,13 +91,28 @@ export class Bindings {
     });
   }
 
+  /**
+   * Resolves when the connections that wait in the sockets were accepted, also in a process that
+   * gets little time: when none has come for some turns of its event loop.
+   */
+  async acceptLast(): Promise<void> {
+    const { clock } = this.#program;
+    const accepted = () =>
+      [...this.#drains.values()].reduce((sum, { drain }) => sum + drain.accepted, 0);
+    const begun = clock.now();
+    for (let before = -1; before !== accepted() && clock.now() - begun < MAX_ACCEPTS_MS;) {
+      before = accepted();
+      for (let turn = 0; turn < TURNS; turn++) await pause(clock, LAST_ACCEPTS_MS / TURNS);
+    }
+  }
+
   /** Stops accepting, and finishes all connections, each server as a task of the token. */
   finish(isReplaced: boolean, { idle, short, timeout }: Graces): void {
-    const { clock, emit, token } = this.#program;
-    // A successor accepts the connections that wait in a socket. Without one this process does,
-    // before the kernel resets them.
-    const isLast = !isReplaced && this.size > 0;
-    const closed = (isLast ? pause(clock, LAST_ACCEPTS_MS) : Promise.resolve()).then(() => {
+    const { emit, token } = this.#program;
+    // A successor accepts the connections that wait in a socket, but for those of a path: there it
+    // has a socket of its own.
+    const isLast = isReplaced ? this.#atPaths.size > 0 : this.size > 0;
+    const closed = (isLast ? this.acceptLast() : Promise.resolve()).then(() => {
       this.listening.close();
       for (const { listener } of this.#atPaths.values()) listener.close();
     });

@@ -103,7 +103,7 @@ export function createSockets(
   return {
     movable: () => bindings.movable(),
     handovers: {
-      settling: createSettling(program, graces),
+      settling: createSettling(program, bindings, graces),
       datagrams: bindings.datagrams.handover,
       listening: listening.handover,
       unix: unix.handover,
@@ -125,7 +125,11 @@ function gracesOf({ idleGrace, drainTimeout }: ListenOptions): Graces {
 }
 
 /** From the commit on the answers of the old process carry `Connection: close`. */
-function createSettling({ clock, token, wrapped }: ProgramContext, { short }: Graces): Handover {
+function createSettling(
+  { clock, token, wrapped }: ProgramContext,
+  bindings: Bindings,
+  { short }: Graces,
+): Handover {
   return {
     name: "the idle grace",
     outgoing: () => ({
@@ -137,7 +141,7 @@ function createSettling({ clock, token, wrapped }: ProgramContext, { short }: Gr
       // the token is cancelled.
       revoke() {
         wrapped.areClosing = true;
-        return pause(clock, wrapped.exist ? short : LAST_ACCEPTS_MS);
+        return wrapped.exist ? pause(clock, short) : bindings.acceptLast();
       },
     }),
   };

@@ -180,4 +180,20 @@ for (const runtime of oneOfEachKind) {
     const tally = await load.stop();
     assert.equal(tally.failures.size, 0, describeTally(tally));
   });
+
+  test(`${runtime.name}: what waits in the unix socket of a version that is taken back is answered`, async (t) => {
+    const port = await freePort();
+    const { program, first, target } = await startServer(t, runtime, {
+      kind: "http",
+      burn: 5,
+      options: { check: `http://127.0.0.1:${port}/`, probation: 300, idleGrace: 300 },
+    }, { unix: true });
+    const load = startLoad("new", target, 50); // There are always some that wait.
+    cleanUp(t, () => load.stop());
+    program.signal(first);
+    await program.report("reload-fail");
+    const tally = await load.stop();
+    assert.equal(tally.failures.size, 0, describeTally(tally));
+    assert.ok(tally.generations.has(1), describeTally(tally));
+  });
 }
