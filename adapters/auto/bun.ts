@@ -26,7 +26,7 @@ interface Options {
  * own functions.
  */
 function isOfNode(): boolean {
-  // Below this function and the one that was replaced.
+  // Below this function and the replaced one.
   return /\(node:/.test(new Error().stack?.split("\n")[3] ?? "");
 }
 

@@ -30,7 +30,7 @@ interface Connection {
 class OpenedSocket implements DescriptorSocket {
   readonly key: string;
   readonly #connection: Connection;
-  /** Where it was opened, whatever it says later. */
+  /** Where it was opened. */
   readonly #own: Connection["addr"];
   readonly #opened = Promise.withResolvers<void>();
   readonly #interrupted: DenoNamespace["errors"]["Interrupted"];

@@ -66,7 +66,7 @@ export function denoDatagramAdapter(
         if (raw.open((shared as { fd: number }).fd) !== 0) {
           throw new Error(`${key} cannot be opened on what the predecessor has sent`);
         }
-        // Deno 2.9 says EINVAL whatever is wrong: what another socket can join, this one has
+        // The error of Deno 2.9 is always EINVAL: what another socket can join, this one has
         // joined.
         joinAgain(
           own,

@@ -67,7 +67,7 @@ export function isElected(
   return isFree;
 }
 
-/** Whether Deno itself asks for the server of a thread. Deno 2.9 says so by a symbol. */
+/** Whether Deno itself asks for the server of a thread. Deno 2.9 marks it with a symbol. */
 export function isOfThread(options: object): boolean {
   return Object.getOwnPropertySymbols(options).some((symbol) =>
     symbol.description === "kLoadBalanced" && (options as Record<symbol, unknown>)[symbol] === true

@@ -14,7 +14,7 @@ interface Deno {
   ): { socket: WebSocket; response: Response };
 }
 
-/** The member that says which side a WebSocket is, and its value for a client's. */
+/** The member that tells which side a WebSocket is, and its value for a client's. */
 const ROLE = "[[role]]";
 const CLIENT = 1;
 
@@ -72,7 +72,7 @@ export function denoWebSockets(deno: Deno): NativeWebSockets {
         events.message(typeof data === "string" ? data : new Uint8Array(data));
       socket.onclose = ({ code, reason }) => events.closed(code, reason);
       socket.onerror = () => {}; // `close` follows.
-      events.upgraded(rawOf(socket)); // The client may be there before Deno says so.
+      events.upgraded(rawOf(socket)); // The client may be there before Deno reports it.
       return response;
     },
   };

@@ -35,7 +35,7 @@ export function createOpening<T>(): Opening<T> {
 
 type Join = (...args: string[]) => unknown;
 
-/** Whether the kernel says that a socket is a member already; ip(7). */
+/** Whether the error of the kernel means that a socket is a member already; ip(7). */
 export function isMemberByCode(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === "EADDRINUSE";
 }

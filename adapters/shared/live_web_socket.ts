@@ -146,7 +146,7 @@ export interface WebSocketEvents {
   /** Its client can be reached. */
   opened(): void;
   message(data: string | Uint8Array): void;
-  /** A ping or a pong came, with so many bytes. Where the runtime says so. */
+  /** A ping or a pong came, with so many bytes. Where the runtime tells. */
   control(bytes: number): void;
   closed(code: number, reason: string): void;
 }

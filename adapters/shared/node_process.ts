@@ -68,7 +68,8 @@ export interface SuccessorPlan {
 }
 
 /**
- * Starts the successor of this process. Throws a ReloadError that says why that is not possible.
+ * Starts the successor of this process. Throws a ReloadError with the reason where that is not
+ * possible.
  */
 export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProcess> {
   const { pid: self, spawn, kill, what, cwd, history, request, sockets, shell, descriptors } = plan;

@@ -1,4 +1,4 @@
-/** The listening sockets of this process, whoever made them, from /proc. */
+/** All listening sockets of this process, from /proc. */
 import type { OwnSocket, SocketAddress } from "../../src/core/socket_adapter.ts";
 import { asSocketAddress } from "../../src/linux/addresses.ts";
 import { hasAllListeners, parseListeners, parseSocketInode } from "../../src/linux/proc.ts";

@@ -16,7 +16,7 @@ const TAKE_TIMEOUT_MS = 1_000;
 const MOST_ATTEMPTS = 5;
 /**
  * How many descriptors may be on their way at once: a process that takes many in one turn has less
- * work with each. The kernel takes about twice as many before it says that there is no room
+ * work with each. The kernel takes about twice as many before it reports that there is no room
  * (SO_SNDBUF).
  */
 const DESCRIPTOR_WINDOW = 128;

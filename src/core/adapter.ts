@@ -149,7 +149,7 @@ export interface NativeServerView {
 export interface FetchAdapter {
   /**
    * Whether the body of a response is a stream of the application's, which may have no end. Deno:
-   * its servers do not say what they still send.
+   * its servers do not tell what they still send.
    */
   hasStream?(response: Response): boolean;
   /**

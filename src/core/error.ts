@@ -11,7 +11,7 @@
  * - `timeout`: the new process was not in charge within `readyTimeout`.
  * - `silent`: the new process was in charge, and gave no sign of life any more: it hangs, or
  *   computes without a pause.
- * - `check`: the new process was in charge, and did not pass its check; `cause` says why.
+ * - `check`: the new process was in charge, and did not pass its check; `cause` is the reason.
  * - `protocol`: the new process sent a message that is not understood, or closed the channel.
  * - `pid-file`: the pid file belongs to another process, or cannot be written; `listen()` throws
  *   it.

@@ -14,7 +14,7 @@ const LEFT_ALONE: unique symbol = Symbol.for("@js0/reload-self left alone");
 /** On a server that the library opens at this moment: what it calls may be replaced once more. */
 const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
 /**
- * On a server that says that it listens, and waits for the predecessor's socket: whether the member
+ * On a server that counts as listening, and waits for the predecessor's socket: whether the member
  * is its own otherwise, too.
  */
 const WAITING: unique symbol = Symbol.for("@js0/reload-self waiting");
@@ -114,7 +114,7 @@ export function isAnnounced(server: object): boolean {
   return (server as Marked)[ANNOUNCED] === true;
 }
 
-/** A server says that it listens before it does: frameworks look. */
+/** A server counts as listening before it does: frameworks look. */
 export function beginWaiting(server: object): void {
   const marked = server as Marked;
   const hasOwn = Object.hasOwn(marked, "listening");

@@ -28,7 +28,7 @@ export type ListenSource =
 export const descriptorOf = (source: { fd: number } | { received: number }): number =>
   "fd" in source ? source.fd : source.received;
 
-/** A listening socket of this process, whoever made it. */
+/** A listening socket of this process, of the library or of the program. */
 export interface OwnSocket {
   /** Its descriptor. */
   readonly fd: number;
@@ -278,8 +278,8 @@ export interface SocketAdapter {
   /** The listening sockets of this process; `undefined` where they cannot be listed. */
   listening(): readonly OwnSocket[] | undefined;
   /**
-   * Takes a listening socket from its server, whoever made it: nothing is accepted there any more.
-   * Returns whether that was possible.
+   * Takes a listening socket from its server, also from one of the program: nothing is accepted
+   * there any more. Returns whether that was possible.
    */
   stopListening(socket: OwnSocket): boolean;
   /**

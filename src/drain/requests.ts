@@ -81,7 +81,7 @@ export function createRequests(clock: Clock): Requests {
       look = () => {
         for (const entry of awaited) if (!running.has(entry)) awaited.delete(entry);
         if ((isReplaced ? running : awaited).size === 0) finished.resolve(0);
-        // A request of which the server says more than its handler: its answer is a stream, or it
+        // A request of which the server knows more than its handler: its answer is a stream, or it
         // has become a WebSocket.
         if (stopTimer !== undefined || (running.size === 0 && servers.size === 0)) return;
         stopTimer = clock.timer(Math.max(1, Math.min(CHECK_MS, deadline - clock.now())), () => {

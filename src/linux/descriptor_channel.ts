@@ -3,7 +3,7 @@
  * other process has inherited one.
  *
  * The pair keeps the bounds of messages (SOCK_SEQPACKET), so that one is received whole or not at
- * all. Nobody polls: whoever has sent a message says so on another channel, and the message is
+ * all. Nobody polls: the sender announces each message on another channel, and it is
  * there by then.
  */
 import type { Libc } from "../core/socket_adapter.ts";
@@ -97,8 +97,8 @@ export function receiveDescriptors(libc: Libc, socket: number): Received {
   let count = receive();
   if (count < 0) {
     if (!isGone(libc, socket)) return { kind: "none" };
-    // The first call says ECONNRESET where the other process has left something unread; what it has
-    // sent comes afterwards.
+    // The first call fails with ECONNRESET where the other process has left something unread; what
+    // it has sent comes afterwards.
     count = receive();
     if (count < 0) return { kind: "closed" };
   }

@@ -1,6 +1,6 @@
 /**
  * Which descriptors listen for a server that was opened a moment ago: neither Bun.serve nor
- * Deno.serve says it.
+ * Deno.serve tells.
  */
 import type { Libc } from "../core/socket_adapter.ts";
 import { socketInode } from "./proc_files.ts";

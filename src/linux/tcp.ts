@@ -65,7 +65,7 @@ const TCP_KEEPINTVL = 5;
 const TCP_KEEPCNT = 6;
 
 /**
- * Has the kernel ask for a client that says nothing for half a minute, and end the connection half
+ * Has the kernel ask for a client that sends nothing for half a minute, and end the connection half
  * a minute later; tcp(7).
  */
 export function keepAlive(libc: Libc, fd: number): void {

@@ -1,5 +1,5 @@
 /**
- * Whether a WebSocket is between two messages, where the runtime does not say it: the bytes that it
+ * Whether a WebSocket is between two messages, where the runtime does not tell: the bytes that it
  * has read are those of the messages that the application got. RFC 6455, section 5.2.
  */
 import type { TcpState } from "./tcp.ts";

@@ -308,7 +308,7 @@ function createToken(begun: Begun): Token {
       wrapped.exist = true;
       return wrapped.wrap(handler);
     },
-    // Its types only say what the application knows of its sockets.
+    // Its types only describe what the application knows of its sockets.
     live: ((name, handlers) =>
       addLiveGroup(live, name, handlers as LiveHandlers<unknown, unknown>)) as Token["live"],
     webSocket(socket) {

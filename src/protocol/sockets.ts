@@ -4,7 +4,7 @@
  */
 import type { SocketAddress } from "../core/socket_adapter.ts";
 
-/** What the old process says of its bound servers. The keys name them. */
+/** A message of the old process about its bound servers. The keys name them. */
 export type BoundFromPredecessor =
   /** It listens on these. */
   | { readonly sockets: readonly OfferedSocket[] }
@@ -57,7 +57,7 @@ export type SocketClaim = { readonly claim: string };
 /** The socket of a native server or of datagrams: with a handle, or the number of a descriptor. */
 export type SentSocket = { readonly socket: string; readonly number?: number };
 
-/** What the old process says of the native servers that it steers. */
+/** A message of the old process about the native servers that it steers. */
 export type SteeringFromPredecessor =
   /** It steers connections to these. */
   | { readonly addresses: readonly string[] }
@@ -94,7 +94,7 @@ function parseOfferedSocket(value: unknown): OfferedSocket[] {
   return isText(key) ? [{ key, address: parseAddress(address) }] : [];
 }
 
-/** Parses what the old process says of its bound servers. */
+/** Parses a message of the old process about its bound servers. */
 export function parseBoundFromPredecessor(data: unknown): BoundFromPredecessor | undefined {
   const fields = fieldsOf(data);
   const { sockets, key, hold, isFree, back, close } = fields;
@@ -146,7 +146,7 @@ function parsePositions(value: unknown): GroupPositions[] {
   return isText(key) ? [[key, Array.isArray(own) && own.every(isWhole) ? own : []]] : [];
 }
 
-/** Parses what the old process says of the native servers that it steers. */
+/** Parses a message of the old process about the native servers that it steers. */
 export function parseSteering(data: unknown): SteeringFromPredecessor | undefined {
   const { addresses, complete, positions, isLast } = fieldsOf(data);
   if (Array.isArray(addresses)) return { addresses: addresses.filter(isText) };

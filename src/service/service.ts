@@ -87,7 +87,7 @@ function watchReleaseLink(
 ): Handover {
   const advice =
     `To follow the link, start the program with PWD=${path} in its environment (systemd: Environment=PWD=${path})`;
-  // A successor would say again what its first process has said.
+  // A successor would repeat what the first process has reported.
   if (!hasPredecessor) {
     warn(
       `the working directory ${directory} is also ${path}, a symbolic link, and PWD does not say that it was reached by it: ` +

@@ -62,7 +62,7 @@ const INSTEAD: readonly [fits: (value: Members) => boolean, what: string][] = [
   ],
 ];
 
-/** Throws a TypeError that says what to write unless it is a server of node's kind. */
+/** Throws a TypeError with what to write, unless it is a server of node's kind. */
 export function checkServer(server: BindableServer): void {
   if (hasAll(server, METHODS)) return;
   const given: Members | null | undefined = server as unknown as Members | null | undefined;

@@ -53,7 +53,7 @@ export interface UnboundOptions extends Omit<LingeringOptions, "unbound" | "advi
 const CHECK_MS = 20;
 /** How long after its last task a cancelled process may take to close its servers. */
 export const CLOSE_MS = 1_000;
-/** How often a process says that it is still there, in milliseconds. */
+/** How often a process that stays is reported, in milliseconds. */
 export const REMIND_MS = 60_000;
 
 /** The servers that are not bound. */

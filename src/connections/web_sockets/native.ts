@@ -25,7 +25,7 @@ export interface NativeHandlers<Session> {
   release(socket: LiveWebSocket): Session | undefined;
 }
 
-/** What the next generation must know of one, besides what the application says. */
+/** What the next generation must know of one, besides its session. */
 interface Moved<Session> {
   readonly server: string;
   readonly protocol: string;

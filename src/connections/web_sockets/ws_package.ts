@@ -34,7 +34,7 @@ export interface PackageHandlers<Session, Socket, Request> {
   release(socket: Socket): Session | undefined;
 }
 
-/** What the next generation must know of a WebSocket, besides what the application says. */
+/** What the next generation must know of a WebSocket, besides its session. */
 interface Handshake {
   protocol?: string;
   /** The header of the request. */

@@ -71,9 +71,9 @@ function addName(files: Files, path: string, name: string): void {
 }
 
 /**
- * Puts a socket at a path, for the users of the one that was there.
+ * Puts a socket at a path, for the users of the socket that was there.
  *
- * @param keptAs Another name for the one that was there, which is lost without it.
+ * @param keptAs Another name for the socket that was there, which is lost without it.
  * @returns A warning, where not all who could connect still can.
  */
 export function placeSocket(
