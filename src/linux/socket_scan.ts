@@ -121,6 +121,8 @@ export interface Registrations {
 export function createRegistrations(): Registrations {
   const found = new Map<number, Registration[]>();
   const instances: { body: string; epolls: number[] }[] = [];
+  const find = ({ fd, events, data, inode }: ParsedLine) =>
+    found.get(fd)?.find((one) => one.inode === inode && one.events === events && one.data === data);
   return {
     add(epoll, text) {
       const start = text.indexOf("tfd:");
@@ -129,22 +131,34 @@ export function createRegistrations(): Registrations {
       // Two descriptors of one instance. Not certain, and need not be: see `replaceFile`.
       const same = instances.find((instance) => instance.body === body);
       if (same !== undefined) return void same.epolls.push(epoll);
-      const epolls = [epoll];
+      const lines = parseLines(body);
+      // The same, where another thread has changed meanwhile what it polls.
+      const known = lines.map(find).find((one) => one !== undefined);
+      const epolls = instances.find((instance) => instance.epolls === known?.epolls)?.epolls ?? [];
+      epolls.push(epoll);
       instances.push({ body, epolls });
-      for (const [, fd, events, data, inode] of body.matchAll(LINE)) {
-        const registration = {
-          epolls,
-          events: parseInt(events as string, 16),
-          data: BigInt(`0x${data}`),
-          inode: parseInt(inode as string, 16),
-        };
-        const others = found.get(Number(fd));
-        if (others === undefined) found.set(Number(fd), [registration]);
-        else others.push(registration);
+      for (const { fd, ...line } of lines.filter((one) => find(one) === undefined)) {
+        const others = found.get(fd);
+        if (others === undefined) found.set(fd, [{ ...line, epolls }]);
+        else others.push({ ...line, epolls });
       }
     },
     of: (fd) => found.get(fd) ?? [],
   };
+}
+
+/** A registration, and its descriptor. */
+interface ParsedLine extends Omit<Registration, "epolls"> {
+  readonly fd: number;
+}
+
+function parseLines(body: string): ParsedLine[] {
+  return [...body.matchAll(LINE)].map(([, fd, events, data, inode]) => ({
+    fd: Number(fd),
+    events: parseInt(events as string, 16),
+    data: BigInt(`0x${data}`),
+    inode: parseInt(inode as string, 16),
+  }));
 }
 
 /** An address of IPv4, also where a socket of IPv6 has it. */

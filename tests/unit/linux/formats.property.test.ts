@@ -56,6 +56,23 @@ test("registrations are read as they were written, those of a duplicate of the i
   );
 });
 
+test("what another thread adds or ends between two reads of an instance makes no second instance", () => {
+  const different = { minLength: 2, selector: ({ fd }: { fd: number }) => fd };
+  fc.assert(
+    fc.property(fc.uniqueArray(entry, different), fc.integer(), (entries, seed) => {
+      const registrations = createRegistrations();
+      const [kept, ...rest] = entries as [typeof entries[number], ...typeof entries];
+      const middle = Math.abs(seed) % rest.length;
+      registrations.add(3, HEAD + [kept, ...rest.slice(middle)].map(line).join(""));
+      registrations.add(5, HEAD + [kept, ...rest.slice(0, middle + 1)].map(line).join(""));
+      for (const { fd } of entries) {
+        assert.deepEqual(registrations.of(fd).map(({ epolls }) => epolls), [[3, 5]]);
+      }
+    }),
+    { numRuns },
+  );
+});
+
 test("an instance without registrations, an old kernel, and garbage give none", () => {
   fc.assert(
     fc.property(
