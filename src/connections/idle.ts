@@ -139,7 +139,7 @@ async function move(
   clock: Clock,
   stop: AbortSignal,
 ): Promise<void> {
-  await sender.tell("begin");
+  await sender.tell("begin", true);
   for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS;) {
     const looked = clock.now();
     for (const one of active) await one.take();

@@ -244,9 +244,9 @@ async function flush(
  */
 async function sendReleased(move: LiveMove): Promise<void> {
   const { program: { clock }, waiting, access, sender, signal } = move;
-  await sender.tell("begin");
+  await sender.tell("begin", true);
   await sender.sendAll();
-  await sender.tell("complete");
+  await sender.tell("complete", true);
   await sendIndependent(move);
   for (; !signal.aborted && !move.isLast; await sender.sendAll()) {
     await pause(clock, RETRY_MS);

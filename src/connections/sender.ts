@@ -67,8 +67,10 @@ export interface ConnectionSender {
    * Tells the new process how far the move is, and waits until it has read that, and all that was
    * sent before. Deno 2.9 loses a socket that arrives in one piece with another message. Rejects
    * when the new process is gone, or does not answer: an earlier version takes no connections.
+   *
+   * @param isPatient Whether a process that was stopped may go on before. Not while clients wait.
    */
-  tell(what: "announced" | "begin" | "complete"): Promise<void>;
+  tell(what: "announced" | "begin" | "complete", isPatient?: boolean): Promise<void>;
   /** Sends those that were added. Rejects when the new process is gone, or takes none. */
   sendAll(): Promise<void>;
   /** Goes on here with all that the new process has not taken: it is dead. */
@@ -143,7 +145,7 @@ export function createConnectionSender(
     },
     open: () => link.onData((data) => receive(sending, data)),
     add: (connection) => void waiting.set(++sending.count, connection),
-    tell: (what) => sync(sending, what),
+    tell: (what, isPatient = false) => sync(sending, what, isPatient ? MOST_ATTEMPTS : 1),
     async sendAll() {
       sending.begun ??= clock.now();
       await sendSome(sending, window, false);
@@ -183,11 +185,14 @@ function receive(sending: Sending, { pong, takes, taken, refused }: HandoverData
 }
 
 /** Sends a message, and waits until it is read. */
-async function sync(sending: Sending, what: string): Promise<void> {
+async function sync(sending: Sending, what: string, attempts: number): Promise<void> {
   const answer = new Promise<void>((resolve) => sending.ack = resolve);
   let isAnswered = false;
   await sending.link.send({ ping: what });
-  await atMost(sending.clock, TAKE_TIMEOUT_MS, answer.then(() => isAnswered = true));
+  const answered = answer.then(() => isAnswered = true);
+  for (let attempt = 0; !isAnswered && attempt < attempts && !sending.signal.aborted; attempt++) {
+    await atMost(sending.clock, TAKE_TIMEOUT_MS, answered);
+  }
   if (!isAnswered) throw new Error("the new process does not answer");
 }
 

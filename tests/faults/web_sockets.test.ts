@@ -100,6 +100,17 @@ const faults: readonly Fault[] = [
     more: goesOn(700),
   },
   {
+    name: "new: stopped for two seconds, before it has taken any",
+    behaviour: {},
+    losesNone: true,
+    async more({ program }) {
+      const { pid } = await program.report("in-charge", { generation: 1 });
+      program.signal(pid, "SIGSTOP");
+      await delay(2_000);
+      program.signal(pid, "SIGCONT");
+    },
+  },
+  {
     name: "new: stopped for ever",
     behaviour: { at: "accept", nth: MIDDLE, to: "new", signal: "SIGSTOP" },
   },
