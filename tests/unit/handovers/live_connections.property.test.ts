@@ -332,7 +332,9 @@ test("a new process of an earlier version takes no connection: all are served by
     side?.onProbation?.();
     await side?.beforeRetire?.(new AbortController().signal);
   })();
-  for (let i = 0; i < 5; i++) {
+  let isOver = false;
+  run.then(() => isOver = true);
+  while (!isOver) {
     await tick();
     links.deliver();
     advance();
