@@ -34,7 +34,8 @@ const suites = {
     // As a bare `deno test` runs them: those that need no permission.
     [pinned.deno, "test", "--quiet"],
     [pinned.deno, "test", "--quiet", "--allow-all", "--no-check", ...needPermissions],
-    [pinned.bun, "test", "tests/unit/**/*.test.ts"],
+    // Beside the others a property may take longer than the five seconds of `bun test`.
+    [pinned.bun, "test", "--timeout=120000", "tests/unit/**/*.test.ts"],
   ],
   "unit-older": [
     [pinned.node22, "--disable-warning=ExperimentalWarning", "--test", "tests/unit/**/*.test.ts"],
