@@ -38,7 +38,8 @@ export function receiveConnections(
   { link }: IncomingReload,
   handlers: ConnectionHandlers,
 ): void {
-  const taken = new Set<number>();
+  /** All that came and were not refused. */
+  const known = new Set<number>();
   /** Those of which the old process is told later. */
   const later = new Set<number>();
   // The old process is gone: it needs no answer.
@@ -58,13 +59,13 @@ export function receiveConnections(
   function serveDescriptor(
     data: Record<string, unknown>,
     fds: readonly number[],
-  ): boolean | Promise<unknown> {
+  ): boolean | Promise<boolean> {
     const [fd, ...others] = fds;
     const unread = fromBase64(data.unread);
     const served = fd !== undefined && others.length === 0 && unread !== undefined &&
       handlers.serveDescriptor?.(String(data.group), fd, parseSession(data), unread);
     if (served === false || served === undefined) link.descriptors?.discard(fds);
-    return served ?? false;
+    return typeof served === "object" ? served.then(() => true, () => true) : served ?? false;
   }
 
   async function take(data: Record<string, unknown>, handle: unknown): Promise<void> {
@@ -72,18 +73,21 @@ export function receiveConnections(
     const fds = typeof data.number === "number"
       ? link.descriptors?.receive(data.number)
       : undefined;
-    if (taken.has(id)) {
-      // It was sent again before the answer came.
+    const hasHandle = handle !== undefined && handle !== null;
+    if (known.has(id)) {
+      // It was sent again before the answer came. A second socket would read from it as well.
       if (fds !== undefined) link.descriptors?.discard(fds);
+      else if (hasHandle) (await adapter.adopt(handle)).destroy();
       return later.has(id) ? undefined : reply({ taken: id });
     }
-    if (fds === undefined && (handle === undefined || handle === null)) return; // It is sent again.
-    const served = fds !== undefined ? serveDescriptor(data, fds) : await serve(data, handle);
-    if (served === false) return reply({ refused: id });
-    taken.add(id);
-    if (served === true) return reply({ taken: id });
+    if (fds === undefined && !hasHandle) return; // It is sent again.
+    known.add(id);
     later.add(id);
-    served.finally(() => later.delete(id)).then(() => reply({ taken: id }));
+    const served = await (fds !== undefined ? serveDescriptor(data, fds) : serve(data, handle));
+    later.delete(id);
+    if (served !== false) return reply({ taken: id });
+    known.delete(id);
+    reply({ refused: id });
   }
 
   const takes = () => handlers.serveDescriptor !== undefined && link.descriptors !== undefined;

@@ -92,7 +92,9 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
     disown,
   });
   sender.open();
-  receiveConnections({ adopt: (handle) => Promise.resolve(handle as LiveSocket) }, {
+  // It takes longer than the next message does.
+  const adopt = (handle: unknown) => tick().then(tick).then(() => handle as LiveSocket);
+  receiveConnections({ adopt }, {
     link: newLink,
     offered: Promise.resolve(),
   }, {
@@ -122,9 +124,10 @@ test("each connection is served once, wherever, and no descriptor is left over, 
         /** Where each connection is served. */
         const served = { new: [] as number[], old: [] as number[] };
         const closed: number[] = [];
+        let isDead = false;
         const scene = createScene(room, {
           serve(group) {
-            served.new.push(Number(group));
+            if (!isDead) served.new.push(Number(group));
             return true;
           },
           serveDescriptor(group, fd, session, unread) {
@@ -162,6 +165,7 @@ test("each connection is served once, wherever, and no descriptor is left over, 
         }
         await tick();
         if (end === "die") {
+          isDead = true;
           scene.gone.abort();
           scene.sender.giveBack();
           served.new.length = 0;
