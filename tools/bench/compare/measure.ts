@@ -118,6 +118,7 @@ export async function measure(
     leftTcp: [] as number[],
   };
   for (let version = 1; version <= reloads; version++) {
+    await server.settled?.();
     await Promise.all([sockets.fill(), raws.fill()]);
     const { connections } = thinking.tally;
     stage.setVersion(version);

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { pinned } from "../../../tests/pinned.mjs";
 import { cleanUp } from "../../../tests/support/clean_up.ts";
 import { root, run } from "../../../tests/support/package.ts";
-import { allPids, parentOf } from "../../../tests/support/proc.ts";
+import { allPids, isAlive, parentOf } from "../../../tests/support/proc.ts";
 import { until } from "../../../tests/support/wait.ts";
 import type { Stage } from "./stage.ts";
 
@@ -19,6 +19,8 @@ const GO_PACKAGES = "/usr/share/gocode";
 export interface Running {
   /** Gives the command for a reload, or whatever comes closest, and waits until that is done. */
   reload(): Promise<void>;
+  /** Resolves when it can be reloaded again. tableflip refuses that while the old process drains. */
+  settled?(): Promise<unknown>;
   /** Its processes, where their environment does not tell. */
   pids?(): number[];
 }
@@ -81,9 +83,10 @@ async function answers(port: number): Promise<void> {
 function byNewProcess(
   name: string,
   command: (folder: string) => readonly string[] | Promise<readonly string[]>,
-  { isOurs = false, hasWebSockets = false, needs }: {
+  { isOurs = false, hasWebSockets = false, waitsForOld = false, needs }: {
     isOurs?: boolean;
     hasWebSockets?: boolean;
+    waitsForOld?: boolean;
     needs?: Tool;
   } = {},
 ): Subject {
@@ -96,12 +99,21 @@ function byNewProcess(
     async start(stage) {
       const [file = "", ...args] = await command(stage.folder);
       let pid = 0;
+      let old = 0;
       stage.spawn(file, args).stdout?.on(
         "data",
         (text) => pid = Number(/\d+/.exec(String(text))?.[0]),
       );
       await answers(stage.port);
-      return { reload: () => Promise.resolve(void process.kill(pid, "SIGHUP")) };
+      return {
+        reload() {
+          old = pid;
+          return Promise.resolve(void process.kill(pid, "SIGHUP"));
+        },
+        settled: async () =>
+          void (waitsForOld && old > 0 &&
+            await until("the old process to be gone", () => !isAlive(old))),
+      };
     },
   };
 }
@@ -320,6 +332,7 @@ frontend all
     await run("go", ["build", "-o", "tableflip", "tableflip.go"], { cwd: folder, env });
     return [join(folder, "tableflip")];
   }, {
+    waitsForOld: true,
     needs: {
       version: `ls ${GO_PACKAGES}/src/github.com/cloudflare/tableflip > /dev/null && go version`,
       packages: "golang-go golang-github-cloudflare-tableflip-dev",
