@@ -133,11 +133,12 @@ export function createRegistrations(): Registrations {
       if (same !== undefined) return void same.epolls.push(epoll);
       const lines = parseLines(body);
       // The same, where another thread has changed meanwhile what it polls.
-      const known = lines.map(find).find((one) => one !== undefined);
-      const epolls = instances.find((instance) => instance.epolls === known?.epolls)?.epolls ?? [];
+      const known = lines.map(find);
+      const twin = known.find((one) => one !== undefined);
+      const epolls = instances.find((instance) => instance.epolls === twin?.epolls)?.epolls ?? [];
       epolls.push(epoll);
       instances.push({ body, epolls });
-      for (const { fd, ...line } of lines.filter((one) => find(one) === undefined)) {
+      for (const { fd, ...line } of lines.filter((_, i) => known[i] === undefined)) {
         const others = found.get(fd);
         if (others === undefined) found.set(fd, [{ ...line, epolls }]);
         else others.push({ ...line, epolls });

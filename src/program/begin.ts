@@ -145,13 +145,11 @@ export function beginProgram(
   }
   const begun: Begun = {
     ...{ adapter, options, plan, beginning, signals, startedAt: adapter.now() },
-    ...{
-      program: undefined,
-      loading: undefined,
-      finished: undefined,
-      passedOn: undefined,
-      webSockets: undefined,
-    },
+    program: undefined,
+    loading: undefined,
+    finished: undefined,
+    passedOn: undefined,
+    webSockets: undefined,
     isWarned: false,
     isWatched: options.onEvent !== undefined,
     onWatch() {},

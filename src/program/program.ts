@@ -96,20 +96,8 @@ function contextOf(
   const { pid, runtime, reloadSignals } = adapter;
   const hasPredecessor = predecessor !== undefined;
   return {
-    ...{
-      pid,
-      runtime,
-      generation,
-      reloadSignals,
-      clock: adapter,
-      options,
-      token,
-      hasPredecessor,
-      reload,
-      emit,
-      warn,
-    },
-    ...{ wrapped, answered, live, natives, datagrams },
+    ...{ pid, runtime, generation, reloadSignals, options, token, hasPredecessor },
+    ...{ clock: adapter, reload, emit, warn, wrapped, answered, live, natives, datagrams },
   };
 }
 

@@ -48,6 +48,14 @@ async function replaced(clients: Clients, old: number): Promise<number> {
   return pid;
 }
 
+/** Nothing was lost, and a signal ends all that is left. */
+async function endWithoutLoss(program: Program, clients: Clients, pid: number): Promise<void> {
+  await clients.stop();
+  assert.deepEqual([...clients.errors], [], program.lines.join("\n"));
+  program.signal(pid, "SIGTERM");
+  await until("all to be gone", () => program.pids().length === 0);
+}
+
 for (const runtime of runtimes.filter(({ kind }) => kind === "deno")) {
   const serve = async (t: TestContext, flags: readonly string[]): Promise<Served> => {
     const folder = temporaryFolder(t);
@@ -88,10 +96,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind === "deno")) {
       program.signal(pid);
       pid = await replaced(clients, pid);
     }
-    await clients.stop();
-    assert.deepEqual([...clients.errors], [], program.lines.join("\n"));
-    program.signal(pid, "SIGTERM");
-    await until("all to be gone", () => program.pids().length === 0);
+    await endWithoutLoss(program, clients, pid);
   });
 
   test(`${runtime.name}: auto: deno serve --parallel: more threads, or fewer, accept from the same socket`, async (t) => {
@@ -106,10 +111,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind === "deno")) {
       program.signal(pid);
       pid = await replaced(clients, pid);
     }
-    await clients.stop();
-    assert.deepEqual([...clients.errors], [], program.lines.join("\n"));
-    program.signal(pid, "SIGTERM");
-    await until("all to be gone", () => program.pids().length === 0);
+    await endWithoutLoss(program, clients, pid);
   });
 
   test(`${runtime.name}: auto: deno serve --parallel: all threads accept again after a version that dies`, async (t) => {
