@@ -11,8 +11,8 @@ import {
   SOL_SOCKET,
 } from "./constants.ts";
 import { listenForNobody } from "./listening.ts";
-import { listListeners } from "./netlink.ts";
-import { possibleDescriptors, readProc } from "./proc_files.ts";
+import { type ListedListener, listListeners } from "./netlink.ts";
+import { possibleDescriptors, readProc, socketInode } from "./proc_files.ts";
 import { hasAllListeners, parseListeners } from "./proc.ts";
 import { getAddress, getOption } from "./socket_options.ts";
 
@@ -50,18 +50,38 @@ export function ownListeners(
 /** How many sockets of all processes listen on each address. */
 export function countListeners(libc: Libc): Map<string, number> {
   const counts = new Map<string, number>();
-  for (const [family, table] of [[AF_INET, "tcp"], [AF_INET6, "tcp6"]] as const) {
-    for (const key of listListeners(libc, family) ?? readTable(libc, table)) {
-      counts.set(key, (counts.get(key) ?? 0) + 1);
-    }
-  }
+  for (const { key } of allListeners(libc)) counts.set(key, (counts.get(key) ?? 0) + 1);
   return counts;
 }
 
+/**
+ * The sockets in the order in which they began to listen. That of their descriptors is another one
+ * where a lower descriptor was closed between two of them.
+ */
+export function inOpeningOrder(libc: Libc, listeners: readonly OwnListener[]): OwnListener[] {
+  const places = new Map(allListeners(libc).map(({ inode }, place) => [inode, place]));
+  const placeOf = ({ fd }: OwnListener) => places.get(socketInode(libc, fd) ?? 0) ?? 0;
+  return listeners.toSorted((a, b) => placeOf(a) - placeOf(b));
+}
+
+/**
+ * The listening sockets of all processes, those of an address in the order in which they began to
+ * listen. The kernel puts one of IPv4 before the others, and one of IPv6 behind those that it
+ * shares its address with: __inet_hash in net/ipv4/inet_hashtables.c.
+ */
+function allListeners(libc: Libc): ListedListener[] {
+  const ipv4 = listListeners(libc, AF_INET) ?? readTable(libc, "tcp");
+  const ipv6 = listListeners(libc, AF_INET6) ?? readTable(libc, "tcp6");
+  return [...ipv4.reverse(), ...ipv6];
+}
+
 /** Like `listListeners`, from /proc/net/tcp. */
-function readTable(libc: Libc, table: string): string[] {
+function readTable(libc: Libc, table: string): ListedListener[] {
   const listeners = parseListeners(readProc(libc, `/proc/net/${table}`, hasAllListeners));
-  return listeners.map(({ bytes, port }) => addressKey(bytes, port));
+  return listeners.map(({ bytes, port, inode }) => ({
+    key: addressKey(bytes, port),
+    inode: Number(inode),
+  }));
 }
 
 /** Whether there are connections that the server has not accepted yet: struct tcp_info; tcp(7). */

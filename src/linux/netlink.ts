@@ -16,14 +16,23 @@ const NLMSG_DONE = 3;
 const TCP_LISTEN = 10;
 /** The size of struct nlmsghdr. */
 const HEADER_BYTES = 16;
+/** Where struct inet_diag_msg has the inode. */
+const INODE_OFFSET = 68;
 /** The kernel fills at least 8 KiB at once; netlink(7). */
 const ANSWER_BYTES = 2 ** 15;
 
+/** A listening TCP socket of any process in this network namespace. */
+export interface ListedListener {
+  /** Its address: the same for all sockets that share it. */
+  readonly key: string;
+  readonly inode: number;
+}
+
 /**
- * The address keys of all listening TCP sockets of a family, of all processes in this network
- * namespace; `undefined` where the kernel does not allow the question.
+ * All listening TCP sockets of a family, in the order of the kernel's list; `undefined` where the
+ * kernel does not allow the question.
  */
-export function listListeners(libc: Libc, family: number): string[] | undefined {
+export function listListeners(libc: Libc, family: number): ListedListener[] | undefined {
   const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   if (fd < 0) return undefined;
   try {
@@ -52,10 +61,10 @@ function dumpRequest(family: number): Uint8Array {
 
 /**
  * struct inet_diag_msg { u8 family, state, timer, retrans; struct inet_diag_sockid { be16 sport,
- * dport; be32 src[4] ...
+ * dport; be32 src[4], dst[4]; u32 if, cookie[2]; } id; u32 expires, rqueue, wqueue, uid, inode; }
  */
-function readAnswers(libc: Libc, fd: number, family: number): string[] | undefined {
-  const keys: string[] = [];
+function readAnswers(libc: Libc, fd: number, family: number): ListedListener[] | undefined {
+  const listeners: ListedListener[] = [];
   const answer = new Uint8Array(ANSWER_BYTES);
   const view = new DataView(answer.buffer);
   const words = new Uint32Array(answer.buffer);
@@ -67,9 +76,12 @@ function readAnswers(libc: Libc, fd: number, family: number): string[] | undefin
     for (let at = 0; at + HEADER_BYTES <= received;) {
       const length = words[at / 4] as number;
       const type = halves[at / 2 + 2];
-      if (type === NLMSG_DONE) return keys;
+      if (type === NLMSG_DONE) return listeners;
       if (type === NLMSG_ERROR || length < HEADER_BYTES) return undefined;
-      keys.push(addressKey(answer.slice(at + 24, at + 24 + addressBytes), view.getUint16(at + 20)));
+      listeners.push({
+        key: addressKey(answer.slice(at + 24, at + 24 + addressBytes), view.getUint16(at + 20)),
+        inode: words[(at + HEADER_BYTES + INODE_OFFSET) / 4] as number,
+      });
       at += (length + 3) & ~3;
     }
   }

@@ -26,7 +26,8 @@ export interface Group {
 /**
  * The sockets of this process in a group, by position.
  *
- * @param known Their positions, in the order in which they were opened. Where they are not known,
+ * @param own In the order in which they were opened.
+ * @param known Their positions, in the same order. Where they are not known,
  *   this process has the first ones.
  */
 export function place(own: readonly OwnListener[], known: readonly number[] | undefined): Placed[] {
@@ -52,10 +53,7 @@ export function countNew(group: Group, now: Counts): number {
  * The new sockets that connections are steered to while an old one leaves: the first position, and
  * how many. The last of them moves when it has left.
  *
- * Behind the positions of all old sockets there are only new ones, whichever old one leaves: which
- * of ours is at which position is known from the order of their descriptors, which is not always
- * that in which they were opened. Where there are fewer new sockets than old ones, that order is
- * relied on.
+ * Behind the positions of all old sockets there are only new ones, whichever old one leaves.
  */
 export function steeredTo(
   position: number,

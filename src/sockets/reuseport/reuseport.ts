@@ -1,6 +1,11 @@
 import { describeError } from "../../core/describe_error.ts";
 import type { Libc } from "../../core/socket_adapter.ts";
-import { countListeners, type OwnListener, ownListeners } from "../../linux/listeners.ts";
+import {
+  countListeners,
+  inOpeningOrder,
+  type OwnListener,
+  ownListeners,
+} from "../../linux/listeners.ts";
 import { unsteer } from "../../linux/steering.ts";
 import type { Positions } from "../../protocol/instances.ts";
 import { parseSteering } from "../../protocol/sockets.ts";
@@ -71,7 +76,8 @@ export class Reuseport {
       const old = counts.get(key) ?? own.length;
       const name = own[0]?.name as string;
       if (old === own.length || this.options.shared !== undefined) {
-        groups.push({ key, name, own: place(own, this.#positions.get(key)), old });
+        const opened = inOpeningOrder(libc, own);
+        groups.push({ key, name, own: place(opened, this.#positions.get(key)), old });
         continue;
       }
       this.warnOnce(
