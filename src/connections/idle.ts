@@ -18,7 +18,10 @@ import type {
 import { receiveConnections } from "./receiver.ts";
 import { type ConnectionSender, createConnectionSender } from "./sender.ts";
 
-/** How long to wait for connections to become idle. Those that are busy for longer are drained. */
+/**
+ * How long to wait for one more connection to become idle. Those that are busy for longer are
+ * drained.
+ */
 const MOVE_TIMEOUT_MS = 1_000;
 /**
  * Milliseconds between two looks at the connections that were busy: at least, and as a multiple of
@@ -47,8 +50,11 @@ export interface OutgoingIdle {
   hasAny(): boolean;
   /** Whether descriptors may be sent. */
   sendsDescriptors(): boolean;
-  /** Gives those that are idle to the sender. */
-  take(): void | Promise<void>;
+  /**
+   * Gives those that are idle to the sender, some at a time: the others are served here until it is
+   * their turn.
+   */
+  take(): Iterable<void> | AsyncIterable<void>;
   /** Whether some were not idle, as far as the last look goes. */
   isBusy(): boolean;
   /** None is taken any more; called before the sender gives back what is left. */
@@ -140,14 +146,22 @@ async function move(
   stop: AbortSignal,
 ): Promise<void> {
   await sender.tell("begin", true);
-  for (const begun = clock.now(); clock.now() - begun < MOVE_TIMEOUT_MS;) {
-    const looked = clock.now();
-    for (const one of active) await one.take();
-    const milliseconds = clock.now() - looked;
-    await sender.sendAll();
-    if (stop.aborted) return;
+  let moved = 0;
+  for (let last = clock.now(); clock.now() - last < MOVE_TIMEOUT_MS;) {
+    const begun = clock.now();
+    let sending = 0;
+    for (const one of active) {
+      for await (const _ of one.take()) {
+        const taken = clock.now();
+        await sender.sendAll();
+        if (stop.aborted) return;
+        sending += clock.now() - taken;
+      }
+    }
     // Some may have been released meanwhile.
-    if (!active.some((one) => one.isBusy())) return await sender.sendAll();
-    await pause(clock, Math.max(RETRY_MS, RETRY_PART * milliseconds));
+    await sender.sendAll();
+    if (stop.aborted || !active.some((one) => one.isBusy())) return;
+    if (sender.moved > moved) [last, moved] = [clock.now(), sender.moved];
+    await pause(clock, Math.max(RETRY_MS, RETRY_PART * (clock.now() - begun - sending)));
   }
 }

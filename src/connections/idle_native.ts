@@ -1,5 +1,6 @@
 /** The idle connections of native servers. */
 import type { Clock } from "../core/adapter.ts";
+import { chunk } from "../core/chunk.ts";
 import { isNative } from "../core/native_socket.ts";
 import { pause } from "../core/pause.ts";
 import type { Libc } from "../core/socket_adapter.ts";
@@ -9,7 +10,7 @@ import type { ProgramContext } from "../reload/context.ts";
 import type { MovableServer } from "../sockets/native/native_servers.ts";
 import type { IdleSource, OutgoingIdle } from "./idle.ts";
 import type { NativeSockets } from "./native_sockets.ts";
-import type { ConnectionSender } from "./sender.ts";
+import { type ConnectionSender, DESCRIPTOR_WINDOW } from "./sender.ts";
 
 /** The servers that the token has adopted. */
 export function nativeSource(program: ProgramContext, sockets: NativeSockets): IdleSource {
@@ -31,22 +32,23 @@ function connectionsOf(scan: SocketScan, { port }: MovableServer): number[] {
     .map(({ fd }) => fd);
 }
 
-/** Takes those of a server that wait for a request. */
-async function takeOf(
+/** Takes those of a server that wait for a request, some at a time where that is possible. */
+async function* takeOf(
   libc: Libc,
   clock: Clock,
   scan: SocketScan,
   { connections }: MovableServer,
   fds: readonly number[],
-): Promise<number[]> {
+): AsyncIterable<readonly number[]> {
   if (connections.closeIdle !== undefined) {
-    return takeClosed(libc, fds, () => connections.closeIdle?.());
+    return yield takeClosed(libc, fds, () => connections.closeIdle?.());
   }
   const look = () => {
     const busy = connections.busy?.();
     return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
   };
-  return await takeAtRest(libc, scan, fds, look, () => pause(clock, 0));
+  const turn = () => pause(clock, 0);
+  for (const some of chunk(fds, DESCRIPTOR_WINDOW)) yield await takeAtRest(libc, scan, some, look, turn);
 }
 
 function takeNative(
@@ -70,22 +72,25 @@ function takeNative(
     commit() {
       for (const { connections } of movable) connections.watch(true);
     },
-    async take() {
+    async *take() {
       busy = 0;
       if (libc === undefined || !sender.takesDescriptors) return;
       const known = libc;
       const scan = scanSockets(known);
       for (const one of movable) {
         const fds = connectionsOf(scan, one);
-        const taken = fds.length === 0 ? [] : await takeOf(known, clock, scan, one, fds);
-        busy += fds.length - taken.length;
-        for (const fd of taken) {
-          sender.add({
-            group: one.server.key,
-            shared: { fd },
-            close: () => known.close(fd),
-            giveBack: () => arrivals(known).add(one.server, fd),
-          });
+        busy += fds.length;
+        for await (const taken of takeOf(known, clock, scan, one, fds)) {
+          busy -= taken.length;
+          for (const fd of taken) {
+            sender.add({
+              group: one.server.key,
+              shared: { fd },
+              close: () => known.close(fd),
+              giveBack: () => arrivals(known).add(one.server, fd),
+            });
+          }
+          if (taken.length > 0) yield;
         }
       }
     },

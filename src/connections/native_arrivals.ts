@@ -13,15 +13,20 @@ import type { Libc } from "../core/socket_adapter.ts";
 import { toSocketAddress } from "../linux/addresses.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "../linux/control_messages.ts";
 import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/own_connections.ts";
+import { readAgain } from "../linux/polling.ts";
 import { getAddress } from "../linux/socket_options.ts";
 import { readRegistrations, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { putBelow } from "../linux/transplant.ts";
 import type { FoundServer } from "../sockets/native/native_servers.ts";
 
 /** How many are made at once: for so long no other client is accepted. */
-const MOST = 250;
+const MOST = 500;
 /** How long a runtime may take for the handshakes of that many, in milliseconds. */
 const ENTER_TIMEOUT_MS = 5_000;
+/** How long a look at the sockets of this process is good for, in milliseconds. */
+const LOOK_MS = 5_000;
+/** How long they are looked for at the descriptors that are free, in milliseconds. */
+const EXPECT_MS = 20;
 /** How long a server may take to accept them, in milliseconds. It takes a few. */
 const ACCEPT_TIMEOUT_MS = 2_000;
 
@@ -68,11 +73,31 @@ interface Placed extends Arriving {
   readonly target: number;
 }
 
+/** What was seen of the sockets of this process a moment ago: thousands arrive in many parts. */
+interface Looks {
+  latest(): { readonly scan: SocketScan; readonly isNew: boolean };
+  forget(): void;
+}
+
+function createLooks({ clock, libc }: ArrivalOptions): Looks {
+  let seen: SocketScan | undefined;
+  const forget = () => seen = undefined;
+  return {
+    forget,
+    latest() {
+      const isNew = seen === undefined;
+      if (isNew) clock.timer(LOOK_MS, forget);
+      return { scan: seen ??= scanSockets(libc), isNew };
+    },
+  };
+}
+
 /** No arrivals yet. */
 export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
   const { libc, servers, warn } = options;
   const queues = new Map<AdoptedServer, Arriving[]>();
   const running = new Set<Promise<void>>();
+  const looks = createLooks(options);
 
   function add(server: AdoptedServer, fd: number, entry?: Entry): Promise<void> {
     const { promise, resolve: done } = Promise.withResolvers<void>();
@@ -84,7 +109,7 @@ export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
     }
     const first = [arriving];
     queues.set(server, first);
-    const served = serveAll(options, server, first, () => queues.delete(server)).finally(() =>
+    const served = serveAll(options, server, looks, first, () => queues.delete(server)).finally(() =>
       running.delete(served)
     );
     running.add(served);
@@ -116,28 +141,27 @@ function discard(libc: Libc, all: readonly Arriving[]): void {
 }
 
 /**
- * All that wait are entered before the first of them is read from: what one client sends to all
- * reaches each.
+ * All WebSockets that wait are entered before the first of them is read from: what one client sends
+ * to all reaches each.
  */
 async function serveAll(
   options: ArrivalOptions,
   server: AdoptedServer,
+  looks: Looks,
   queue: Arriving[],
   onEmpty: () => void,
 ): Promise<void> {
   const { clock, libc, warn } = options;
-  let scan: SocketScan | undefined; // The server has its own socket again when others are placed.
   for (;;) {
     await pause(clock, 0); // For those that come at the same time.
     if (queue.length === 0) return onEmpty(); // In this turn: one that comes later begins anew.
-    scan ??= scanSockets(libc);
     const all = queue.splice(0);
-    const placed: Placed[] = [];
+    const silent: Placed[] = [];
     try {
       while (all.length > 0) {
-        const some = await place(options, server, scan, all);
-        placed.push(...some);
-        await enter(options, server, some);
+        const placed = await placeSome(options, server, looks, all);
+        await enter(options, server, placed);
+        silent.push(...putAll(libc, server, looks.latest().scan, placed));
       }
     } catch (error) {
       warn(
@@ -147,7 +171,24 @@ async function serveAll(
       );
       discard(libc, all);
     }
-    putAll(libc, server, scan, placed);
+    if (silent.length > 0) begin(libc, looks.latest().scan, silent);
+  }
+}
+
+/** The same as `place`. Looks again where something is not as it was a moment ago. */
+async function placeSome(
+  options: ArrivalOptions,
+  server: AdoptedServer,
+  looks: Looks,
+  all: Arriving[],
+): Promise<Placed[]> {
+  const { scan, isNew } = looks.latest();
+  try {
+    return await place(options, server, scan, all);
+  } catch (error) {
+    if (isNew) throw error;
+    looks.forget();
+    return await place(options, server, looks.latest().scan, all);
   }
 }
 
@@ -183,8 +224,9 @@ async function accept(
   own: OwnConnections,
 ): Promise<Map<OwnConnection, number>> {
   const begun = clock.now();
+  const waited = () => clock.now() - begun;
   do await pause(clock, 0); while (
-    own.accepted().size < own.connections.length && clock.now() - begun < ACCEPT_TIMEOUT_MS
+    own.accepted(waited() < EXPECT_MS).size < own.connections.length && waited() < ACCEPT_TIMEOUT_MS
   );
   const refusal = own.end();
   if (refusal !== undefined) {
@@ -223,19 +265,36 @@ async function enter(
   end?.();
 }
 
-/** Puts each connection below the one that was accepted for it. */
+/**
+ * Puts each connection below the one that was accepted for it. So it needs one descriptor, where
+ * there may be thousands.
+ *
+ * @returns The WebSockets. What their clients send waits.
+ */
 function putAll(
   libc: Libc,
   server: AdoptedServer,
   { epolls }: SocketScan,
   placed: readonly Placed[],
-): void {
+): Placed[] {
   const polled = readRegistrations(libc, epolls);
-  for (const { fd, entry, own, target, done } of placed) {
+  return placed.filter(({ fd, entry, own, target, done }) => {
     const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
     if (client !== undefined) server.connections?.goOn?.(own.address, client);
-    const refusal = putBelow(libc, polled, target, fd);
+    const refusal = putBelow(libc, polled, target, fd, entry === undefined);
     libc.close(own.client);
+    if (refusal === undefined && entry !== undefined) return true;
+    entry?.failed();
+    done();
+    return false;
+  });
+}
+
+/** Lets WebSockets begin whose connections are in place. */
+function begin(libc: Libc, { epolls }: SocketScan, placed: readonly Placed[]): void {
+  const polled = readRegistrations(libc, epolls);
+  for (const { entry, target, done } of placed) {
+    const refusal = readAgain(libc, polled, target);
     if (refusal === undefined) entry?.arrived(target);
     else entry?.failed();
     done();

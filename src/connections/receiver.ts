@@ -58,46 +58,65 @@ export function receiveConnections(
 
   function serveDescriptor(
     data: Record<string, unknown>,
-    fds: readonly number[],
+    fd: number,
   ): boolean | Promise<boolean> {
-    const [fd, ...others] = fds;
     const unread = fromBase64(data.unread);
-    const served = fd !== undefined && others.length === 0 && unread !== undefined &&
+    const served = unread !== undefined &&
       handlers.serveDescriptor?.(String(data.group), fd, parseSession(data), unread);
-    if (served === false || served === undefined) link.descriptors?.discard(fds);
+    if (served === false || served === undefined) link.descriptors?.discard([fd]);
     return typeof served === "object" ? served.then(() => true, () => true) : served ?? false;
   }
 
-  async function take(data: Record<string, unknown>, handle: unknown): Promise<void> {
+  /** Whether it was taken; `undefined` where that is answered already, or later. */
+  async function take(
+    data: Record<string, unknown>,
+    { fd, handle }: { fd?: number; handle?: unknown },
+  ): Promise<boolean | undefined> {
     const id = Number(data.id);
-    const fds = typeof data.number === "number"
-      ? link.descriptors?.receive(data.number)
-      : undefined;
-    const hasHandle = handle !== undefined && handle !== null;
     if (known.has(id)) {
       // It was sent again before the answer came. A second socket would read from it as well.
-      if (fds !== undefined) link.descriptors?.discard(fds);
-      else if (hasHandle) (await adapter.adopt(handle)).destroy();
-      return later.has(id) ? undefined : reply({ taken: id });
+      if (fd !== undefined) link.descriptors?.discard([fd]);
+      else (await adapter.adopt(handle)).destroy();
+      return later.has(id) ? undefined : true;
     }
-    if (fds === undefined && !hasHandle) return; // It is sent again.
     known.add(id);
     later.add(id);
-    const served = await (fds !== undefined ? serveDescriptor(data, fds) : serve(data, handle));
+    const served = await (fd !== undefined ? serveDescriptor(data, fd) : serve(data, handle));
     later.delete(id);
-    if (served !== false) return reply({ taken: id });
-    known.delete(id);
-    reply({ refused: id });
+    if (!served) known.delete(id);
+    return served;
+  }
+
+  /** Those that came in one message are answered in one. */
+  async function takeAll(connections: readonly unknown[], number: number): Promise<void> {
+    const fds = link.descriptors?.receive(number);
+    if (fds === undefined) return; // They are sent again.
+    const all = connections.filter(isObject);
+    if (all.length !== fds.length) return link.descriptors?.discard(fds);
+    const taken = await Promise.all(all.map((data, i) => take(data, { fd: fds[i] as number })));
+    const ids = (was: boolean) => all.filter((_, i) => taken[i] === was).map(({ id }) => id);
+    reply({ taken: ids(true), refused: ids(false) });
+  }
+
+  async function takeOne(data: Record<string, unknown>, handle: unknown): Promise<void> {
+    if (handle === undefined || handle === null) return; // It is sent again.
+    const isTaken = await take(data, { handle });
+    if (isTaken !== undefined) reply(isTaken ? { taken: data.id } : { refused: data.id });
   }
 
   const takes = () => handlers.serveDescriptor !== undefined && link.descriptors !== undefined;
   link.onData((data, handle) => {
-    const { ping, connection } = data;
+    const { ping, connection, connections, number } = data;
     if (ping === "announced") handlers.announced?.();
     if (ping === "complete") handlers.allSent?.();
     if (ping !== undefined) reply(takes() ? { pong: true, takes: true } : { pong: true });
-    if (typeof connection === "object" && connection !== null) {
-      return take(connection as Record<string, unknown>, handle);
+    if (isObject(connection)) return takeOne(connection, handle);
+    if (Array.isArray(connections) && typeof number === "number") {
+      return takeAll(connections, number);
     }
   });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
 }

@@ -15,12 +15,17 @@ import { packSession, toBase64 } from "../protocol/connections.ts";
 const TAKE_TIMEOUT_MS = 1_000;
 const MOST_ATTEMPTS = 5;
 /**
- * How many descriptors may be on their way at once: a process that takes many in one turn has less
- * work with each. The kernel takes about twice as many before it reports that there is no room
- * (SO_SNDBUF).
+ * How many descriptors travel in one message: a message costs more than a descriptor, above all on
+ * Deno 2.9.
  */
-const DESCRIPTOR_WINDOW = 128;
-/** Milliseconds until a descriptor is sent again for which there was no room. */
+const BATCH = 64;
+/** How long such a message may become, in characters of JSON, before it is left to another one. */
+const BATCH_LENGTH = 2 ** 18;
+/** How many of these messages may be on their way at once. */
+const BATCHES = 4;
+/** How many descriptors may be on their way at once. */
+export const DESCRIPTOR_WINDOW: number = BATCH * BATCHES;
+/** Milliseconds until descriptors are sent again for which there was no room. */
 const FULL_MS = 5;
 
 /** A connection that nobody in this process uses any more. */
@@ -148,9 +153,12 @@ export function createConnectionSender(
     tell: (what, isPatient = false) => sync(sending, what, isPatient ? MOST_ATTEMPTS : 1),
     async sendAll() {
       sending.begun ??= clock.now();
-      await sendSome(sending, window, false);
+      const hasDescriptor = ([, { shared }]: [number, Departing]) => "fd" in shared;
+      const handles = [...waiting].filter((one) => !hasDescriptor(one)).values();
+      await inParallel(window, handles, signal, (one) => sendHandle(sending, ...one));
       // Not at the same time: Deno 2.9 loses a handle that arrives with another message.
-      await sendSome(sending, DESCRIPTOR_WINDOW, true);
+      const batches = inBatches([...waiting].filter(hasDescriptor)).values();
+      await inParallel(BATCHES, batches, signal, (batch) => sendBatch(sending, batch));
     },
     giveBack() {
       for (const connection of waiting.values()) connection.giveBack();
@@ -168,14 +176,22 @@ export function createConnectionSender(
 
 /** An answer of the new process. */
 function receive(sending: Sending, { pong, takes, taken, refused }: HandoverData): void {
-  const { waiting, answered, clock } = sending;
   if (takes === true) sending.takesDescriptors = true;
   if (pong === true) sending.ack();
-  const id = Number(taken ?? refused);
+  for (const id of toList(taken)) answer(sending, Number(id), true);
+  for (const id of toList(refused)) answer(sending, Number(id), false);
+}
+
+function toList(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : value === undefined ? [] : [value];
+}
+
+function answer(sending: Sending, id: number, isTaken: boolean): void {
+  const { waiting, answered, clock } = sending;
   const connection = waiting.get(id);
   if (connection === undefined) return;
   waiting.delete(id);
-  if (taken !== undefined) {
+  if (isTaken) {
     sending.moved++;
     sending.ended = clock.now();
     connection.close();
@@ -196,51 +212,103 @@ async function sync(sending: Sending, what: string, attempts: number): Promise<v
   if (!isAnswered) throw new Error("the new process does not answer");
 }
 
-/** Sends those of one kind, so many at a time. */
-async function sendSome(sending: Sending, atOnce: number, isDescriptor: boolean): Promise<void> {
-  const all = sending.waiting.entries();
-  await Promise.all(Array.from({ length: atOnce }, async () => {
-    for (const [id, connection] of all) {
-      if (sending.signal.aborted) return;
-      if ("fd" in connection.shared === isDescriptor) await send(sending, id, connection);
+/** Does so many at a time. */
+async function inParallel<T>(
+  count: number,
+  all: Iterable<T>,
+  signal: AbortSignal,
+  send: (one: T) => Promise<void>,
+): Promise<void> {
+  await Promise.all(Array.from({ length: count }, async () => {
+    for (const one of all) {
+      if (signal.aborted) return;
+      await send(one);
     }
   }));
 }
 
-async function send(sending: Sending, id: number, connection: Departing): Promise<void> {
+/** What the new process is told of a connection. */
+function describe(id: number, { group, session, unread }: Departing): object {
+  return {
+    id,
+    group,
+    ...packSession(session),
+    unread: toBase64(unread ?? new Uint8Array()),
+  };
+}
+
+/** Sends a connection by the channel of the runtime. */
+async function sendHandle(sending: Sending, id: number, connection: Departing): Promise<void> {
   const { clock, link, signal, waiting, answered } = sending;
-  const { group, shared, session, unread, isGone, close } = connection;
+  const { shared, isGone, close } = connection;
+  if ("fd" in shared) return;
   const answer = Promise.withResolvers<void>();
   for (let attempt = 1; waiting.has(id) && !signal.aborted; attempt++) {
     if (isGone?.()) {
       waiting.delete(id);
       return close();
     }
-    if (attempt > MOST_ATTEMPTS) throw new Error("the new process takes no connections");
-    const number = "fd" in shared ? await sendDescriptor(sending, id, shared.fd) : undefined;
-    if ("fd" in shared && number === undefined) continue;
-    const message = {
-      id,
-      group,
-      ...packSession(session),
-      unread: toBase64(unread ?? new Uint8Array()),
-      number,
-    };
+    if (attempt > MOST_ATTEMPTS) throw refuses();
     answered.set(id, answer.resolve);
-    const sent = link.send({ connection: message }, "fd" in shared ? undefined : shared.handle);
+    const sent = link.send({ connection: describe(id, connection) }, shared.handle);
     await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, answer.promise]));
   }
 }
 
-/** Sends a descriptor. Returns its number; `undefined` where there is no room for a long time. */
-async function sendDescriptor(
-  sending: Sending,
-  id: number,
-  fd: number,
+const refuses = () => new Error("the new process takes no connections");
+
+/** A connection that travels with others, and what is said of it. */
+interface Described {
+  readonly id: number;
+  readonly fd: number;
+  readonly description: object;
+}
+
+/** Connections with a descriptor, as they travel together. */
+function inBatches(connections: readonly [number, Departing][]): Described[][] {
+  const batches: Described[][] = [];
+  let last: Described[] = [];
+  let length = BATCH_LENGTH;
+  for (const [id, connection] of connections) {
+    if (!("fd" in connection.shared)) continue;
+    const description = describe(id, connection);
+    length += JSON.stringify(description).length;
+    if (length > BATCH_LENGTH || last.length === BATCH) {
+      batches.push(last = []);
+      length = 0;
+    }
+    last.push({ id, fd: connection.shared.fd, description });
+  }
+  return batches;
+}
+
+/** Sends connections by their descriptors. */
+async function sendBatch(sending: Sending, batch: readonly Described[]): Promise<void> {
+  const { clock, link, signal, waiting, answered } = sending;
+  const answers = new Map(batch.map(({ id }) => [id, Promise.withResolvers<void>()]));
+  for (let attempt = 1; !signal.aborted; attempt++) {
+    const left = batch.filter(({ id }) => waiting.has(id));
+    if (left.length === 0) return;
+    if (attempt > MOST_ATTEMPTS) throw refuses();
+    const number = await sendDescriptors(sending, left.map(({ fd }) => fd));
+    if (number === undefined) continue;
+    for (const { id } of left) answered.set(id, answers.get(id)?.resolve ?? (() => {}));
+    const sent = link.send({ number, connections: left.map(({ description }) => description) });
+    const all = left.map(({ id }) => answers.get(id)?.promise);
+    await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, ...all]));
+  }
+}
+
+/**
+ * Sends descriptors. Returns the number of the message; `undefined` where there is no room for a
+ * long time.
+ */
+async function sendDescriptors(
+  { clock, link, signal }: Sending,
+  fds: readonly number[],
 ): Promise<number | undefined> {
-  const { clock, link, signal, waiting } = sending;
-  for (const begun = clock.now(); waiting.has(id) && !signal.aborted; await pause(clock, FULL_MS)) {
-    const number = link.descriptors?.send([fd]);
+  for (const begun = clock.now(); !signal.aborted; await pause(clock, FULL_MS)) {
+    const number = link.descriptors?.send(fds);
     if (number !== undefined || clock.now() - begun > TAKE_TIMEOUT_MS) return number;
   }
   return undefined;

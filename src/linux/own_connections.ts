@@ -8,7 +8,10 @@ import { AF_INET, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "./constants.t
 import { listenAt } from "./places.ts";
 import { possibleDescriptors } from "./proc_files.ts";
 import { getAddress } from "./socket_options.ts";
-import { findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
+import { duplicate, findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
+
+/** How many other descriptors may be opened while the server accepts: connections arrive. */
+const OTHERS = 256;
 
 /** One of these connections. */
 export interface OwnConnection {
@@ -21,8 +24,11 @@ export interface OwnConnection {
 /** A server, of which such connections are accepted while others wait. */
 export interface OwnConnections {
   readonly connections: readonly OwnConnection[];
-  /** The descriptors that the server has accepted, by their connections. */
-  accepted(): Map<OwnConnection, number>;
+  /**
+   * The descriptors that the server has accepted, by their connections: of those that were to be
+   * expected, or, where that is not all, of all that there are, which takes long.
+   */
+  accepted(isExpected?: boolean): Map<OwnConnection, number>;
   /** The server accepts from its own socket again. */
   end(): Refusal | undefined;
 }
@@ -41,6 +47,16 @@ function unusualHost(): number[] {
 function portOf(libc: Libc, call: "getsockname" | "getpeername", fd: number): number | undefined {
   const address = getAddress(libc, call, fd);
   return address && readPort(address);
+}
+
+/**
+ * The descriptors that are given out next, if no other is opened or closed meanwhile: the kernel
+ * takes the lowest numbers that are free (dup(2)).
+ */
+function nextDescriptors(libc: Libc, any: number, count: number): number[] {
+  const fds = Array.from({ length: count }, () => duplicate(libc, any)).filter((fd) => fd >= 0);
+  for (const fd of fds) libc.close(fd);
+  return fds;
 }
 
 /**
@@ -80,17 +96,24 @@ export function connectToOwn(
     connections.push({ client, address: { address: host.join("."), family: "IPv4", port: own } });
   }
   const byPort = new Map(connections.map((connection) => [connection.address.port, connection]));
+  const expected = nextDescriptors(libc, listener, connections.length + OTHERS);
+  function find(fds: readonly number[]): Map<OwnConnection, number> {
+    const found = new Map<OwnConnection, number>();
+    for (const fd of fds) {
+      const connection = byPort.get(portOf(libc, "getpeername", fd) ?? 0);
+      if (connection !== undefined && portOf(libc, "getsockname", fd) === port) {
+        found.set(connection, fd);
+      }
+    }
+    return found;
+  }
   return {
     connections,
-    accepted() {
-      const found = new Map<OwnConnection, number>();
-      for (const fd of possibleDescriptors(libc)) {
-        const connection = byPort.get(portOf(libc, "getpeername", fd) ?? 0);
-        if (connection !== undefined && portOf(libc, "getsockname", fd) === port) {
-          found.set(connection, fd);
-        }
-      }
-      return found;
+    accepted(isExpected = false) {
+      const found = find(expected);
+      return isExpected || found.size === connections.length
+        ? found
+        : find(possibleDescriptors(libc));
     },
     // It is polled as before, with another file.
     end: () =>

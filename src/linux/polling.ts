@@ -7,7 +7,7 @@
  * Deno 2.9.6: what came meanwhile is delivered afterwards, and closing the socket works at any
  * time.
  */
-import type { Libc, Polled } from "../core/socket_adapter.ts";
+import type { Libc, Polled, Registration } from "../core/socket_adapter.ts";
 import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN } from "./constants.ts";
 import { socketInode } from "./proc_files.ts";
 import {
@@ -52,7 +52,22 @@ export function setReading(libc: Libc, scan: Polled, fd: number, isReading: bool
     isReading ? registration.events : registration.events & ~EPOLLIN,
     registration.data,
   );
-  // Of two descriptors of one instance the second succeeds as well.
-  return registration.epolls.map((epoll) => libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event) === 0)
-    .some(Boolean);
+  return modify(libc, registration, fd, event);
+}
+
+/** Changes a registration. Of two descriptors of one instance the second succeeds as well. */
+function modify(libc: Libc, { epolls }: Registration, fd: number, event: Uint8Array): boolean {
+  return epolls.map((epoll) => libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event) === 0).some(Boolean);
+}
+
+/**
+ * Lets the runtime hear of what comes on a connection that was put below its descriptor in silence.
+ */
+export function readAgain(libc: Libc, scan: Polled, fd: number): Refusal | undefined {
+  const registration = findRegistration(libc, scan, fd);
+  if (typeof registration === "string") return registration;
+  const event = epollEvent(libc, registration.events | EPOLLIN, registration.data);
+  return modify(libc, registration, fd, event)
+    ? undefined
+    : `descriptor ${fd} cannot be polled again`;
 }

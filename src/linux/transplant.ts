@@ -12,6 +12,7 @@ import type { Libc, Polled, Registration } from "../core/socket_adapter.ts";
 import {
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
+  EPOLLIN,
   F_DUPFD_CLOEXEC,
   F_GETFL,
   F_SETFL,
@@ -90,15 +91,22 @@ export function findRegistration(libc: Libc, scan: Polled, fd: number): Registra
  * A scan knows a descriptor until it is replaced: the registration names the inode of its file, and
  * one of another file is refused.
  *
+ * @param isReading Whether the runtime hears of what comes; see `readAgain`.
  * @returns Why that was not done: the descriptor is as it was.
  */
-export function replaceFile(libc: Libc, scan: Polled, fd: number, by: number): Refusal | undefined {
+export function replaceFile(
+  libc: Libc,
+  scan: Polled,
+  fd: number,
+  by: number,
+  isReading = true,
+): Refusal | undefined {
   const registration = findRegistration(libc, scan, fd);
   if (typeof registration === "string") return registration;
   const original = duplicate(libc, fd);
   if (original < 0) return "this process has no file descriptors left";
   try {
-    return exchange(libc, registration, fd, by, original);
+    return exchange(libc, registration, fd, by, original, isReading);
   } finally {
     libc.close(original);
   }
@@ -110,18 +118,20 @@ function exchange(
   fd: number,
   by: number,
   original: number,
+  isReading: boolean,
 ): Refusal | undefined {
   if (!copyNonBlocking(libc, fd, by)) return `the flags of descriptor ${by} cannot be set`;
   // Before dup3: the old file may live on elsewhere, and a registration that outlives its
   // descriptor reports events for ever (epoll(7), questions and answers, 6).
   const ended = unregister(libc, registration, fd);
   if (typeof ended === "string") return ended;
-  const add = () => libc.epoll_ctl(ended.epoll, EPOLL_CTL_ADD, fd, ended.event) === 0;
+  const add = (event = ended.event) => libc.epoll_ctl(ended.epoll, EPOLL_CTL_ADD, fd, event) === 0;
+  const silent = epollEvent(libc, registration.events & ~EPOLLIN, registration.data);
   if (libc.dup3(by, fd, SOCK_CLOEXEC) !== fd) {
     add();
     return `descriptor ${fd} cannot be replaced`;
   }
-  if (add()) return undefined;
+  if (add(isReading ? ended.event : silent)) return undefined;
   libc.dup3(original, fd, SOCK_CLOEXEC);
   add();
   // The limit of watches, no memory: epoll_ctl(2).
@@ -159,9 +169,15 @@ export function replaceUnpolled(
 }
 
 /** Puts a socket below a descriptor, and closes `by`, also where that is refused. */
-export function putBelow(libc: Libc, scan: Polled, fd: number, by: number): Refusal | undefined {
+export function putBelow(
+  libc: Libc,
+  scan: Polled,
+  fd: number,
+  by: number,
+  isReading = true,
+): Refusal | undefined {
   try {
-    return replaceFile(libc, scan, fd, by);
+    return replaceFile(libc, scan, fd, by, isReading);
   } finally {
     libc.close(by);
   }
