@@ -48,7 +48,9 @@ async function* takeOf(
     return (fd: number) => busy === undefined || busy.has(scan.sockets.get(fd)?.peerPort ?? 0);
   };
   const turn = () => pause(clock, 0);
-  for (const some of chunk(fds, DESCRIPTOR_WINDOW)) yield await takeAtRest(libc, scan, some, look, turn);
+  for (const some of chunk(fds, DESCRIPTOR_WINDOW)) {
+    yield await takeAtRest(libc, scan, some, look, turn);
+  }
 }
 
 function takeNative(

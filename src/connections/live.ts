@@ -56,8 +56,17 @@ interface LiveMove {
   readonly signal: AbortSignal;
   /** Those that the application, or what it has written, does not let go of yet. */
   readonly waiting: Map<LiveSocket, LiveGroup>;
+  /** Those that the application has let go of, and that are still in their server. */
+  readonly retained: Set<Retained>;
   /** Whether the probation is over: then each is tried once more. */
   isLast: boolean;
+}
+
+/** A connection for which there was no descriptor left. */
+interface Retained {
+  readonly group: LiveGroup;
+  readonly socket: NativeSocket;
+  readonly session: unknown;
 }
 
 function sendConnections(
@@ -74,6 +83,7 @@ function sendConnections(
   const move: LiveMove = {
     ...{ adapter, program, natives, native, access, sender, signal },
     waiting: new Map(),
+    retained: new Set(),
     isLast: false,
   };
   let moving: Promise<void> | undefined;
@@ -93,6 +103,8 @@ function sendConnections(
       if (moving === undefined) return;
       move.isLast = true;
       await moving;
+      takeRetained(move);
+      dropRetained(move);
       sender.finish();
       goOn(move);
     },
@@ -104,6 +116,8 @@ function sendConnections(
         : { kind: "live", moved, left, milliseconds };
     },
     rollback() {
+      takeRetained(move);
+      dropRetained(move);
       sender.giveBack();
       goOn(move);
     },
@@ -130,6 +144,8 @@ async function releaseAll(move: LiveMove): Promise<void> {
   await flush(move, all.map(([, socket]) => socket));
   signal.throwIfAborted();
   for (const [group, socket] of all) release(move, group, socket);
+  await keepRetained(move);
+  signal.throwIfAborted();
   // Then none is sent later, either, and all are served here.
   await sender.tell("announced").catch(() => {});
 }
@@ -191,15 +207,17 @@ function keep(move: LiveMove, group: LiveGroup, socket: LiveSocket, session: unk
   });
 }
 
+/** The same for one that the runtime serves: it is taken out of its server. */
 function keepNative(
-  { natives, native, access, sender, program: { warn } }: LiveMove,
+  move: LiveMove,
   group: LiveGroup,
   socket: NativeSocket,
   session: unknown,
 ): void {
-  const fd = access.take(socket);
+  const { natives, native, access, sender, retained } = move;
+  const fd = native && access.take(socket);
   if (native === undefined || fd === undefined) {
-    return warn(`${group.name}: a connection could not be moved, and is closed`);
+    return void retained.add({ group, socket, session });
   }
   sender.add({
     group: group.name,
@@ -209,6 +227,37 @@ function keepNative(
     giveBack: () =>
       group.serve(natives?.arrivals(native.libc).passing(fd) as NativeSocket, session),
   });
+}
+
+/**
+ * Takes those for which there was no descriptor left: a runtime closes that of a connection which
+ * was taken in one of its next turns.
+ */
+async function keepRetained(move: LiveMove): Promise<void> {
+  const { retained, signal, program: { clock } } = move;
+  const begun = clock.now();
+  while (retained.size > 0 && !signal.aborted && clock.now() - begun < MOST_FLUSH_MS) {
+    await pause(clock, 1);
+    takeRetained(move);
+  }
+  dropRetained(move);
+}
+
+/** Tries once more with those. */
+function takeRetained(move: LiveMove): void {
+  const again = [...move.retained];
+  move.retained.clear();
+  for (const { group, socket, session } of again) keepNative(move, group, socket, session);
+}
+
+/** Closes those that could not be taken to the end. */
+function dropRetained({ retained, program: { warn } }: LiveMove): void {
+  for (const { group, socket } of retained) {
+    warn(`${group.name}: a connection could not be moved, and is closed`);
+    socket.served?.terminate();
+    socket.emitClose();
+  }
+  retained.clear();
 }
 
 /**
@@ -255,6 +304,7 @@ async function sendReleased(move: LiveMove): Promise<void> {
     for (const [socket] of again) access.stop(socket);
     await flush(move, again.map(([socket]) => socket));
     for (const [socket, group] of [...waiting]) release(move, group, socket);
+    await keepRetained(move);
   }
 }
 
@@ -269,6 +319,7 @@ async function sendIndependent(move: LiveMove): Promise<void> {
     for (const [group, socket] of independent.splice(0, window)) {
       if (canMove(move, socket)) release(move, group, socket);
     }
+    await keepRetained(move);
     await sender.sendAll();
   }
 }

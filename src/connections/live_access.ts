@@ -25,7 +25,7 @@ export interface LiveAccess {
   start(socket: LiveSocket): void;
   /**
    * Takes a connection out of its server, which the application has let go of. Returns its
-   * descriptor; `undefined`: it is lost.
+   * descriptor; `undefined`: it is where it was.
    */
   take(socket: NativeSocket): number | undefined;
 }
@@ -58,12 +58,12 @@ export function liveAccess(
     stop: (socket) => read(socket, false),
     start: (socket) => read(socket, true),
     take(socket) {
-      const taken = native === undefined
-        ? undefined
-        : takeConnection(native.libc, look(native), socket.fd);
+      if (native === undefined) return undefined;
+      const taken = takeConnection(native.libc, look(native), socket.fd);
+      if (typeof taken !== "number") return undefined;
       socket.served?.terminate();
       socket.emitClose();
-      return typeof taken === "number" ? taken : undefined;
+      return taken;
     },
   };
 }

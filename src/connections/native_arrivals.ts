@@ -109,8 +109,8 @@ export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
     }
     const first = [arriving];
     queues.set(server, first);
-    const served = serveAll(options, server, looks, first, () => queues.delete(server)).finally(() =>
-      running.delete(served)
+    const served = serveAll(options, server, looks, first, () => queues.delete(server)).finally(
+      () => running.delete(served),
     );
     running.add(served);
     return promise;

@@ -32,59 +32,34 @@ export interface ConnectionHandlers {
   allSent?(): void;
 }
 
+/** What comes for one group of handlers, in one reload. */
+interface Receiving {
+  readonly adapter: Pick<ConnectionAdapter, "adopt">;
+  readonly link: IncomingReload["link"];
+  readonly handlers: ConnectionHandlers;
+  /** All that came and were not refused. */
+  readonly known: Set<number>;
+  /** Those of which the old process is told later. */
+  readonly later: Set<number>;
+}
+
+/** What the old process says of a connection. */
+type Described = Readonly<Record<string, unknown>>;
+
 /** Receives connections. The old process goes on with what is refused. */
 export function receiveConnections(
   adapter: Pick<ConnectionAdapter, "adopt">,
   { link }: IncomingReload,
   handlers: ConnectionHandlers,
 ): void {
-  /** All that came and were not refused. */
-  const known = new Set<number>();
-  /** Those of which the old process is told later. */
-  const later = new Set<number>();
+  const receiving = { adapter, link, handlers, known: new Set<number>(), later: new Set<number>() };
   // The old process is gone: it needs no answer.
   const reply = (data: HandoverData) => void link.send(data).catch(() => {});
 
-  async function serve(data: Record<string, unknown>, handle: unknown): Promise<boolean> {
-    const socket = await adapter.adopt(handle);
-    const unread = fromBase64(data.unread);
-    if (unread !== undefined && unread.length > 0) socket.unshift(unread);
-    if (unread !== undefined && handlers.serve(String(data.group), socket, parseSession(data))) {
-      return true;
-    }
-    socket.destroy();
-    return false;
-  }
-
-  function serveDescriptor(
-    data: Record<string, unknown>,
-    fd: number,
-  ): boolean | Promise<boolean> {
-    const unread = fromBase64(data.unread);
-    const served = unread !== undefined &&
-      handlers.serveDescriptor?.(String(data.group), fd, parseSession(data), unread);
-    if (served === false || served === undefined) link.descriptors?.discard([fd]);
-    return typeof served === "object" ? served.then(() => true, () => true) : served ?? false;
-  }
-
-  /** Whether it was taken; `undefined` where that is answered already, or later. */
-  async function take(
-    data: Record<string, unknown>,
-    { fd, handle }: { fd?: number; handle?: unknown },
-  ): Promise<boolean | undefined> {
-    const id = Number(data.id);
-    if (known.has(id)) {
-      // It was sent again before the answer came. A second socket would read from it as well.
-      if (fd !== undefined) link.descriptors?.discard([fd]);
-      else (await adapter.adopt(handle)).destroy();
-      return later.has(id) ? undefined : true;
-    }
-    known.add(id);
-    later.add(id);
-    const served = await (fd !== undefined ? serveDescriptor(data, fd) : serve(data, handle));
-    later.delete(id);
-    if (!served) known.delete(id);
-    return served;
+  async function takeOne(data: Described, handle: unknown): Promise<void> {
+    if (handle === undefined || handle === null) return; // It is sent again.
+    const isTaken = await take(receiving, data, { handle });
+    if (isTaken !== undefined) reply(isTaken ? { taken: data.id } : { refused: data.id });
   }
 
   /** Those that came in one message are answered in one. */
@@ -93,15 +68,11 @@ export function receiveConnections(
     if (fds === undefined) return; // They are sent again.
     const all = connections.filter(isObject);
     if (all.length !== fds.length) return link.descriptors?.discard(fds);
-    const taken = await Promise.all(all.map((data, i) => take(data, { fd: fds[i] as number })));
+    const taken = await Promise.all(
+      all.map((data, i) => take(receiving, data, { fd: fds[i] as number })),
+    );
     const ids = (was: boolean) => all.filter((_, i) => taken[i] === was).map(({ id }) => id);
     reply({ taken: ids(true), refused: ids(false) });
-  }
-
-  async function takeOne(data: Record<string, unknown>, handle: unknown): Promise<void> {
-    if (handle === undefined || handle === null) return; // It is sent again.
-    const isTaken = await take(data, { handle });
-    if (isTaken !== undefined) reply(isTaken ? { taken: data.id } : { refused: data.id });
   }
 
   const takes = () => handlers.serveDescriptor !== undefined && link.descriptors !== undefined;
@@ -117,6 +88,58 @@ export function receiveConnections(
   });
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+/** Whether it was taken; `undefined` where that is answered later. */
+async function take(
+  receiving: Receiving,
+  data: Described,
+  { fd, handle }: { readonly fd?: number; readonly handle?: unknown },
+): Promise<boolean | undefined> {
+  const { adapter, link, known, later } = receiving;
+  const id = Number(data.id);
+  if (known.has(id)) {
+    // It was sent again before the answer came. A second socket would read from it as well.
+    if (fd !== undefined) link.descriptors?.discard([fd]);
+    else (await adapter.adopt(handle)).destroy();
+    return later.has(id) ? undefined : true;
+  }
+  known.add(id);
+  later.add(id);
+  const isServed =
+    await (fd !== undefined
+      ? serveDescriptor(receiving, data, fd)
+      : serveHandle(receiving, data, handle));
+  later.delete(id);
+  if (!isServed) known.delete(id);
+  return isServed;
+}
+
+async function serveHandle(
+  { adapter, handlers }: Receiving,
+  data: Described,
+  handle: unknown,
+): Promise<boolean> {
+  const socket = await adapter.adopt(handle);
+  const unread = fromBase64(data.unread);
+  if (unread !== undefined && unread.length > 0) socket.unshift(unread);
+  if (unread !== undefined && handlers.serve(String(data.group), socket, parseSession(data))) {
+    return true;
+  }
+  socket.destroy();
+  return false;
+}
+
+function serveDescriptor(
+  { link, handlers }: Receiving,
+  data: Described,
+  fd: number,
+): boolean | Promise<boolean> {
+  const unread = fromBase64(data.unread);
+  const served = unread !== undefined &&
+    handlers.serveDescriptor?.(String(data.group), fd, parseSession(data), unread);
+  if (served === false || served === undefined) link.descriptors?.discard([fd]);
+  return typeof served === "object" ? served.then(() => true, () => true) : served ?? false;
+}
+
+function isObject(value: unknown): value is Described {
   return typeof value === "object" && value !== null;
 }

@@ -2,9 +2,17 @@
  * Taking connections of HTTP/1 that wait for a request out of a server: their clients notice
  * nothing.
  */
+import { chunk } from "../core/chunk.ts";
 import type { Libc, Polled } from "../core/socket_adapter.ts";
-import { F_GETFD } from "./constants.ts";
+import { F_GETFD, SOCK_SEQPACKET } from "./constants.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "./control_messages.ts";
+import {
+  discardEnd,
+  MOST_DESCRIPTORS,
+  receiveDescriptors,
+  sendDescriptors,
+} from "./descriptor_channel.ts";
+import { createPair } from "./places.ts";
 import { setReading } from "./polling.ts";
 import { readDescriptor } from "./proc_files.ts";
 import { readTcp, type TcpState } from "./tcp.ts";
@@ -36,7 +44,8 @@ function isAtRest(libc: Libc, fd: number, before: TcpState, now: TcpState): bool
 }
 
 /**
- * Takes those that a server closes.
+ * Takes those that a server closes. Copies of all wait in a socket meanwhile, where they do not
+ * count among the descriptors of this process: it may have half of its limit in use.
  *
  * @param fds The descriptors of all its connections, at this moment.
  * @param closeIdle Closes those that wait for a request. The call closes their descriptors, and
@@ -44,17 +53,35 @@ function isAtRest(libc: Libc, fd: number, before: TcpState, now: TcpState): bool
  * @returns New descriptors of those.
  */
 export function takeClosed(libc: Libc, fds: readonly number[], closeIdle: () => void): number[] {
-  const copies = fds.map((fd) => ({ fd, copy: duplicate(libc, fd) }));
-  const isComplete = copies.length > 0 && copies.every(({ copy }) => copy >= 0);
-  // Where the descriptors do not suffice for all, none moves: one without a copy would be closed.
-  if (isComplete) closeIdle();
-  const isClosed = ({ fd, copy }: { fd: number; copy: number }) =>
-    libc.fcntl(fd, F_GETFD, 0) < 0 || readDescriptor(libc, fd) !== readDescriptor(libc, copy);
-  return copies.flatMap((one) => {
-    if (isComplete && isClosed(one)) return [one.copy];
-    if (one.copy >= 0) libc.close(one.copy);
-    return [];
-  });
+  const pair = createPair(libc, SOCK_SEQPACKET);
+  if (pair === undefined) return [];
+  const [near, far] = pair;
+  const parts = chunk(fds, MOST_DESCRIPTORS);
+  // So that one part can be received, whatever is closed.
+  const spare = (parts[0] ?? []).map((fd) => duplicate(libc, fd));
+  // Where there is no room for all, none moves: one without a copy would be closed.
+  const isComplete = spare.every((fd) => fd >= 0) &&
+    parts.every((part, i) => sendDescriptors(libc, near, part, i) === "sent");
+  for (const fd of spare) if (fd >= 0) libc.close(fd);
+  if (isComplete && parts.length > 0) closeIdle();
+  // The copy may have got the number that was closed.
+  const isClosed = (fd: number, copy: number) =>
+    fd === copy || libc.fcntl(fd, F_GETFD, 0) < 0 ||
+    readDescriptor(libc, fd) !== readDescriptor(libc, copy);
+  const taken = isComplete
+    ? parts.flatMap((part) => {
+      const received = receiveDescriptors(libc, far);
+      const copies = received.kind === "descriptors" ? received.fds : [];
+      return copies.filter((copy, i) => {
+        if (isClosed(part[i] as number, copy)) return true;
+        libc.close(copy);
+        return false;
+      });
+    })
+    : [];
+  libc.close(near);
+  discardEnd(libc, far);
+  return taken;
 }
 
 /**

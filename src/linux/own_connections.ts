@@ -10,8 +10,13 @@ import { possibleDescriptors } from "./proc_files.ts";
 import { getAddress } from "./socket_options.ts";
 import { duplicate, findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
 
-/** How many other descriptors may be opened while the server accepts: connections arrive. */
+/**
+ * How many other descriptors may be opened while the server accepts: connections arrive. As many
+ * are left to the program, where there are few: Deno 2.9 ends a server that gets none (deno_http,
+ * `Http: Error: Too many open files`).
+ */
 const OTHERS = 256;
+const SPARE = 64;
 
 /** One of these connections. */
 export interface OwnConnection {
@@ -51,12 +56,34 @@ function portOf(libc: Libc, call: "getsockname" | "getpeername", fd: number): nu
 
 /**
  * The descriptors that are given out next, if no other is opened or closed meanwhile: the kernel
- * takes the lowest numbers that are free (dup(2)).
+ * takes the lowest numbers that are free (dup(2)). Fewer than asked for where there are no more.
  */
 function nextDescriptors(libc: Libc, any: number, count: number): number[] {
   const fds = Array.from({ length: count }, () => duplicate(libc, any)).filter((fd) => fd >= 0);
   for (const fd of fds) libc.close(fd);
   return fds;
+}
+
+/** Connections from an address that no other client has: at most so many. */
+function connectTo(libc: Libc, port: number, most: number): OwnConnection[] {
+  const connections: OwnConnection[] = [];
+  const address = loopback(port);
+  const host = unusualHost();
+  const from = loopback(0, host);
+  while (connections.length < most) {
+    const client = libc.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (client < 0) break;
+    const own = libc.bind(client, from, from.length) === 0
+      ? portOf(libc, "getsockname", client)
+      : undefined;
+    if (own === undefined) {
+      libc.close(client);
+      break;
+    }
+    libc.connect(client, address, address.length); // EINPROGRESS, at most: it waits to be accepted.
+    connections.push({ client, address: { address: host.join("."), family: "IPv4", port: own } });
+  }
+  return connections;
 }
 
 /**
@@ -78,25 +105,12 @@ export function connectToOwn(
   const registration = findRegistration(libc, scan, listener);
   const taken = takeListener(libc, scan, listener, own);
   if (typeof taken === "string" || typeof registration === "string") return String(taken);
-  const connections: OwnConnection[] = [];
-  const address = loopback(port);
-  const host = unusualHost();
-  const from = loopback(0, host);
-  while (connections.length < count) {
-    const client = libc.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (client < 0) break;
-    const own = libc.bind(client, from, from.length) === 0
-      ? portOf(libc, "getsockname", client)
-      : undefined;
-    if (own === undefined) {
-      libc.close(client);
-      break;
-    }
-    libc.connect(client, address, address.length); // EINPROGRESS, at most: it waits to be accepted.
-    connections.push({ client, address: { address: host.join("."), family: "IPv4", port: own } });
-  }
+  const free = nextDescriptors(libc, listener, 2 * count + OTHERS);
+  const most = Math.max(1, Math.min(count, Math.floor((free.length - SPARE) / 2)));
+  const connections = connectTo(libc, port, most);
+  // Those of the clients come first.
+  const expected = free.slice(connections.length);
   const byPort = new Map(connections.map((connection) => [connection.address.port, connection]));
-  const expected = nextDescriptors(libc, listener, connections.length + OTHERS);
   function find(fds: readonly number[]): Map<OwnConnection, number> {
     const found = new Map<OwnConnection, number>();
     for (const fd of fds) {

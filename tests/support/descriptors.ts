@@ -1,8 +1,9 @@
 /**
  * A kernel's open files, as far as they matter to who replaces one below a descriptor: dup(2),
- * fcntl(2), epoll(7), proc_pid_fdinfo(5).
+ * fcntl(2), epoll(7), proc_pid_fdinfo(5), SCM_RIGHTS of unix(7).
  */
 import type { Libc } from "../../src/core/socket_adapter.ts";
+import { readControl, rightsFor } from "../../src/linux/control_messages.ts";
 
 /** An open file, which several descriptors may share. */
 export interface OpenFile {
@@ -14,6 +15,10 @@ export interface OpenFile {
   readonly polled: { file: OpenFile; fd: number; events: number; data: bigint }[];
   /** Of a file in /proc: what is still to be read. */
   rest: string;
+  /** Of one of a pair: the other one. */
+  peer: OpenFile | undefined;
+  /** What the other one has sent. */
+  readonly received: { data: Uint8Array; files: OpenFile[] }[];
 }
 
 /** A process with descriptors, and the calls that it can make. */
@@ -51,6 +56,8 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
     listening: false,
     polled: [],
     rest: "",
+    peer: undefined,
+    received: [],
   });
 
   function put(opened: OpenFile): number {
@@ -65,7 +72,9 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
     table.delete(fd);
     // Only the last descriptor of a file ends its registrations; epoll(7), questions and answers,
     // 6.
-    if ([...table.values()].includes(closed)) return 0;
+    const files = [...table.values()];
+    const sent = files.flatMap(({ received }) => received.flatMap(({ files }) => files));
+    if (files.includes(closed) || sent.includes(closed)) return 0;
     for (const { polled } of table.values()) {
       polled.splice(0, polled.length, ...polled.filter((entry) => entry.file !== closed));
     }
@@ -88,12 +97,24 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
   const link = (opened: OpenFile) =>
     opened.kind === "socket" ? `socket:[${opened.inode}]` : "anon_inode:[eventpoll]";
 
+  /** What has an address: its place here, from 1 on. */
+  const memory: Uint8Array[] = [];
+  const at = (address: bigint | undefined) => memory[Number(address) - 1] as Uint8Array;
+  /** What a struct msghdr leads to. */
+  function partsOf(message: Uint8Array) {
+    const header = new BigUint64Array(message.buffer);
+    const [vector] = new BigUint64Array(at(header[2]).buffer);
+    return { header, data: at(vector), control: at(header[4]) };
+  }
+
   const unused = () => -1;
   const libc: Libc = {
     socket: () => attempt(() => put(file("socket"))),
     socketpair: (_domain, _type, _protocol, fds) =>
       attempt(() => {
-        new Int32Array(fds.buffer).set([put(file("socket")), put(file("socket"))]);
+        const pair = [file("socket"), file("socket")] as const;
+        [pair[0].peer, pair[1].peer] = [pair[1], pair[0]];
+        new Int32Array(fds.buffer).set(pair.map(put));
         return 0;
       }),
     bind: (fd) => attempt(() => table.has(fd) ? 0 : -1),
@@ -182,12 +203,31 @@ export function simulateDescriptors(failsAt = 0): SimulatedDescriptors {
     ioctl: unused,
     connect: unused,
     write: unused,
-    sendmsg: unused,
-    recvmsg: unused,
-    poll: unused,
+    sendmsg: (fd, message) =>
+      attempt(() => {
+        const { data, control } = partsOf(message);
+        const { fds } = readControl(control);
+        const files = fds.map((sent) => table.get(sent) as OpenFile);
+        table.get(fd)?.peer?.received.push({ data: data.slice(), files });
+        return data.length;
+      }),
+    recvmsg(fd, message) {
+      const { data, control, header } = partsOf(message);
+      const next = table.get(fd)?.received.shift();
+      if (next === undefined) return -1;
+      data.set(next.data);
+      const rights = rightsFor(next.files.map(put));
+      control.set(rights);
+      header[5] = BigInt(rights.length);
+      return next.data.length;
+    },
+    poll: () => 0,
     epoll_create1: unused,
     epoll_wait: unused,
-    addressOf: () => 0n,
+    addressOf(buffer) {
+      memory.push(buffer);
+      return BigInt(memory.length);
+    },
     epollEventBytes: 12,
   };
   return {

@@ -40,7 +40,8 @@ test("what the server closes is taken, and the rest is as it was", () => {
 
 test("where the descriptors do not suffice for all, the server is asked for none", () => {
   const idle = [true, false, true, false];
-  for (let failsAt = 1; failsAt <= idle.length; failsAt++) {
+  // The pair, a spare descriptor for each, and the message.
+  for (let failsAt = 1; failsAt <= 1 + idle.length + 1; failsAt++) {
     const { libc, fds, describe } = world(idle.length, failsAt);
     const before = describe();
     let isAsked = false;
