@@ -38,6 +38,8 @@ export interface IdleSource {
   serve?(key: string, socket: LiveSocket): boolean;
   /** The same for one that comes as a descriptor. Missing where this kind takes none. */
   readonly serveDescriptor: ((key: string, fd: number) => boolean | Promise<unknown>) | undefined;
+  /** No more come. */
+  end?(): void;
 }
 
 /** The connections of one kind of server, for one reload. */
@@ -97,7 +99,7 @@ function receiveIdle(
       },
     }),
   });
-  return {};
+  return { over: () => sources.forEach((source) => source.end?.()) };
 }
 
 function sendIdle(

@@ -22,6 +22,10 @@ export function nativeSource(program: ProgramContext, sockets: NativeSockets): I
       if (libc === undefined || server?.connections === undefined) return false;
       return sockets.arrivals(libc).add(server, fd);
     },
+    end() {
+      const { libc } = sockets.servers;
+      if (libc !== undefined) sockets.arrivals(libc).end();
+    },
   };
 }
 

@@ -23,8 +23,6 @@ import type { FoundServer } from "../sockets/native/native_servers.ts";
 const MOST = 500;
 /** How long a runtime may take for the handshakes of that many, in milliseconds. */
 const ENTER_TIMEOUT_MS = 5_000;
-/** How long a look at the sockets of this process is good for, in milliseconds. */
-const LOOK_MS = 5_000;
 /** How long they are looked for at the descriptors that are free, in milliseconds. */
 const EXPECT_MS = 20;
 /** How long a server may take to accept them, in milliseconds. It takes a few. */
@@ -53,6 +51,8 @@ export interface NativeArrivals {
    * own.
    */
   settled(): Promise<unknown>;
+  /** No more come from the old process: what was found out for them is forgotten. */
+  end(): void;
   /** A connection that the application can go on with. */
   passing(fd: number): NativeSocket;
 }
@@ -73,20 +73,18 @@ interface Placed extends Arriving {
   readonly target: number;
 }
 
-/** What was seen of the sockets of this process a moment ago: thousands arrive in many parts. */
+/** What was seen of the sockets of this process: thousands arrive in many parts. */
 interface Looks {
   latest(): { readonly scan: SocketScan; readonly isNew: boolean };
   forget(): void;
 }
 
-function createLooks({ clock, libc }: ArrivalOptions): Looks {
+function createLooks({ libc }: ArrivalOptions): Looks {
   let seen: SocketScan | undefined;
-  const forget = () => seen = undefined;
   return {
-    forget,
+    forget: () => seen = undefined,
     latest() {
       const isNew = seen === undefined;
-      if (isNew) clock.timer(LOOK_MS, forget);
       return { scan: seen ??= scanSockets(libc), isNew };
     },
   };
@@ -118,6 +116,7 @@ export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
 
   return {
     settled: () => Promise.all(running),
+    end: looks.forget,
     add,
     passing(fd) {
       return createPassingSocket(fd, (key, entry) => {

@@ -59,23 +59,25 @@ const INSTANCES = [1, 4, 16];
 const LIMITS: Readonly<Record<string, { limit: string; tenTimes: string }>> = {
   HTTP: {
     limit:
-      "the start of the runtime, which does not depend on the number; then one message and one descriptor a connection. " +
-      "They move in batches, when they are idle, and a client waits for its own batch only",
+      "the start of the runtime, which does not depend on the number; then one descriptor a connection, and one " +
+      "message for each on Node, for 64 on Bun and Deno. They move some at a time, when they are idle, and a client " +
+      "waits for its own part only; `Bun.serve` lets go of all at once",
     tenTimes:
       "ten times the time of moving, while both processes serve, and a limit of descriptors (`ulimit -n`) above their " +
       "number in both",
   },
   connections: {
     limit:
-      "one message a connection, with its session as JSON; with a state that all share, no client is answered until all " +
-      "have moved",
+      "one message a connection, with its session as JSON; with a state that all share, no client is answered until " +
+      "all have moved",
     tenTimes:
       "`independent: true`, with which a client waits for its own connection only, and the limit of descriptors; a " +
       "longer pause otherwise",
   },
   WebSockets: {
     limit:
-      "the same, and the boundary between two messages: one that is in the middle of a message is asked again later",
+      "the same, but 64 in one message on Bun and Deno; the handshake of each with the new server, which its client " +
+      "does not hear of; and the boundary between two messages: in the middle of one, a WebSocket is asked again later",
     tenTimes: "the same",
   },
   sockets: {
