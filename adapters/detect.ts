@@ -38,7 +38,7 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
     }
     return createDenoAdapter(Deno, !("postMessage" in globals));
   }
-  const { Bun, process, navigator } = globals as Globals;
+  const { Bun, process } = globals as Globals;
   if (Bun !== undefined && process !== undefined) return createBunAdapter(Bun, process);
   // Other platforms have a `process` for compatibility, with another release name.
   if (process?.release?.name === "node") {
@@ -46,7 +46,10 @@ export function detectAdapter(globals: object = globalThis): StartAdapter {
     if (problem !== undefined) throw new ReloadError("unsupported", problem);
     return createNodeAdapter(process, isMainThread(process));
   }
-  return createUnsupportedAdapter(navigator?.userAgent ?? "an unknown runtime");
+  // Looked up only here: Node loads `navigator` at its first use.
+  return createUnsupportedAdapter(
+    (globals as Globals).navigator?.userAgent ?? "an unknown runtime",
+  );
 }
 
 /**
