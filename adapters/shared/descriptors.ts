@@ -9,6 +9,7 @@ import {
   receiveDescriptors,
   sendDescriptors,
 } from "../../src/linux/descriptor_channel.ts";
+import { nextDescriptors } from "../../src/linux/free_descriptors.ts";
 import { createPair } from "../../src/linux/places.ts";
 import type { Spawn } from "./node_process.ts";
 
@@ -48,6 +49,7 @@ function createChannel(libc: Libc, socket: number, onClose: () => void): Descrip
       received.delete(number);
       return fds;
     },
+    hasRoom: (count) => nextDescriptors(libc, socket, count).length === count,
     discard(fds) {
       for (const fd of fds) libc.close(fd);
     },

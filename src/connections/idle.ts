@@ -38,6 +38,8 @@ export interface IdleSource {
   serve?(key: string, socket: LiveSocket): boolean;
   /** The same for one that comes as a descriptor. Missing where this kind takes none. */
   readonly serveDescriptor: ((key: string, fd: number) => boolean | Promise<unknown>) | undefined;
+  /** How many descriptors are about to be opened for those that came. */
+  reserved?(): number;
   /** No more come. */
   end?(): void;
 }
@@ -89,6 +91,7 @@ function receiveIdle(
   const takers = sources.flatMap(({ serveDescriptor }) => serveDescriptor ?? []);
   receiveConnections(adapter, arrival, {
     serve: (key, socket) => sources.some((source) => source.serve?.(key, socket)),
+    reserved: () => sources.reduce((sum, source) => sum + (source.reserved?.() ?? 0), 0),
     ...(takers.length > 0 && {
       serveDescriptor(key, fd) {
         for (const serve of takers) {

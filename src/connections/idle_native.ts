@@ -14,18 +14,15 @@ import { type ConnectionSender, DESCRIPTOR_WINDOW } from "./sender.ts";
 
 /** The servers that the token has adopted. */
 export function nativeSource(program: ProgramContext, sockets: NativeSockets): IdleSource {
+  const arrivals = () => sockets.servers.libc && sockets.arrivals(sockets.servers.libc);
   return {
     outgoing: (sender) => takeNative(program, sockets, sender),
     serveDescriptor(key, fd) {
-      const { libc } = sockets.servers;
       const server = program.natives.servers.find((server) => server.key === key);
-      if (libc === undefined || server?.connections === undefined) return false;
-      return sockets.arrivals(libc).add(server, fd);
+      return server?.connections !== undefined && (arrivals()?.add(server, fd) ?? false);
     },
-    end() {
-      const { libc } = sockets.servers;
-      if (libc !== undefined) sockets.arrivals(libc).end();
-    },
+    reserved: () => arrivals()?.pending ?? 0,
+    end: () => arrivals()?.end(),
   };
 }
 

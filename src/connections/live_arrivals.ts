@@ -86,6 +86,10 @@ function receive(
         // Those that wait for others have none yet.
         return serveOne(name, socket, session) && (socket.arrival ?? true);
       },
+      reserved() {
+        const { libc } = natives.access() ?? {};
+        return libc === undefined ? 0 : natives.arrivals(libc).pending;
+      },
     }),
     announced: () => gather(receiving),
     allSent: () => acceptAll(receiving),

@@ -51,6 +51,8 @@ export interface NativeArrivals {
    * own.
    */
   settled(): Promise<unknown>;
+  /** How many connections of this process are about to be accepted. */
+  readonly pending: number;
   /** No more come from the old process: what was found out for them is forgotten. */
   end(): void;
   /** A connection that the application can go on with. */
@@ -73,29 +75,22 @@ interface Placed extends Arriving {
   readonly target: number;
 }
 
-/** What was seen of the sockets of this process: thousands arrive in many parts. */
-interface Looks {
-  latest(): { readonly scan: SocketScan; readonly isNew: boolean };
-  forget(): void;
+/** What is known in all arrivals. */
+interface Context extends ArrivalOptions {
+  /** What was seen of the sockets of this process: thousands arrive in many parts. */
+  seen: SocketScan | undefined;
+  /** How many connections of this process are about to be accepted. */
+  pending: number;
 }
 
-function createLooks({ libc }: ArrivalOptions): Looks {
-  let seen: SocketScan | undefined;
-  return {
-    forget: () => seen = undefined,
-    latest() {
-      const isNew = seen === undefined;
-      return { scan: seen ??= scanSockets(libc), isNew };
-    },
-  };
-}
+const look = (context: Context): SocketScan => context.seen ??= scanSockets(context.libc);
 
 /** No arrivals yet. */
 export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
   const { libc, servers, warn } = options;
   const queues = new Map<AdoptedServer, Arriving[]>();
   const running = new Set<Promise<void>>();
-  const looks = createLooks(options);
+  const context: Context = { ...options, seen: undefined, pending: 0 };
 
   function add(server: AdoptedServer, fd: number, entry?: Entry): Promise<void> {
     const { promise, resolve: done } = Promise.withResolvers<void>();
@@ -107,7 +102,7 @@ export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
     }
     const first = [arriving];
     queues.set(server, first);
-    const served = serveAll(options, server, looks, first, () => queues.delete(server)).finally(
+    const served = serveAll(context, server, first, () => queues.delete(server)).finally(
       () => running.delete(served),
     );
     running.add(served);
@@ -116,7 +111,10 @@ export function createNativeArrivals(options: ArrivalOptions): NativeArrivals {
 
   return {
     settled: () => Promise.all(running),
-    end: looks.forget,
+    get pending() {
+      return context.pending;
+    },
+    end: () => context.seen = undefined,
     add,
     passing(fd) {
       return createPassingSocket(fd, (key, entry) => {
@@ -144,13 +142,12 @@ function discard(libc: Libc, all: readonly Arriving[]): void {
  * to all reaches each.
  */
 async function serveAll(
-  options: ArrivalOptions,
+  context: Context,
   server: AdoptedServer,
-  looks: Looks,
   queue: Arriving[],
   onEmpty: () => void,
 ): Promise<void> {
-  const { clock, libc, warn } = options;
+  const { clock, libc, warn } = context;
   for (;;) {
     await pause(clock, 0); // For those that come at the same time.
     if (queue.length === 0) return onEmpty(); // In this turn: one that comes later begins anew.
@@ -158,9 +155,9 @@ async function serveAll(
     const silent: Placed[] = [];
     try {
       while (all.length > 0) {
-        const placed = await placeSome(options, server, looks, all);
-        await enter(options, server, placed);
-        silent.push(...putAll(libc, server, looks.latest().scan, placed));
+        const placed = await placeSome(context, server, all);
+        await enter(context, server, placed);
+        silent.push(...putAll(libc, server, look(context), placed));
       }
     } catch (error) {
       warn(
@@ -170,24 +167,23 @@ async function serveAll(
       );
       discard(libc, all);
     }
-    if (silent.length > 0) begin(libc, looks.latest().scan, silent);
+    if (silent.length > 0) begin(libc, look(context), silent);
   }
 }
 
 /** The same as `place`. Looks again where something is not as it was a moment ago. */
 async function placeSome(
-  options: ArrivalOptions,
+  context: Context,
   server: AdoptedServer,
-  looks: Looks,
   all: Arriving[],
 ): Promise<Placed[]> {
-  const { scan, isNew } = looks.latest();
+  const isNew = context.seen === undefined;
   try {
-    return await place(options, server, scan, all);
+    return await place(context, server, all);
   } catch (error) {
     if (isNew) throw error;
-    looks.forget();
-    return await place(options, server, looks.latest().scan, all);
+    context.seen = undefined;
+    return await place(context, server, all);
   }
 }
 
@@ -196,12 +192,12 @@ async function placeSome(
  * be.
  */
 async function place(
-  options: ArrivalOptions,
+  context: Context,
   server: AdoptedServer,
-  scan: SocketScan,
   all: Arriving[],
 ): Promise<Placed[]> {
-  const { libc, findAll } = options;
+  const { libc, findAll } = context;
+  const scan = look(context);
   const [listener, ...others] =
     findAll(scan).find((found) => found.server === server)?.file.polled ?? [];
   if (listener === undefined || others.length > 0) {
@@ -209,7 +205,9 @@ async function place(
   }
   const own = connectToOwn(libc, scan, listener, Math.min(MOST, all.length));
   if (typeof own === "string") throw new Error(own);
-  const accepted = await accept(options, own);
+  context.pending += own.connections.length;
+  const accepted = await accept(context, own);
+  context.pending -= own.connections.length;
   for (const connection of own.connections) {
     if (!accepted.has(connection)) libc.close(connection.client);
   }

@@ -5,6 +5,12 @@ import type { IncomingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { fromBase64, parseSession } from "../protocol/connections.ts";
 
+/**
+ * How many descriptors are left to the program when there are few: the rest of the connections
+ * stays in the old process. Deno 2.9 ends a server that gets none for a new connection.
+ */
+const SPARE = 64;
+
 /** What becomes of the connections. */
 export interface ConnectionHandlers {
   /**
@@ -26,6 +32,8 @@ export interface ConnectionHandlers {
     session: unknown,
     unread: Uint8Array,
   ): boolean | Promise<unknown>;
+  /** How many descriptors are about to be opened for those that came. */
+  reserved?(): number;
   /** The old process has released its connections: they are about to be sent. */
   announced?(): void;
   /** Those that were announced have been sent. */
@@ -62,12 +70,27 @@ export function receiveConnections(
     if (isTaken !== undefined) reply(isTaken ? { taken: data.id } : { refused: data.id });
   }
 
+  /** The descriptors of so many connections, if this process can take them. */
+  function receiveDescriptors(number: number, count: number): readonly number[] | undefined {
+    const { descriptors } = link;
+    const fds = descriptors?.receive(number);
+    if (fds === undefined || descriptors === undefined) return undefined;
+    const spare = SPARE + (handlers.reserved?.() ?? 0);
+    if (fds.length === count && descriptors.hasRoom(spare)) return fds;
+    descriptors.discard(fds);
+    return undefined;
+  }
+
   /** Those that came in one message are answered in one. */
   async function takeAll(connections: readonly unknown[], number: number): Promise<void> {
-    const fds = link.descriptors?.receive(number);
-    if (fds === undefined) return; // They are sent again.
+    const { known } = receiving;
     const all = connections.filter(isObject);
-    if (all.length !== fds.length) return link.descriptors?.discard(fds);
+    const fds = receiveDescriptors(number, all.length);
+    if (fds === undefined) {
+      // What came before under another number is answered by itself.
+      if (!all.some(({ id }) => known.has(Number(id)))) reply({ lost: number });
+      return;
+    }
     const taken = await Promise.all(
       all.map((data, i) => take(receiving, data, { fd: fds[i] as number })),
     );

@@ -25,7 +25,7 @@ const BATCH_LENGTH = 2 ** 18;
 const BATCHES = 4;
 /** How many descriptors may be on their way at once. */
 export const DESCRIPTOR_WINDOW: number = BATCH * BATCHES;
-/** Milliseconds until descriptors are sent again for which there was no room. */
+/** Milliseconds until descriptors are sent again for which there was no room, here or there. */
 const FULL_MS = 5;
 
 /** A connection that nobody in this process uses any more. */
@@ -115,6 +115,8 @@ interface Sending {
   readonly waiting: Map<number, Departing>;
   /** What an answer ends, by the same numbers. Those of connections that were sent. */
   readonly answered: Map<number, () => void>;
+  /** What a message without its descriptors ends, by their number. */
+  readonly lost: Map<number, () => void>;
   ack(): void;
   takesDescriptors: boolean;
   moved: number;
@@ -134,8 +136,8 @@ export function createConnectionSender(
   { link, signal }: OutgoingReload,
 ): ConnectionSender {
   const sending: Sending = {
-    ...{ clock, link, signal, waiting: new Map(), answered: new Map(), ack() {} },
-    ...{ takesDescriptors: false, moved: 0, count: 0, begun: undefined, ended: 0 },
+    ...{ clock, link, signal, waiting: new Map(), answered: new Map(), lost: new Map() },
+    ...{ ack() {}, takesDescriptors: false, moved: 0, count: 0, begun: undefined, ended: 0 },
   };
   const { waiting, answered } = sending;
   return {
@@ -175,11 +177,12 @@ export function createConnectionSender(
 }
 
 /** An answer of the new process. */
-function receive(sending: Sending, { pong, takes, taken, refused }: HandoverData): void {
+function receive(sending: Sending, { pong, takes, taken, refused, lost }: HandoverData): void {
   if (takes === true) sending.takesDescriptors = true;
   if (pong === true) sending.ack();
   for (const id of toList(taken)) answer(sending, Number(id), true);
   for (const id of toList(refused)) answer(sending, Number(id), false);
+  sending.lost.get(Number(lost))?.();
 }
 
 function toList(value: unknown): readonly unknown[] {
@@ -282,34 +285,51 @@ function inBatches(connections: readonly [number, Departing][]): Described[][] {
   return batches;
 }
 
-/** Sends connections by their descriptors. */
+/**
+ * Sends connections by their descriptors: together, then one by one those that the new process did
+ * not take. It may have few descriptors left.
+ */
 async function sendBatch(sending: Sending, batch: readonly Described[]): Promise<void> {
-  const { clock, link, signal, waiting, answered } = sending;
-  const answers = new Map(batch.map(({ id }) => [id, Promise.withResolvers<void>()]));
-  for (let attempt = 1; !signal.aborted; attempt++) {
-    const left = batch.filter(({ id }) => waiting.has(id));
-    if (left.length === 0) return;
-    if (attempt > MOST_ATTEMPTS) throw refuses();
-    const number = await sendDescriptors(sending, left.map(({ fd }) => fd));
-    if (number === undefined) continue;
-    for (const { id } of left) answered.set(id, answers.get(id)?.resolve ?? (() => {}));
-    const sent = link.send({ number, connections: left.map(({ description }) => description) });
-    const all = left.map(({ id }) => answers.get(id)?.promise);
-    await atMost(clock, TAKE_TIMEOUT_MS, Promise.all([sent, ...all]));
+  const { signal, waiting } = sending;
+  await sendTogether(sending, batch);
+  for (const one of batch) {
+    for (let attempt = 2; waiting.has(one.id) && !signal.aborted; attempt++) {
+      if (attempt > MOST_ATTEMPTS) throw refuses();
+      await sendTogether(sending, [one]);
+    }
   }
 }
 
-/**
- * Sends descriptors. Returns the number of the message; `undefined` where there is no room for a
- * long time.
- */
-async function sendDescriptors(
-  { clock, link, signal }: Sending,
-  fds: readonly number[],
-): Promise<number | undefined> {
+async function sendTogether(sending: Sending, batch: readonly Described[]): Promise<void> {
+  const { clock, link, signal, waiting } = sending;
   for (const begun = clock.now(); !signal.aborted; await pause(clock, FULL_MS)) {
-    const number = link.descriptors?.send(fds);
-    if (number !== undefined || clock.now() - begun > TAKE_TIMEOUT_MS) return number;
+    const left = batch.filter(({ id }) => waiting.has(id));
+    if (left.length === 0) return;
+    const number = link.descriptors?.send(left.map(({ fd }) => fd));
+    // In the same turn: what is given back meanwhile must not be sent.
+    if (number !== undefined) return await announce(sending, number, left);
+    if (clock.now() - begun > TAKE_TIMEOUT_MS) return;
   }
-  return undefined;
+}
+
+/** Tells the new process whose descriptors came under a number, and waits for the answer. */
+async function announce(
+  { clock, link, answered, lost }: Sending,
+  number: number,
+  batch: readonly Described[],
+): Promise<void> {
+  const answers = batch.map(({ id }) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    answered.set(id, resolve);
+    return promise;
+  });
+  let isLost = false;
+  const loss = new Promise<void>((resolve) => lost.set(number, resolve)).then(() => isLost = true);
+  const sent = link.send({ number, connections: batch.map(({ description }) => description) });
+  await atMost(clock, TAKE_TIMEOUT_MS, Promise.race([loss, Promise.all([sent, ...answers])]));
+  lost.delete(number);
+  if (!isLost) return;
+  // All messages before this one were read as well: the new process has none of these.
+  for (const { id } of batch) answered.delete(id);
+  await pause(clock, FULL_MS);
 }

@@ -47,10 +47,12 @@ export interface DescriptorChannel {
    */
   send(fds: readonly number[]): number | undefined;
   /**
-   * The descriptors that the other process has sent under a number; `undefined` where they have not
-   * come. They belong to the caller.
+   * The descriptors that the other process has sent under a number; `undefined` where they did not
+   * come, above all because this process has none left. They belong to the caller.
    */
   receive(number: number): readonly number[] | undefined;
+  /** Whether this process may open so many descriptors more. */
+  hasRoom(count: number): boolean;
   /** Closes descriptors that were received and are not wanted. */
   discard(fds: readonly number[]): void;
   /** Closes it, and all that waits in it, also on its way to the other process. */

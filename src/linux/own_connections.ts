@@ -5,10 +5,11 @@
 import type { Libc, Polled, SocketAddress } from "../core/socket_adapter.ts";
 import { readPort } from "./addresses.ts";
 import { AF_INET, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "./constants.ts";
+import { nextDescriptors } from "./free_descriptors.ts";
 import { listenAt } from "./places.ts";
 import { possibleDescriptors } from "./proc_files.ts";
 import { getAddress } from "./socket_options.ts";
-import { duplicate, findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
+import { findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
 
 /**
  * How many other descriptors may be opened while the server accepts: connections arrive. As many
@@ -52,16 +53,6 @@ function unusualHost(): number[] {
 function portOf(libc: Libc, call: "getsockname" | "getpeername", fd: number): number | undefined {
   const address = getAddress(libc, call, fd);
   return address && readPort(address);
-}
-
-/**
- * The descriptors that are given out next, if no other is opened or closed meanwhile: the kernel
- * takes the lowest numbers that are free (dup(2)). Fewer than asked for where there are no more.
- */
-function nextDescriptors(libc: Libc, any: number, count: number): number[] {
-  const fds = Array.from({ length: count }, () => duplicate(libc, any)).filter((fd) => fd >= 0);
-  for (const fd of fds) libc.close(fd);
-  return fds;
 }
 
 /** Connections from an address that no other client has: at most so many. */

@@ -365,7 +365,7 @@ export const faults: readonly Fault[] = [
   },
   {
     name: "new: stopped before it is ready",
-    options: { readyTimeout: 2_500 },
+    options: { readyTimeout: 6_000 },
     async happen(scene) {
       scene.program.signal(await waiting(scene), "SIGSTOP");
       await scene.program.report("reload-fail");

@@ -141,7 +141,8 @@ const faults: readonly Fault[] = [
     losesNone: true,
     more: goesOn(700),
   },
-  { name: "new: few descriptors", behaviour: { descriptors: MIDDLE } },
+  // Some move; the others are closed, and there is room for their clients to come back.
+  { name: "new: few descriptors", behaviour: { descriptors: 2 * CLIENTS } },
   { name: "old: few descriptors", behaviour: {}, leaves: MIDDLE },
 ];
 

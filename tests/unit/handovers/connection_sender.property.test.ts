@@ -26,10 +26,14 @@ function open(table: Table, connection: number): number {
 }
 
 /**
- * Two processes. Nothing that one sends is read before `deliver`, and no time passes before
+ * Two processes, of which the new one may have `limit` descriptors. Nothing that one sends is read before `deliver`, and no time passes before
  * `advance`.
  */
-function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasChannel = true) {
+function createScene(
+  room: number,
+  handlers: Partial<ConnectionHandlers>,
+  { hasChannel = true, limit = Infinity } = {},
+) {
   const old: Table = new Map();
   const next: Table = new Map();
   const toNew: (() => void)[] = [];
@@ -37,29 +41,33 @@ function createScene(room: number, handlers: Partial<ConnectionHandlers>, hasCha
   const gone = new AbortController();
   const { clock, advance } = createClock();
   /** The connections whose descriptors are on their way, by number. */
-  const travelling = new Map<number, number>();
+  const travelling = new Map<number, number[]>();
   let sent = 0;
   const none = (): never => assert.fail("not on this side");
   const sending: DescriptorChannel = {
-    send([fd]) {
+    send(fds) {
       if (travelling.size >= room) return undefined;
       travelling.set(
         ++sent,
-        old.get(fd as number) ?? assert.fail("a descriptor is sent that is closed"),
+        fds.map((fd) => old.get(fd) ?? assert.fail("a descriptor is sent that is closed")),
       );
       return sent;
     },
     receive: none,
+    hasRoom: none,
     discard: none,
     close() {},
   };
   const receiving: DescriptorChannel = {
     send: none,
     receive(number) {
-      const connection = travelling.get(number);
+      const connections = travelling.get(number) ?? [];
       travelling.delete(number);
-      return connection === undefined ? undefined : [open(next, connection)];
+      return connections.length === 0 || next.size + connections.length > limit
+        ? undefined
+        : connections.map((connection) => open(next, connection));
     },
+    hasRoom: () => next.size < limit,
     discard: (fds) => fds.forEach((fd) => assert.ok(next.delete(fd))),
     close() {},
   };
@@ -120,7 +128,8 @@ test("each connection is served once, wherever, and no descriptor is left over, 
       fc.integer({ min: 1, max: 3 }),
       fc.array(step, { minLength: 4, maxLength: 60, size: "max" }),
       fc.constantFrom("finish", "die"),
-      async (kinds, room, steps, end) => {
+      fc.constantFrom(0, 1, 3, Infinity),
+      async (kinds, room, steps, end, limit) => {
         /** Where each connection is served. */
         const served = { new: [] as number[], old: [] as number[] };
         const closed: number[] = [];
@@ -141,7 +150,7 @@ test("each connection is served once, wherever, and no descriptor is left over, 
             served.new.push(number);
             return true;
           },
-        });
+        }, { limit });
         kinds.forEach((isDescriptor, number) => {
           const fd = open(scene.old, number);
           const socket = { kernel: number, unshift() {}, destroy() {} };
@@ -201,7 +210,7 @@ test("each connection is served once, wherever, and no descriptor is left over, 
         };
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 1_000 },
   );
   assert.ok(
     Object.values(counts).every((count) => count > 50),
@@ -217,7 +226,7 @@ for (
   ] as const
 ) {
   test(`a new process ${what}, which the old one knows when it has answered`, async () => {
-    const scene = createScene(1, handlers, hasChannel);
+    const scene = createScene(1, handlers, { hasChannel });
     const told = scene.sender.tell("begin");
     assert.equal(scene.sender.takesDescriptors, false);
     await tick();

@@ -1,0 +1,16 @@
+/** Which descriptors a process may still open. */
+import type { Libc } from "../core/socket_adapter.ts";
+import { duplicate } from "./transplant.ts";
+
+/**
+ * The descriptors that are given out next, if no other is opened or closed meanwhile: the kernel
+ * takes the lowest numbers that are free (dup(2)). Fewer than asked for where there are no more.
+ *
+ * @param any An open descriptor.
+ */
+export function nextDescriptors(libc: Libc, any: number, count: number): number[] {
+  const fds: number[] = [];
+  for (let fd; fds.length < count && (fd = duplicate(libc, any)) >= 0;) fds.push(fd);
+  for (const fd of fds) libc.close(fd);
+  return fds;
+}
