@@ -14,6 +14,7 @@ import { toSocketAddress } from "../linux/addresses.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "../linux/control_messages.ts";
 import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/own_connections.ts";
 import { readAgain } from "../linux/polling.ts";
+import { socketInode } from "../linux/proc_files.ts";
 import { getAddress } from "../linux/socket_options.ts";
 import { readRegistrations, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import { putBelow } from "../linux/transplant.ts";
@@ -73,6 +74,11 @@ interface Placed extends Arriving {
   readonly own: OwnConnection;
   /** The descriptor of the server's side. */
   readonly target: number;
+}
+
+/** A WebSocket whose connection is in place, and is not read from yet. */
+interface Silent extends Placed {
+  readonly inode: number | undefined;
 }
 
 /** What is known in all arrivals. */
@@ -152,7 +158,7 @@ async function serveAll(
     await pause(clock, 0); // For those that come at the same time.
     if (queue.length === 0) return onEmpty(); // In this turn: one that comes later begins anew.
     const all = queue.splice(0);
-    const silent: Placed[] = [];
+    const silent: Silent[] = [];
     try {
       while (all.length > 0) {
         const placed = await placeSome(context, server, all);
@@ -273,26 +279,28 @@ function putAll(
   server: AdoptedServer,
   { epolls }: SocketScan,
   placed: readonly Placed[],
-): Placed[] {
+): Silent[] {
   const polled = readRegistrations(libc, epolls);
-  return placed.filter(({ fd, entry, own, target, done }) => {
+  return placed.flatMap((one) => {
+    const { fd, entry, own, target, done } = one;
+    const inode = socketInode(libc, fd);
     const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
     if (client !== undefined) server.connections?.goOn?.(own.address, client);
     const refusal = putBelow(libc, polled, target, fd, entry === undefined);
     libc.close(own.client);
-    if (refusal === undefined && entry !== undefined) return true;
+    if (refusal === undefined && entry !== undefined) return [{ ...one, inode }];
     entry?.failed();
     done();
-    return false;
+    return [];
   });
 }
 
-/** Lets WebSockets begin whose connections are in place. */
-function begin(libc: Libc, { epolls }: SocketScan, placed: readonly Placed[]): void {
+/** Lets WebSockets begin, unless the runtime has closed one meanwhile. */
+function begin(libc: Libc, { epolls }: SocketScan, silent: readonly Silent[]): void {
   const polled = readRegistrations(libc, epolls);
-  for (const { entry, target, done } of placed) {
-    const refusal = readAgain(libc, polled, target);
-    if (refusal === undefined) entry?.arrived(target);
+  for (const { entry, target, inode, done } of silent) {
+    const isThere = socketInode(libc, target) === inode;
+    if (isThere && readAgain(libc, polled, target) === undefined) entry?.arrived(target);
     else entry?.failed();
     done();
   }

@@ -275,11 +275,12 @@ function inBatches(connections: readonly [number, Departing][]): Described[][] {
   for (const [id, connection] of connections) {
     if (!("fd" in connection.shared)) continue;
     const description = describe(id, connection);
-    length += JSON.stringify(description).length;
-    if (length > BATCH_LENGTH || last.length === BATCH) {
+    const more = JSON.stringify(description).length;
+    if (length + more > BATCH_LENGTH || last.length === BATCH) {
       batches.push(last = []);
       length = 0;
     }
+    length += more;
     last.push({ id, fd: connection.shared.fd, description });
   }
   return batches;
