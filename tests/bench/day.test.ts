@@ -1,11 +1,13 @@
 /** What a day counts as lost, and that it notices what it is there to notice. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { createChronicle } from "../../tools/bench/day/chronicle.ts";
 import { createRandom } from "../../tools/bench/day/random.ts";
 import { liveDay } from "../../tools/bench/day/run.ts";
 import { withRows } from "../../tools/bench/day/table.ts";
 import { type Failure, type History, isExcused } from "../../tools/bench/day/verdict.ts";
 import { isAlive } from "../support/proc.ts";
+import type { Program } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -61,6 +63,23 @@ for (const [what, one, excused] of cases) {
 test("a new process that was never in charge had no connection", () => {
   const deaths = [{ pid: 9, from: 15_000, to: 15_000 }];
   assert.equal(isExcused(failure(14_900, 15_010, 2), { ...history, deaths }), false);
+});
+
+test("a process with the pid of an earlier one is another one: its death leaves a gap", async (t) => {
+  const reports: object[] = [];
+  const chronicle = createChronicle();
+  t.after(() => chronicle.stop());
+  chronicle.follow({ reports } as unknown as Program);
+  reports.push({ type: "in-charge", pid: 1 }, { type: "cancel", pid: 1 });
+  await until("both to be read", () => chronicle.served.get(1)?.until !== Infinity);
+  reports.push({ type: "in-charge", pid: 1 });
+  await until("it to be in charge", () => chronicle.served.get(1)?.until === Infinity);
+  for (const gaps of [1, 2]) {
+    chronicle.signal(1, "SIGKILL");
+    assert.equal(chronicle.gaps.length, gaps);
+    reports.push({ type: "serving", pid: 1, generation: 0 });
+    await until("the next one to serve", () => chronicle.gaps.every(({ to }) => to !== Infinity));
+  }
 });
 
 test("the table keeps the rows of other runtimes", () => {

@@ -37,9 +37,22 @@ export function createChronicle(): Chronicle {
   const reloads = { done: 0, failed: 0 };
   let timers: NodeJS.Timeout[] = [];
 
+  /** Whether a process has died that had this pid: the system gives it to another one later. */
+  function hasDied(pid: number): boolean {
+    const since = served.get(pid)?.from ?? -Infinity;
+    return deaths.some((death) => death.pid === pid && death.to >= since);
+  }
+
+  /** A process serves. Another one may have had its pid. */
+  function begin(pid: number, now: number): void {
+    if (served.get(pid)?.until !== Infinity || hasDied(pid)) {
+      served.set(pid, { from: now, until: Infinity });
+    }
+  }
+
   /** A process that may hold listening sockets is gone. */
   function die(death: Death): void {
-    if (deaths.some(({ pid }) => pid === death.pid)) return;
+    if (hasDied(death.pid)) return;
     deaths.push(death);
     const one = served.get(death.pid);
     if (one?.until === Infinity) gaps.push({ from: death.from, to: Infinity });
@@ -57,7 +70,7 @@ export function createChronicle(): Chronicle {
         closeGaps(now);
         break;
       case "in-charge":
-        if (!served.has(pid)) served.set(pid, { from: now, until: Infinity });
+        begin(pid, now);
         closeGaps(now);
         break;
       case "cancel": {
