@@ -6,6 +6,7 @@ import { createRandom } from "../../tools/bench/day/random.ts";
 import { liveDay } from "../../tools/bench/day/run.ts";
 import { withRows } from "../../tools/bench/day/table.ts";
 import { type Failure, type History, isExcused } from "../../tools/bench/day/verdict.ts";
+import { cleanUp } from "../support/clean_up.ts";
 import { isAlive } from "../support/proc.ts";
 import type { Program } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
@@ -68,7 +69,7 @@ test("a new process that was never in charge had no connection", () => {
 test("a process with the pid of an earlier one is another one: its death leaves a gap", async (t) => {
   const reports: object[] = [];
   const chronicle = createChronicle();
-  t.after(() => chronicle.stop());
+  cleanUp(t, () => chronicle.stop());
   chronicle.follow({ reports } as unknown as Program);
   reports.push({ type: "in-charge", pid: 1 }, { type: "cancel", pid: 1 });
   await until("both to be read", () => chronicle.served.get(1)?.until !== Infinity);
