@@ -9,7 +9,7 @@ import {
   receiveDescriptors,
   sendDescriptors,
 } from "../../src/linux/descriptor_channel.ts";
-import { nextDescriptors } from "../../src/linux/free_descriptors.ts";
+import { nextDescriptors, SPARE } from "../../src/linux/free_descriptors.ts";
 import { createPair } from "../../src/linux/places.ts";
 import type { Spawn } from "./node_process.ts";
 
@@ -49,7 +49,10 @@ function createChannel(libc: Libc, socket: number, onClose: () => void): Descrip
       received.delete(number);
       return fds;
     },
-    hasRoom: (count) => nextDescriptors(libc, socket, count).length === count,
+    hasRoom(count) {
+      const most = count + SPARE;
+      return nextDescriptors(libc, socket, most).length === most;
+    },
     discard(fds) {
       for (const fd of fds) libc.close(fd);
     },

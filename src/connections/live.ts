@@ -103,8 +103,7 @@ function sendConnections(
       if (moving === undefined) return;
       move.isLast = true;
       await moving;
-      takeRetained(move);
-      dropRetained(move);
+      endRetained(move);
       sender.finish();
       goOn(move);
     },
@@ -116,8 +115,7 @@ function sendConnections(
         : { kind: "live", moved, left, milliseconds };
     },
     rollback() {
-      takeRetained(move);
-      dropRetained(move);
+      endRetained(move);
       sender.giveBack();
       goOn(move);
     },
@@ -240,18 +238,19 @@ async function keepRetained(move: LiveMove): Promise<void> {
     await pause(clock, 1);
     takeRetained(move);
   }
-  dropRetained(move);
+  endRetained(move);
 }
 
-/** Tries once more with those. */
 function takeRetained(move: LiveMove): void {
   const again = [...move.retained];
   move.retained.clear();
   for (const { group, socket, session } of again) keepNative(move, group, socket, session);
 }
 
-/** Closes those that could not be taken to the end. */
-function dropRetained({ retained, program: { warn } }: LiveMove): void {
+/** Tries once more, and closes those that cannot be taken. */
+function endRetained(move: LiveMove): void {
+  takeRetained(move);
+  const { retained, program: { warn } } = move;
   for (const { group, socket } of retained) {
     warn(`${group.name}: a connection could not be moved, and is closed`);
     socket.served?.terminate();

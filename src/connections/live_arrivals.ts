@@ -77,19 +77,19 @@ function receive(
 ): IncomingHandover {
   const serveOne = (name: string, socket: LiveSocket, session: unknown) =>
     serve(receiving, name, socket, session);
+  const nativeArrivals = () => {
+    const { libc } = natives?.access() ?? {};
+    return libc && natives?.arrivals(libc);
+  };
   receiveConnections(receiving.adapter, arrival, {
     ...(natives && {
       serveDescriptor(name, fd, session) {
-        const { libc } = natives.access() ?? {};
-        if (libc === undefined) return false;
-        const socket = natives.arrivals(libc).passing(fd);
+        const socket = nativeArrivals()?.passing(fd);
+        if (socket === undefined) return false;
         // Those that wait for others have none yet.
         return serveOne(name, socket, session) && (socket.arrival ?? true);
       },
-      reserved() {
-        const { libc } = natives.access() ?? {};
-        return libc === undefined ? 0 : natives.arrivals(libc).pending;
-      },
+      reserved: () => nativeArrivals()?.pending ?? 0,
     }),
     announced: () => gather(receiving),
     allSent: () => acceptAll(receiving),

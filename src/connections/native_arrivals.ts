@@ -300,7 +300,7 @@ function begin(libc: Libc, { epolls }: SocketScan, silent: readonly Silent[]): v
   const polled = readRegistrations(libc, epolls);
   for (const { entry, target, inode, done } of silent) {
     const isThere = socketInode(libc, target) === inode;
-    if (isThere && readAgain(libc, polled, target) === undefined) entry?.arrived(target);
+    if (isThere && readAgain(libc, polled, target)) entry?.arrived(target);
     else entry?.failed();
     done();
   }

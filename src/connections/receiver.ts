@@ -5,12 +5,6 @@ import type { IncomingReload } from "../reload/handover.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import { fromBase64, parseSession } from "../protocol/connections.ts";
 
-/**
- * How many descriptors are left to the program when there are few: the rest of the connections
- * stays in the old process. Deno 2.9 ends a server that gets none for a new connection.
- */
-const SPARE = 64;
-
 /** What becomes of the connections. */
 export interface ConnectionHandlers {
   /**
@@ -75,8 +69,7 @@ export function receiveConnections(
     const { descriptors } = link;
     const fds = descriptors?.receive(number);
     if (fds === undefined || descriptors === undefined) return undefined;
-    const spare = SPARE + (handlers.reserved?.() ?? 0);
-    if (fds.length === count && descriptors.hasRoom(spare)) return fds;
+    if (fds.length === count && descriptors.hasRoom(handlers.reserved?.() ?? 0)) return fds;
     descriptors.discard(fds);
     return undefined;
   }

@@ -155,11 +155,9 @@ export function createConnectionSender(
     tell: (what, isPatient = false) => sync(sending, what, isPatient ? MOST_ATTEMPTS : 1),
     async sendAll() {
       sending.begun ??= clock.now();
-      const hasDescriptor = ([, { shared }]: [number, Departing]) => "fd" in shared;
-      const handles = [...waiting].filter((one) => !hasDescriptor(one)).values();
-      await inParallel(window, handles, signal, (one) => sendHandle(sending, ...one));
+      await inParallel(window, [...waiting].values(), signal, (one) => sendHandle(sending, ...one));
       // Not at the same time: Deno 2.9 loses a handle that arrives with another message.
-      const batches = inBatches([...waiting].filter(hasDescriptor)).values();
+      const batches = inBatches(waiting).values();
       await inParallel(BATCHES, batches, signal, (batch) => sendBatch(sending, batch));
     },
     giveBack() {
@@ -240,7 +238,7 @@ function describe(id: number, { group, session, unread }: Departing): object {
   };
 }
 
-/** Sends a connection by the channel of the runtime. */
+/** Sends a connection by the channel of the runtime, unless it has a descriptor. */
 async function sendHandle(sending: Sending, id: number, connection: Departing): Promise<void> {
   const { clock, link, signal, waiting, answered } = sending;
   const { shared, isGone, close } = connection;
@@ -267,8 +265,8 @@ interface Described {
   readonly description: object;
 }
 
-/** Connections with a descriptor, as they travel together. */
-function inBatches(connections: readonly [number, Departing][]): Described[][] {
+/** Those that have a descriptor, as they travel together. */
+function inBatches(connections: Iterable<[number, Departing]>): Described[][] {
   const batches: Described[][] = [];
   let last: Described[] = [];
   let length = BATCH_LENGTH;

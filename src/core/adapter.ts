@@ -51,7 +51,7 @@ export interface DescriptorChannel {
    * come, above all because this process has none left. They belong to the caller.
    */
   receive(number: number): readonly number[] | undefined;
-  /** Whether this process may open so many descriptors more. */
+  /** Whether this process may open so many descriptors more, and some are left to the program. */
   hasRoom(count: number): boolean;
   /** Closes descriptors that were received and are not wanted. */
   discard(fds: readonly number[]): void;

@@ -3,6 +3,12 @@ import type { Libc } from "../core/socket_adapter.ts";
 import { duplicate } from "./transplant.ts";
 
 /**
+ * How many are left to the program when there are few: Deno 2.9 ends a server that gets none for a
+ * new connection (deno_http, `Http: Error: Too many open files`).
+ */
+export const SPARE = 64;
+
+/**
  * The descriptors that are given out next, if no other is opened or closed meanwhile: the kernel
  * takes the lowest numbers that are free (dup(2)). Fewer than asked for where there are no more.
  *

@@ -59,6 +59,7 @@ export function countListeners(libc: Libc): Map<string, number> {
  * where a lower descriptor was closed between two of them.
  */
 export function inOpeningOrder(libc: Libc, listeners: readonly OwnListener[]): OwnListener[] {
+  if (listeners.length < 2) return [...listeners];
   const places = new Map(allListeners(libc).map(({ inode }, place) => [inode, place]));
   const placeOf = ({ fd }: OwnListener) => places.get(socketInode(libc, fd) ?? 0) ?? 0;
   return listeners.toSorted((a, b) => placeOf(a) - placeOf(b));

@@ -5,19 +5,14 @@
 import type { Libc, Polled, SocketAddress } from "../core/socket_adapter.ts";
 import { readPort } from "./addresses.ts";
 import { AF_INET, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "./constants.ts";
-import { nextDescriptors } from "./free_descriptors.ts";
+import { nextDescriptors, SPARE } from "./free_descriptors.ts";
 import { listenAt } from "./places.ts";
 import { possibleDescriptors } from "./proc_files.ts";
 import { getAddress } from "./socket_options.ts";
 import { findRegistration, giveBack, type Refusal, takeListener } from "./transplant.ts";
 
-/**
- * How many other descriptors may be opened while the server accepts: connections arrive. As many
- * are left to the program, where there are few: Deno 2.9 ends a server that gets none (deno_http,
- * `Http: Error: Too many open files`).
- */
+/** How many other descriptors may be opened while the server accepts: connections arrive. */
 const OTHERS = 256;
-const SPARE = 64;
 
 /** One of these connections. */
 export interface OwnConnection {

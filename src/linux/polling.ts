@@ -62,12 +62,11 @@ function modify(libc: Libc, { epolls }: Registration, fd: number, event: Uint8Ar
 
 /**
  * Lets the runtime hear of what comes on a connection that was put below its descriptor in silence.
+ * Returns whether that was possible.
  */
-export function readAgain(libc: Libc, scan: Polled, fd: number): Refusal | undefined {
+export function readAgain(libc: Libc, scan: Polled, fd: number): boolean {
   const registration = findRegistration(libc, scan, fd);
-  if (typeof registration === "string") return registration;
+  if (typeof registration === "string") return false;
   const event = epollEvent(libc, registration.events | EPOLLIN, registration.data);
-  return modify(libc, registration, fd, event)
-    ? undefined
-    : `descriptor ${fd} cannot be polled again`;
+  return modify(libc, registration, fd, event);
 }

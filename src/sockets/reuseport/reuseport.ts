@@ -72,12 +72,11 @@ export class Reuseport {
   findGroups(libc: Libc, listeners: readonly OwnListener[]): Group[] {
     const counts = countListeners(libc);
     const groups: Group[] = [];
-    for (const [key, own] of Map.groupBy(listeners, ({ key }) => key)) {
+    for (const [key, own] of Map.groupBy(inOpeningOrder(libc, listeners), ({ key }) => key)) {
       const old = counts.get(key) ?? own.length;
       const name = own[0]?.name as string;
       if (old === own.length || this.options.shared !== undefined) {
-        const opened = inOpeningOrder(libc, own);
-        groups.push({ key, name, own: place(opened, this.#positions.get(key)), old });
+        groups.push({ key, name, own: place(own, this.#positions.get(key)), old });
         continue;
       }
       this.warnOnce(
