@@ -163,9 +163,10 @@ async function move(
         sending += clock.now() - taken;
       }
     }
-    // Some may have been released meanwhile.
     await sender.sendAll();
-    if (stop.aborted || !active.some((one) => one.isBusy())) return;
+    if (stop.aborted) return;
+    // Some may have been released meanwhile.
+    if (!active.some((one) => one.isBusy())) return await sender.sendAll();
     if (sender.moved > moved) [last, moved] = [clock.now(), sender.moved];
     await pause(clock, Math.max(RETRY_MS, RETRY_PART * (clock.now() - begun - sending)));
   }
