@@ -25,7 +25,11 @@ const FLUSH_TIMEOUT_MS = 50;
 const FLUSH_TURNS = 10;
 /** How long it waits as long as this process goes on with it. */
 const MOST_FLUSH_MS = 1_000;
-/** How many that the runtime serves are released at once. */
+/**
+ * How many that the runtime serves are released at once: the first few wait for what the new process
+ * does for the first time.
+ */
+const FIRST_NATIVE_WINDOW = 16;
 const NATIVE_WINDOW = 128;
 
 /** The handover of the live connections. */
@@ -61,6 +65,9 @@ interface LiveMove {
   /** Whether the probation is over: then each is tried once more. */
   isLast: boolean;
 }
+
+/** A connection, and what it belongs to. */
+type Member = readonly [LiveSocket, LiveGroup];
 
 /** A connection for which there was no descriptor left. */
 interface Retained {
@@ -132,20 +139,26 @@ async function releaseAll(move: LiveMove): Promise<void> {
   const { program: { live }, native, access, sender, signal } = move;
   if (native !== undefined) await sender.tell("begin").catch(() => {}); // Does it take descriptors?
   access.refresh();
-  const all: [LiveGroup, LiveSocket][] = [];
+  const all: Member[] = [];
   for (const group of live.values()) {
     if (group.isIndependent) continue;
     group.divert = (socket, isUsed) => divert(move, group, socket, isUsed);
-    for (const socket of group.sockets) if (canMove(move, socket)) all.push([group, socket]);
+    for (const socket of group.sockets) if (canMove(move, socket)) all.push([socket, group]);
   }
-  for (const [, socket] of all) access.stop(socket);
-  await flush(move, all.map(([, socket]) => socket));
-  signal.throwIfAborted();
-  for (const [group, socket] of all) release(move, group, socket);
-  await keepRetained(move);
+  await releaseTogether(move, all);
   signal.throwIfAborted();
   // Then none is sent later, either, and all are served here.
   await sender.tell("announced").catch(() => {});
+}
+
+/** Lets the application let go of so many connections, as far as that is possible now. */
+async function releaseTogether(move: LiveMove, members: readonly Member[]): Promise<void> {
+  const { access, signal } = move;
+  for (const [socket] of members) access.stop(socket);
+  await flush(move, members.map(([socket]) => socket));
+  signal.throwIfAborted();
+  for (const [socket, group] of members) release(move, group, socket);
+  await keepRetained(move);
 }
 
 /** A connection that this process gets after the commit. */
@@ -164,7 +177,12 @@ function release(move: LiveMove, group: LiveGroup, socket: LiveSocket): void {
   waiting.delete(socket);
   if (isGone(socket)) return;
   access.stop(socket);
-  if (socket.writableLength > 0) return void waiting.set(socket, group);
+  if (socket.writableLength > 0) {
+    waiting.set(socket, group);
+    // The state of the others has been taken: what such a client asks could change it.
+    if (group.isIndependent) access.start(socket);
+    return;
+  }
   let session: unknown;
   try {
     session = group.release(socket);
@@ -292,33 +310,38 @@ async function flush(
  */
 async function sendReleased(move: LiveMove): Promise<void> {
   const { program: { clock }, waiting, access, sender, signal } = move;
+  const natives = () => [...waiting].filter(([socket]) => isNative(socket));
   await sender.tell("begin", true);
   await sender.sendAll();
   await sender.tell("complete", true);
   await sendIndependent(move);
-  for (; !signal.aborted && !move.isLast; await sender.sendAll()) {
+  do {
     await pause(clock, RETRY_MS);
     access.refresh();
-    const again = [...waiting].filter(([socket]) => isNative(socket));
-    for (const [socket] of again) access.stop(socket);
-    await flush(move, again.map(([socket]) => socket));
-    for (const [socket, group] of [...waiting]) release(move, group, socket);
-    await keepRetained(move);
-  }
+    await releaseTogether(move, natives());
+    releaseAgain(move);
+    await sender.sendAll();
+  } while (!signal.aborted && !move.isLast);
+}
+
+/** Lets the application let go of those that were busy. */
+function releaseAgain(move: LiveMove): void {
+  for (const [socket, group] of [...move.waiting]) release(move, group, socket);
 }
 
 /** Each of them is away for the time of its own move only. */
 async function sendIndependent(move: LiveMove): Promise<void> {
   const { adapter, program: { live }, access, sender, signal } = move;
   const independent = [...live.values()].filter(({ isIndependent }) => isIndependent)
-    .flatMap((group) => [...group.sockets].map((socket) => [group, socket] as const));
+    .flatMap((group) => [...group.sockets].map((socket): Member => [socket, group]));
   access.refresh();
-  while (independent.length > 0 && !signal.aborted) {
-    const window = isNative(independent[0]?.[1] as LiveSocket) ? NATIVE_WINDOW : adapter.window;
-    for (const [group, socket] of independent.splice(0, window)) {
-      if (canMove(move, socket)) release(move, group, socket);
-    }
-    await keepRetained(move);
+  for (let native = FIRST_NATIVE_WINDOW; independent.length > 0 && !signal.aborted; native *= 2) {
+    const window = isNative(independent[0]?.[0] as LiveSocket)
+      ? Math.min(native, NATIVE_WINDOW)
+      : adapter.window;
+    const some = independent.splice(0, window).filter(([socket]) => canMove(move, socket));
+    releaseAgain(move); // They are not waited for: the others would be away for that time.
+    await releaseTogether(move, some);
     await sender.sendAll();
   }
 }

@@ -9,7 +9,7 @@ import { GOING_AWAY_FRAME } from "../core/going_away.ts";
 import type { AdoptedServer } from "../core/native.ts";
 import { createPassingSocket, type Entry, type NativeSocket } from "../core/native_socket.ts";
 import { atMost, pause } from "../core/pause.ts";
-import type { Libc } from "../core/socket_adapter.ts";
+import type { Libc, Registration } from "../core/socket_adapter.ts";
 import { toSocketAddress } from "../linux/addresses.ts";
 import { messageHeader, MSG_DONTWAIT, MSG_PEEK } from "../linux/control_messages.ts";
 import { connectToOwn, type OwnConnection, type OwnConnections } from "../linux/own_connections.ts";
@@ -17,7 +17,7 @@ import { readAgain } from "../linux/polling.ts";
 import { socketInode } from "../linux/proc_files.ts";
 import { getAddress } from "../linux/socket_options.ts";
 import { readRegistrations, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
-import { putBelow } from "../linux/transplant.ts";
+import { findRegistration, putBelow } from "../linux/transplant.ts";
 import type { FoundServer } from "../sockets/native/native_servers.ts";
 
 /** How many are made at once: for so long no other client is accepted. */
@@ -78,7 +78,8 @@ interface Placed extends Arriving {
 
 /** A WebSocket whose connection is in place, and is not read from yet. */
 interface Silent extends Placed {
-  readonly inode: number | undefined;
+  /** How it is polled, but for what its client sends. */
+  readonly registration: Registration;
 }
 
 /** What is known in all arrivals. */
@@ -173,7 +174,7 @@ async function serveAll(
       );
       discard(libc, all);
     }
-    if (silent.length > 0) begin(libc, look(context), silent);
+    begin(libc, silent);
   }
 }
 
@@ -286,9 +287,13 @@ function putAll(
     const inode = socketInode(libc, fd);
     const client = toSocketAddress(getAddress(libc, "getpeername", fd) ?? new Uint8Array(2));
     if (client !== undefined) server.connections?.goOn?.(own.address, client);
+    const registration = findRegistration(libc, polled, target);
     const refusal = putBelow(libc, polled, target, fd, entry === undefined);
     libc.close(own.client);
-    if (refusal === undefined && entry !== undefined) return [{ ...one, inode }];
+    if (
+      entry !== undefined && refusal === undefined && typeof registration !== "string" &&
+      inode !== undefined
+    ) return [{ ...one, registration: { ...registration, inode } }];
     entry?.failed();
     done();
     return [];
@@ -296,11 +301,9 @@ function putAll(
 }
 
 /** Lets WebSockets begin, unless the runtime has closed one meanwhile. */
-function begin(libc: Libc, { epolls }: SocketScan, silent: readonly Silent[]): void {
-  const polled = readRegistrations(libc, epolls);
-  for (const { entry, target, inode, done } of silent) {
-    const isThere = socketInode(libc, target) === inode;
-    if (isThere && readAgain(libc, polled, target)) entry?.arrived(target);
+function begin(libc: Libc, silent: readonly Silent[]): void {
+  for (const { entry, target, registration, done } of silent) {
+    if (readAgain(libc, { registrations: () => [registration] }, target)) entry?.arrived(target);
     else entry?.failed();
     done();
   }

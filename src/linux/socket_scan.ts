@@ -37,8 +37,8 @@ export interface OpenSocket {
 /** What was open at one moment. */
 export interface SocketScan extends Polled {
   readonly sockets: ReadonlyMap<number, OpenSocket>;
-  /** The descriptors of epoll instances. Deno's has two. */
-  readonly epolls: readonly number[];
+  /** The epoll instances, by their descriptors. Deno's has two. */
+  readonly epolls: readonly (readonly number[])[];
 }
 
 /**
@@ -82,84 +82,91 @@ export function scanSockets(
   descriptors: readonly number[] = possibleDescriptors(libc),
 ): SocketScan {
   const sockets = new Map<number, OpenSocket>();
-  const epolls: number[] = [];
+  const epolls: number[][] = [];
   for (const fd of descriptors) {
     const socket = readSocket(libc, fd);
     if (socket !== undefined) sockets.set(fd, socket);
     else if (
       libc.fcntl(fd, F_GETFD, 0) >= 0 && readDescriptor(libc, fd) === "anon_inode:[eventpoll]"
-    ) epolls.push(fd);
+    ) epolls.push([fd]);
   }
-  return { sockets, ...readRegistrations(libc, epolls), epolls };
+  return { sockets, ...readRegistrations(libc, epolls) };
 }
 
 /**
- * What epoll instances poll: a microsecond for each descriptor, where the instances are known from
- * a scan.
+ * What epoll instances poll: two microseconds for each descriptor, nearly all of it in the kernel.
+ *
+ * @param epolls The instances, by their descriptors, as far as it is known which belong together.
  */
-export function readRegistrations(libc: Libc, epolls: readonly number[]): Polled {
+export function readRegistrations(
+  libc: Libc,
+  epolls: SocketScan["epolls"],
+): Pick<SocketScan, "registrations" | "epolls"> {
   const registrations = createRegistrations();
-  for (const fd of epolls) {
-    registrations.add(fd, readProc(libc, `/proc/self/fdinfo/${fd}`, undefined, FDINFO_BYTES));
+  for (const fds of epolls) {
+    registrations.add(fds, readProc(libc, `/proc/self/fdinfo/${fds[0]}`, undefined, FDINFO_BYTES));
   }
-  return { registrations: registrations.of };
+  return { registrations: registrations.of, epolls: registrations.epolls };
 }
-
-const LINE = /^tfd: *(\d+) events: *([0-9a-f]+) data: *([0-9a-f]+) +pos:-?\d+ ino:([0-9a-f]+) /gm;
 
 /**
  * Collects which descriptors the runtime polls, and how: proc_pid_fdinfo(5) of its epoll instances.
  */
 export interface Registrations {
-  /** Adds those in the text of /proc/self/fdinfo/EPOLL. */
-  add(epoll: number, text: string): void;
+  /** The instances that were added, by their descriptors. */
+  readonly epolls: readonly (readonly number[])[];
+  /** Adds those in the text of /proc/self/fdinfo/EPOLL, of an instance with these descriptors. */
+  add(epolls: readonly number[], text: string): void;
   /** Those of a descriptor. */
   of(fd: number): readonly Registration[];
 }
 
+/** A line of such a text. It is parsed when it is asked for: there may be thousands. */
+interface Line {
+  readonly text: string;
+  readonly epolls: number[];
+}
+
 /** An empty collection. */
 export function createRegistrations(): Registrations {
-  const found = new Map<number, Registration[]>();
-  const instances: { body: string; epolls: number[] }[] = [];
-  const find = ({ fd, events, data, inode }: ParsedLine) =>
-    found.get(fd)?.find((one) => one.inode === inode && one.events === events && one.data === data);
+  const found = new Map<number, Line[]>();
+  const instances: number[][] = [];
+  const find = (text: string) => found.get(descriptorOf(text))?.find((line) => line.text === text);
   return {
-    add(epoll, text) {
-      const start = text.indexOf("tfd:");
-      if (start < 0) return;
-      const body = text.slice(start);
-      // Two descriptors of one instance. Not certain, and need not be: see `replaceFile`.
-      const same = instances.find((instance) => instance.body === body);
-      if (same !== undefined) return void same.epolls.push(epoll);
-      const lines = parseLines(body);
-      // The same, where another thread has changed meanwhile what it polls.
+    epolls: instances,
+    add(fds, text) {
+      const lines = text.split("\n").filter((line) => line.startsWith("tfd:"));
+      // Two descriptors of one instance. Not all lines are the same where another thread has
+      // changed meanwhile what it polls. Not certain, and need not be: see `replaceFile`.
       const known = lines.map(find);
-      const twin = known.find((one) => one !== undefined);
-      const epolls = instances.find((instance) => instance.epolls === twin?.epolls)?.epolls ?? [];
-      epolls.push(epoll);
-      instances.push({ body, epolls });
-      for (const { fd, ...line } of lines.filter((_, i) => known[i] === undefined)) {
+      const twin = known.find((line) => line !== undefined)?.epolls;
+      const epolls = twin ?? [];
+      if (twin === undefined) instances.push(epolls);
+      epolls.push(...fds);
+      for (const text of lines.filter((_, i) => known[i] === undefined)) {
+        const fd = descriptorOf(text);
         const others = found.get(fd);
-        if (others === undefined) found.set(fd, [{ ...line, epolls }]);
-        else others.push({ ...line, epolls });
+        if (others === undefined) found.set(fd, [{ text, epolls }]);
+        else others.push({ text, epolls });
       }
     },
-    of: (fd) => found.get(fd) ?? [],
+    of: (fd) => (found.get(fd) ?? []).flatMap(parseLine),
   };
 }
 
-/** A registration, and its descriptor. */
-interface ParsedLine extends Omit<Registration, "epolls"> {
-  readonly fd: number;
-}
+const LINE = /^tfd: *\d+ events: *([0-9a-f]+) data: *([0-9a-f]+) +pos:-?\d+ ino:([0-9a-f]+) /;
 
-function parseLines(body: string): ParsedLine[] {
-  return [...body.matchAll(LINE)].map(([, fd, events, data, inode]) => ({
-    fd: Number(fd),
-    events: parseInt(events as string, 16),
+const descriptorOf = (line: string) => parseInt(line.slice("tfd:".length), 10);
+
+function parseLine({ text, epolls }: Line): Registration[] {
+  const [, events, data, inode] = LINE.exec(text) ?? [];
+  if (events === undefined || inode === undefined) return [];
+  return [{
+    epolls,
+    events: parseInt(events, 16),
     data: BigInt(`0x${data}`),
-    inode: parseInt(inode as string, 16),
-  }));
+    inode: parseInt(inode, 16),
+  }];
 }
 
 /** An address of IPv4, also where a socket of IPv6 has it. */

@@ -85,7 +85,7 @@ export function keepAsking(socket: Socket, question: string): Asking {
 /** Follows the memory of a process. Returns the most that it had. */
 export function followMemory(pid: number): () => number {
   let most = 0;
-  const timer = setInterval(() => most = Math.max(most, memoryOf(pid) || 0), 10);
+  const timer = setInterval(() => most = Math.max(most, memoryOf(pid) || 0), 100);
   return () => {
     clearInterval(timer);
     return most;

@@ -76,7 +76,7 @@ type Answers = Map<Kernel, { text: string; count: number; total: number }[]>;
 
 const tick = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-function createScene(connections: number) {
+function createScene(connections: number, independent = false) {
   const answers: Answers = new Map();
   const { clock, advance } = createClock();
   const adopted: FakeSocket[] = [];
@@ -107,6 +107,7 @@ function createScene(connections: number) {
       warn: assert.fail,
     } as unknown as ProgramContext;
     const group = addLiveGroup(live, "lines", {
+      independent,
       accept(given, session) {
         const socket = given as FakeSocket;
         const own = session as { count: number; rest: string } | undefined ??
@@ -346,4 +347,40 @@ test("a new process of an earlier version takes no connection: all are served by
     socket.flow();
   }
   assert.deepEqual([...answers.values()].flat().map(({ text }) => text), ["line", "line", "line"]);
+});
+
+test("an independent connection that is busy when it is asked goes on meanwhile, and moves in the end", async () => {
+  const { old, next, advance } = createScene(7, true);
+  const links = createLinks();
+  const reload = {
+    signal: new AbortController().signal,
+    generation: 1,
+    pid: 2,
+    disown: () => Promise.resolve(false),
+  };
+  const side = old.handover.outgoing?.({ ...reload, link: links.old });
+  next.handover.incoming?.({ link: links.next, offered: Promise.resolve() });
+  const busy = old.process.sockets[0] as FakeSocket;
+  busy.writableLength = 1;
+  const run = (async () => {
+    side?.offer?.();
+    await side?.commit?.();
+    side?.onProbation?.();
+    // The probation is over before the others have moved.
+    await side?.beforeRetire?.(new AbortController().signal);
+  })();
+  let isOver = false;
+  run.then(() => isOver = true);
+  while (!isOver) {
+    for (let i = 0; i < 10; i++) {
+      await tick();
+      links.deliver();
+    }
+    if (next.process.sockets.length >= 2 && busy.writableLength > 0) {
+      assert.ok(busy.isReading, "it is read from meanwhile");
+    }
+    if (next.process.sockets.length >= 6) busy.writableLength = 0;
+    advance();
+  }
+  assert.equal(next.process.sockets.length, 7);
 });

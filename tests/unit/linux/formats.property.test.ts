@@ -39,8 +39,8 @@ test("registrations are read as they were written, those of a duplicate of the i
     fc.property(fc.array(entry, { minLength: 1 }), (entries) => {
       const registrations = createRegistrations();
       const text = HEAD + entries.map(line).join("");
-      registrations.add(3, text);
-      registrations.add(5, text);
+      registrations.add([3], text);
+      registrations.add([5], text);
       const read = [...new Set(entries.map(({ fd }) => fd))].flatMap((fd) =>
         registrations.of(fd).map((registration) => ({ fd, ...registration }))
       );
@@ -51,6 +51,7 @@ test("registrations are read as they were written, those of a duplicate of the i
         );
         assert.deepEqual(of?.epolls, [3, 5]);
       }
+      assert.deepEqual(registrations.epolls, [[3, 5]]);
     }),
     { numRuns },
   );
@@ -63,8 +64,8 @@ test("what another thread adds or ends between two reads of an instance makes no
       const registrations = createRegistrations();
       const [kept, ...rest] = entries as [typeof entries[number], ...typeof entries];
       const middle = Math.abs(seed) % rest.length;
-      registrations.add(3, HEAD + [kept, ...rest.slice(middle)].map(line).join(""));
-      registrations.add(5, HEAD + [kept, ...rest.slice(0, middle + 1)].map(line).join(""));
+      registrations.add([3], HEAD + [kept, ...rest.slice(middle)].map(line).join(""));
+      registrations.add([5], HEAD + [kept, ...rest.slice(0, middle + 1)].map(line).join(""));
       for (const { fd } of entries) {
         assert.deepEqual(registrations.of(fd).map(({ epolls }) => epolls), [[3, 5]]);
       }
@@ -79,7 +80,7 @@ test("an instance without registrations, an old kernel, and garbage give none", 
       fc.oneof(fc.string(), fc.constant(HEAD), fc.constant("tfd: 5 events: 1d data: 1\n")),
       (text) => {
         const registrations = createRegistrations();
-        registrations.add(3, text);
+        registrations.add([3], text);
         assert.deepEqual(registrations.of(5), []);
       },
     ),
