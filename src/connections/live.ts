@@ -58,7 +58,10 @@ interface LiveMove {
   readonly sender: ConnectionSender;
   /** Fires when the reload has failed. */
   readonly signal: AbortSignal;
-  /** Those that the application, or what it has written, does not let go of yet. */
+  /**
+   * Those that this process got late, or that the application, or what it has written, does not let
+   * go of yet.
+   */
   readonly waiting: Map<LiveSocket, LiveGroup>;
   /** Those that the application has let go of, and that are still in their server. */
   readonly retained: Set<Retained>;
@@ -168,7 +171,9 @@ function divert(move: LiveMove, group: LiveGroup, socket: LiveSocket, isUsed: bo
     return keep(move, group, socket, undefined);
   }
   group.serve(socket, undefined);
-  if (canMove(move, socket)) release(move, group, socket);
+  // Later: Bun 1.4 writes the answer to a handshake when its handler has returned.
+  move.waiting.set(socket, group);
+  if (canMove(move, socket)) move.access.stop(socket);
 }
 
 /** Lets the application let go of a connection, if that is possible now. */
@@ -310,7 +315,8 @@ async function flush(
  */
 async function sendReleased(move: LiveMove): Promise<void> {
   const { program: { clock }, waiting, access, sender, signal } = move;
-  const natives = () => [...waiting].filter(([socket]) => isNative(socket));
+  const natives = () =>
+    [...waiting].filter(([socket]) => isNative(socket) && canMove(move, socket));
   await sender.tell("begin", true);
   await sender.sendAll();
   await sender.tell("complete", true);
@@ -326,7 +332,9 @@ async function sendReleased(move: LiveMove): Promise<void> {
 
 /** Lets the application let go of those that were busy. */
 function releaseAgain(move: LiveMove): void {
-  for (const [socket, group] of [...move.waiting]) release(move, group, socket);
+  for (const [socket, group] of [...move.waiting]) {
+    if (canMove(move, socket)) release(move, group, socket);
+  }
 }
 
 /** Each of them is away for the time of its own move only. */

@@ -166,6 +166,39 @@ for (const runtime of oneOfEachKind) {
       }
     });
 
+    test(`${runtime.name}, ${kind}: one that is made while the state is saved moves as well`, async (t) => {
+      const { program, pid, port } = await begin(t, runtime, kind);
+      const before = await join(t, port, "before");
+      program.behave("join");
+      const moved = reload(program, pid, 1, { moved: 2, left: 0 });
+      await program.report("hand-over");
+      const late = await join(t, port, "late");
+      program.behave("run");
+      await moved;
+      late.socket.send("one");
+      for (const { heard, closed } of [before, late]) {
+        await until("the message", () => heard.length === 1);
+        assert.equal(closed, undefined);
+      }
+    });
+
+    for (const independent of [false, true]) {
+      test(`${runtime.name}, ${kind}: one whose handshake is answered when the new process is in charge moves as well${independent ? ", by itself" : ""}`, async (t) => {
+        const options = { late: true, independent };
+        const { program, pid, port } = await begin(t, runtime, kind, options);
+        const joined = join(t, port, "late");
+        await program.report("asked");
+        const moved = reload(program, pid, 1, { moved: 1, left: 0 });
+        const client = await joined;
+        client.socket.send("one");
+        await moved;
+        client.socket.send("two");
+        await until("both", () => client.heard.length === 2);
+        assert.deepEqual(client.heard, [["late", 1, "one"], ["late", 2, "two"]]);
+        assert.equal(client.closed, undefined);
+      });
+    }
+
     test(`${runtime.name}, ${kind}: reloads that fail in the middle give it back, and a shutdown closes it`, async (t) => {
       const { program, pid, port } = await begin(t, runtime, kind);
       const client = await join(t, port, "client");

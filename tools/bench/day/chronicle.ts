@@ -27,8 +27,12 @@ export interface Chronicle extends History {
   stop(): void;
 }
 
-/** An empty one. */
-export function createChronicle(): Chronicle {
+/**
+ * An empty one.
+ *
+ * @param note Gets a line for what a reload may have to do with that is lost.
+ */
+export function createChronicle(note: (line: string) => void = () => {}): Chronicle {
   const served = new Map<number, Served>();
   const deaths: Death[] = [];
   const gaps: { from: number; to: number }[] = [];
@@ -62,8 +66,15 @@ export function createChronicle(): Chronicle {
     for (const gap of gaps) if (gap.to === Infinity) gap.to = now + AFTER_GAP_MS;
   }
 
-  function read({ type, pid, generation, error, wasInCharge }: Report, now: number): void {
+  function read(report: Report, now: number): void {
+    const { type, pid, generation, error, wasInCharge } = report;
     switch (type) {
+      case "warning":
+        note(`process ${pid} warns: ${report.message}`);
+        break;
+      case "connections-move":
+        if (report.left > 0) note(`process ${pid} keeps connections: ${JSON.stringify(report)}`);
+        break;
       case "serving":
         if (generation !== 0) break;
         served.set(pid, { from: now, until: Infinity });

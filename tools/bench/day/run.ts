@@ -205,18 +205,19 @@ export async function liveDay(
   log: (line: string) => void,
 ): Promise<Day> {
   const random = createRandom(seed);
-  const chronicle = createChronicle();
+  const begun = performance.now();
+  const at = (time: number) => `${((time - begun) / 1000).toFixed(2)} s`;
+  const chronicle = createChronicle((line) => log(`${at(performance.now())}    ${line}`));
   cleanUp(t, () => chronicle.stop());
   const place = await createPlace(t, runtime, chronicle);
   const before = await holdings(place, chronicle, random);
-  const begun = performance.now();
+  const started = performance.now();
   const clients = startClients(place.ports, seed);
   const counts = new Map<string, number>();
   const broken: string[] = [];
-  const at = (time: number) => `${((time - begun) / 1000).toFixed(2)} s`;
   const steps: { name: string; from: number }[] = [];
   try {
-    while (performance.now() - begun < minutes * 60_000) {
+    while (performance.now() - started < minutes * 60_000) {
       await delay(random.between(0, PAUSE_MS));
       const moment = pickMoment(random, only);
       counts.set(moment.name, (counts.get(moment.name) ?? 0) + 1);
