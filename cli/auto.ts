@@ -76,7 +76,7 @@ export function prepareAuto(
   // Deno has it from JSR. Node and Bun load files only.
   if (url.protocol !== "file:") return withPreload(command, url.href, log);
   process.env.NODE_OPTIONS = more("NODE_OPTIONS", `--import=${url.href}`);
-  process.env.BUN_OPTIONS = more("BUN_OPTIONS", `--preload=${fileURLToPath(url)}`);
+  process.env.BUN_OPTIONS = more("BUN_OPTIONS", `"--preload=${fileURLToPath(url)}"`);
   return basename(command[0] ?? "") === "deno"
     ? withPreload(command, fileURLToPath(url), log)
     : command;

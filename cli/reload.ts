@@ -25,7 +25,7 @@ const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH"];
 /** Milliseconds between two checks of the status file. */
 const STATUS_CHECK_MS = 10;
 /** The lines that are shown of a journal. */
-const MAX_LINES = 10;
+const MAX_LINES = 30;
 /** How long it may take until the successor of a process that is gone is found. */
 const SUCCESSOR_TIMEOUT_MS = 1_000;
 

@@ -35,6 +35,9 @@ interface Server {
 const DEFAULT_PORT = 8000;
 /** How long clients may take to answer the close of their WebSockets. */
 const CLOSE_TIMEOUT_MS = 5_000;
+/** How long requests are waited for that begin while the server is being stopped. */
+const LATE_TIMEOUT_MS = 5_000;
+const LATE_CHECK_MS = 5;
 
 /** What Deno prints where the application has no `onListen`. */
 function announce({ path, hostname, port }: Address, isTls: boolean): void {
@@ -106,10 +109,8 @@ function open(
     setClosing: (closing) => void (isClosing = closing),
     async finish(idle) {
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
-      // Deno 2.9 answers uploads with 500 that are under way when it is shut down
-      // (denoland/deno#36809), and cuts WebSockets.
       await Promise.all([host.answered(), idle]);
-      await followed.webSocketsClosed(CLOSE_TIMEOUT_MS, cutter.signal);
+      await lastEnded(host, followed, cutter.signal);
       await server.shutdown();
     },
     cut() {
@@ -119,6 +120,23 @@ function open(
     },
   });
   return server;
+}
+
+/**
+ * Waits for the WebSockets, and for a moment at which no request is being answered. Deno 2.9 answers
+ * uploads with 500 that are under way when it is shut down (denoland/deno#36809), and cuts
+ * WebSockets.
+ */
+async function lastEnded(
+  { running }: NativeHost,
+  followed: FollowedConnections,
+  signal: AbortSignal,
+): Promise<void> {
+  await followed.webSocketsClosed(CLOSE_TIMEOUT_MS, signal);
+  const end = performance.now() + LATE_TIMEOUT_MS;
+  while ([...running()].length > 0 && !signal.aborted && performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, LATE_CHECK_MS));
+  }
 }
 
 /**

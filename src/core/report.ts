@@ -59,6 +59,11 @@ type Line = [keyof Logger, string];
 const info = (text: string): Line => ["info", text];
 const error = (text: string): Line => ["error", text];
 
+/** Whether a process ended as one does that is asked to: by itself, or by the signal. */
+function isShutdown(exitCode: number | null, exitSignal: string | null): boolean {
+  return exitCode === 0 || ["SIGTERM", "SIGINT"].includes(exitSignal ?? "");
+}
+
 function describe(pid: number, isCancelled: boolean, event: ReloadEvent): Line | undefined {
   switch (event.type) {
     case "reload-begin":
@@ -75,9 +80,12 @@ function describe(pid: number, isCancelled: boolean, event: ReloadEvent): Line |
       return describeFailure(pid, isCancelled, event);
     case "successor-exit": {
       const how = describeExit(event.exitCode, event.exitSignal);
-      return error(
-        `process ${event.pid}, which had taken over, ${how}: nothing is in charge. Start the program again`,
-      );
+      const { pid: who } = event;
+      return isShutdown(event.exitCode, event.exitSignal)
+        ? info(`process ${who}, which had taken over, ${how}: the program has ended`)
+        : error(
+          `process ${who}, which had taken over, ${how}: nothing is in charge. Start the program again`,
+        );
     }
     case "shutdown-pass-on":
       return info(`the shutdown is passed on to pid ${event.pid}`);

@@ -26,7 +26,7 @@ export interface Origin {
 
 const STATES = ["starting", "serving", "reloading", "retired", "shutting down"] as const;
 /** The most lines of output that are kept. */
-const MAX_LINES = 10;
+const MAX_LINES = 30;
 
 /** The content of a status file. */
 export interface Status {

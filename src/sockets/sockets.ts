@@ -96,7 +96,7 @@ export function createSockets(
 
   whenCancelled(token, ({ kind }) => {
     const isReplaced = kind === "reload";
-    finishNatives(program, others.emptied, isReplaced, graces);
+    finishNatives(program, others, isReplaced, graces);
     bindings.finish(isReplaced, graces);
   });
 
@@ -150,15 +150,22 @@ function createSettling(
 /** Finishes the adopted servers, also one that is opened now, each as a task of the token. */
 function finishNatives(
   { answered, clock, emit, natives, token }: ProgramContext,
-  emptied: ReadonlySet<AdoptedServer>,
+  { emptied, nativeServers }: Pick<OtherParts, "emptied" | "nativeServers">,
   isReplaced: boolean,
   { idle, short, timeout }: Graces,
 ): void {
+  /** Without a successor: accepts what has connected, and then nothing. */
+  async function lastConnections(server: AdoptedServer): Promise<void> {
+    const stopAccepting = nativeServers.lastSocket(server);
+    await pause(clock, LAST_ACCEPTS_MS);
+    // As long as it accepts, there is no end of connections that have only just been made.
+    if (stopAccepting()) await pause(clock, short);
+  }
   /** Finishes what a server has begun, and cuts what is left after the timeout. */
   async function finish(server: AdoptedServer): Promise<void> {
     server.setClosing(true);
     const grace = emptied.has(server) ? short : idle;
-    const idleEnd = pause(clock, isReplaced ? grace : LAST_ACCEPTS_MS);
+    const idleEnd = isReplaced ? pause(clock, grace) : lastConnections(server);
     const stop = clock.timer(timeout, async () => {
       // The requests have the same time limit. Cut with the server, they would not be counted.
       await answered();

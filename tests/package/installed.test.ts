@@ -1,6 +1,6 @@
 /** The package as users install it: the tarball, in an empty project of each package manager. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
@@ -154,6 +154,28 @@ test("Bun: the README's program, and bunx reload-self", { skip: skip("bun") }, a
   await reloads(t, runtimeOf("bun"), project, "bun main.ts", bunx);
   await serves(t, runtimeOf("bun"), project, bunx);
   await runs(t, runtimeOf("bun"), project, ["bun", "main.ts"], ["bun", "--bun", "reload-self"]);
+});
+
+test("Bun below `reload-self run --auto`, in a folder whose name has a space", {
+  skip: skip("bun"),
+}, async (t) => {
+  const project = join(folder, "a b");
+  renameSync(await install("bun", tarball, folder, env), project);
+  const port = await freePort();
+  writeFileSync(
+    join(project, "main.ts"),
+    `Bun.serve({ port: ${port}, fetch: () => new Response(String(process.pid)) });\n` +
+      "console.log(`serves, pid ${process.pid}`);\n",
+  );
+  const tool = ["bun", "--bun", "reload-self", "run", "--auto", "--", "bun", "main.ts"];
+  const command = ["/bin/sh", "-c", `cd "$0" && exec "$@"`, project, ...tool];
+  const program = startProgram(t, runtimeOf("bun"), { command, env });
+  const first = await pidOnLine(program, /serves, pid/);
+  program.signal(first);
+  await until("the old process to be gone", () => !isAlive(first));
+  assert.notEqual(await (await fetch(`http://localhost:${port}/`)).text(), String(first));
+  program.signal(program.process.pid as number, "SIGTERM");
+  await until("all to be gone", () => program.process.exitCode !== null);
 });
 
 test("Deno with a node_modules folder: the README's program, and deno run npm:", {

@@ -10,7 +10,7 @@ import { whenCancelled } from "../../core/when_cancelled.ts";
 import { type ListeningFile, listeningFiles } from "../../linux/opened_listeners.ts";
 import { socketInode } from "../../linux/proc_files.ts";
 import { scanSockets, type SocketScan } from "../../linux/socket_scan.ts";
-import { duplicate, replaceFile, replaceUnpolled } from "../../linux/transplant.ts";
+import { duplicate, replaceFile, replaceUnpolled, takeListener } from "../../linux/transplant.ts";
 import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover } from "../../reload/handover.ts";
 import { createWarnOnce } from "../common.ts";
@@ -144,6 +144,24 @@ export class NativeHandover {
     } catch (error) {
       warn(describeError(error));
     }
+  }
+
+  /**
+   * Looks for the socket of a server that has no successor. Returns what takes it out of the server:
+   * what connects from then on is refused, unless another process has the socket. That is quick:
+   * what connects meanwhile is reset. Its result tells whether it was possible.
+   */
+  lastSocket(server: AdoptedServer): () => boolean {
+    const { libc } = this;
+    if (libc === undefined) return () => false;
+    const scan = scanSockets(libc);
+    const fds = this.findAll(libc, scan).find((found) => found.server === server)?.file.polled ??
+      [];
+    return () => {
+      const taken = fds.map((fd) => takeListener(libc, scan, fd));
+      for (const one of taken) if (typeof one !== "string") libc.close(one.real);
+      return taken.length > 0 && taken.every((one) => typeof one !== "string");
+    };
   }
 
   /** What connects from now on is refused, unless another process has the socket. */

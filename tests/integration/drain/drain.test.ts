@@ -139,4 +139,22 @@ for (const runtime of runtimes) {
     assert.equal((await answer).body, pattern(7, 5000));
     await until("the process to be gone", () => !isAlive(first.pid));
   });
+
+  if (runtime.kind === "node") continue;
+  test(`${runtime.name}: an adopted server finishes an upload that begins after SIGTERM, on a connection that it had`, async (t) => {
+    const { program, first, target } = await startServer(t, runtime, { kind: "adopted" });
+    const [kept, other] = [await openConnection(target), await openConnection(target)];
+    kept.write("GET /7/10/1/0 HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert.equal((await kept.answer()).body, pattern(7, 10));
+    other.write("GET /7/5000/10/50 HTTP/1.1\r\nHost: test\r\n\r\n");
+    await until("the answer to begin", () => other.isAnswering);
+    program.signal(first, "SIGTERM");
+    await program.report("cancelled");
+    kept.write("POST /7/10/1/0 HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nfirst");
+    assert.equal((await other.answer()).body, pattern(7, 5000));
+    kept.write("after");
+    const { status, body } = await kept.answer();
+    assert.deepEqual([status, body], [200, "firstafter"]);
+    await until("the process to be gone", () => !isAlive(first.pid));
+  });
 }
