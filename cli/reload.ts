@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import type { ReloadOutcome, Status } from "../src/protocol/status.ts";
+import { MAX_LINES, type ReloadOutcome, type Status } from "../src/protocol/status.ts";
 import {
   type NoAnswer,
   type PipeAnswer,
@@ -24,8 +24,6 @@ const SIGNALS = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGWINCH"];
 
 /** Milliseconds between two checks of the status file. */
 const STATUS_CHECK_MS = 10;
-/** The lines that are shown of a journal. */
-const MAX_LINES = 30;
 /** How long it may take until the successor of a process that is gone is found. */
 const SUCCESSOR_TIMEOUT_MS = 1_000;
 

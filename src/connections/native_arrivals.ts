@@ -303,7 +303,7 @@ function putAll(
 /** Lets WebSockets begin, unless the runtime has closed one meanwhile. */
 function begin(libc: Libc, silent: readonly Silent[]): void {
   for (const { entry, target, registration, done } of silent) {
-    if (readAgain(libc, { registrations: () => [registration] }, target)) entry?.arrived(target);
+    if (readAgain(libc, registration, target)) entry?.arrived(target);
     else entry?.failed();
     done();
   }

@@ -80,11 +80,10 @@ function describe(pid: number, isCancelled: boolean, event: ReloadEvent): Line |
       return describeFailure(pid, isCancelled, event);
     case "successor-exit": {
       const how = describeExit(event.exitCode, event.exitSignal);
-      const { pid: who } = event;
       return isShutdown(event.exitCode, event.exitSignal)
-        ? info(`process ${who}, which had taken over, ${how}: the program has ended`)
+        ? info(`process ${event.pid}, which had taken over, ${how}: the program has ended`)
         : error(
-          `process ${who}, which had taken over, ${how}: nothing is in charge. Start the program again`,
+          `process ${event.pid}, which had taken over, ${how}: nothing is in charge. Start the program again`,
         );
     }
     case "shutdown-pass-on":

@@ -61,12 +61,13 @@ function modify(libc: Libc, { epolls }: Registration, fd: number, event: Uint8Ar
 }
 
 /**
- * Lets the runtime hear of what comes on a connection that was put below its descriptor in silence.
- * Returns whether that was possible.
+ * Lets the runtime hear of what comes on a connection that was put below its descriptor in silence,
+ * unless the descriptor has another file by now. Returns whether that was possible.
+ *
+ * @param registration How it is polled, but for what comes.
  */
-export function readAgain(libc: Libc, scan: Polled, fd: number): boolean {
-  const registration = findRegistration(libc, scan, fd);
-  if (typeof registration === "string") return false;
+export function readAgain(libc: Libc, registration: Registration, fd: number): boolean {
+  if (socketInode(libc, fd) !== registration.inode) return false;
   const event = epollEvent(libc, registration.events | EPOLLIN, registration.data);
   return modify(libc, registration, fd, event);
 }

@@ -25,8 +25,8 @@ export interface Origin {
 }
 
 const STATES = ["starting", "serving", "reloading", "retired", "shutting down"] as const;
-/** The most lines of output that are kept. */
-const MAX_LINES = 30;
+/** The most lines of output that are kept, and shown. */
+export const MAX_LINES = 30;
 
 /** The content of a status file. */
 export interface Status {

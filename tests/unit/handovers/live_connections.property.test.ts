@@ -317,30 +317,35 @@ test("no byte is lost or doubled, and the state has all that was answered, whene
   );
 });
 
-test("a new process of an earlier version takes no connection: all are served by the old one", async () => {
-  const { old, kernels, answers, advance } = createScene(3);
-  const links = createLinks();
-  const side = old.handover.outgoing?.({
-    signal: new AbortController().signal,
-    generation: 1,
-    pid: 2,
-    link: links.old,
-    disown: () => Promise.resolve(false),
-  });
+/** Takes all steps of a reload, with a probation that is over as soon as it has begun. */
+function reloadAtOnce(
+  { handover }: ReturnType<typeof createScene>["old"],
+  links: ReturnType<typeof createLinks>,
+): { readonly run: Promise<void>; isOver: boolean } {
+  const { signal } = new AbortController();
+  const disown = () => Promise.resolve(false);
+  const side = handover.outgoing?.({ signal, generation: 1, pid: 2, link: links.old, disown });
   const run = (async () => {
     side?.offer?.();
     await side?.commit?.();
     side?.onProbation?.();
-    await side?.beforeRetire?.(new AbortController().signal);
+    await side?.beforeRetire?.(signal);
   })();
-  let isOver = false;
-  run.then(() => isOver = true);
-  while (!isOver) {
+  const over = { run, isOver: false };
+  run.then(() => over.isOver = true);
+  return over;
+}
+
+test("a new process of an earlier version takes no connection: all are served by the old one", async () => {
+  const { old, kernels, answers, advance } = createScene(3);
+  const links = createLinks();
+  const over = reloadAtOnce(old, links);
+  while (!over.isOver) {
     await tick();
     links.deliver();
     advance();
   }
-  await run;
+  await over.run;
   for (const kernel of kernels) kernel.unread = "line\n";
   for (const socket of old.process.sockets) {
     socket.receive(100);
@@ -352,26 +357,11 @@ test("a new process of an earlier version takes no connection: all are served by
 test("an independent connection that is busy when it is asked goes on meanwhile, and moves in the end", async () => {
   const { old, next, advance } = createScene(7, true);
   const links = createLinks();
-  const reload = {
-    signal: new AbortController().signal,
-    generation: 1,
-    pid: 2,
-    disown: () => Promise.resolve(false),
-  };
-  const side = old.handover.outgoing?.({ ...reload, link: links.old });
-  next.handover.incoming?.({ link: links.next, offered: Promise.resolve() });
   const busy = old.process.sockets[0] as FakeSocket;
   busy.writableLength = 1;
-  const run = (async () => {
-    side?.offer?.();
-    await side?.commit?.();
-    side?.onProbation?.();
-    // The probation is over before the others have moved.
-    await side?.beforeRetire?.(new AbortController().signal);
-  })();
-  let isOver = false;
-  run.then(() => isOver = true);
-  while (!isOver) {
+  next.handover.incoming?.({ link: links.next, offered: Promise.resolve() });
+  const over = reloadAtOnce(old, links);
+  while (!over.isOver) {
     for (let i = 0; i < 10; i++) {
       await tick();
       links.deliver();
@@ -382,5 +372,6 @@ test("an independent connection that is busy when it is asked goes on meanwhile,
     if (next.process.sockets.length >= 6) busy.writableLength = 0;
     advance();
   }
+  await over.run;
   assert.equal(next.process.sockets.length, 7);
 });
