@@ -277,6 +277,11 @@ function open(
     connections: path === undefined && !options.tls ? opened.connections() : undefined,
     activated: activated?.fd,
     setClosing: (isClosing) => opened.setClosing(isClosing),
+    unannounced() {
+      // Two wrapped handlers may answer one request.
+      const own = [...host.running()].filter(({ more }) => more === server);
+      return server.pendingRequests - new Set(own.map(({ request }) => request)).size;
+    },
     async finish(idle) {
       sockets.areGoing = true;
       for (const socket of [...sockets.open]) socket.close(GOING_AWAY, GOING_AWAY_REASON);

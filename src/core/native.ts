@@ -97,6 +97,11 @@ export interface AdoptedServer {
   /** From now on its responses carry `Connection: close`, or no longer. */
   setClosing(isClosing: boolean): void;
   /**
+   * How many requests are under way whose responses will carry no `Connection: close`, because they
+   * began before the server was closing. Absent where there are none.
+   */
+  unannounced?(): number;
+  /**
    * Stops it. Resolves when the requests under way have ended.
    *
    * @param idle When it resolves, idle connections are closed. A request that is on its way to one

@@ -18,6 +18,9 @@ import type { NativeHandover } from "./native/native_servers.ts";
 import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { Unbound } from "./unbound.ts";
 
+/** Milliseconds between two looks at the requests that began before the server was closing. */
+const UNANNOUNCED_CHECK_MS = 50;
+
 type SocketHandovers = "settling" | "datagrams" | "listening" | "unix" | "reuseport" | "unbound";
 
 /** The part of a program that has to do with sockets. */
@@ -155,25 +158,36 @@ function finishNatives(
   { idle, short, timeout }: Graces,
 ): void {
   /** Without a successor: accepts what has connected, and then nothing. */
-  async function lastConnections(server: AdoptedServer): Promise<void> {
+  async function lastAccepted(server: AdoptedServer): Promise<boolean> {
     const stopAccepting = nativeServers.lastSocket(server);
     await pause(clock, LAST_ACCEPTS_MS);
+    return stopAccepting();
+  }
+  /** Resolves when the clients had the time to learn that their connections end. */
+  async function idleEnd(server: AdoptedServer, isCut: () => boolean): Promise<void> {
     // As long as it accepts, there is no end of connections that have only just been made.
-    if (stopAccepting()) await pause(clock, short);
+    if (!isReplaced && !await lastAccepted(server)) return;
+    const grace = isReplaced && !emptied.has(server) ? idle : short;
+    await pause(clock, grace);
+    // The others learn it from the answer to their next request.
+    const isUnannounced = () => (server.unannounced?.() ?? 0) > 0 && !isCut();
+    if (!isUnannounced()) return;
+    while (isUnannounced()) await pause(clock, UNANNOUNCED_CHECK_MS);
+    if (!isCut()) await pause(clock, grace);
   }
   /** Finishes what a server has begun, and cuts what is left after the timeout. */
   async function finish(server: AdoptedServer): Promise<void> {
+    let isCut = false;
     server.setClosing(true);
-    const grace = emptied.has(server) ? short : idle;
-    const idleEnd = isReplaced ? pause(clock, grace) : lastConnections(server);
     const stop = clock.timer(timeout, async () => {
       // The requests have the same time limit. Cut with the server, they would not be counted.
       await answered();
+      isCut = true;
       const connections = server.cut();
       if (connections === 0) return;
       emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
     });
-    await server.finish(idleEnd);
+    await server.finish(idleEnd(server, () => isCut));
     stop();
   }
   natives.onOpen = (server) => void token.track(finish(server), { name: server.key });

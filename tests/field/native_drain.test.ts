@@ -197,3 +197,33 @@ for (const runtime of oneOfEachKind) {
     });
   }
 }
+
+for (const runtime of oneOfEachKind) {
+  for (const signal of ["SIGHUP", "SIGTERM"] as const) {
+    test(`${runtime.name}, serve(): ${signal}: after an upload that outlasts idleGrace, the next request on its connection is answered`, async (t) => {
+      const { program, port, pid } = await start(t, runtime, "serve()", {
+        probation: 100,
+        idleGrace: 500,
+      });
+      const upload = await openConnection({ port });
+      upload.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc");
+      const stream = send(t, port, STREAM);
+      await until("the stream to begin", () => /tick/.test(stream.received));
+      program.signal(pid, signal);
+      await program.report("cancel", { generation: 0 });
+      // A tick is 20 ms of the old process, and idleGrace is 500 ms, or 1 s after SIGTERM.
+      const ticks = () => stream.received.split("tick").length;
+      const seen = ticks();
+      await until("the time of an idle connection to be over", () => ticks() > seen + 75);
+      stream.socket.destroy();
+      upload.write("defghi");
+      const { body, headers } = await upload.answer();
+      assert.deepEqual([body, headers.get("x-generation")], ["abcdefghi", "0"]);
+      if (headers.get("connection") !== "close") {
+        upload.write("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert.equal((await upload.answer()).headers.get("connection"), "close");
+      }
+      await until("the old process to be gone", () => !isAlive(pid));
+    });
+  }
+}
