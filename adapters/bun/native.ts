@@ -40,6 +40,7 @@ interface Server {
   readonly port?: number;
   readonly hostname?: string;
   readonly url: URL;
+  readonly address: object | string | null;
   readonly pendingRequests: number;
   readonly pendingWebSockets: number;
   reload(options: object): Server;
@@ -153,7 +154,8 @@ function reportedAt(
     : name.includes(":")
     ? `[${name}]`
     : name;
-  return { hostname, port, url: `${url.protocol}//${host}:${port}/` };
+  const address = { address: own, family: own.includes(":") ? "IPv6" : "IPv4", port };
+  return { hostname, port, address, url: `${url.protocol}//${host}:${port}/` };
 }
 
 /** A server that is open, and the options that it has at the moment. */
@@ -257,14 +259,15 @@ function open(
   const { server, sockets } = opened;
   const own = temporaryPath ?? server.port ?? 0;
   const url = path === undefined ? server.url.href : `unix://${path}`;
+  const address = path ?? server.address;
   const reported = inherited?.reported ??
     (activated === undefined
-      ? { hostname: server.hostname, port: server.port, url }
+      ? { hostname: server.hostname, port: server.port, address, url }
       : reportedAt(activated, options, server));
   if (inherited !== undefined || activated !== undefined || path !== undefined) {
     // Its own socket is not the one that it will have; Bun asks the kernel for the port, which is 0
     // when the socket was taken away.
-    for (const name of ["hostname", "port"]) {
+    for (const name of ["hostname", "port", "address"]) {
       if (reported[name] !== undefined) opened.define(name, reported[name]);
     }
     opened.define("url", new URL(String(reported.url)));
