@@ -11,6 +11,7 @@ import {
   checkServer,
   isDatagramSocket,
 } from "./bind_options.ts";
+import { nameOf } from "./common.ts";
 import { Datagrams } from "./datagrams/datagrams.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
 import { UnixSockets } from "./unix/unix_sockets.ts";
@@ -117,7 +118,8 @@ export class Bindings {
       for (const { listener } of this.#atPaths.values()) listener.close();
     });
     const settings = { idleGrace: isReplaced ? idle : short, timeout };
-    for (const { name, drain } of this.#drains.values()) {
+    for (const [server, { name: asked, drain }] of this.#drains) {
+      const name = nameOf(asked, (server.address() as { port?: unknown } | null)?.port);
       const drained = closed.then(() => drain.finish(settings)).then((connections) => {
         if (connections === 0) return;
         emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });

@@ -46,6 +46,15 @@ export function receiveDescriptor(
   return number === undefined ? undefined : descriptors?.receive(number)?.[0];
 }
 
+/**
+ * Names a server for a person: its key, with the port that the kernel or the runtime has chosen.
+ *
+ * @param port The port on which it listens, as far as it has one.
+ */
+export function nameOf(key: string, port: unknown): string {
+  return typeof port === "number" ? key.replace(/:(0|default)( #\d+)?$/, `:${port}`) : key;
+}
+
 /** Explains a timeout: the addresses on which the new process did not begin to listen. */
 export function explainMissing(
   code: ReloadErrorCode,

@@ -14,7 +14,7 @@ import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
 import { Bindings, type Graces, type HttpServer, LAST_ACCEPTS_MS } from "./bindings.ts";
-import type { NativeHandover } from "./native/native_servers.ts";
+import { nameOfServer, type NativeHandover } from "./native/native_servers.ts";
 import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { Unbound } from "./unbound.ts";
 
@@ -185,11 +185,12 @@ function finishNatives(
       isCut = true;
       const connections = server.cut();
       if (connections === 0) return;
-      emit({ type: "drain-cut", server: server.key, connections, milliseconds: timeout });
+      const name = nameOfServer(server);
+      emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
     });
     await server.finish(idleEnd(server, () => isCut));
     stop();
   }
-  natives.onOpen = (server) => void token.track(finish(server), { name: server.key });
+  natives.onOpen = (server) => void token.track(finish(server), { name: nameOfServer(server) });
   natives.servers.forEach(natives.onOpen);
 }

@@ -9,7 +9,7 @@ import {
   parseBoundFromSuccessor,
 } from "../../protocol/sockets.ts";
 import type { OutgoingHandover, OutgoingReload } from "../../reload/handover.ts";
-import { explainMissing, type Line, openLine } from "../common.ts";
+import { explainMissing, type Line, nameOf, openLine } from "../common.ts";
 import type { BoundServer } from "./bound_server.ts";
 import type { ListeningSockets } from "./listening_sockets.ts";
 
@@ -94,8 +94,8 @@ export class OutgoingListening implements OutgoingHandover {
   }
 
   explain(code: ReloadErrorCode): string | undefined {
-    const keys = this.#own.open().map(([key]) => key);
-    return explainMissing(code, keys.filter((key) => !this.#claimed.has(key)));
+    const missing = this.#own.open().filter(([key]) => !this.#claimed.has(key));
+    return explainMissing(code, missing.map(([key, { address }]) => nameOf(key, address?.port)));
   }
 
   #receive(message: BoundFromSuccessor, handle: unknown): void {

@@ -29,7 +29,7 @@ import {
   sendDescriptor,
   whenFree,
 } from "../common.ts";
-import type { FoundServer, NativeHandover } from "./native_servers.ts";
+import { type FoundServer, nameOfServer, type NativeHandover } from "./native_servers.ts";
 
 /** The native servers in the old process. */
 export class OutgoingNative implements OutgoingHandover {
@@ -94,11 +94,15 @@ export class OutgoingNative implements OutgoingHandover {
     if (libc === undefined || this.#claimed.size === 0) return;
     await pause(this.#own.program.clock, 0); // For the events of the accepted connections.
     const scan = scanSockets(libc);
-    for (const { server: { key }, file: { polled } } of this.#handedOver()) {
+    for (const { server, file: { polled } } of this.#handedOver()) {
       for (const fd of polled) {
         const listener = takeListener(libc, scan, fd);
         if (typeof listener === "object") this.#taken.push(listener);
-        else this.#own.warnOnce(`${key} goes on accepting until this process ends: ${listener}`);
+        else {
+          this.#own.warnOnce(
+            `${nameOfServer(server)} goes on accepting until this process ends: ${listener}`,
+          );
+        }
       }
     }
   }
@@ -120,8 +124,8 @@ export class OutgoingNative implements OutgoingHandover {
   }
 
   explain(code: ReloadErrorCode): string | undefined {
-    const keys = this.#found.map(({ server }) => server.key);
-    return explainMissing(code, keys.filter((key) => !this.#claimed.has(key)));
+    const missing = this.#found.filter(({ server: { key } }) => !this.#claimed.has(key));
+    return explainMissing(code, missing.map(({ server }) => nameOfServer(server)));
   }
 
   /** The servers whose socket the new process has. */
@@ -235,7 +239,7 @@ export class IncomingNative implements IncomingHandover {
     const fd = await whenFree(clock, () => {
       const fd = place && listenAt(libc, place);
       if (fd !== undefined) return fd;
-      const error = new Error(`${server.key} cannot be listened on`);
+      const error = new Error(`${nameOfServer(server)} cannot be listened on`);
       throw Object.assign(error, { code: "EADDRINUSE" });
     });
     this.#own.put(libc, scanSockets(libc), server, fd);

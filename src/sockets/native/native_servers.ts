@@ -13,7 +13,7 @@ import { scanSockets, type SocketScan } from "../../linux/socket_scan.ts";
 import { duplicate, replaceFile, replaceUnpolled, takeListener } from "../../linux/transplant.ts";
 import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover } from "../../reload/handover.ts";
-import { createWarnOnce } from "../common.ts";
+import { createWarnOnce, nameOf } from "../common.ts";
 import { IncomingNative, OutgoingNative } from "./handover.ts";
 
 /** A server, and its socket. */
@@ -28,6 +28,11 @@ export interface MovableServer {
   readonly connections: NativeConnections;
   /** The port at which they were accepted. */
   readonly port: number;
+}
+
+/** Names a server for a person. */
+export function nameOfServer({ key, reported }: AdoptedServer): string {
+  return nameOf(key, reported.port);
 }
 
 /** The adopted servers of this process, and their sockets. */
@@ -121,7 +126,9 @@ export class NativeHandover {
     if (inode !== undefined) this.#inodes.set(server, inode);
     const why = refusals.find((refusal) => refusal !== undefined);
     if (why !== undefined) {
-      throw new Error(`${server.key} accepts no connections: ${why}. Start the program again`);
+      throw new Error(
+        `${nameOfServer(server)} accepts no connections: ${why}. Start the program again`,
+      );
     }
     if (typeof server.own === "string") this.adapter.files().remove(server.own);
   }
@@ -189,7 +196,9 @@ export class NativeHandover {
     });
     if (others.length > 0) {
       this.warnOnce(
-        `which socket is that of ${server.key} cannot be told: ${others.length + 1} have its ` +
+        `which socket is that of ${nameOfServer(server)} cannot be told: ${
+          others.length + 1
+        } have its ` +
           "port. A reload may lose connections",
       );
       return undefined;

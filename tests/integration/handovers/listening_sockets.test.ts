@@ -94,6 +94,18 @@ for (const runtime of runtimes) {
     assert.equal(await generationAt(dropped), 0);
   });
 
+  test(`${runtime.name}: a server on port 0 that is missing is named by its port`, async (t) => {
+    const server = await startServer(t, runtime, {
+      kind: "http",
+      ports: [0],
+      options: { probation: 10, idleGrace: 10, readyTimeout: 4_000 },
+    });
+    server.program.behave(`setup ${JSON.stringify({ ports: [await freePort()] })}`);
+    server.program.signal(server.first);
+    const { error } = await server.program.report("reload-fail");
+    assert.match(error.message, new RegExp(`did not listen on \\*:${server.first.ports[0]},`));
+  });
+
   test(`${runtime.name}: a new process is not ready before it listens, and gets nothing before it is in charge`, async (t) => {
     const server = await startServer(t, runtime, {
       kind: "http",

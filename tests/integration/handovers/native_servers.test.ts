@@ -214,6 +214,15 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     );
   });
 
+  test(`${runtime.name}: a new version that opens no server at port 0 is told which one is missing`, async (t) => {
+    const program = start(t, runtime, { OPTIONS: `{"readyTimeout":4000}` });
+    const first = await program.report("serving");
+    program.behave(`port ${await freePort()}`);
+    program.signal(first);
+    const { error } = await program.report("reload-fail");
+    assert.match(error.message, new RegExp(`did not listen on 127\\.0\\.0\\.1:${first.ports[0]},`));
+  });
+
   test(`${runtime.name}: an upload that goes on for longer than the reload`, async (t) => {
     const program = start(t, runtime);
     const first = await program.report("serving");
