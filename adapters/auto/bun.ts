@@ -3,7 +3,7 @@
  * fetch }`, which Bun opens by Bun.serve.
  */
 import type { AutoHost } from "../../src/core/auto.ts";
-import { originalOf, replacing } from "../../src/core/marks.ts";
+import { markPrivate, originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import { installLate } from "./node.ts";
 import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
@@ -30,6 +30,13 @@ function isOfNode(): boolean {
   return /\(node:/.test(new Error().stack?.split("\n")[3] ?? "");
 }
 
+/** Notes that a server is the process's own. */
+function privately<S extends { readonly port?: number }>(server: S, path: unknown): S {
+  const where = path ?? server.port;
+  if (typeof where === "string" || typeof where === "number") markPrivate(where);
+  return server;
+}
+
 /** Replaces what opens Bun's own servers. */
 export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux: boolean): void {
   const { serve, listen, udpSocket } = bun;
@@ -38,16 +45,15 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
     const isOurs = typeof options === "object" && options !== null &&
       !isPrivateAddress(options.unix, options.port, pid) &&
       !("onNodeHTTPRequest" in options); // Bun's own node:http opens its servers with it.
-    return isOurs
-      ? host.begin().adopt(originalOf(serve))(options, ...rest)
-      : originalOf(serve).call(bun, options, ...rest);
+    if (isOurs) return host.begin().adopt(originalOf(serve))(options, ...rest);
+    return privately(originalOf(serve).call(bun, options, ...rest), options?.unix);
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
     const { unix, port } = options ?? {};
-    if (!isPrivateAddress(unix, port, pid) && !isOfNode()) {
-      host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
-    }
-    return originalOf(listen).call(bun, options, ...rest);
+    const server = originalOf(listen).call(bun, options, ...rest);
+    if (isPrivateAddress(unix, port, pid)) return privately(server, unix);
+    if (!isOfNode()) host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
+    return server;
   });
   if (udpSocket === undefined) return;
   bun.udpSocket = replacing(

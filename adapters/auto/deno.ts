@@ -4,7 +4,7 @@ import { attempt } from "../../src/core/attempt.ts";
 import type { DenoNamespace } from "../deno/namespace.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { installLate, putSignalsAside, type SignalsAside } from "./node.ts";
-import { originalOf, replacing } from "../../src/core/marks.ts";
+import { markPrivate, originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import { isOfThread } from "../deno/threads.ts";
 import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
@@ -28,6 +28,15 @@ interface Options {
   readonly path?: unknown;
 }
 
+/** Notes that a server is the process's own. */
+function privately<S extends { readonly addr: { readonly port?: number; readonly path?: string } }>(
+  server: S,
+): S {
+  const where = server.addr.path ?? server.addr.port;
+  if (where !== undefined) markPrivate(where);
+  return server;
+}
+
 /** Replaces what opens servers. */
 export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): void {
   const { pid } = deno;
@@ -38,18 +47,18 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
     // Deno 2.9 lets each thread read the channel that comes with inherited sockets.
     if (isOfThread(options) && !host.isSuccessor && !host.opensItself) host.say(explainThreads);
     return isPrivateAddress(options.path, options.port, pid)
-      ? originalOf(serve)(first, second)
+      ? privately(originalOf(serve)(first, second))
       : host.begin().adopt(originalOf(serve))(first, second);
   });
   const warning = (name: string, original: ServeFunction) =>
     replacing(original, (options: Options, ...rest: unknown[]) => {
       const { path, port } = options ?? {};
-      if (
-        !isPrivateAddress(path, port, pid) && !/ext:deno_node|node:/.test(new Error().stack ?? "")
-      ) {
+      const server = original(options, ...rest);
+      if (isPrivateAddress(path, port, pid)) return privately(server);
+      if (!/ext:deno_node|node:/.test(new Error().stack ?? "")) {
         host.say(explainListen(name, options, path, ["Deno.serve", "node:net"]));
       }
-      return original(options, ...rest);
+      return server;
     });
   deno.listen = warning("Deno.listen", originalOf(listen));
   if (listenTls !== undefined) deno.listenTls = warning("Deno.listenTls", originalOf(listenTls));

@@ -5,6 +5,8 @@ import type { BindOptions } from "../../src/core/token.ts";
 export interface ListenRequest {
   /** Where, for `token.bind()`; `undefined` where the server is left alone. */
   readonly options: BindOptions | undefined;
+  /** Whether the server is left alone because its address is the process's own. */
+  readonly isPrivate: boolean;
   readonly signal: AbortSignal | undefined;
   readonly callback: (() => void) | undefined;
 }
@@ -65,14 +67,18 @@ export function readListenArguments(args: readonly unknown[], pid: number): List
   const last = args.at(-1);
   const callback = typeof last === "function" ? last as () => void : undefined;
   const signal = options.signal instanceof AbortSignal ? options.signal : undefined;
-  return { options: placeOf(options, pid), signal, callback };
+  const isPrivate = !isOpened(options) && isPrivateAddress(options.path, options.port ?? 0, pid);
+  return { options: placeOf(options, pid), isPrivate, signal, callback };
+}
+
+/** Whether they name a socket that is open already. */
+function isOpened(options: Options): boolean {
+  return "_handle" in options || "handle" in options || typeof options.fd === "number";
 }
 
 function placeOf(options: Options, pid: number): BindOptions | undefined {
   const { host, backlog, ipv6Only, reusePort, readableAll, writableAll, path } = options;
-  if ("_handle" in options || "handle" in options || typeof options.fd === "number") {
-    return undefined;
-  }
+  if (isOpened(options)) return undefined;
   const more = {
     ...(typeof backlog === "number" && { backlog }),
     ...(ipv6Only === true && { ipv6Only }),

@@ -15,6 +15,7 @@ import {
   markAnnounced,
   markGivenUp,
   markOpened,
+  markPrivate,
   originalOf,
   replacing,
 } from "../../src/core/marks.ts";
@@ -56,7 +57,10 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
       if (isOpening(this)) return original.apply(this, args);
       const request = readListenArguments(args, patch.pid);
       const { options } = request;
-      if (options === undefined || patch.isExempt()) return original.apply(this, args);
+      if (options === undefined || patch.isExempt()) {
+        if (request.isPrivate) this.prependOnceListener("listening", () => notePrivate(this));
+        return original.apply(this, args);
+      }
       ends.get(this)?.();
       markAnnounced(this, false);
       markGivenUp(this, false);
@@ -70,6 +74,12 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
       return result;
     },
   );
+}
+
+/** Notes that a server is the process's own. */
+function notePrivate(server: Server): void {
+  const address = server.address();
+  if (address !== null) markPrivate(typeof address === "string" ? address : address.port);
 }
 
 /** Notes what happens to a server that was opened. */

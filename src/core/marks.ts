@@ -20,6 +20,8 @@ const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
 const WAITING: unique symbol = Symbol.for("@js0/reload-self waiting");
 /** On a server that the application has closed while it waited for the predecessor's socket. */
 const GIVEN_UP: unique symbol = Symbol.for("@js0/reload-self given up");
+/** On the global object: the ports and paths of servers that are the process's own. */
+const PRIVATE: unique symbol = Symbol.for("@js0/reload-self private");
 
 /**
  * An event of a server with its arguments, and how many bytes had been written to the socket by
@@ -60,6 +62,17 @@ export function leaveProcessAlone(): void {
 /** Whether a preload has to leave this process alone. */
 export function isLeftAlone(): boolean {
   return LEFT_ALONE in globalThis;
+}
+
+/** Notes where a server listens that is the process's own, and is not handed over. */
+export function markPrivate(where: number | string): void {
+  const globals = globalThis as { [PRIVATE]?: Set<number | string> };
+  (globals[PRIVATE] ??= new Set()).add(where);
+}
+
+/** Whether the server at a port or a path is the process's own. */
+export function isPrivate(where: number | string): boolean {
+  return (globalThis as { [PRIVATE]?: ReadonlySet<number | string> })[PRIVATE]?.has(where) === true;
 }
 
 /** Notes that a server listens already, and what happens to it until the library knows it. */

@@ -7,6 +7,7 @@ import {
   type ListenOptions,
   SHUTDOWN_IDLE_GRACE_MS,
 } from "../core/options.ts";
+import { isPrivate } from "../core/marks.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { SocketAdapter } from "../core/socket_adapter.ts";
@@ -87,7 +88,10 @@ export function createSockets(
   const unbound = new Unbound({
     program,
     listening: () =>
-      adapter.listening()?.filter(({ fd }) => adapter.activated.every((one) => one.fd !== fd)),
+      adapter.listening()?.filter(({ fd, address }) =>
+        adapter.activated.every((one) => one.fd !== fd) &&
+        !isPrivate(typeof address === "string" ? address : address.port)
+      ),
     isBound: ({ address: at }) =>
       typeof at === "string" ? unix.has(at) || nativeServers.has(at) : isBound(at.port),
     handsOver: () =>

@@ -1,6 +1,8 @@
 /** Below the preload: what is left alone, and programs that know the library. */
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { cleanUp } from "../support/clean_up.ts";
@@ -63,6 +65,20 @@ for (const runtime of runtimes) {
     assert.equal(address.port, port);
     program.signal(pid);
     assert.equal(await endedBy(program), "SIGHUP");
+  });
+
+  test(title("servers that are the process's own are left alone without a word"), async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "reload-self-private-"));
+    cleanUp(t, () => rmSync(folder, { recursive: true }));
+    const port = await freePort();
+    const program = start(t, runtime, "private", port, { FOLDER: folder });
+    const first = await program.report("up");
+    program.signal(first);
+    const second = await program.report("up", ({ pid }) => pid !== first.pid);
+    await until("the first to be gone", () => !isAlive(first.pid));
+    assert.equal(await textFrom(port), `pid ${second.pid}`);
+    assert.equal(await textFrom(second.own[0]), `pid ${second.pid}`);
+    assert.deepEqual(program.lines.filter((line) => /by itself|cannot be handed/.test(line)), []);
   });
 
   if (runtime.kind !== "node") {
