@@ -2,9 +2,9 @@
 import { basename } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { readOptions, readTime } from "../src/auto/options.ts";
+import { readOptions } from "../src/auto/options.ts";
 import { describeError } from "../src/core/describe_error.ts";
-import { Failure, type Values } from "./options.ts";
+import { Failure, time, type Values } from "./options.ts";
 
 /** The options of the command that are variables of the environment for the preload. */
 const VARIABLES: Readonly<Record<string, string>> = {
@@ -60,12 +60,7 @@ export function prepareAuto(
     return command;
   }
   for (const name of given) {
-    try {
-      readTime(`--${name}`, String(values[name]));
-    } catch (error) {
-      throw new Failure(2, `run: ${describeError(error)}`);
-    }
-    process.env[VARIABLES[name] as string] = String(values[name]);
+    process.env[VARIABLES[name] as string] = `${time(name, values[name], 0)}ms`;
   }
   try {
     readOptions((name) => process.env[name]);

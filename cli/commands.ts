@@ -8,8 +8,8 @@ import {
   checkOf,
   Failure,
   type Option,
-  seconds,
   socketsOf,
+  time,
   TRIGGERS,
   triggersOf,
   usage,
@@ -48,8 +48,8 @@ const commands: Record<string, Command> = {
       },
       "stop-timeout": {
         type: "string",
-        value: "<seconds>",
-        help: "kill what is left after a shutdown signal. Default: 30",
+        value: "<time>",
+        help: "kill what is left so long after a shutdown signal. Default: 30s",
       },
       "max-crashes": {
         type: "string",
@@ -66,7 +66,7 @@ const commands: Record<string, Command> = {
       if (positionals.length === 0) {
         throw new Failure(2, "run: which command? reload-self run -- deno run -A server.ts");
       }
-      const stopTimeout = seconds("stop-timeout", values["stop-timeout"] ?? "30");
+      const stopTimeout = time("stop-timeout", values["stop-timeout"] ?? "30s");
       const maxCrashes = wholeNumber("max-crashes", values["max-crashes"] ?? "5", 1, 1_000_000);
       const check = checkOf(values);
       const sockets = socketsOf(values);
@@ -81,6 +81,12 @@ const commands: Record<string, Command> = {
         );
       }
       const command = prepareAuto(positionals, values, log);
+      // All package managers set it. They end at SIGHUP, and pass nothing on.
+      if (process.env.npm_lifecycle_event !== undefined && process.pid !== 1) {
+        log(
+          `\`kill -HUP ${process.pid}\` reloads; the npm, pnpm or yarn above passes no SIGHUP on`,
+        );
+      }
       process.exit(
         await run(command, { stopTimeout, maxCrashes, instances, sockets, check, triggers, log }),
       );
@@ -141,15 +147,15 @@ const commands: Record<string, Command> = {
       timeout: {
         type: "string",
         short: "t",
-        value: "<seconds>",
-        help: "how long to wait. Default: 120",
+        value: "<time>",
+        help: "how long to wait. Default: 120s",
       },
     },
     async run(positionals, values) {
       const { reload } = await import("./reload.ts");
       const { from, to, generation, milliseconds } = await reload(
         oneTarget("reload", positionals),
-        seconds("timeout", values.timeout ?? "120"),
+        time("timeout", values.timeout ?? "120s"),
       );
       const which = generation === undefined ? "" : ` (generation ${generation})`;
       console.log(
@@ -176,7 +182,8 @@ const commands: Record<string, Command> = {
     usage: "doctor",
     summary: "Checks what a reload can do here, with these permissions, and what to add",
     options: {},
-    async run() {
+    async run(positionals) {
+      if (positionals[0] !== undefined) throw new Failure(2, "doctor: it takes no arguments");
       const [{ diagnose }, { canSteer }, { canTransplant }] = await Promise.all([
         import("../adapters/tools/diagnosis.ts"),
         import("../src/linux/steering.ts"),
@@ -258,8 +265,22 @@ function parse(
     const parsed = parseArgs({ args: args.slice(0, end), options: known, allowPositionals: true });
     return { positionals: [...parsed.positionals, ...args.slice(end)], values: parsed.values };
   } catch (error) {
-    throw new Failure(2, `${name}: ${describeError(error)}`);
+    throw new Failure(
+      2,
+      `${name}: ${describeParseError(error, known)}; see reload-self ${name} --help`,
+    );
   }
+}
+
+/** What util.parseArgs() refuses, without its advice, which is for programmers. */
+function describeParseError(error: unknown, options: Record<string, { type: string }>): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
+    return `there is no option ${/'(--?[\w-]+)/.exec(message)?.[1]}`;
+  }
+  const name = /--([\w-]+)/.exec(message)?.[1] ?? "";
+  if (code !== "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return describeError(error);
+  return options[name]?.type === "boolean" ? `--${name} takes no value` : `--${name} needs a value`;
 }
 
 async function execute([name = "", ...args]: string[]): Promise<void> {

@@ -4,7 +4,8 @@ import { describeError } from "../src/core/describe_error.ts";
 import { isWebAddress } from "../src/core/options.ts";
 import type { CheckOrder } from "../src/core/service_adapter.ts";
 import { MEMORY_PAUSE_MS } from "../src/triggers/memory.ts";
-import { checkSize, checkTime } from "../src/core/units.ts";
+import { LONGEST_MS } from "../src/core/check.ts";
+import { checkSize, parseTime } from "../src/core/units.ts";
 import type { Triggers } from "./triggers.ts";
 
 /** An option of a command. */
@@ -30,8 +31,8 @@ export const CHECK: Record<string, Option> = {
   },
   "check-timeout": {
     type: "string",
-    value: "<seconds>",
-    help: "how long that may take. Default: 5",
+    value: "<time>",
+    help: "how long that may take. Default: 5s",
   },
 };
 
@@ -74,13 +75,18 @@ export function wholeNumber(
   return number;
 }
 
-/** The value of an option that is a number of seconds, in milliseconds. */
-export function seconds(name: string, value: Values[string]): number {
-  const number = Number(value);
-  if (!(number > 0 && number < 1e6)) {
-    throw new Failure(2, `--${name} must be a number of seconds, not ${value}`);
-  }
-  return number * 1000;
+/** The value of an option that is a time, in milliseconds. A number without a unit is seconds. */
+export function time(name: string, value: Values[string], least = 1): number {
+  const text = /^\d+(\.\d+)?$/.test(String(value)) ? `${value}s` : value;
+  const milliseconds = Math.round(parseTime(text) ?? NaN);
+  if (milliseconds >= least && milliseconds <= LONGEST_MS) return milliseconds;
+  throw new Failure(2, `--${name} must be a time such as 500ms, 10s or 2m, not ${value}`);
+}
+
+/** The value of an option that is a size, in bytes. */
+function size(name: string, value: Values[string]): number {
+  if (/\d\s*[kmg]/i.test(String(value))) return usage(checkSize, `--${name}`, value);
+  throw new Failure(2, `--${name} must be a size such as 500M or 2G, not ${value}`);
 }
 
 /** The check that is asked for. */
@@ -96,7 +102,7 @@ export function checkOf({ check, "check-timeout": timeout }: Values): CheckOrder
   }
   return check === undefined
     ? undefined
-    : { url: check, timeout: Math.round(seconds("check-timeout", timeout ?? "5")) };
+    : { url: check, timeout: time("check-timeout", timeout ?? "5s") };
 }
 
 function list(value: Values[string]): string[] {
@@ -124,10 +130,12 @@ export function triggersOf(
     throw new Failure(2, "--memory-pause belongs to --max-memory, which is not there");
   }
   if (watch === undefined && memory === undefined && every === undefined) return undefined;
+  const paths = list(watch);
+  if (paths.includes("")) throw new Failure(2, "--watch must be a file or a folder, not empty");
   return {
-    watch: list(watch),
-    memory: memory === undefined ? undefined : usage(checkSize, "--max-memory", memory),
-    memoryPause: pause === undefined ? MEMORY_PAUSE_MS : usage(checkTime, "--memory-pause", pause),
+    watch: paths,
+    memory: memory === undefined ? undefined : size("max-memory", memory),
+    memoryPause: pause === undefined ? MEMORY_PAUSE_MS : time("memory-pause", pause),
     every: every === undefined ? undefined : String(every),
   };
 }

@@ -214,7 +214,9 @@ async function keepRunning(
     crashes = performance.now() - begun > STABLE_MS ? 1 : crashes + 1;
     const how = code > 128 ? `was ended by ${signalName(code - 128)}` : `exited with code ${code}`;
     if (crashes >= maxCrashes) {
-      log(`the program ${how}, ${crashes} times one after the other: giving up`);
+      log(
+        `the program ${how}. It has crashed as often in a row as --max-crashes allows, ${maxCrashes}: giving up`,
+      );
       return code;
     }
     const wait = Math.min(MAX_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** (crashes - 1));

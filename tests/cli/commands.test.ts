@@ -40,10 +40,24 @@ for (const runtime of oneOfEachKind) {
     const cases: [string[], RegExp][] = [
       [["relaod", "1"], /no command relaod; see --help/],
       [["--verison"], /no option --verison; see --help/],
-      [["run", "--stop-timout", "1", "--", "sleep"], /run: unknown option .*--stop-timout/i],
+      [
+        ["run", "--stop-timout", "1", "--", "sleep"],
+        /run: there is no option --stop-timout; see reload-self run --help/,
+      ],
+      [["run", "-z"], /run: there is no option -z;/],
+      [["run", "--instances"], /run: --instances needs a value;/],
+      [["run", "--instances", "--", "sleep"], /run: --instances needs a value;/],
+      [["run", "--auto=yes", "--", "sleep"], /run: --auto takes no value;/],
+      [["run", "--watch=", "--", "sleep"], /--watch must be a file or a folder, not empty/],
+      [
+        ["run", "--max-memory", "500", "--", "sleep"],
+        /--max-memory must be a size such as 500M or 2G, not 500/,
+      ],
+      [["reload", "--timeout", "0", "1"], /--timeout must be a time such as .*, not 0/],
+      [["doctor", "here"], /doctor: it takes no arguments/],
       [
         ["run", "--stop-timeout", "soon", "--", "sleep"],
-        /--stop-timeout must be a number of seconds, not soon/,
+        /--stop-timeout must be a time such as 500ms, 10s or 2m, not soon/,
       ],
       [["run"], /run: which command\?/],
       [["run", "--", "no-such-program"], /no program no-such-program in PATH/],

@@ -98,6 +98,16 @@ for (const parent of oneOfEachKind) {
     await program.report("in-charge", { generation: 1 });
   });
 
+  test(`run, ${parent.name}: below npx it names the process to signal`, async (t) => {
+    const command = [...cli(parent), "run", "--", runtime.executable, ...runtime.flags];
+    const line = [...command, fixture("program.ts")].map((part) => `'${part}'`).join(" ");
+    const program = startProgram(t, runtime, { command: ["npm", "exec", "--call", line] });
+    await program.report("start");
+    const told = await program.line(/`kill -HUP \d+` reloads/);
+    program.signal(Number(/-HUP (\d+)/.exec(told)?.[1]));
+    await program.report("reload-end", { generation: 1 });
+  });
+
   test(`run, ${parent.name}: a crash is followed by a new start, also in a later generation`, async (t) => {
     const program = start(t, parent, runtime);
     const first = await program.report("start");
