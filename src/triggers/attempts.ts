@@ -54,9 +54,10 @@ export function createAttempts({ reload, isFinal, log, wait = after }: AttemptsO
       failures = 0;
     } catch (error) {
       if (isFinal(error)) return stop();
+      if (isStopped) return;
       const pause = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
       log(`that reload has failed: it is tried again in ${showTime(pause)}`);
-      if (!isStopped) stopRetry = wait(pause, () => void begin(why, true));
+      stopRetry = wait(pause, () => void begin(why, true));
     }
   }
 

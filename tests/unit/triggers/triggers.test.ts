@@ -56,12 +56,13 @@ test("a time passes again and again, a pattern of cron has its next time", () =>
 /** Attempts that fail as often as given, and the pauses between them. */
 function attempts(failures: number) {
   const pauses: number[] = [];
+  const lines: string[] = [];
   let next = () => {};
   let count = 0;
   const all = createAttempts({
     reload: () => count++ < failures ? Promise.reject(new Error("no")) : Promise.resolve(),
     isFinal: () => false,
-    log() {},
+    log: (line) => void lines.push(line),
     wait(milliseconds, callback) {
       pauses.push(milliseconds);
       next = callback;
@@ -70,7 +71,7 @@ function attempts(failures: number) {
       };
     },
   });
-  return { all, pauses, count: () => count, retry: () => next() };
+  return { all, pauses, lines, count: () => count, retry: () => next() };
 }
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -104,6 +105,14 @@ test("what happens during an attempt is followed by one more", async () => {
   all.stop();
   await all.begin("d");
   assert.equal(count(), 2);
+});
+
+test("an attempt that the end of the program interrupts is not said to be tried again", async () => {
+  const { all, lines, pauses } = attempts(1);
+  const attempt = all.begin("it is time");
+  all.stop();
+  await attempt;
+  assert.deepEqual([lines, pauses], [["it is time: reloading"], []]);
 });
 
 test("links in a circle, and what is not there, are no obstacle", async (t) => {
