@@ -1,5 +1,6 @@
 /** A listening socket that is taken out of its server for a while, and given back. */
-import type { Libc, Registration } from "../core/socket_adapter.ts";
+import type { Libc, Polled, Registration } from "../core/socket_adapter.ts";
+import { hasWaiting } from "./listeners.ts";
 import { socketInode } from "./proc_files.ts";
 import { scanSockets } from "./socket_scan.ts";
 import { giveBack, type Refusal, takeListener, type TakenListener } from "./transplant.ts";
@@ -11,6 +12,8 @@ export interface Takeable {
    * which the server accepts.
    */
   readonly fd: number;
+  /** Whether connections wait in the socket, which are reset when it is closed. */
+  readonly hasWaiting: boolean;
   /** Takes the socket out, unless it is out already. */
   take(): Refusal | undefined;
   /** Gives it back when it was called as often as `take`. */
@@ -19,15 +22,19 @@ export interface Takeable {
   close(): void;
 }
 
-/** The socket below a descriptor that a server polls. Its reasons to be out may overlap. */
-export function takeable(libc: Libc, fd: number): Takeable {
+/**
+ * The socket below a descriptor that a server polls. Its reasons to be out may overlap.
+ *
+ * @param polled How it is polled. Default: what a scan finds when it is needed.
+ */
+export function takeable(libc: Libc, fd: number, polled?: Polled): Takeable {
   let taken: TakenListener | undefined;
   let reasons = 0;
   let known: Registration | undefined;
 
   /** How the descriptor is polled, which stays the same whatever is below it. */
   function registrations(): Registration[] {
-    known ??= scanSockets(libc).registrations(fd).find(({ inode }) =>
+    known ??= (polled ?? scanSockets(libc)).registrations(fd).find(({ inode }) =>
       inode === socketInode(libc, fd)
     );
     const inode = socketInode(libc, fd);
@@ -37,6 +44,9 @@ export function takeable(libc: Libc, fd: number): Takeable {
 
   return {
     fd,
+    get hasWaiting() {
+      return hasWaiting(libc, taken?.real ?? fd);
+    },
     take() {
       if (taken === undefined) {
         const result = takeListener(libc, scan, fd);

@@ -20,7 +20,7 @@ import { UnixSockets } from "./unix/unix_sockets.ts";
  * How long a server that nobody reaches any more keeps accepting, for the connections that were
  * made before. The kernel resets those that wait in a socket which is closed.
  */
-export const LAST_ACCEPTS_MS = 20;
+const LAST_ACCEPTS_MS = 20;
 /** The parts of this time: libuv accepts one connection in each turn of its event loop. */
 const TURNS = 10;
 /** The longest time for connections that go on coming, in milliseconds. */

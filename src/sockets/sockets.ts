@@ -10,11 +10,11 @@ import {
 import { isPrivate } from "../core/marks.ts";
 import { pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
-import type { SocketAdapter } from "../core/socket_adapter.ts";
+import type { OwnSocket, SocketAdapter } from "../core/socket_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
-import { Bindings, type Graces, type HttpServer, LAST_ACCEPTS_MS } from "./bindings.ts";
+import { Bindings, type Graces, type HttpServer } from "./bindings.ts";
 import { nameOfServer, type NativeHandover } from "./native/native_servers.ts";
 import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { Unbound } from "./unbound.ts";
@@ -87,11 +87,7 @@ export function createSockets(
   });
   const unbound = new Unbound({
     program,
-    listening: () =>
-      adapter.listening()?.filter(({ fd, address }) =>
-        adapter.activated.every((one) => one.fd !== fd) &&
-        !isPrivate(typeof address === "string" ? address : address.port)
-      ),
+    listening: () => adapter.listening()?.filter((socket) => isOpenedHere(adapter, socket)),
     isBound: ({ address: at }) =>
       typeof at === "string" ? unix.has(at) || nativeServers.has(at) : isBound(at.port),
     handsOver: () =>
@@ -123,6 +119,12 @@ export function createSockets(
     },
     listening: () => bindings.settled(),
   };
+}
+
+/** Whether the application has opened a socket, for its clients. */
+function isOpenedHere({ activated }: SocketAdapter, { fd, address }: OwnSocket): boolean {
+  return activated.every((one) => one.fd !== fd) &&
+    !isPrivate(typeof address === "string" ? address : address.port);
 }
 
 function gracesOf({ idleGrace, drainTimeout }: ListenOptions): Graces {
@@ -161,16 +163,10 @@ function finishNatives(
   isReplaced: boolean,
   { idle, short, timeout }: Graces,
 ): void {
-  /** Without a successor: accepts what has connected, and then nothing. */
-  async function lastAccepted(server: AdoptedServer): Promise<boolean> {
-    const stopAccepting = nativeServers.lastSocket(server);
-    await pause(clock, LAST_ACCEPTS_MS);
-    return stopAccepting();
-  }
   /** Resolves when the clients had the time to learn that their connections end. */
   async function idleEnd(server: AdoptedServer, isCut: () => boolean): Promise<void> {
     // As long as it accepts, there is no end of connections that have only just been made.
-    if (!isReplaced && !await lastAccepted(server)) return;
+    if (!isReplaced && !await nativeServers.closeLast(server)) return;
     const grace = isReplaced && !emptied.has(server) ? idle : short;
     await pause(clock, grace);
     // The others learn it from the answer to their next request.

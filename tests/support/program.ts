@@ -103,6 +103,7 @@ export function startProgram(t: TestScope, runtime: Runtime, options: StartOptio
     TEST_PROGRAM: mark,
     BEHAVIOUR: behaviourFile,
     NO_COLOR: "1",
+    npm_lifecycle_event: undefined, // Of the tests, not of the program.
     ...options.env,
   };
   const child = spawn(file as string, args, {

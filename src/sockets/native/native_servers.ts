@@ -6,15 +6,20 @@
 import { describeError } from "../../core/describe_error.ts";
 import type { AdoptedServer, NativeConnections } from "../../core/native.ts";
 import type { Libc, SocketAdapter } from "../../core/socket_adapter.ts";
+import { pause } from "../../core/pause.ts";
 import { whenCancelled } from "../../core/when_cancelled.ts";
 import { type ListeningFile, listeningFiles } from "../../linux/opened_listeners.ts";
 import { socketInode } from "../../linux/proc_files.ts";
 import { scanSockets, type SocketScan } from "../../linux/socket_scan.ts";
-import { duplicate, replaceFile, replaceUnpolled, takeListener } from "../../linux/transplant.ts";
+import { takeable } from "../../linux/taken_listener.ts";
+import { duplicate, replaceFile, replaceUnpolled } from "../../linux/transplant.ts";
 import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover } from "../../reload/handover.ts";
 import { createWarnOnce, nameOf } from "../common.ts";
 import { IncomingNative, OutgoingNative } from "./handover.ts";
+
+/** How long a server that has no successor accepts what has connected, in milliseconds. */
+const MAX_ACCEPTS_MS = 200;
 
 /** A server, and its socket. */
 export interface FoundServer {
@@ -154,21 +159,27 @@ export class NativeHandover {
   }
 
   /**
-   * Looks for the socket of a server that has no successor. Returns what takes it out of the server:
-   * what connects from then on is refused, unless another process has the socket. That is quick:
-   * what connects meanwhile is reset. Its result tells whether it was possible.
+   * Takes its socket from a server that has no successor: what connects from then on is refused,
+   * unless another process has the socket. What has connected is accepted before, as far as that
+   * ends: what waits in a socket that is closed is reset. Resolves to whether that was possible.
    */
-  lastSocket(server: AdoptedServer): () => boolean {
-    const { libc } = this;
-    if (libc === undefined) return () => false;
+  async closeLast(server: AdoptedServer): Promise<boolean> {
+    const { libc, program: { clock } } = this;
+    if (libc === undefined) return false;
     const scan = scanSockets(libc);
-    const fds = this.findAll(libc, scan).find((found) => found.server === server)?.file.polled ??
-      [];
-    return () => {
-      const taken = fds.map((fd) => takeListener(libc, scan, fd));
-      for (const one of taken) if (typeof one !== "string") libc.close(one.real);
-      return taken.length > 0 && taken.every((one) => typeof one !== "string");
-    };
+    const found = this.findAll(libc, scan).find((found) => found.server === server);
+    const sockets = found?.file.polled.map((fd) => takeable(libc, fd, scan)) ?? [];
+    const end = clock.now() + MAX_ACCEPTS_MS;
+    const hasWaiting = () => clock.now() < end && sockets.some((socket) => socket.hasWaiting);
+    for (;;) {
+      do await pause(clock, 0); while (hasWaiting());
+      const isTaken = sockets.map((socket) => socket.take()).every((why) => why === undefined);
+      if (!isTaken || !hasWaiting()) {
+        for (const socket of sockets) socket.close();
+        return isTaken && sockets.length > 0;
+      }
+      for (const socket of sockets) socket.giveBack();
+    }
   }
 
   /** What connects from now on is refused, unless another process has the socket. */
