@@ -134,7 +134,9 @@ for (const parent of oneOfEachKind) {
       args: ["--max-crashes", "3"],
     });
     assert.equal(await exitCode(program), 7);
-    await program.line(/the program exited with code 7, 3 times one after the other: giving up/);
+    await program.line(
+      /the program exited with code 7. It has crashed as often in a row as --max-crashes allows, 3: giving up/,
+    );
     const waits = program.lines.map((line) => /started again in (\d+) ms/.exec(line)?.[1]).filter((
       wait,
     ) => wait !== undefined);

@@ -193,7 +193,7 @@ test("a wrong option is an error that says so, before anything is started", asyn
       [["--every", "often"], /--every must be a time such as "24h", or a pattern of cron/],
       [["--every", "0 0 30 2 *"], /--every: 0 0 30 2 \* will never be/],
       [["--watch", "/nothing/here"], /there is no file or folder \/nothing\/here to watch/],
-      [["--max-memory", "much"], /--max-memory must be bytes, or a size such as "500M"/],
+      [["--max-memory", "much"], /--max-memory must be a size such as 500M or 2G, not much/],
       [["--memory-pause", "1m"], /--memory-pause belongs to --max-memory/],
     ] as [string[], RegExp][]
   ) {
