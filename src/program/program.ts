@@ -53,18 +53,26 @@ export function createProgram(
 ): LoadedProgram {
   const { token, predecessor } = beginning;
   const tookOver = Promise.withResolvers<void>();
+  const arrived = Promise.withResolvers<void>();
+  if (predecessor === undefined) arrived.resolve();
   const generation = predecessor?.generation ?? 0;
   const life: Life = {
     adapter,
     beginning,
-    parts: compose(contextOf(adapter, beginning, generation, () => reload(life, { by: "call" }))),
+    parts: compose(contextOf(adapter, beginning, {
+      generation,
+      arrived: arrived.promise,
+      reload: () => reload(life, { by: "call" }),
+    })),
     queue: createReloadQueue(),
     generation,
     state: initial(predecessor !== undefined),
     outgoing: undefined,
     incoming: undefined,
   };
-  if (predecessor !== undefined) life.incoming = join(life, predecessor, tookOver.resolve);
+  if (predecessor !== undefined) {
+    life.incoming = join(life, predecessor, tookOver.resolve, arrived.resolve);
+  }
   const ready = followReadiness(life, tookOver.promise);
   /**
    * The new process is killed before the application hears of the shutdown: it would otherwise see
@@ -90,19 +98,23 @@ function contextOf(
   adapter: Adapter,
   { options, token, predecessor, emit, warn, wrapped, answered, live, natives, datagrams }:
     Beginning,
-  generation: number,
-  reload: () => Promise<number>,
+  more: Pick<ProgramContext, "generation" | "arrived" | "reload">,
 ): ProgramContext {
   const { pid, runtime, reloadSignals } = adapter;
   const hasPredecessor = predecessor !== undefined;
   return {
-    ...{ pid, runtime, generation, reloadSignals, options, token, hasPredecessor },
-    ...{ clock: adapter, reload, emit, warn, wrapped, answered, live, natives, datagrams },
+    ...{ pid, runtime, reloadSignals, options, token, hasPredecessor, ...more },
+    ...{ clock: adapter, emit, warn, wrapped, answered, live, natives, datagrams },
   };
 }
 
 /** Joins the reload that this process came from. */
-function join(life: Life, predecessor: Predecessor, onTakeOver: () => void): JoinedReload {
+function join(
+  life: Life,
+  predecessor: Predecessor,
+  onTakeOver: () => void,
+  onOver: () => void,
+): JoinedReload {
   const { adapter, beginning: { options, token, cancel, emit, warn }, parts, generation } = life;
   const self = { clock: adapter, pid: adapter.pid, descriptors: adapter.inheritedDescriptors?.() };
   return joinReload(predecessor, self, parts.handovers, {
@@ -114,6 +126,7 @@ function join(life: Life, predecessor: Predecessor, onTakeOver: () => void): Joi
     over() {
       adapter.warmUp?.();
       dispatch(life, { type: "over" });
+      onOver();
     },
     check: createCheck(adapter, options, parts.supervisor?.check, token.signal),
     revoke: (by) => cancel({ kind: "reload", ...by }),

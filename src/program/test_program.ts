@@ -151,6 +151,7 @@ function createTestProgram(
     reloadSignals,
     clock: adapter,
     hasPredecessor: false,
+    arrived: Promise.resolve(),
     reload: () => reload({ by: "call" }),
   };
   const { members, listening } = compose({ ...adapter, service: undefined }, program, undefined);

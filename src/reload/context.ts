@@ -25,6 +25,11 @@ export interface ProgramContext {
   readonly natives: NativeServers;
   readonly datagrams: DatagramSockets;
   readonly hasPredecessor: boolean;
+  /**
+   * Resolves when the reload that this process came from is over: until then connections of the
+   * predecessor may come, and it has its sockets.
+   */
+  readonly arrived: Promise<unknown>;
   /** As {@linkcode Token.reload}. */
   reload(): Promise<number>;
   emit(event: ReloadEvent): void;

@@ -8,13 +8,13 @@ import {
   SHUTDOWN_IDLE_GRACE_MS,
 } from "../core/options.ts";
 import { isPrivate } from "../core/marks.ts";
-import { pause } from "../core/pause.ts";
+import { atMost, pause } from "../core/pause.ts";
 import type { ServiceAdapter } from "../core/service_adapter.ts";
 import type { OwnSocket, SocketAdapter } from "../core/socket_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
-import { Bindings, type Graces, type HttpServer } from "./bindings.ts";
+import { ARRIVE_TIMEOUT_MS, Bindings, type Graces, type HttpServer } from "./bindings.ts";
 import { nameOfServer, type NativeHandover } from "./native/native_servers.ts";
 import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { Unbound } from "./unbound.ts";
@@ -158,15 +158,18 @@ function createSettling(
 
 /** Finishes the adopted servers, also one that is opened now, each as a task of the token. */
 function finishNatives(
-  { answered, clock, emit, natives, token }: ProgramContext,
+  { answered, arrived, clock, emit, natives, token }: ProgramContext,
   { emptied, nativeServers }: Pick<OtherParts, "emptied" | "nativeServers">,
   isReplaced: boolean,
   { idle, short, timeout }: Graces,
 ): void {
   /** Resolves when the clients had the time to learn that their connections end. */
   async function idleEnd(server: AdoptedServer, isCut: () => boolean): Promise<void> {
-    // As long as it accepts, there is no end of connections that have only just been made.
-    if (!isReplaced && !await nativeServers.closeLast(server)) return;
+    if (!isReplaced) {
+      await atMost(clock, ARRIVE_TIMEOUT_MS, arrived);
+      // As long as it accepts, there is no end of connections that have only just been made.
+      await nativeServers.closeLast(server);
+    }
     const grace = isReplaced && !emptied.has(server) ? idle : short;
     await pause(clock, grace);
     // The others learn it from the answer to their next request.

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { openConnection } from "../load/http1.ts";
 import { startServer } from "../load/rows.ts";
 import { fixture, startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
@@ -35,6 +36,31 @@ for (const runtime of oneOfEachKind) {
         const files = readdirSync(join(program.runtimeFolder, "reload-self"));
         assert.deepEqual(files, [], "no file of theirs is left");
         assert.deepEqual(readdirSync(dirname(pidFile)), []);
+      });
+    }
+  }
+}
+
+for (const runtime of oneOfEachKind) {
+  for (const kind of runtime.servers.filter((kind) => kind === "http" || kind === "adopted")) {
+    for (const after of ["successor-in-charge", "connections-move"]) {
+      test(`${runtime.name}, ${kind}: SIGTERM after ${after}: each connection is answered once more`, async (t) => {
+        const { program, first } = await startServer(t, runtime, { kind });
+        const connections = await Promise.all(
+          Array.from({ length: 20 }, () => openConnection({ port: first.ports[0] })),
+        );
+        const ask = () =>
+          Promise.all(connections.map((connection) => {
+            connection.write("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            return connection.answer();
+          }));
+        await ask();
+        program.signal(first);
+        await program.report(after);
+        program.signal(first, "SIGTERM");
+        await program.report("reload-end");
+        for (const { status } of await ask()) assert.equal(status, 200);
+        await until("all processes to be gone", () => program.pids().length === 0);
       });
     }
   }

@@ -161,11 +161,11 @@ export class NativeHandover {
   /**
    * Takes its socket from a server that has no successor: what connects from then on is refused,
    * unless another process has the socket. What has connected is accepted before, as far as that
-   * ends: what waits in a socket that is closed is reset. Resolves to whether that was possible.
+   * ends: what waits in a socket that is closed is reset. Does nothing where the socket is not found.
    */
-  async closeLast(server: AdoptedServer): Promise<boolean> {
+  async closeLast(server: AdoptedServer): Promise<void> {
     const { libc, program: { clock } } = this;
-    if (libc === undefined) return false;
+    if (libc === undefined) return;
     const scan = scanSockets(libc);
     const found = this.findAll(libc, scan).find((found) => found.server === server);
     const sockets = found?.file.polled.map((fd) => takeable(libc, fd, scan)) ?? [];
@@ -176,7 +176,7 @@ export class NativeHandover {
       const isTaken = sockets.map((socket) => socket.take()).every((why) => why === undefined);
       if (!isTaken || !hasWaiting()) {
         for (const socket of sockets) socket.close();
-        return isTaken && sockets.length > 0;
+        return;
       }
       for (const socket of sockets) socket.giveBack();
     }
