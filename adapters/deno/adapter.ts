@@ -110,7 +110,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
         deno,
         (handshake.supervisor?.instances ?? 1) > 1,
         activated,
-        permissions.mayCall,
+        permissions,
         isThread,
       ),
       datagrams: denoDatagrams(deno),

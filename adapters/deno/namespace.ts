@@ -64,7 +64,9 @@ export interface DenoNamespace {
   readonly build: { readonly os: string; readonly arch: string; readonly standalone: boolean };
   readonly env: SharedVariables;
   readonly permissions: {
-    querySync(descriptor: { name: Permission; path?: string; command?: string }): PermissionState;
+    querySync(
+      descriptor: { name: Permission; path?: string; command?: string; host?: string },
+    ): PermissionState;
   };
   execPath(): string;
   cwd(): string;

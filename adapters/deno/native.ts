@@ -9,6 +9,7 @@ import { denoLibc } from "./libc.ts";
 import { FollowedConnections } from "./native_connections.ts";
 import { isOfThread } from "./threads.ts";
 import type { DenoNamespace } from "./namespace.ts";
+import type { Permissions } from "./permissions.ts";
 import type { FetchAdapter } from "../../src/core/adapter.ts";
 
 /** The address of a server, as Deno has it. */
@@ -142,8 +143,7 @@ async function lastEnded(
 /**
  * Deno.serve, which the token can adopt.
  *
- * @param isShared Whether several instances listen at the same addresses. Deno's `reusePort` takes
- * --unstable-net.
+ * @param isShared Whether several instances listen at the same addresses.
  * @param activated How many sockets this process was started with.
  * @param isThread Whether another thread of this process reloads.
  */
@@ -151,9 +151,11 @@ export function denoServe(
   deno: DenoNamespace,
   isShared: boolean,
   activated: number,
-  mayCall: () => boolean,
+  { mayCall, mayListen }: Pick<Permissions, "mayCall" | "mayListen">,
   isThread: boolean,
 ): NativeServe {
+  // Deno has both `reusePort` and this with --unstable-net only.
+  const isUnstable = "listenDatagram" in deno;
   return {
     name: "Deno.serve",
     takesRoutes: false,
@@ -187,7 +189,8 @@ export function denoServe(
       return open(serve, host, options, handler, {
         deno,
         isThread,
-        reusePort: isShared || deno.build.os !== "linux" || !mayCall(),
+        reusePort: isShared ||
+          (isUnstable && !(deno.build.os === "linux" && mayCall() && mayListen())),
       });
     },
   };

@@ -16,6 +16,13 @@ export interface PermissionState {
   readonly partial?: boolean;
 }
 
+/** What a permission is asked for. */
+export interface PermissionValue {
+  readonly path?: string;
+  readonly command?: string;
+  readonly host?: string;
+}
+
 /**
  * The flags that give a process these permissions and not one more. `undefined` when some are
  * restricted to values: Deno does not say to which, and a guess would either be wider or break the
@@ -44,8 +51,11 @@ export interface Permissions {
   readonly hasAll: boolean;
   /** Whether this process can see /proc. */
   readonly seesProc: boolean;
-  isGranted(name: Permission, what?: { path?: string; command?: string }): boolean;
-  /** Whether this process may listen anywhere. */
+  isGranted(name: Permission, what?: PermissionValue): boolean;
+  /**
+   * Whether this process may listen on the loopback interface, where a new process opens its
+   * servers. Deno 2.9 does not tell where else it may.
+   */
   mayListen(): boolean;
   /** Whether this process may call the C library. */
   mayCall(): boolean;
@@ -72,7 +82,7 @@ function createQuery(deno: DenoNamespace): Permissions["isGranted"] {
       `${folder}/${command}`
     );
   }
-  function isGranted(name: Permission, what: { path?: string; command?: string } = {}): boolean {
+  function isGranted(name: Permission, what: PermissionValue = {}): boolean {
     try {
       const { state, partial } = deno.permissions.querySync({ name, ...what });
       return state === "granted" && !partial;
@@ -99,8 +109,8 @@ export function createPermissions(deno: DenoNamespace): Permissions {
     seesProc: hasAll && hasProc(deno),
     isGranted,
     mayListen() {
-      const { state, partial } = deno.permissions.querySync({ name: "net" });
-      return state === "granted" || partial === true;
+      const { partial } = deno.permissions.querySync({ name: "net" });
+      return isGranted("net", { host: "127.0.0.1:0" }) || partial === true;
     },
     mayCall: () => LIBRARIES.some((path) => isGranted("ffi", { path })),
     checkPath(path) {

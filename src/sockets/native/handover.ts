@@ -54,7 +54,7 @@ export class OutgoingNative implements OutgoingHandover {
     if (natives.servers.length === 0) return;
     await this.#own.settled();
     const libc = adapter.libc?.() ??
-      "sockets of native servers are handed over on Linux only: a reload may lose connections";
+      "the sockets of Deno.serve and Bun.serve cannot be handed over: that takes Linux, and on Deno --allow-net=127.0.0.1, where a new process opens its servers. A reload loses connections, or fails";
     if (typeof libc === "string") return warnOnce(libc);
     this.#libc = libc;
     this.#found = this.#own.look(libc);

@@ -4,6 +4,7 @@ import { symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { freePort } from "../../support/port.ts";
 import { type Program, startProgram, temporaryFolder } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 
@@ -140,6 +141,62 @@ for (const [what, flags, env, message] of missing) {
     assert.match(await program.line(/reload failed/), /goes on unchanged/);
     assert.deepEqual(program.pids(), [first.pid]);
   });
+}
+
+/** A program with a server of Deno.serve, and these permissions besides those for a reload. */
+function startServing(t: TestContext, port: number, flags: string[]): Program {
+  const path = join(temporaryFolder(t), "server.ts");
+  writeFileSync(
+    path,
+    `import { listen } from ${JSON.stringify(root + "/mod.ts")};
+const token = listen({ onEvent: ({ type, message }) => report(type, message) });
+const report = (type: string, message?: string) =>
+  console.log(JSON.stringify({ type, message, pid: Deno.pid, generation: token.generation }));
+const serve = token.adopt(Deno.serve);
+serve({ port: ${port}, onListen() {} }, () => new Response(String(token.generation)));
+report("serving");`,
+  );
+  return startProgram(t, deno, {
+    flags: ["run", "--quiet", "--allow-env", run, ...flags],
+    script: path,
+  });
+}
+const generationAt = async (port: number) =>
+  await (await fetch(`http://127.0.0.1:${port}/`)).text();
+
+test(
+  "deno: a server that may listen at its own port and on the loopback interface",
+  { skip },
+  async (t) => {
+    const port = await freePort();
+    const allowed = `--allow-net=0.0.0.0:${port},127.0.0.1`;
+    const program = startServing(t, port, ["--allow-ffi", allowed]);
+    program.signal(await program.report("serving"));
+    await program.report("reload-end");
+    assert.equal(await generationAt(port), "1");
+    assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
+  },
+);
+
+for (
+  const [what, flags, message] of [
+    ["no --allow-ffi", ["--allow-net"], /cannot be handed over because .* Add --allow-ffi/],
+    ["its own port only", ["--allow-ffi"], /cannot be handed over: .* --allow-net=127\.0\.0\.1/],
+  ] as const
+) {
+  test(
+    `deno: a server that cannot be handed over goes on, and is told why: ${what}`,
+    { skip },
+    async (t) => {
+      const port = await freePort();
+      const net = what === "its own port only" ? [`--allow-net=0.0.0.0:${port}`] : [];
+      const program = startServing(t, port, [...flags, ...net]);
+      program.signal(await program.report("serving"));
+      await program.report("reload-fail");
+      assert.match((await program.report("warning")).message, message);
+      assert.equal(await generationAt(port), "0");
+    },
+  );
 }
 
 test("deno: nothing is asked on a terminal", { skip }, async (t) => {
