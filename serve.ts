@@ -152,13 +152,34 @@ async function start(token: Token, app: ServedApp, where: ServedAt): Promise<num
     import("node:https"),
     import("srvx/node"),
   ]);
-  const listener = toNodeHandler(app.fetch as FetchApp["fetch"]) as RequestListener;
+  const listener = toNodeHandler(guarded(app)) as RequestListener;
   const server = app.tls === undefined
     ? http.createServer(listener)
     : https.createServer(app.tls as object, listener);
   await token.bind(server, where);
   const address = server.address();
   return typeof address === "object" ? address?.port : undefined;
+}
+
+/**
+ * The handler, with an answer to each request, as the servers of Deno and Bun have it: srvx 1.0
+ * leaves what a handler throws to Node, which ends the process.
+ */
+function guarded({ fetch, error: onError }: ServedApp): FetchApp["fetch"] {
+  return async (request, ...more) => {
+    try {
+      try {
+        return await (fetch as FetchApp["fetch"])(request, ...more);
+      } catch (error) {
+        if (typeof onError === "function") return await onError(error);
+        throw error;
+      }
+    } catch (error) {
+      // Where the client has gone, its request fails in the middle of the body.
+      if (!request.signal.aborted) console.error(error);
+      return new Response("Internal Server Error", { status: 500 });
+    }
+  };
 }
 
 function parsePort(value: number | string): number {

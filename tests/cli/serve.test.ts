@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
@@ -118,6 +120,41 @@ for (const runtime of oneOfEachKind) {
         `${name} says hello to again`,
       );
     }
+  });
+}
+
+for (const runtime of oneOfEachKind) {
+  test(`${runtime.name}: serve: a handler that throws, and a client that leaves, end one request`, async (t) => {
+    const module = join(temporaryFolder(t), "app.mjs");
+    const write = (more: string) =>
+      writeFileSync(
+        module,
+        `export default { ${more} async fetch(request) {
+  if (request.method === "POST") return new Response(await request.text());
+  if (request.url.endsWith("/throw")) throw new Error("boom");
+  return new Response("fine");
+} };`,
+      );
+    write("");
+    const program = start(t, runtime, module, ["--port", "0", "--host", "127.0.0.1"]);
+    const { url, pid } = await served(program);
+    assert.equal((await fetch(`${url}throw`)).status, 500);
+    await program.line(/boom/);
+    const upload = connect(Number(new URL(url).port), "127.0.0.1");
+    upload.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc");
+    upload.end();
+    await once(upload.on("error", () => {}).resume(), "close");
+    assert.equal(await answer(url), "fine");
+    assert.ok(isAlive(pid));
+
+    // As Bun has it: the module's own answer.
+    write(`error: (error) => new Response(error.message, { status: 503 }),`);
+    program.signal(pid);
+    const headers = { connection: "close" };
+    await until(
+      "the new version to answer",
+      async () => (await fetch(`${url}throw`, { headers })).status === 503,
+    );
   });
 }
 
