@@ -34,12 +34,29 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
     const [seconds, nanoseconds] = process.hrtime();
     return seconds * 1_000 + nanoseconds / 1_000_000;
   };
-  const start: NodeStart = { ...begun, adapter: { ...begun.adapter, now } };
+  const writing = (write: () => void) => ignoringReaders(process, write);
+  const start: NodeStart = { ...begun, adapter: { ...begun.adapter, now, writing } };
   return {
     ...start.adapter,
     loadRest: async (): Promise<Adapter> =>
       (await import("./complete.ts")).completeNodeAdapter(start),
   };
+}
+
+/**
+ * Node ends a process for an error of stdout or stderr that has no listener. It comes right after the
+ * write, and a line about a reload is no reason for it.
+ */
+function ignoringReaders({ stdout, stderr }: NodeProcess, write: () => void): void {
+  const ignore = () => {};
+  for (const stream of [stdout, stderr]) stream.on("error", ignore);
+  try {
+    write();
+  } finally {
+    setImmediate(() => {
+      for (const stream of [stdout, stderr]) stream.off("error", ignore);
+    });
+  }
 }
 
 /**

@@ -61,7 +61,8 @@ export function createAutoProgram(
   function say(line: string): void {
     if (said.has(line)) return;
     said.add(line);
-    write(pid, line);
+    if (adapter.writing === undefined) write(pid, line);
+    else adapter.writing(() => write(pid, line));
   }
 
   function begin(): Token {

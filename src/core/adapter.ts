@@ -231,6 +231,11 @@ export interface BasicAdapter extends Clock {
   predecessor(): Predecessor | undefined;
   /** Ends this process at once. */
   exit(code: number): void;
+  /**
+   * Runs what may write to stdout or stderr: that nobody reads them any more does not end the
+   * process. Absent where a runtime does not end at that.
+   */
+  writing?(write: () => void): void;
   /** The requests of the runtime's own servers. Node has none. */
   readonly fetch?: FetchAdapter | undefined;
   /** What a service needs at once. Not in worker threads, which are not reloaded. */

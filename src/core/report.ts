@@ -1,3 +1,4 @@
+import type { BasicAdapter } from "./adapter.ts";
 import { describeError, describeExit } from "./describe_error.ts";
 import type { ReloadErrorCode } from "./error.ts";
 import type { Logger, ReloadCause, ReloadEvent } from "./event.ts";
@@ -31,13 +32,13 @@ function adviceForExit(code: number | null | undefined): string {
 
 /** Reports events to the application and its log. An error that one of them throws does no harm. */
 export function createReporter(
-  pid: number,
+  { pid, writing = (write) => write() }: Pick<BasicAdapter, "pid" | "writing">,
   isCancelled: () => boolean,
   { logger = STDERR, onEvent }: { logger?: Logger; onEvent?: (event: ReloadEvent) => void },
 ): (event: ReloadEvent) => void {
   function log(level: keyof Logger, line: string): void {
     try {
-      logger[level](`reload-self: process ${pid}: ${line}`);
+      writing(() => logger[level](`reload-self: process ${pid}: ${line}`));
     } catch {
       // A log that fails is no reason for a server to fail.
     }

@@ -130,7 +130,7 @@ export function beginProgram(
     onCancel: (reason) => onCancel(begun, reason),
   };
   const { token, cancel } = createCancellation(adapter, cancellation);
-  const emit = createReporter(adapter.pid, () => token.isCancelled, options);
+  const emit = createReporter(adapter, () => token.isCancelled, options);
   const signals = subscribe(adapter, options, {
     reload: (signal) => onReloadSignal(begun, signal),
     shutdown: (signal) => onShutdownSignal(begun, signal),

@@ -93,11 +93,11 @@ test("a logger or an onEvent that throws does no harm", () => {
     throw new Error("no disk");
   };
   const event = { type: "reload-pass-on", pid: 2 } as const;
-  createReporter(1, () => false, {
+  createReporter({ pid: 1 }, () => false, {
     logger: { info: throws, warn: throws, error: throws },
     onEvent: throws,
   })(event);
-  createReporter(1, () => false, {
+  createReporter({ pid: 1 }, () => false, {
     logger: { info() {}, warn() {}, error: (line) => lines.push(line) },
     onEvent: throws,
   })(
