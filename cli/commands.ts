@@ -7,6 +7,7 @@ import {
   CHECK,
   checkOf,
   Failure,
+  ModuleError,
   type Option,
   socketsOf,
   time,
@@ -314,6 +315,7 @@ export async function main(args: string[]): Promise<void> {
   try {
     await execute(args);
   } catch (error) {
+    if (error instanceof ModuleError) throw error.cause;
     console.error(`${paint("red", "reload-self", process.stderr)}: ${describeError(error)}`);
     process.exit(error instanceof Failure ? error.exitCode : 1);
   }

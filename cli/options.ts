@@ -149,6 +149,13 @@ export function usage<A extends unknown[], R>(check: (...args: A) => R, ...args:
   }
 }
 
+/** What a module of the user's has thrown: the runtime shows best where. */
+export class ModuleError extends Error {
+  constructor(cause: unknown) {
+    super(undefined, { cause });
+  }
+}
+
 /** An error for the person at the command line, in one line. */
 export class Failure extends Error {
   /** 1: it was tried and failed. 2: a usage error. */

@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { describeError } from "../src/core/describe_error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
 import type { Token } from "../src/core/token.ts";
-import { Failure, usage } from "./options.ts";
+import { Failure, ModuleError, usage } from "./options.ts";
 
 /**
  * Loads a module, serves it, and prints the address.
@@ -18,7 +18,10 @@ export async function serveModule(
   begin?: (token: Token) => void,
 ): Promise<void> {
   const url = /^[a-z]{2,}:/i.test(module) ? module : fileOf(module).href;
-  const app = findApp(await import(url), module);
+  const exports = await import(url).catch((error) => {
+    throw new ModuleError(error);
+  });
+  const app = findApp(exports, module);
   let served: Awaited<ReturnType<typeof serve>>;
   try {
     served = await serve(app, options);

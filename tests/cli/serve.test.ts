@@ -124,6 +124,16 @@ for (const runtime of oneOfEachKind) {
 }
 
 for (const runtime of oneOfEachKind) {
+  test(`${runtime.name}: serve: the error of a module has its place`, async (t) => {
+    const module = join(temporaryFolder(t), "app.mjs");
+    for (const wrong of ["let a = ;", "(() => undefined.foo)();"]) {
+      writeFileSync(module, `\n\n${wrong}\nexport default { fetch() {} };`);
+      const program = start(t, runtime, module);
+      await program.line(/app\.mjs:3/);
+      await until("the end", () => program.process.exitCode === 1);
+    }
+  });
+
   test(`${runtime.name}: serve: a handler that throws, and a client that leaves, end one request`, async (t) => {
     const module = join(temporaryFolder(t), "app.mjs");
     const write = (more: string) =>
