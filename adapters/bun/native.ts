@@ -1,5 +1,4 @@
 /** Servers of Bun.serve whose sockets are handed over. */
-import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import { originalOf } from "../../src/core/marks.ts";
 import type {
   ActivatedAddress,
@@ -11,13 +10,14 @@ import type {
 } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
+import { closeWhenSent, type Leaving } from "../shared/close_when_sent.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { bunLibc } from "./libc.ts";
 
 /** A WebSocket of Bun's. */
-interface Socket {
-  close(code?: number, reason?: string): void;
+interface Socket extends Leaving {
+  getBufferedAmount(): number;
 }
 type Listener = (socket: Socket, ...rest: unknown[]) => unknown;
 
@@ -126,13 +126,15 @@ interface WebSockets {
   areGoing: boolean;
 }
 
+const closeSocket = (socket: Socket) => closeWhenSent(socket, () => socket.getBufferedAmount());
+
 /** Knows the WebSockets of a server. */
 function following(websocket: Options["websocket"], sockets: WebSockets): Options["websocket"] {
   if (websocket === undefined) return undefined;
   return override(websocket, {
     open(this: unknown, socket: Socket, ...rest: unknown[]) {
       sockets.open.add(socket);
-      if (sockets.areGoing) queueMicrotask(() => socket.close(GOING_AWAY, GOING_AWAY_REASON));
+      if (sockets.areGoing) queueMicrotask(() => closeSocket(socket));
       return websocket.open?.call(this, socket, ...rest);
     },
     close(this: unknown, socket: Socket, ...rest: unknown[]) {
@@ -287,7 +289,7 @@ function open(
     },
     async finish(idle) {
       sockets.areGoing = true;
-      for (const socket of [...sockets.open]) socket.close(GOING_AWAY, GOING_AWAY_REASON);
+      for (const socket of [...sockets.open]) closeSocket(socket);
       await idle;
       await server.stop();
     },

@@ -51,6 +51,7 @@ export const bunWebSockets: NativeWebSockets = {
     pong: (socket: Socket, data: Uint8Array) => socket.data.events.control(data.length),
   },
   answersPings: false,
+  sendsAll: false, // Bun 1.4.
   clientOf: (request, more) => (more as Server).requestIP(request) ?? undefined,
   upgrade(request, more, events, { protocol }) {
     const isUpgraded = (more as Server).upgrade(request, {

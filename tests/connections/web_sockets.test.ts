@@ -1,8 +1,10 @@
 /** WebSockets that move to the new process: those of ws, and those of the runtime's own server. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
 import { WebSocket as WsClient } from "ws";
 import { pinned } from "../pinned.mjs";
@@ -410,6 +412,32 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
       assert.deepEqual(heard.filter(([by]) => by === name).map(([, count]) => count), [1, 2, 3]);
       assert.equal(closed, undefined);
     }
+  });
+}
+
+for (const runtime of oneOfEachKind) {
+  test(`${runtime.name}: a client that reads late gets all that was sent, and then the close`, async (t) => {
+    const program = startProgram(t, runtime, {
+      script: fixture("echo_web_sockets.ts"),
+      env: { PROBATION: "300" },
+    });
+    const { pid, port } = await program.report("serving");
+    const client = new WsClient(`ws://127.0.0.1:${port}/`);
+    cleanUp(t, () => client.terminate());
+    await once(client, "open");
+    const heard: string[] = [];
+    client.on("message", (data) => heard.push(String(data).split(" ")[0] as string));
+    client.send("300");
+    await once(client, "message");
+    client.pause();
+    program.signal(pid);
+    await program.report("cancel", { generation: 0 });
+    await delay(1_500); // Longer than an old process takes that waits for nobody.
+    client.resume();
+    const [code] = await once(client, "close");
+    assert.deepEqual(heard, [...Array(300).keys(), 300].map(String));
+    assert.equal(code, 1001);
+    await until("the old process to be gone", () => !isAlive(pid));
   });
 }
 
