@@ -74,6 +74,7 @@ function sendState(
   take: (() => unknown) | undefined,
 ): OutgoingHandover {
   if (take === undefined) return {};
+  let isTaking = false;
   const received = Promise.withResolvers<void>();
   received.promise.catch(() => {}); // May reject before it is awaited.
   link.onData(({ received: ok, error }) => {
@@ -82,7 +83,9 @@ function sendState(
   });
   return {
     async commit() {
+      isTaking = true;
       const text = await stateAsText(take);
+      isTaking = false;
       if (text === undefined) return;
       for (let at = 0; at < text.length; at += PIECE_CHARACTERS) {
         signal.throwIfAborted();
@@ -91,6 +94,8 @@ function sendState(
       await link.send({ end: true });
       await received.promise;
     },
+    explain: (code) =>
+      isTaking && code === "timeout" ? "saveState() of this process did not resolve" : undefined,
   };
 }
 

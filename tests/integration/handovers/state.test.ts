@@ -40,6 +40,16 @@ for (const runtime of runtimes) {
     assert.ok(isAlive(old.pid));
   });
 
+  test(`${runtime.name}: a state that never comes is named`, async (t) => {
+    const program = start(t, 1, "hang");
+    const first = await program.report("state");
+    program.signal(first);
+    const { error } = await program.report("reload-fail");
+    assert.equal(error.code, "timeout");
+    assert.match(error.message, /saveState\(\) of this process did not resolve/);
+    assert.ok(isAlive(first.pid));
+  });
+
   for (
     const [mode, message] of [["throw", /no state today/], ["cycle", /[Cc]ircular|cyclic/]] as const
   ) {
