@@ -2,6 +2,7 @@
 import { realpathSync } from "node:fs";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
+import { attempt } from "../src/core/attempt.ts";
 import { describeError } from "../src/core/describe_error.ts";
 import { type FetchApp, serve, type ServeOptions } from "../serve.ts";
 import type { Token } from "../src/core/token.ts";
@@ -29,11 +30,9 @@ export async function serveModule(
     throw new Failure(2, explain(error, options));
   }
   const { url: where, token } = served;
-  console.log(
-    `Listening on ${where} (pid ${process.pid}${
-      token.generation > 0 ? `, generation ${token.generation}` : ""
-    })`,
-  );
+  const generation = token.generation > 0 ? `, generation ${token.generation}` : "";
+  // Deno throws where the terminal that the program was started on is closed.
+  attempt(() => console.log(`Listening on ${where} (pid ${process.pid}${generation})`));
   if (begin !== undefined) usage(begin, token);
   await token.cancelled();
   await token.drained();

@@ -1,4 +1,5 @@
 /** Servers of Deno.serve whose sockets are handed over. */
+import { attempt } from "../../src/core/attempt.ts";
 import { originalOf } from "../../src/core/marks.ts";
 import type { NativeHost, NativeServe, ServeFunction } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
@@ -45,11 +46,9 @@ function announce({ path, hostname, port }: Address, isTls: boolean): void {
   const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
   const url = (host: unknown) => `${isTls ? "https" : "http"}://${host}:${port}/`;
   const isAll = hostname === "0.0.0.0" || hostname === "::";
-  console.error(
-    `Listening on ${path ?? url(host)}${
-      path === undefined && isAll ? ` (${url("localhost")})` : ""
-    }`,
-  );
+  const more = path === undefined && isAll ? ` (${url("localhost")})` : "";
+  // It throws where the terminal that the program was started on is closed.
+  attempt(() => console.error(`Listening on ${path ?? url(host)}${more}`));
 }
 
 interface Opening {

@@ -1,10 +1,13 @@
-/** Whoever reads the log may end before the program does. */
+/** What reads the log may end before the program does. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
+import { cli } from "../support/cli.ts";
 import { root } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
+import { isAlive } from "../support/proc.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
@@ -51,5 +54,36 @@ console.log(JSON.stringify({ type: "serving", pid: process.pid }));
       assert.equal(await response.text(), "served");
     }
     assert.deepEqual(program.lines, []);
+  });
+}
+
+for (const runtime of oneOfEachKind) {
+  test(`${runtime.name}: serve: reloads go on when the terminal is closed that it was started on`, async (t) => {
+    const port = await freePort();
+    const module = join(temporaryFolder(t), "app.mjs");
+    writeFileSync(
+      module,
+      `import process from "node:process"; export default { fetch: () => new Response(String(process.pid)) };`,
+    );
+    const line = [...cli(runtime), "serve", "--port", String(port), module];
+    const command = ["script", "-qec", line.map((part) => `'${part}'`).join(" "), "/dev/null"];
+    const program = startProgram(t, runtime, { command, stdin: "pipe" });
+    const answer = async () => {
+      const headers = { connection: "close" };
+      return Number(await (await fetch(`http://127.0.0.1:${port}/`, { headers })).text());
+    };
+    await program.line(/^Listening on/);
+    let pid = await answer();
+    // The terminal goes with script(1); the system tells that by SIGHUP, which reloads.
+    process.kill(program.process.pid as number, "SIGKILL");
+    for (let reloads = 0; reloads < 3; reloads++) {
+      const old = pid;
+      pid = await until("the next process to answer", async () => {
+        const now = await answer();
+        return now !== old && now;
+      });
+      await until("the old process to be gone", () => !isAlive(old));
+      process.kill(pid, "SIGHUP");
+    }
   });
 }
