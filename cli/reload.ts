@@ -49,7 +49,7 @@ interface Waiting {
   goneSince: number | undefined;
 }
 
-/** Reloads a program. Throws a Failure with the reason when the program goes on unchanged. */
+/** Reloads a program. Throws a Failure with the reason when the process stays in charge. */
 export async function reload(target: string, timeout: number): Promise<Reloaded> {
   const status = statusOf(pidOf(target));
   // The process in charge, where the target is its `reload-self run`.
@@ -150,7 +150,7 @@ async function reloadByPipe(pid: number, timeout: number): Promise<Reloaded> {
   );
   const answer = JSON.parse(line) as PipeAnswer;
   if ("error" in answer) {
-    throw new Failure(1, `reload failed: ${answer.error}. Process ${pid} goes on unchanged.`);
+    throw new Failure(1, `reload failed: ${answer.error}. Process ${pid} stays in charge.`);
   }
   return {
     from: pid,
@@ -165,7 +165,7 @@ async function describeFailure(
   { error, failed, output }: ReloadOutcome,
 ): Promise<string> {
   checkAlive(pid);
-  const text = `reload failed: ${error}. Process ${pid} goes on unchanged.`;
+  const text = `reload failed: ${error}. Process ${pid} stays in charge.`;
   const lines = output ?? (failed === undefined ? [] : await journal(pid, failed));
   if (lines.length === 0) {
     return failed === undefined ? text : `${text} What it wrote to stderr says why`;

@@ -7,7 +7,7 @@ import { isServedAt } from "../../src/linux/listening.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
-import { FollowedConnections } from "./native_connections.ts";
+import { FollowedConnections, naming } from "./native_connections.ts";
 import { isOfThread } from "./threads.ts";
 import type { DenoNamespace } from "./namespace.ts";
 import type { Permissions } from "./permissions.ts";
@@ -83,14 +83,21 @@ function open(
   // Nobody knows the connections of all threads.
   const areKnown = path === undefined && options.cert === undefined && !isOfThread(options);
   const followed = new FollowedConnections(deno, host.running);
-  const server: Server = serve({
-    ...options,
-    ...where,
-    signal: options.signal === undefined
-      ? cutter.signal
-      : AbortSignal.any([options.signal, cutter.signal]),
-    onListen: (own: Address) => tell(reported(own)),
-  }, host.wrap(followed.follow(handler), () => isClosing, () => followed.onUpgrade()));
+  const server: Server = serve(
+    {
+      ...options,
+      ...where,
+      signal: options.signal === undefined
+        ? cutter.signal
+        : AbortSignal.any([options.signal, cutter.signal]),
+      onListen: (own: Address) => tell(reported(own)),
+    },
+    host.wrap(
+      followed.follow(path === undefined ? handler : naming(handler, path)),
+      () => isClosing,
+      () => followed.onUpgrade(),
+    ),
+  );
   const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
   // It remembers the address with which it began to listen.

@@ -55,6 +55,23 @@ class MovedInfo implements Info {
   }
 }
 
+/**
+ * Names a unix socket as its clients do: Deno calls the address of each the path under which the
+ * server has made the socket, which is a private one.
+ */
+export function naming(handler: FetchHandler, path: string): FetchHandler {
+  function named(this: unknown, request: Request, info: Info) {
+    const own = {
+      remoteAddr: { ...info.remoteAddr, path },
+      get completed() {
+        return info.completed;
+      },
+    };
+    return handler.call(this, request, own);
+  }
+  return handler.length < 2 ? handler : named as FetchHandler;
+}
+
 /** Closes a WebSocket as soon as it is open: Deno 2.9 does nothing when it is asked earlier. */
 function sendAway(socket: WebSocket): void {
   if (socket.readyState === OPEN) closeWebSocket(socket, GOING_AWAY, GOING_AWAY_REASON);

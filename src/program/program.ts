@@ -83,6 +83,14 @@ export function createProgram(
   const { members, inheritedState } = life.parts;
   return {
     ...members,
+    bind(server, options) {
+      if (!adapter.canReload) {
+        beginning.warn(
+          "a server of a worker thread is not handed over, and that of the next process cannot listen while it does: bind it in the main thread",
+        );
+      }
+      return members.bind(server, options);
+    },
     inheritedState,
     ready,
     reload: (cause) => reload(life, cause),
@@ -266,7 +274,7 @@ async function reload(life: Life, cause: ReloadCause): Promise<number> {
   if (!canReload) {
     throw new ReloadError(
       "unsupported",
-      `process ${pid} cannot be reloaded: there are no signals or processes here (${runtime})`,
+      `process ${pid} cannot be reloaded from here: this is a worker thread, or a platform without processes (${runtime})`,
     );
   }
   life.incoming?.checkPredecessor();

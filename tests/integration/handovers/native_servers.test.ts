@@ -30,13 +30,20 @@ import {
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
-async function ask(target: Target, path = "/"): Promise<{ generation: number; body: string }> {
+async function ask(
+  target: Target,
+  path = "/",
+): Promise<{ generation: number; body: string; client: string | undefined }> {
   const connection = await openConnection(target);
   try {
     const answer = connection.answer();
     connection.write(`GET ${path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n`);
     const { headers, body } = await answer;
-    return { generation: Number(headers.get("x-generation")), body };
+    return {
+      generation: Number(headers.get("x-generation")),
+      body,
+      client: headers.get("x-client"),
+    };
   } finally {
     connection.close();
   }
@@ -175,7 +182,10 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
         "no private name is left behind",
       );
     }
-    if (runtime.kind === "deno") assert.equal(current.address.path, path);
+    if (runtime.kind === "deno") {
+      assert.equal(current.address.path, path);
+      assert.equal((await ask({ path })).client, path);
+    }
     // A killed process leaves its socket behind; the next one replaces it.
     program.signal(current, "SIGKILL");
     await until("it to be gone", () => program.pids().length === 0);

@@ -24,10 +24,11 @@ for (const runtime of runtimes) {
     assert.equal(await ended(program.process), 0);
   });
 
-  test(`${runtime.name}: in a worker the token is rawHandle`, async (t) => {
+  test(`${runtime.name}: in a worker the token cannot reload, and a server that is bound there is named`, async (t) => {
     const program = startProgram(t, runtime, { script: fixture("worker.ts") });
     for (const kind of runtime.kind === "node" ? ["node worker"] : ["node worker", "web worker"]) {
-      const { canReload, refused, drained, generation } = await program.report(kind);
+      const { canReload, refused, drained, generation, warnings } = await program.report(kind);
+      assert.match(warnings.join(), /^a server of a worker thread is not handed over/);
       assert.deepEqual([canReload, refused, drained, generation], [false, "unsupported", true, 0]);
     }
     assert.equal(await ended(program.process), 0);
