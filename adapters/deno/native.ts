@@ -1,7 +1,7 @@
 /** Servers of Deno.serve whose sockets are handed over. */
 import { attempt } from "../../src/core/attempt.ts";
 import { originalOf } from "../../src/core/marks.ts";
-import type { NativeHost, NativeServe, ServeFunction } from "../../src/core/native.ts";
+import type { NativeHost, NativeServe, Placement, ServeFunction } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
 import { ifUsable } from "../shared/libc.ts";
@@ -41,14 +41,25 @@ const CLOSE_TIMEOUT_MS = 5_000;
 const LATE_TIMEOUT_MS = 5_000;
 const LATE_CHECK_MS = 5;
 
-/** What Deno prints where the application has no `onListen`. */
-function announce({ path, hostname, port }: Address, isTls: boolean): void {
+/** Tells the application where it listens, or prints it as Deno does. */
+function tellAddress({ onListen, cert }: Options, address: Address): void {
+  if (onListen !== undefined) return onListen(address);
+  const { path, hostname, port } = address;
+  const isTls = cert !== undefined;
   const host = String(hostname).includes(":") ? `[${hostname}]` : hostname;
   const url = (host: unknown) => `${isTls ? "https" : "http"}://${host}:${port}/`;
   const isAll = hostname === "0.0.0.0" || hostname === "::";
   const more = path === undefined && isAll ? ` (${url("localhost")})` : "";
   // It throws where the terminal that the program was started on is closed.
   attempt(() => console.error(`Listening on ${path ?? url(host)}${more}`));
+}
+
+/** What the address that a server has by itself does not tell. */
+function publicAddress({ activated }: Placement, path: string | undefined): Partial<Address> {
+  return {
+    ...(path !== undefined && { path }),
+    ...(activated && { hostname: activated.hostname, port: activated.port }),
+  };
 }
 
 interface Opening {
@@ -69,15 +80,8 @@ function open(
   const placement = host.place(path !== undefined ? { path } : { port, hostname });
   const { inherited, activated, temporaryPath } = placement;
   const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
-  const other = {
-    ...(path !== undefined && { path }),
-    ...(activated && { hostname: activated.hostname, port: activated.port }),
-  };
-  const reported = (own: Address): Address => inherited?.reported ?? { ...own, ...other };
-  const tell = (address: Address) =>
-    options.onListen === undefined
-      ? announce(address, options.cert !== undefined)
-      : options.onListen(address);
+  const reported = (own: Address): Address =>
+    inherited?.reported ?? { ...own, ...publicAddress(placement, path) };
   let isClosing = false;
   const cutter = new AbortController();
   // Nobody knows the connections of all threads.
@@ -90,7 +94,7 @@ function open(
       signal: options.signal === undefined
         ? cutter.signal
         : AbortSignal.any([options.signal, cutter.signal]),
-      onListen: (own: Address) => tell(reported(own)),
+      onListen: (own: Address) => tellAddress(options, reported(own)),
     },
     host.wrap(
       followed.follow(path === undefined ? handler : naming(handler, path)),
