@@ -131,7 +131,7 @@ for (const runtime of runtimes) {
     const { program, port, pid } = await start(t, runtime, {
       kind: "express",
       watch: true,
-      options: { readyTimeout: 2_000 },
+      options: { readyTimeout: 8_000 },
     });
     await program.line(/^listens$/);
     program.signal(pid);
@@ -139,7 +139,7 @@ for (const runtime of runtimes) {
     const line = await program.line(/reload failed/);
     assert.match(
       line,
-      new RegExp(`not in charge within 2000 ms.*127\\.0\\.0\\.1:${port}.*token\\.bind`),
+      new RegExp(`not in charge within 8000 ms.*127\\.0\\.0\\.1:${port}.*token\\.bind`),
     );
     assert.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 404);
   });
