@@ -171,12 +171,14 @@ function guarded({ fetch, error: onError }: ServedApp): FetchApp["fetch"] {
       try {
         return await (fetch as FetchApp["fetch"])(request, ...more);
       } catch (error) {
-        if (typeof onError === "function") return await onError(error);
+        const answer = typeof onError === "function" ? await onError(error) : undefined;
+        if (answer !== undefined) return answer;
         throw error;
       }
     } catch (error) {
-      // Where the client has gone, its request fails in the middle of the body.
-      if (!request.signal.aborted) console.error(error);
+      // The client has left in the middle of its body.
+      const hasLeft = request.signal.aborted && (error as { code?: unknown }).code === "ECONNRESET";
+      if (!hasLeft) console.error(error);
       return new Response("Internal Server Error", { status: 500 });
     }
   };

@@ -42,11 +42,13 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
   const { serve, listen, udpSocket } = bun;
   installLate(pid, host, isLinux);
   bun.serve = replacing(originalOf(serve), (options: Options, ...rest: unknown[]) => {
-    const isOurs = typeof options === "object" && options !== null &&
-      !isPrivateAddress(options.unix, options.port, pid) &&
-      !("onNodeHTTPRequest" in options); // Bun's own node:http opens its servers with it.
+    const isObject = typeof options === "object" && options !== null;
+    const isPrivate = isObject && isPrivateAddress(options.unix, options.port, pid);
+    // Bun's own node:http opens its servers with it.
+    const isOurs = isObject && !isPrivate && !("onNodeHTTPRequest" in options);
     if (isOurs) return host.begin().adopt(originalOf(serve))(options, ...rest);
-    return privately(originalOf(serve).call(bun, options, ...rest), options?.unix);
+    const server = originalOf(serve).call(bun, options, ...rest);
+    return isPrivate ? privately(server, options.unix) : server;
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
     const { unix, port } = options ?? {};

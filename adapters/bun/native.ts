@@ -1,4 +1,5 @@
 /** Servers of Bun.serve whose sockets are handed over. */
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import { originalOf } from "../../src/core/marks.ts";
 import type {
   ActivatedAddress,
@@ -10,16 +11,12 @@ import type {
 } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
-import { closeWhenSent, type Leaving } from "../shared/close_when_sent.ts";
 import { ifUsable } from "../shared/libc.ts";
 import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
+import { type BunWebSocket, closeWhenSent } from "./close_when_sent.ts";
 import { bunLibc } from "./libc.ts";
 
-/** A WebSocket of Bun's. */
-interface Socket extends Leaving {
-  getBufferedAmount(): number;
-}
-type Listener = (socket: Socket, ...rest: unknown[]) => unknown;
+type Listener = (socket: BunWebSocket, ...rest: unknown[]) => unknown;
 
 /** The options of Bun.serve that are looked at. */
 interface Options {
@@ -121,23 +118,27 @@ const readingBodies: Wrapper = {
 
 /** The WebSockets of a server, to close them. */
 interface WebSockets {
-  readonly open: Set<Socket>;
+  readonly open: Set<BunWebSocket>;
   /** Whether those that are opened from now on are closed as well. */
   areGoing: boolean;
 }
 
-const closeSocket = (socket: Socket) => closeWhenSent(socket, () => socket.getBufferedAmount());
+/** An application may send without an end to a client that is slow. */
+const SENT_TIMEOUT_MS = 5_000;
+
+const closeSocket = (socket: BunWebSocket) =>
+  closeWhenSent(socket, GOING_AWAY, GOING_AWAY_REASON, SENT_TIMEOUT_MS);
 
 /** Knows the WebSockets of a server. */
 function following(websocket: Options["websocket"], sockets: WebSockets): Options["websocket"] {
   if (websocket === undefined) return undefined;
   return override(websocket, {
-    open(this: unknown, socket: Socket, ...rest: unknown[]) {
+    open(this: unknown, socket: BunWebSocket, ...rest: unknown[]) {
       sockets.open.add(socket);
       if (sockets.areGoing) queueMicrotask(() => closeSocket(socket));
       return websocket.open?.call(this, socket, ...rest);
     },
-    close(this: unknown, socket: Socket, ...rest: unknown[]) {
+    close(this: unknown, socket: BunWebSocket, ...rest: unknown[]) {
       sockets.open.delete(socket);
       return websocket.close?.call(this, socket, ...rest);
     },
@@ -283,8 +284,10 @@ function open(
     activated: activated?.fd,
     setClosing: (isClosing) => opened.setClosing(isClosing),
     unannounced() {
-      // Two wrapped handlers may answer one request.
-      const own = [...host.running()].filter(({ more }) => more === server);
+      // Two wrapped handlers may answer one request. Bun does not count one whose client has left.
+      const own = [...host.running()].filter(({ more, request }) =>
+        more === server && !(request as Request).signal.aborted
+      );
       return server.pendingRequests - new Set(own.map(({ request }) => request)).size;
     },
     async finish(idle) {

@@ -6,12 +6,12 @@ import {
   type WebSocketEvents,
 } from "../shared/live_web_socket.ts";
 
-/** A WebSocket of Bun's. */
-interface Socket {
+import { type BunWebSocket, closeWhenSent } from "./close_when_sent.ts";
+
+/** A WebSocket of Bun's, and what belongs to it. */
+interface Socket extends BunWebSocket {
   readonly data: Data;
-  getBufferedAmount(): number;
   send(data: string | ArrayBufferView | ArrayBuffer): number;
-  close(code?: number, reason?: string): void;
   terminate(): void;
 }
 interface Data {
@@ -32,7 +32,7 @@ function rawOf(socket: Socket): RawWebSocket {
     protocol: socket.data.protocol,
     inner: socket,
     send: (data) => void socket.send(data),
-    close: (code, reason) => socket.close(code, reason),
+    close: (code, reason) => closeWhenSent(socket, code, reason),
     terminate: () => socket.terminate(),
   };
 }
@@ -51,7 +51,6 @@ export const bunWebSockets: NativeWebSockets = {
     pong: (socket: Socket, data: Uint8Array) => socket.data.events.control(data.length),
   },
   answersPings: false,
-  sendsAll: false, // Bun 1.4.
   clientOf: (request, more) => (more as Server).requestIP(request) ?? undefined,
   upgrade(request, more, events, { protocol }) {
     const isUpgraded = (more as Server).upgrade(request, {

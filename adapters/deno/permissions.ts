@@ -54,7 +54,7 @@ export interface Permissions {
   isGranted(name: Permission, what?: PermissionValue): boolean;
   /**
    * Whether this process may listen on the loopback interface, where a new process opens its
-   * servers. Deno 2.9 does not tell where else it may.
+   * servers.
    */
   mayListen(): boolean;
   /** Whether this process may call the C library. */
@@ -108,10 +108,7 @@ export function createPermissions(deno: DenoNamespace): Permissions {
     hasAll,
     seesProc: hasAll && hasProc(deno),
     isGranted,
-    mayListen() {
-      const { partial } = deno.permissions.querySync({ name: "net" });
-      return isGranted("net", { host: "127.0.0.1:0" }) || partial === true;
-    },
+    mayListen: () => isGranted("net", { host: "127.0.0.1:0" }),
     mayCall: () => LIBRARIES.some((path) => isGranted("ffi", { path })),
     checkPath(path) {
       for (const name of ["read", "write"] as const) {

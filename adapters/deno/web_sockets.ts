@@ -52,7 +52,6 @@ export function denoWebSockets(deno: Deno): NativeWebSockets {
   return {
     handlers: undefined,
     answersPings: true,
-    sendsAll: true,
     clientOf(_request, more) {
       const { hostname, port } =
         (more as { remoteAddr?: { hostname?: string; port?: number } } | undefined)?.remoteAddr ??

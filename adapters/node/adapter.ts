@@ -34,7 +34,9 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
     const [seconds, nanoseconds] = process.hrtime();
     return seconds * 1_000 + nanoseconds / 1_000_000;
   };
-  const writing = (write: () => void) => ignoringReaders(process, write);
+  let write: ReturnType<typeof createWriting> | undefined;
+  // Node makes the streams at their first use.
+  const writing = (line: () => void) => (write ??= createWriting(process))(line);
   const start: NodeStart = { ...begun, adapter: { ...begun.adapter, now, writing } };
   return {
     ...start.adapter,
@@ -44,19 +46,24 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
 }
 
 /**
- * Node ends a process for an error of stdout or stderr that has no listener. It comes right after the
- * write, and a line about a reload is no reason for it.
+ * Node ends a process for an error of stdout or stderr that has no listener: a line about a reload
+ * is no reason for it. The error of a pipe or a terminal comes before the next turn.
  */
-function ignoringReaders({ stdout, stderr }: NodeProcess, write: () => void): void {
+function createWriting({ stdout, stderr }: NodeProcess): (write: () => void) => void {
   const ignore = () => {};
-  for (const stream of [stdout, stderr]) stream.on("error", ignore);
-  try {
-    write();
-  } finally {
+  let isListening = false;
+  function listen(): void {
+    isListening = true;
+    for (const stream of [stdout, stderr]) stream.on("error", ignore);
     setImmediate(() => {
+      isListening = false;
       for (const stream of [stdout, stderr]) stream.off("error", ignore);
     });
   }
+  return (write) => {
+    if (!isListening) listen();
+    write();
+  };
 }
 
 /**

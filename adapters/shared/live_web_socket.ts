@@ -157,8 +157,6 @@ export interface NativeWebSockets {
   readonly handlers: object | undefined;
   /** Whether it sends and gets control frames without a word to the application. */
   readonly answersPings: boolean;
-  /** Whether a server that is stopped waits for a WebSocket which is closed and has not sent all. */
-  readonly sendsAll: boolean;
   /** The address of the client, from what a handler gets. */
   clientOf(request: Request, more: unknown): Pick<SocketAddress, "address" | "port"> | undefined;
   /**

@@ -4,7 +4,6 @@ import { addressKey, readSocketAddress } from "./addresses.ts";
 import {
   AF_INET,
   AF_INET6,
-  IPPROTO_TCP,
   SO_ACCEPTCONN,
   SO_REUSEPORT,
   SOCK_CLOEXEC,
@@ -27,9 +26,8 @@ export interface OwnListener {
   readonly reusePort: boolean;
 }
 
-const TCP_INFO = 11;
-/** The number of 32 bits in struct tcp_info that holds tcpi_unacked. */
-const TCPI_UNACKED = 6;
+const POLLIN = 1;
+
 /** The listening TCP sockets of this process, whichever thread or library opened them. */
 export function ownListeners(
   libc: Libc,
@@ -85,12 +83,13 @@ function readTable(libc: Libc, table: string): ListedListener[] {
   }));
 }
 
-/** Whether there are connections that the server has not accepted yet: struct tcp_info; tcp(7). */
+/** Whether there are connections that the server has not accepted yet; poll(2). */
 export function hasWaiting(libc: Libc, fd: number): boolean {
-  const info = new Uint8Array(104);
-  const length = new Uint8Array(new Uint32Array([info.length]).buffer);
-  return libc.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, length) === 0 &&
-    new Uint32Array(info.buffer)[TCPI_UNACKED] !== 0;
+  const bytes = new Uint8Array(8); // struct pollfd
+  const view = new DataView(bytes.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, POLLIN, true);
+  return libc.poll(bytes, 1, 0) === 1 && (view.getInt16(6, true) & POLLIN) !== 0;
 }
 
 /**

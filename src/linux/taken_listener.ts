@@ -34,11 +34,11 @@ export function takeable(libc: Libc, fd: number, polled?: Polled): Takeable {
 
   /** How the descriptor is polled, which stays the same whatever is below it. */
   function registrations(): Registration[] {
-    known ??= (polled ?? scanSockets(libc)).registrations(fd).find(({ inode }) =>
-      inode === socketInode(libc, fd)
-    );
     const inode = socketInode(libc, fd);
-    return known === undefined || inode === undefined ? [] : [{ ...known, inode }];
+    known ??= (polled ?? scanSockets(libc)).registrations(fd).find((one) => one.inode === inode);
+    // Where the socket is not taken out, another file means that the server has closed it.
+    const isOther = taken === undefined && known?.inode !== inode;
+    return known === undefined || inode === undefined || isOther ? [] : [{ ...known, inode }];
   }
   const scan = { registrations };
 
@@ -58,10 +58,9 @@ export function takeable(libc: Libc, fd: number, polled?: Polled): Takeable {
     },
     giveBack() {
       if (taken === undefined || --reasons > 0) return undefined;
-      const listener = taken;
+      const refusal = giveBack(libc, scan, taken);
+      if (refusal !== undefined) libc.close(taken.real);
       taken = undefined;
-      const refusal = giveBack(libc, scan, listener);
-      if (refusal !== undefined) libc.close(listener.real);
       return refusal;
     },
     close() {

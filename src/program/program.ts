@@ -81,14 +81,16 @@ export function createProgram(
   const onCancel = () => void dispatch(life, { type: "cancel" });
   if (token.isCancelled) onCancel();
   const { members, inheritedState } = life.parts;
+  const warnOfThread = once(() =>
+    beginning.warn(
+      "a server of a worker thread is not handed over, and that of the next process cannot listen while it does: bind it in the main thread",
+    )
+  );
   return {
     ...members,
     bind(server, options) {
-      if (!adapter.canReload) {
-        beginning.warn(
-          "a server of a worker thread is not handed over, and that of the next process cannot listen while it does: bind it in the main thread",
-        );
-      }
+      const isOwn = Number(options?.port) === 0 || options?.reusePort === true;
+      if (!adapter.canReload && adapter.sockets !== undefined && !isOwn) warnOfThread();
       return members.bind(server, options);
     },
     inheritedState,
@@ -98,6 +100,15 @@ export function createProgram(
     onShutdownAsked: (signal) => onShutdownAsked(life, signal),
     onCancel,
     settled: async () => await life.outgoing?.outcome.catch(() => {}),
+  };
+}
+
+/** A function that does something at its first call. */
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) work();
+    isDone = true;
   };
 }
 

@@ -164,7 +164,7 @@ function finishNatives(
   { idle, short, timeout }: Graces,
 ): void {
   /** Resolves when the clients had the time to learn that their connections end. */
-  async function idleEnd(server: AdoptedServer, isCut: () => boolean): Promise<void> {
+  async function idleEnd(server: AdoptedServer): Promise<void> {
     if (!isReplaced) {
       await atMost(clock, ARRIVE_TIMEOUT_MS, arrived);
       // As long as it accepts, there is no end of connections that have only just been made.
@@ -173,25 +173,25 @@ function finishNatives(
     const grace = isReplaced && !emptied.has(server) ? idle : short;
     await pause(clock, grace);
     // The others learn it from the answer to their next request.
-    const isUnannounced = () => (server.unannounced?.() ?? 0) > 0 && !isCut();
+    const isUnannounced = () => (server.unannounced?.() ?? 0) > 0;
     if (!isUnannounced()) return;
     while (isUnannounced()) await pause(clock, UNANNOUNCED_CHECK_MS);
-    if (!isCut()) await pause(clock, grace);
+    await pause(clock, grace);
   }
   /** Finishes what a server has begun, and cuts what is left after the timeout. */
   async function finish(server: AdoptedServer): Promise<void> {
-    let isCut = false;
+    const cut = Promise.withResolvers<void>();
     server.setClosing(true);
     const stop = clock.timer(timeout, async () => {
       // The requests have the same time limit. Cut with the server, they would not be counted.
       await answered();
-      isCut = true;
       const connections = server.cut();
+      cut.resolve();
       if (connections === 0) return;
       const name = nameOfServer(server);
       emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
     });
-    await server.finish(idleEnd(server, () => isCut));
+    await server.finish(Promise.race([idleEnd(server), cut.promise]));
     stop();
   }
   natives.onOpen = (server) => void token.track(finish(server), { name: nameOfServer(server) });

@@ -67,6 +67,28 @@ for (const runtime of oneOfEachKind) {
 }
 
 for (const runtime of oneOfEachKind) {
+  for (const kind of runtime.servers.filter((kind) => kind === "http" || kind === "adopted")) {
+    for (const unix of [false, true]) {
+      test(`${runtime.name}, ${kind}, ${unix ? "a unix socket" : "a port"}: what waits in the socket at SIGTERM is answered`, async (t) => {
+        const { program, first, target } = await startServer(t, runtime, { kind }, { unix });
+        program.signal(first, "SIGSTOP");
+        const connections = await Promise.all(
+          Array.from({ length: 300 }, () => openConnection(target)),
+        );
+        const answers = connections.map((connection) => {
+          connection.write("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+          return connection.answer();
+        });
+        program.signal(first, "SIGTERM");
+        program.signal(first, "SIGCONT");
+        for (const { status } of await Promise.all(answers)) assert.equal(status, 200);
+        await until("all processes to be gone", () => program.pids().length === 0);
+      });
+    }
+  }
+}
+
+for (const runtime of oneOfEachKind) {
   test(`${runtime.name}: a process that starts removes what killed ones have left behind`, async (t) => {
     const pidFile = join(temporaryFolder(t), "server.pid");
     const runtimeFolder = temporaryFolder(t);

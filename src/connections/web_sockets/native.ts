@@ -1,12 +1,12 @@
 /** WebSockets of Bun.serve and Deno.serve that go on in the next generation. */
 import type { WebSocketAdapter } from "../../../adapters/detect_web_sockets.ts";
-import { closeWhenSent } from "../../../adapters/shared/close_when_sent.ts";
 import {
   createLiveWebSocket,
   type LiveWebSocket,
   type LiveWebSocketControl,
   type WebSocketEvents,
 } from "../../../adapters/shared/live_web_socket.ts";
+import { GOING_AWAY, GOING_AWAY_REASON } from "../../core/going_away.ts";
 import {
   createNativeSocket,
   type Entry,
@@ -104,10 +104,7 @@ export function serveNative<Session>(
     release: (socket) => release(group, socket),
   });
   whenCancelled(token, () => {
-    const { sendsAll } = adapter.sockets;
-    for (const socket of group.open) {
-      closeWhenSent(socket, () => sendsAll ? 0 : socket.bufferedAmount);
-    }
+    for (const socket of group.open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
   });
   return {
     upgrade: (request, more, protocol) => upgrade(group, live.add, request, more, protocol),

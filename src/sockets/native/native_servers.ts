@@ -178,7 +178,7 @@ export class NativeHandover {
         for (const socket of sockets) socket.close();
         return;
       }
-      for (const socket of sockets) socket.giveBack();
+      if (sockets.some((socket) => socket.giveBack() !== undefined)) return;
     }
   }
 
