@@ -208,7 +208,7 @@ function handshakeIn(input: unknown): unknown {
     { parent: 1, isAlive: () => false },
   );
   takeRest();
-  assert.ok([...left.keys()].every((name) => !(name in env)), "nothing is left of it");
+  assert.ok([...left.keys()].every((name) => !Object.hasOwn(env, name)), "nothing is left of it");
   return taken;
 }
 
