@@ -139,7 +139,7 @@ for (const runtime of oneOfEachKind) {
     assert.match(
       failed.stderr,
       new RegExp(
-        `reload failed: the new process \\(pid \\d+\\) exited with code 3.* Process ${second.pid} goes on`,
+        `reload failed: the new process \\(pid \\d+\\) exited with code 3.* Process ${second.pid} stays in charge`,
       ),
     );
     const json = await runCli(runtime, ["status", "--json", String(second.pid)]);
