@@ -1,12 +1,11 @@
 /** The WebSockets of Bun.serve. */
+import { type BunWebSocket, closeWhenSent } from "./close_when_sent.ts";
 import {
   type NativeWebSockets,
   type RawWebSocket,
   upgradeRequired,
   type WebSocketEvents,
 } from "../shared/live_web_socket.ts";
-
-import { type BunWebSocket, closeWhenSent } from "./close_when_sent.ts";
 
 /** A WebSocket of Bun's, and what belongs to it. */
 interface Socket extends BunWebSocket {

@@ -1,6 +1,6 @@
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
-import type { Permission, PermissionState } from "./permissions.ts";
+import type { Permission, PermissionState, PermissionValue } from "./permissions.ts";
 import type { SharedVariables } from "./threads.ts";
 
 /** A connection to a unix socket. */
@@ -64,9 +64,7 @@ export interface DenoNamespace {
   readonly build: { readonly os: string; readonly arch: string; readonly standalone: boolean };
   readonly env: SharedVariables;
   readonly permissions: {
-    querySync(
-      descriptor: { name: Permission; path?: string; command?: string; host?: string },
-    ): PermissionState;
+    querySync(descriptor: { name: Permission } & PermissionValue): PermissionState;
   };
   execPath(): string;
   cwd(): string;

@@ -34,9 +34,7 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
     const [seconds, nanoseconds] = process.hrtime();
     return seconds * 1_000 + nanoseconds / 1_000_000;
   };
-  let write: ReturnType<typeof createWriting> | undefined;
-  // Node makes the streams at their first use.
-  const writing = (line: () => void) => (write ??= createWriting(process))(line);
+  const writing = createWriting(process);
   const start: NodeStart = { ...begun, adapter: { ...begun.adapter, now, writing } };
   return {
     ...start.adapter,
@@ -49,15 +47,16 @@ export function createNodeAdapter(process: NodeProcess, isMainThread: boolean): 
  * Node ends a process for an error of stdout or stderr that has no listener: a line about a reload
  * is no reason for it. The error of a pipe or a terminal comes before the next turn.
  */
-function createWriting({ stdout, stderr }: NodeProcess): (write: () => void) => void {
+function createWriting(process: NodeProcess): (write: () => void) => void {
   const ignore = () => {};
+  const streams = () => [process.stdout, process.stderr]; // Node makes them at their first use.
   let isListening = false;
   function listen(): void {
     isListening = true;
-    for (const stream of [stdout, stderr]) stream.on("error", ignore);
+    for (const stream of streams()) stream.on("error", ignore);
     setImmediate(() => {
       isListening = false;
-      for (const stream of [stdout, stderr]) stream.off("error", ignore);
+      for (const stream of streams()) stream.off("error", ignore);
     });
   }
   return (write) => {

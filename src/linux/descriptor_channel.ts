@@ -16,6 +16,7 @@ import {
   rightsFor,
 } from "./control_messages.ts";
 import { socketInode } from "./proc_files.ts";
+import { poll } from "./poll.ts";
 
 /** The most descriptors in one message. The kernel takes 253: SCM_MAX_FD. */
 export const MOST_DESCRIPTORS = 100;
@@ -53,13 +54,9 @@ const DATA_BYTES = 8;
 /** Room for more descriptors than the kernel lets anybody send. */
 const CONTROL_BYTES = 1040;
 
-/** Whether nobody has the other end; poll(2). */
+/** Whether nobody has the other end. */
 function isGone(libc: Libc, socket: number): boolean {
-  // struct pollfd { int fd; short events; short revents; }
-  const bytes = new Uint8Array(8);
-  const view = new DataView(bytes.buffer);
-  view.setInt32(0, socket, true);
-  return libc.poll(bytes, 1, 0) > 0 && (view.getInt16(6, true) & POLL_GONE) !== 0;
+  return (poll(libc, socket, 0) & POLL_GONE) !== 0;
 }
 
 /**

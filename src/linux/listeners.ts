@@ -14,6 +14,7 @@ import { type ListedListener, listListeners } from "./netlink.ts";
 import { possibleDescriptors, readProc, socketInode } from "./proc_files.ts";
 import { hasAllListeners, parseListeners } from "./proc.ts";
 import { getAddress, getOption } from "./socket_options.ts";
+import { poll } from "./poll.ts";
 
 /** A listening TCP socket of this process. */
 export interface OwnListener {
@@ -83,13 +84,9 @@ function readTable(libc: Libc, table: string): ListedListener[] {
   }));
 }
 
-/** Whether there are connections that the server has not accepted yet; poll(2). */
+/** Whether there are connections that the server has not accepted yet. */
 export function hasWaiting(libc: Libc, fd: number): boolean {
-  const bytes = new Uint8Array(8); // struct pollfd
-  const view = new DataView(bytes.buffer);
-  view.setInt32(0, fd, true);
-  view.setInt16(4, POLLIN, true);
-  return libc.poll(bytes, 1, 0) === 1 && (view.getInt16(6, true) & POLLIN) !== 0;
+  return (poll(libc, fd, POLLIN) & POLLIN) !== 0;
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   type RunningReload,
   type Successor,
 } from "../reload/outgoing.ts";
+import { createWarnOnce } from "../sockets/common.ts";
 import type { Beginning, LoadedProgram } from "./begin.ts";
 import { createCheck } from "./check.ts";
 import { type Event, initial, next, type State, successorOf } from "./machine.ts";
@@ -81,16 +82,16 @@ export function createProgram(
   const onCancel = () => void dispatch(life, { type: "cancel" });
   if (token.isCancelled) onCancel();
   const { members, inheritedState } = life.parts;
-  const warnOfThread = once(() =>
-    beginning.warn(
-      "a server of a worker thread is not handed over, and that of the next process cannot listen while it does: bind it in the main thread",
-    )
-  );
+  const warnOnce = createWarnOnce(beginning.warn);
   return {
     ...members,
     bind(server, options) {
       const isOwn = Number(options?.port) === 0 || options?.reusePort === true;
-      if (!adapter.canReload && adapter.sockets !== undefined && !isOwn) warnOfThread();
+      if (!adapter.canReload && adapter.sockets !== undefined && !isOwn) {
+        warnOnce(
+          "a server of a worker thread is not handed over, and that of the next process cannot listen while it does: bind it in the main thread",
+        );
+      }
       return members.bind(server, options);
     },
     inheritedState,
@@ -100,15 +101,6 @@ export function createProgram(
     onShutdownAsked: (signal) => onShutdownAsked(life, signal),
     onCancel,
     settled: async () => await life.outgoing?.outcome.catch(() => {}),
-  };
-}
-
-/** A function that does something at its first call. */
-function once(work: () => void): () => void {
-  let isDone = false;
-  return () => {
-    if (!isDone) work();
-    isDone = true;
   };
 }
 

@@ -1,5 +1,5 @@
 /** What the application has bound with `token.bind()`, and how it ends. */
-import { atMost, pause } from "../core/pause.ts";
+import { pause } from "../core/pause.ts";
 import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions } from "../core/token.ts";
 import { createDrain, type Drain } from "../drain/http1.ts";
@@ -16,11 +16,6 @@ import { Datagrams } from "./datagrams/datagrams.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
 import { UnixSockets } from "./unix/unix_sockets.ts";
 
-/**
- * How long a process that is shut down during the reload which it came from waits for the end of
- * that, in milliseconds.
- */
-export const ARRIVE_TIMEOUT_MS = 2_000;
 /**
  * How long a server that nobody reaches any more keeps accepting, for the connections that were
  * made before. The kernel resets those that wait in a socket which is closed.
@@ -48,6 +43,14 @@ export interface Graces {
   readonly short: number;
   /** When the remaining connections are cut. */
   readonly timeout: number;
+}
+
+/** How servers are finished. */
+export interface Finish extends Graces {
+  /** Whether a successor has taken over. */
+  readonly isReplaced: boolean;
+  /** Resolves when no more connections come from the predecessor. */
+  readonly arrived: Promise<void>;
 }
 
 /** The servers and datagram sockets that were bound. */
@@ -113,14 +116,11 @@ export class Bindings {
   }
 
   /** Stops accepting, and finishes all connections, each server as a task of the token. */
-  finish(isReplaced: boolean, { idle, short, timeout }: Graces): void {
-    const { clock, emit, token } = this.#program;
+  finish({ isReplaced, arrived, idle, short, timeout }: Finish): void {
+    const { emit, token } = this.#program;
     // A successor accepts the connections that wait in a socket, but for those of a path: there it
     // has a socket of its own.
     const isLast = isReplaced ? this.#atPaths.size > 0 : this.size > 0;
-    const arrived = isReplaced
-      ? Promise.resolve()
-      : atMost(clock, ARRIVE_TIMEOUT_MS, this.#program.arrived);
     const closed = arrived.then(() => isLast ? this.acceptLast() : undefined).then(() => {
       this.listening.close();
       for (const { listener } of this.#atPaths.values()) listener.close();

@@ -14,11 +14,16 @@ import type { OwnSocket, SocketAdapter } from "../core/socket_adapter.ts";
 import { whenCancelled } from "../core/when_cancelled.ts";
 import type { ProgramContext, ProgramParts } from "../reload/context.ts";
 import type { Handover } from "../reload/handover.ts";
-import { ARRIVE_TIMEOUT_MS, Bindings, type Graces, type HttpServer } from "./bindings.ts";
+import { Bindings, type Finish, type Graces, type HttpServer } from "./bindings.ts";
 import { nameOfServer, type NativeHandover } from "./native/native_servers.ts";
 import { Reuseport, type SharedPorts } from "./reuseport/reuseport.ts";
 import { Unbound } from "./unbound.ts";
 
+/**
+ * How long a process that is shut down during the reload which it came from waits for the end of
+ * that, in milliseconds.
+ */
+const ARRIVE_TIMEOUT_MS = 2_000;
 /** Milliseconds between two looks at the requests that began before the server was closing. */
 const UNANNOUNCED_CHECK_MS = 50;
 
@@ -99,8 +104,11 @@ export function createSockets(
 
   whenCancelled(token, ({ kind }) => {
     const isReplaced = kind === "reload";
-    finishNatives(program, others, isReplaced, graces);
-    bindings.finish(isReplaced, graces);
+    const arrived = isReplaced
+      ? Promise.resolve()
+      : atMost(program.clock, ARRIVE_TIMEOUT_MS, program.arrived);
+    finishNatives(program, others, { isReplaced, arrived, ...graces });
+    bindings.finish({ isReplaced, arrived, ...graces });
   });
 
   return {
@@ -158,15 +166,14 @@ function createSettling(
 
 /** Finishes the adopted servers, also one that is opened now, each as a task of the token. */
 function finishNatives(
-  { answered, arrived, clock, emit, natives, token }: ProgramContext,
+  { answered, clock, emit, natives, token }: ProgramContext,
   { emptied, nativeServers }: Pick<OtherParts, "emptied" | "nativeServers">,
-  isReplaced: boolean,
-  { idle, short, timeout }: Graces,
+  { isReplaced, arrived, idle, short, timeout }: Finish,
 ): void {
   /** Resolves when the clients had the time to learn that their connections end. */
   async function idleEnd(server: AdoptedServer): Promise<void> {
     if (!isReplaced) {
-      await atMost(clock, ARRIVE_TIMEOUT_MS, arrived);
+      await arrived;
       // As long as it accepts, there is no end of connections that have only just been made.
       await nativeServers.closeLast(server);
     }

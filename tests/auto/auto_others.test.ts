@@ -1,15 +1,13 @@
 /** Below the preload: what is left alone, and programs that know the library. */
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { cleanUp } from "../support/clean_up.ts";
 import { root } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { isAlive } from "../support/proc.ts";
-import { fixture, type Program, startProgram } from "../support/program.ts";
+import { fixture, type Program, startProgram, temporaryFolder } from "../support/program.ts";
 import { type Runtime, runtimes } from "../support/runtimes.ts";
 import { until } from "../support/wait.ts";
 
@@ -68,8 +66,7 @@ for (const runtime of runtimes) {
   });
 
   test(title("servers that are the process's own are left alone without a word"), async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), "reload-self-private-"));
-    cleanUp(t, () => rmSync(folder, { recursive: true }));
+    const folder = temporaryFolder(t);
     const port = await freePort();
     const program = start(t, runtime, "private", port, { FOLDER: folder });
     const first = await program.report("up");

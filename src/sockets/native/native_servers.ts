@@ -206,11 +206,9 @@ export class NativeHandover {
       return (isPort ? socket.localPort : socket.local()?.name) === server.own;
     });
     if (others.length > 0) {
+      const [name, count] = [nameOfServer(server), others.length + 1];
       this.warnOnce(
-        `which socket is that of ${nameOfServer(server)} cannot be told: ${
-          others.length + 1
-        } have its ` +
-          "port. A reload may lose connections",
+        `which socket is that of ${name} cannot be told: ${count} have its port. A reload may lose connections`,
       );
       return undefined;
     }
