@@ -6,6 +6,7 @@ import type { AutoHost } from "../../src/core/auto.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { patchDatagrams } from "./datagrams.ts";
 import { patchServers, type ServerPrototype } from "./servers.ts";
+import { clusterRole } from "../shared/cluster.ts";
 import { giveBack, putAside } from "../shared/events_aside.ts";
 
 /** Replaces what opens servers on Node. */
@@ -36,22 +37,15 @@ export function installLate(pid: number, host: AutoHost, takesOpened: boolean): 
   patchDatagrams(Socket.prototype, host, isExempt);
 }
 
-/**
- * Whether node:cluster serves: it has a server of its own in the process that starts the workers,
- * and none in the workers.
- */
+/** Whether node:cluster serves, and no server of this process. */
 function isCluster(process: NodeProcess, host: AutoHost): boolean {
-  // Deno's types of Node have the members only on the default export.
-  const cluster = process.getBuiltinModule("node:cluster") as unknown as {
-    isWorker: boolean;
-    workers?: object;
-  };
-  if (cluster.isWorker) return true;
-  if (Object.keys(cluster.workers ?? {}).length === 0) return false;
-  host.say(
-    "servers of node:cluster are not handed over: run one process instead of a cluster, or `reload-self run --instances 4`",
-  );
-  return true;
+  const role = clusterRole(process);
+  if (role === "primary") {
+    host.say(
+      "servers of node:cluster are not handed over: run one process instead of a cluster, or `reload-self run --instances 4`",
+    );
+  }
+  return role !== undefined;
 }
 
 /** What a program needs of Node and Bun. */

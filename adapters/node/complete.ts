@@ -6,6 +6,7 @@ import type { BindableServer } from "../../src/core/token.ts";
 import { closeWhenQuiet } from "../../src/windows/accept_ahead.ts";
 import { type Activation, createActivation } from "../shared/activation.ts";
 import { attempt } from "../../src/core/attempt.ts";
+import { clusterRole } from "../shared/cluster.ts";
 import {
   joinDescriptors,
   offerDescriptors,
@@ -122,6 +123,12 @@ function createStart(
     request.signal.throwIfAborted();
     if (origin === undefined) {
       throw new ReloadError("unsupported", "a worker thread cannot be reloaded");
+    }
+    if (clusterRole(process) !== undefined) {
+      throw new ReloadError(
+        "unsupported",
+        "a program of node:cluster cannot be reloaded, because a new process belongs to no cluster: run it without, as one process or with `reload-self run --instances 4`",
+      );
     }
     const sockets = activation.inherit();
     const opened = request.sendsDescriptors ? ifUsable(libc?.()) : undefined;
