@@ -13,6 +13,8 @@ import { type Instance, kill } from "./instance.ts";
  */
 const SIGNAL_DELAY_MS = 300;
 
+type Reloading = Extract<FromInstance, { type: "reloading" }>;
+
 /** An instance in a round of reloads. */
 interface Part {
   readonly instance: Instance;
@@ -21,7 +23,17 @@ interface Part {
   /** Set once the process has begun to reload. */
   channel?: Channel;
   isOrdered: boolean;
-  state: "signalled" | "waiting" | "starting" | "ready" | "failed" | "done";
+  /** Whether it reports that its new process has passed. */
+  passes: boolean;
+  state:
+    | "signalled"
+    | "waiting"
+    | "starting"
+    | "ready"
+    | "committed"
+    | "passed"
+    | "failed"
+    | "done";
 }
 
 // `onClose` follows where it cannot be sent.
@@ -81,10 +93,15 @@ export class Coordinator {
       case "up":
         return instance.setUp();
       case "reloading":
-        return this.#join(instance, channel, message.ordered);
+        return this.#join(instance, channel, message);
       case "ready": {
         const part = this.#partOf(channel);
         if (part?.state === "starting") part.state = "ready";
+        return this.#advance();
+      }
+      case "passed": {
+        const part = this.#partOf(channel);
+        if (part?.state === "committed") part.state = "passed";
         return this.#advance();
       }
       case "failed":
@@ -103,12 +120,14 @@ export class Coordinator {
     this.#failure = undefined;
     this.#round = this.#instances.flatMap((instance) => {
       const pid = instance.inCharge()?.pid;
-      return pid === undefined ? [] : [{ instance, pid, isOrdered: false, state: "signalled" }];
+      return pid === undefined
+        ? []
+        : [{ instance, pid, isOrdered: false, passes: false, state: "signalled" }];
     });
   }
 
   /** A process has begun to reload. One that does so by itself takes the others with it. */
-  #join(instance: Instance, channel: Channel, isOrdered: boolean): void {
+  #join(instance: Instance, channel: Channel, { ordered, passes }: Reloading): void {
     if (this.#round.length === 0) {
       this.#open();
       const round = this.#round;
@@ -124,7 +143,7 @@ export class Coordinator {
     if (part === undefined) {
       return send(channel, { type: "refuse", message: "another reload is under way" });
     }
-    Object.assign(part, { channel, isOrdered, state: "waiting" });
+    Object.assign(part, { channel, isOrdered: ordered, passes, state: "waiting" });
     this.#advance();
   }
 
@@ -145,18 +164,30 @@ export class Coordinator {
     if (this.#failure !== undefined) {
       const message = `the new process of another instance failed: ${this.#failure}`;
       for (const part of round) {
-        if (part.state !== "waiting" && part.state !== "ready") continue;
+        if (!["waiting", "ready", "passed"].includes(part.state)) continue;
         part.state = "done";
         send(part.channel, { type: "refuse", message });
       }
     } else if (round.every(({ state }) => state === "ready")) {
+      const passes = round.every((part) => part.passes);
       for (const part of round) {
-        part.state = "done";
-        send(part.channel, { type: "go" });
-        if (part.channel !== undefined) this.#leaving.set(part.channel, undefined);
+        part.state = "committed";
+        send(part.channel, { type: "go", passes });
+        if (!passes) this.#finish(part);
+      }
+    } else if (round.every(({ state }) => state === "passed")) {
+      for (const part of round) {
+        send(part.channel, { type: "keep" });
+        this.#finish(part);
       }
     } else if (round.every(({ state }) => state !== "signalled")) this.#startNext();
     if (round.every(({ state }) => state === "done" || state === "failed")) this.#round = [];
+  }
+
+  /** The old process of an instance retires, and its sockets leave. */
+  #finish(part: Part): void {
+    part.state = "done";
+    if (part.channel !== undefined) this.#leaving.set(part.channel, undefined);
   }
 
   /** Lets new processes be started: all at once, or each when the one before it is ready. */

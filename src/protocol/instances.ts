@@ -12,16 +12,20 @@ export type Positions = Readonly<Record<string, readonly number[]>>;
 /** The messages of an instance. */
 export type FromInstance =
   | { type: "up" } // It runs, with all its sockets.
-  // `ordered`: the new processes must be started one after the other.
-  | { type: "reloading"; ordered: boolean }
+  // `ordered`: the new processes must be started one after the other. `passes`: it reports what
+  // its new process does when it is in charge; a program of version 0.5 does not.
+  | { type: "reloading"; ordered: boolean; passes: boolean }
   | { type: "ready" } // Its new process is ready.
+  | { type: "passed" } // Its new process is in charge, and has passed its check.
   | { type: "failed"; message: string }
   | { type: "leaving"; positions: Positions }; // Its sockets are to leave their groups.
 
 /** The messages to an instance. */
 export type ToInstance =
   | { type: "start" } // It may start its new process.
-  | { type: "go" } // All new processes are ready.
+  // All new processes are ready. `passes`: they are waited for again when they are in charge.
+  | { type: "go"; passes: boolean }
+  | { type: "keep" } // All new processes have passed.
   | { type: "refuse"; message: string } // Another instance has failed.
   | { type: "leave"; address: string }; // The last of its sockets on this address may leave.
 
@@ -34,9 +38,9 @@ function isPositions(value: unknown): value is Positions {
 
 /** A message of an instance, or `undefined` for anything else. */
 export function parseFromInstance(raw: unknown): FromInstance | undefined {
-  const { type, ordered, message, positions } = (raw ?? {}) as Record<string, unknown>;
-  if (type === "up" || type === "ready") return { type };
-  if (type === "reloading") return { type, ordered: ordered === true };
+  const { type, ordered, passes, message, positions } = (raw ?? {}) as Record<string, unknown>;
+  if (type === "up" || type === "ready" || type === "passed") return { type };
+  if (type === "reloading") return { type, ordered: ordered === true, passes: passes === true };
   if (type === "failed" && typeof message === "string") return { type, message };
   if (type === "leaving" && isPositions(positions)) return { type, positions };
   return undefined;
@@ -44,8 +48,9 @@ export function parseFromInstance(raw: unknown): FromInstance | undefined {
 
 /** A message to an instance, or `undefined` for anything else. */
 export function parseToInstance(raw: unknown): ToInstance | undefined {
-  const { type, message, address } = (raw ?? {}) as Record<string, unknown>;
-  if (type === "start" || type === "go") return { type };
+  const { type, message, address, passes } = (raw ?? {}) as Record<string, unknown>;
+  if (type === "start" || type === "keep") return { type };
+  if (type === "go") return { type, passes: passes === true };
   if (type === "refuse" && typeof message === "string") return { type, message };
   if (type === "leave" && typeof address === "string") return { type, address };
   return undefined;

@@ -93,9 +93,12 @@ export interface OutgoingHandover {
   /** The new process is in charge, and on probation. */
   handedOver?(): void | Promise<void>;
   /**
-   * All handovers have handed over, the new process has passed its check, and the probation begins.
-   * Not waited for.
+   * All handovers have handed over, and the new process has passed its check. Waits for others that
+   * have to pass too: no connection moves before all have. When it throws, the reload fails as if
+   * the check had.
    */
+  passed?(): void | Promise<void>;
+  /** The new process has passed, the others too, and the probation begins. Not waited for. */
   onProbation?(): void;
   /**
    * The probation is over, and the new process is about to be on its own. What takes time and can

@@ -344,14 +344,25 @@ async function prove(reloading: Reloading): Promise<void> {
     throw errorOf(reloading, "silent", "is in charge, but has not given a sign of life any more");
   }
   await sides.runFinalStep((side) => side.handedOver?.());
-  const checked = dialogue.check();
   // Before connections move: they cannot be moved back.
-  if (checked !== undefined) await pass(0, checked);
+  await pass(0, allPass(reloading));
   await sides.runFinalStep((side) => side.onProbation?.());
   await pass(reloading.probation);
   await step(reloading, sides.runFinalStep((side) => side.beforeRetire?.(hurry.signal)));
   sides.reportMoved(reloading.child?.pid);
   await pass(0);
+}
+
+/** Resolves when the new process has passed its check, and every handover agrees. */
+async function allPass(reloading: Reloading): Promise<void> {
+  const { dialogue, sides } = reloading;
+  await dialogue.check();
+  try {
+    await sides.runStep("agree", (side) => side.passed?.(), "check");
+  } catch (error) {
+    fail(reloading, error as ReloadError);
+    throw error;
+  }
 }
 
 /** Ends the new process, if there is one, and lets every handover undo what it did. */

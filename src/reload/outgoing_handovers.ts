@@ -6,8 +6,16 @@ import type { Handover, MovedConnections, OutgoingHandover, OutgoingReload } fro
 
 /** The handovers of one reload, in the old process. */
 export interface OutgoingHandovers {
-  /** Lets every handover take a step that may fail, one after the other. */
-  runStep(what: string, take: (side: OutgoingHandover) => void | Promise<void>): Promise<void>;
+  /**
+   * Lets every handover take a step that may fail, one after the other.
+   *
+   * @param code That of the error. Default: `handover`.
+   */
+  runStep(
+    what: string,
+    take: (side: OutgoingHandover) => void | Promise<void>,
+    code?: ReloadErrorCode,
+  ): Promise<void>;
   /** Lets every handover prepare. From then on it takes part in a rollback. */
   prepare(): Promise<void>;
   /** Lets every handover take a step that cannot fail any more: the new process is in charge. */
@@ -58,12 +66,12 @@ export function createOutgoingHandovers(
   });
   const asked = new Set<OutgoingHandover>();
 
-  const runStep: OutgoingHandovers["runStep"] = async (what, take) => {
+  const runStep: OutgoingHandovers["runStep"] = async (what, take, code = "handover") => {
     for (const { name, reload, side } of sides) {
       try {
         await step((async () => await take(side))());
       } catch (cause) {
-        throw new ReloadError("handover", `${name} could not ${what}: ${describeError(cause)}`, {
+        throw new ReloadError(code, `${name} could not ${what}: ${describeError(cause)}`, {
           cause,
           pid: reload.pid,
         });

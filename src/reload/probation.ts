@@ -41,13 +41,13 @@ export interface ProbationOptions {
 export async function passProbation(
   { clock, time, until, ask, ended }: ProbationOptions,
 ): Promise<"passed" | "silent" | "ended"> {
-  if (ended.aborted) return "ended";
   const isEnded = new Promise<void>((resolve) =>
     ended.addEventListener("abort", () => resolve(), { once: true })
   );
   let stops = 0;
   let mayEnd = until === undefined;
   const permission = until?.then(() => void (mayEnd = true), () => isEnded);
+  if (ended.aborted) return "ended";
 
   /** Waits, and returns how much of the time counts. */
   async function wait(milliseconds: number, until: Promise<void> = isEnded): Promise<number> {

@@ -72,14 +72,17 @@ export function createInstances(
 
   function outgoing({ signal }: OutgoingReload): OutgoingHandover {
     let isRefused = false;
+    let passes = false;
     /** Sends a message, and waits until this instance may go on. */
-    async function ask(question: FromInstance, answer: "start" | "go"): Promise<void> {
+    async function ask(question: FromInstance, answer: "start" | "go" | "keep"): Promise<void> {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       signal.addEventListener("abort", () => reject(signal.reason));
       link.receive = (message) => {
         if (message === undefined) reject(new Error("`reload-self run` is gone"));
-        else if (message.type === answer) resolve();
-        else if (message.type === "refuse") {
+        else if (message.type === answer) {
+          if (message.type === "go") passes = message.passes;
+          resolve();
+        } else if (message.type === "refuse") {
           isRefused = true;
           reject(new Error(message.message));
         }
@@ -87,8 +90,9 @@ export function createInstances(
       await Promise.all([promise, link.send(question)]);
     }
     return {
-      prepare: () => ask({ type: "reloading", ordered: isOrdered }, "start"),
+      prepare: () => ask({ type: "reloading", ordered: isOrdered, passes: true }, "start"),
       agree: () => ask({ type: "ready" }, "go"),
+      passed: () => passes ? ask({ type: "passed" }, "keep") : undefined,
       rollback({ message }) {
         // The instance that failed first has reported that.
         if (!isRefused) link.send({ type: "failed", message }).catch(() => {});

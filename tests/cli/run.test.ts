@@ -320,6 +320,45 @@ for (const { runtime, kind } of sharing) {
   });
 }
 
+for (const runtime of oneOfEachKind) {
+  const kind = runtime.kind === "node" ? "http" : "adopted";
+
+  test(`run, ${runtime.name}: of three instances none is replaced when one does not pass its check`, async (t) => {
+    const port = await freePort();
+    const options = { probation: 300, idleGrace: 300 };
+    const program = start(t, runtime, runtime, {
+      script: "server.ts",
+      args: ["--instances", "3"],
+      env: {
+        SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options }),
+      },
+    });
+    await until(
+      "three instances",
+      () => program.reports.filter(({ type }) => type === "serving").length === 3,
+    );
+    const first = program.reports.filter(({ type }) => type === "serving").map(({ pid }) => pid);
+    const load = startLoad("keep", { port }, 4);
+    cleanUp(t, () => load.stop());
+    await until("answers", () => load.tally.ok > 0);
+
+    program.behave("refuse-once");
+    program.signal(program.process.pid as number);
+    const failures = () => program.reports.filter(({ type }) => type === "reload-fail");
+    await until("all to have failed", () => failures().length === 3);
+    const messages = failures().map(({ error }) => error.message as string);
+    const others = /the new process of another instance failed: .* did not pass its check/;
+    assert.equal(messages.filter((message) => others.test(message)).length, 2, messages.join("\n"));
+    assert.ok(first.every(isAlive), "all old processes serve");
+    await until(
+      "the new ones to be gone",
+      () => failures().every(({ error }) => !isAlive(error.pid)),
+    );
+    const tally = await load.stop();
+    assert.equal(failureCount(tally), 0, describeTally(tally));
+  });
+}
+
 test("listen() as process 1 says once what comes of it", async (t) => {
   if (process.platform !== "linux" || process.getuid?.() !== 0) {
     return t.skip("it takes root on Linux to make a pid namespace");

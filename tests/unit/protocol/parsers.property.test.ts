@@ -101,8 +101,12 @@ const messages: readonly Parser[] = [
   parser(
     "parseFromInstance",
     parseFromInstance,
-    ...["up", "ready"].map(typed),
-    [ofType("reloading", { ordered: flag }), { type: "reloading", ordered: true }],
+    ...["up", "ready", "passed"].map(typed),
+    [ofType("reloading", { ordered: flag, passes: flag }), {
+      type: "reloading",
+      ordered: true,
+      passes: true,
+    }],
     [ofType("failed", { message: text }), { type: "failed", message: "" }],
     [ofType("leaving", { positions: record(list(whole)) }), {
       type: "leaving",
@@ -112,7 +116,8 @@ const messages: readonly Parser[] = [
   parser(
     "parseToInstance",
     parseToInstance,
-    ...["start", "go"].map(typed),
+    ...["start", "keep"].map(typed),
+    [ofType("go", { passes: flag }), { type: "go", passes: true }],
     [ofType("refuse", { message: text }), { type: "refuse", message: "" }],
     [ofType("leave", { address: text }), { type: "leave", address: "*:80" }],
   ),
