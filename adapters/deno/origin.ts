@@ -42,7 +42,7 @@ export class Origin {
     this.#execPath = deno.execPath().replace(/ \(deleted\)$/, "");
     this.#realPath = (path) =>
       permissions.isGranted("read", { path }) ? attempt(() => deno.realPathSync(path)) : undefined;
-    this.cwd = typedDirectory(snapshot.loaded.PWD, snapshot.cwd, this.#realPath);
+    this.cwd = typedDirectory(snapshot.loaded, snapshot.cwd, this.#realPath);
     if (permissions.seesProc) this.#facts = this.#parse(snapshot.cmdline, snapshot.environ);
   }
 

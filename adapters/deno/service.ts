@@ -56,7 +56,7 @@ export function denoService(
     ...basic,
     ...folderAndOutput(serviceFiles(deno, permissions), loaded, isWindows),
     supervisor,
-    releaseLink: () => findReleaseLink(loaded.PWD, cwd, linkFiles(deno, permissions)),
+    releaseLink: () => findReleaseLink(loaded, cwd, linkFiles(deno, permissions)),
     parent: () => deno.ppid,
     ...(isWindows && { serveNamedPipe }),
     async execute(file, args) {

@@ -68,7 +68,7 @@ interface Origin {
 function findOrigin(process: NodeProcess, { cwd, loaded, cmdline, environ }: Snapshot): Origin {
   const fs = process.getBuiltinModule("node:fs");
   const realPath = (path: string) => attempt(() => fs.realpathSync(path));
-  const typed = typedDirectory(loaded.PWD, cwd, realPath);
+  const typed = typedDirectory(loaded, cwd, realPath);
   const fields = parseCmdline(cmdline ?? "");
   const { argv0, execPath } = process;
   const file = typedExecutable(argv0, execPath, typed, loaded.PATH, realPath);

@@ -1,3 +1,5 @@
+import type { Environment } from "./environment.ts";
+
 /** A command line. */
 export interface CommandLine {
   /** The path of the executable. */
@@ -64,12 +66,17 @@ export function typedExecutable(
 
 /**
  * The working directory as it was typed, often a symbolic link to the current release. The kernel
- * knows only its target; the shell's `PWD` is used when it has the same target.
+ * knows only its target. A variable that names it is used when it has the same target: a shell sets
+ * `PWD`, and npm, which sets `PWD` to the target of `--prefix`, has another one.
  */
-export function typedDirectory(pwd: string | undefined, cwd: string, realPath: RealPath): string {
-  if (pwd === undefined || !pwd.startsWith("/") || pwd === cwd) return cwd;
-  const real = realPath(pwd);
-  return real !== undefined && real === realPath(cwd) ? pwd : cwd;
+export function typedDirectory(
+  { PWD, npm_config_local_prefix }: Environment,
+  cwd: string,
+  realPath: RealPath,
+): string {
+  const isTyped = (path: string) =>
+    path.startsWith("/") && path !== cwd && realPath(path) === (realPath(cwd) ?? cwd);
+  return [PWD, npm_config_local_prefix].find((path) => path !== undefined && isTyped(path)) ?? cwd;
 }
 
 /** How Node and Bun were started, as far as they know. */

@@ -50,8 +50,7 @@ export function nodeService(
     ...basic,
     ...folderAndOutput(serviceFiles(process), loaded, isWindows),
     supervisor,
-    releaseLink: () =>
-      findReleaseLink(loaded.PWD, cwd, linkFiles(process.getBuiltinModule("node:fs"))),
+    releaseLink: () => findReleaseLink(loaded, cwd, linkFiles(process.getBuiltinModule("node:fs"))),
     parent: () => process.ppid,
     ...(isWindows && { serveNamedPipe }),
     async execute(file, args) {

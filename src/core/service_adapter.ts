@@ -33,6 +33,11 @@ export interface ReleaseLink {
   readonly path: string;
   /** The working directory. */
   readonly directory: string;
+  /**
+   * Whether `PWD` names the working directory itself. It may be meant; but a shell that a package
+   * manager starts there writes that, too: `pnpm -C current start`.
+   */
+  readonly isMeant: boolean;
   /** Whether the link still leads there. */
   leadsHere(): boolean;
 }

@@ -82,13 +82,13 @@ function describeProcessOne(
  * this process does not know it.
  */
 function watchReleaseLink(
-  { path, directory, leadsHere }: ReleaseLink,
+  { path, directory, isMeant, leadsHere }: ReleaseLink,
   { hasPredecessor, warn }: ProgramContext,
 ): Handover {
   const advice =
     `To follow the link, start the program with PWD=${path} in its environment (systemd: Environment=PWD=${path})`;
   // A successor would repeat what the first process has reported.
-  if (!hasPredecessor) {
+  if (!hasPredecessor && !isMeant) {
     warn(
       `the working directory ${directory} is also ${path}, a symbolic link, and PWD does not say that it was reached by it: ` +
         `when the link is turned, a reload starts in ${directory} again. ${advice}. PWD=${directory} says that this is intended`,

@@ -104,6 +104,39 @@ for (const runtime of runtimes) {
 
 const [runtime] = runtimes as [Runtime];
 
+for (const runtime of runtimes) {
+  test(`${runtime.name}: npm --prefix current start: the link is followed`, async (t) => {
+    const { release, link, turn } = deploy(t);
+    // As npm 11 sets them.
+    const env = { PWD: release(1), npm_config_local_prefix: link };
+    const program = start(t, runtime, release(1), undefined, {
+      env: { ...env, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }) },
+    });
+    const first = await program.report("start");
+    turn(2);
+    rmSync(release(1), { recursive: true });
+    program.signal(first);
+    assert.equal((await program.report("start", { generation: 1 })).cwd, release(2));
+    await program.report("reload-end");
+    assert.deepEqual(warnings(program), []);
+  });
+
+  test(`${runtime.name}: a PWD that a shell has set below pnpm -C: only a link that was turned is worth a warning`, async (t) => {
+    const { release, link, turn } = deploy(t);
+    const program = start(t, runtime, link, release(1));
+    const first = await program.report("start");
+    program.signal(first);
+    const second = await program.report("start", { generation: 1 });
+    await program.report("cancelled", { generation: 0 });
+    assert.deepEqual(warnings(program), []);
+    turn(2);
+    program.signal(second);
+    const third = await program.report("start", { generation: 2 });
+    assert.equal(third.cwd, release(1));
+    assert.match(String(warnings(program)), new RegExp(`^${link} leads elsewhere now`));
+  });
+}
+
 test("a folder of the release: the link is named with it", async (t) => {
   const { release, link } = deploy(t);
   const program = start(t, runtime, join(link, "backend"), undefined);

@@ -80,19 +80,28 @@ test("the working directory as it was typed", () => {
     "/root",
     "/root",
   ]);
-  assert.equal(typedDirectory("/srv/current", "/srv/releases/7", files), "/srv/current");
+  assert.equal(typedDirectory({ PWD: "/srv/current" }, "/srv/releases/7", files), "/srv/current");
   assert.equal(
-    typedDirectory("/root", "/srv/releases/7", files),
+    typedDirectory({ PWD: "/root" }, "/srv/releases/7", files),
     "/srv/releases/7",
     "a PWD that is left from elsewhere",
   );
   assert.equal(
-    typedDirectory("current", "/srv/releases/7", files),
+    typedDirectory({ PWD: "current" }, "/srv/releases/7", files),
     "/srv/releases/7",
     "no absolute path",
   );
-  assert.equal(typedDirectory("/gone", "/srv/releases/7", files), "/srv/releases/7");
-  assert.equal(typedDirectory(undefined, "/srv/releases/7", files), "/srv/releases/7");
+  assert.equal(typedDirectory({ PWD: "/gone" }, "/srv/releases/7", files), "/srv/releases/7");
+  assert.equal(typedDirectory({}, "/srv/releases/7", files), "/srv/releases/7");
+  assert.equal(
+    typedDirectory(
+      { PWD: "/srv/releases/7", npm_config_local_prefix: "/srv/current" },
+      "/srv/releases/7",
+      files,
+    ),
+    "/srv/current",
+    "npm --prefix /srv/current start",
+  );
 });
 
 test("the command line where no kernel tells it", () => {
