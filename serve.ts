@@ -168,20 +168,30 @@ async function start(token: Token, app: ServedApp, where: ServedAt): Promise<num
 function guarded({ fetch, error: onError }: ServedApp): FetchApp["fetch"] {
   return async (request, ...more) => {
     try {
-      try {
-        return await (fetch as FetchApp["fetch"])(request, ...more);
-      } catch (error) {
-        const answer = typeof onError === "function" ? await onError(error) : undefined;
-        if (answer !== undefined) return answer;
-        throw error;
-      }
+      return await (fetch as FetchApp["fetch"])(request, ...more);
     } catch (error) {
-      // The client has left in the middle of its body.
-      const hasLeft = request.signal.aborted && (error as { code?: unknown }).code === "ECONNRESET";
-      if (!hasLeft) console.error(error);
-      return new Response("Internal Server Error", { status: 500 });
+      return await answerTo(error, request, onError);
     }
   };
+}
+
+/** The answer to a request whose handler has thrown. */
+async function answerTo(
+  error: unknown,
+  { signal }: Request,
+  onError: ServedApp["error"],
+): Promise<Response> {
+  let last = error;
+  try {
+    const answer = typeof onError === "function" ? await onError(error) : undefined;
+    if (answer !== undefined) return answer;
+  } catch (own) {
+    last = own;
+  }
+  // The client has left in the middle of its body.
+  const hasLeft = signal.aborted && (last as { code?: unknown } | null)?.code === "ECONNRESET";
+  if (!hasLeft) console.error(last);
+  return new Response("Internal Server Error", { status: 500 });
 }
 
 function parsePort(value: number | string): number {
