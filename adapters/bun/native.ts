@@ -3,6 +3,7 @@ import { GOING_AWAY, GOING_AWAY_REASON } from "../../src/core/going_away.ts";
 import { originalOf } from "../../src/core/marks.ts";
 import type {
   ActivatedAddress,
+  AdoptedServer,
   NativeConnections,
   NativeHost,
   NativeServe,
@@ -190,8 +191,20 @@ class OpenServer {
     });
   }
 
-  define(name: string, value: unknown): void {
+  define(name: PropertyKey, value: unknown): void {
     Object.defineProperty(this.server, name, { configurable: true, enumerable: true, value });
+  }
+
+  /** Hears when the application stops the server. Returns Bun's function that does it. */
+  onStop(stopped: () => void): Server["stop"] {
+    const stop = this.server.stop.bind(this.server);
+    const hear = (isAtOnce?: boolean) => {
+      stopped();
+      return stop(isAtOnce);
+    };
+    this.define("stop", hear);
+    this.define(Symbol.dispose, () => void hear(true));
+    return stop;
   }
 
   setClosing(isClosing: boolean): void {
@@ -275,7 +288,8 @@ function open(
     }
     opened.define("url", new URL(String(reported.url)));
   }
-  host.add({
+  const stop = opened.onStop(() => host.remove(adopted));
+  const adopted: AdoptedServer = {
     key,
     path,
     own,
@@ -294,14 +308,15 @@ function open(
       sockets.areGoing = true;
       for (const socket of [...sockets.open]) closeSocket(socket);
       await idle;
-      await server.stop();
+      await stop();
     },
     cut() {
       const left = server.pendingRequests + server.pendingWebSockets;
-      void server.stop(true);
+      void stop(true);
       return left;
     },
-  });
+  };
+  host.add(adopted);
   return server;
 }
 

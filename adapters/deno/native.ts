@@ -1,7 +1,13 @@
 /** Servers of Deno.serve whose sockets are handed over. */
 import { attempt } from "../../src/core/attempt.ts";
 import { originalOf } from "../../src/core/marks.ts";
-import type { NativeHost, NativeServe, Placement, ServeFunction } from "../../src/core/native.ts";
+import type {
+  AdoptedServer,
+  NativeHost,
+  NativeServe,
+  Placement,
+  ServeFunction,
+} from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
 import { ifUsable } from "../shared/libc.ts";
@@ -31,6 +37,8 @@ interface Options {
 /** A server of Deno.serve. */
 interface Server {
   readonly addr: Address;
+  /** It listens no more, and has ended all that it has begun. */
+  readonly finished: Promise<void>;
   shutdown(): Promise<void>;
 }
 
@@ -62,6 +70,36 @@ function publicAddress({ activated }: Placement, path: string | undefined): Part
   };
 }
 
+/** Whether a server goes on. */
+interface Life {
+  /** As Deno has it. */
+  readonly shutdown: () => Promise<void>;
+  isOver: boolean;
+}
+
+/** Hears of the end of a server: the application may stop it, or abort its signal. */
+function followLife(server: Server, onStop: () => void, onEnd: () => void): Life {
+  const shutdown = server.shutdown.bind(server);
+  const life = { shutdown, isOver: false };
+  const stopped = () => {
+    onStop();
+    return shutdown();
+  };
+  Object.defineProperty(server, "shutdown", { configurable: true, value: stopped });
+  const end = () => {
+    life.isOver = true;
+    onStop();
+    onEnd();
+  };
+  server.finished.then(end, end);
+  return life;
+}
+
+/** Has a server show this address: Deno remembers the one with which it began to listen. */
+function showAddress(server: Server, address: Address): void {
+  Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
+}
+
 interface Opening {
   readonly deno: DenoNamespace;
   readonly reusePort: boolean;
@@ -91,9 +129,7 @@ function open(
     {
       ...options,
       ...where,
-      signal: options.signal === undefined
-        ? cutter.signal
-        : AbortSignal.any([options.signal, cutter.signal]),
+      signal: AbortSignal.any([options.signal ?? cutter.signal, cutter.signal]),
       onListen: (own: Address) => tellAddress(options, reported(own)),
     },
     host.wrap(
@@ -104,12 +140,11 @@ function open(
   );
   const own = temporaryPath ?? Number(server.addr.port);
   const address = reported(server.addr);
-  // It remembers the address with which it began to listen.
   if (inherited !== undefined || activated !== undefined || path !== undefined) {
-    Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
+    showAddress(server, address);
   }
-
-  host.add({
+  const life = followLife(server, () => host.remove(adopted), () => followed.end());
+  const adopted: AdoptedServer = {
     key: placement.key,
     path,
     own,
@@ -122,14 +157,15 @@ function open(
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
       await Promise.all([host.answered(), idle]);
       await lastEnded(host, followed, cutter.signal);
-      await server.shutdown();
+      await life.shutdown();
     },
     cut() {
       const { size } = followed.openWebSockets;
-      cutter.abort();
+      if (!life.isOver) cutter.abort(); // Deno 2.9 would end the process for it.
       return size;
     },
-  });
+  };
+  host.add(adopted);
   return server;
 }
 

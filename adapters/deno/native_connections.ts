@@ -88,11 +88,12 @@ type Running = () => Iterable<{ readonly request?: unknown; readonly more?: unkn
  */
 type Hear = (request: unknown) => ((socket: WebSocket) => void) | undefined;
 const listeners = new Set<Hear>();
+let isHearing = false;
 
 function hearOfUpgrades(deno: DenoNamespace, hear: Hear): void {
-  const isFirst = listeners.size === 0;
   listeners.add(hear);
-  if (!isFirst) return;
+  if (isHearing) return;
+  isHearing = true;
   const { upgradeWebSocket } = deno;
   deno.upgradeWebSocket = (request, ...rest) => {
     const made = [...listeners].map((hear) => hear(request));
@@ -129,6 +130,7 @@ export class FollowedConnections implements NativeConnections {
   readonly #wereRunning = new Set<number>();
   /** The clients of connections that have moved, by the addresses that Deno takes for theirs. */
   readonly #clients = new Map<string, Address>();
+  readonly #onUpgrade: Hear = (request) => this.#upgrade(request);
   readonly #entries = new Map<string, FetchHandler>();
   #isWatching = false;
   #seen = 0;
@@ -137,7 +139,12 @@ export class FollowedConnections implements NativeConnections {
   constructor(deno: DenoNamespace, running: Running) {
     this.#deno = deno;
     this.#running = running;
-    hearOfUpgrades(deno, (request) => this.#upgrade(request));
+    hearOfUpgrades(deno, this.#onUpgrade);
+  }
+
+  /** The server has ended. */
+  end(): void {
+    listeners.delete(this.#onUpgrade);
   }
 
   /** A response has made a WebSocket of a connection. */

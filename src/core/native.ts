@@ -118,6 +118,8 @@ export interface NativeHost {
   place(asked: NativeAddress): Placement;
   /** Takes in a server that was opened. Puts the socket of a first generation at its path. */
   add(server: AdoptedServer): void;
+  /** Forgets a server that the application has stopped: another one may listen at its address. */
+  remove(server: AdoptedServer): void;
   /**
    * As {@linkcode Token.fetch}.
    *

@@ -188,6 +188,13 @@ function createBeginning(
   const host = { wrap: wrapped.wrap, running: wrapped.running, answered };
   const { pid } = adapter;
   const predecessor = adapter.predecessor();
+  const natives = createNativeServers(
+    adapter,
+    () => adapter.service?.files() as Files,
+    host,
+    datagrams,
+    () => cancellation.token.isCancelled,
+  );
   return {
     ...{ pid, options, ...cancellation, predecessor, wrapped, datagrams, answered, emit, warn },
     pidFile: createPidFile(adapter.service, {
@@ -197,7 +204,7 @@ function createBeginning(
       warn,
     }),
     live: new Map(),
-    natives: createNativeServers(adapter, () => adapter.service?.files() as Files, host, datagrams),
+    natives,
     ready: follow(options.ready ?? "auto"),
   };
 }

@@ -19,7 +19,7 @@ import { parseOffered } from "../protocol/handshake.ts";
 export interface NativeServers {
   /** As {@linkcode Token.adopt}. */
   adopt<S extends ServeFunction>(serve: S): S;
-  /** Those that were opened. */
+  /** Those that are open. */
   readonly servers: readonly AdoptedServer[];
   /** Those that the predecessor has, by their keys. */
   readonly inherited: ReadonlyMap<string, InheritedAddress>;
@@ -30,6 +30,14 @@ export interface NativeServers {
 /** Names an address: the same in every generation, also where the kernel chose the port. */
 function keyOf(asked: NativeAddress): string {
   return "path" in asked ? asked.path : `${asked.hostname ?? "*"}:${asked.port ?? "default"}`;
+}
+
+/** The first name of an address that no server has: several may listen there. */
+function freeKey(base: string, servers: readonly AdoptedServer[]): string {
+  for (let count = 1;; count++) {
+    const key = count === 1 ? base : `${base} #${count}`;
+    if (servers.every((server) => server.key !== key)) return key;
+  }
 }
 
 type FilesOfPaths = Pick<Files, "kind" | "remove" | "rename">;
@@ -51,27 +59,28 @@ function checkPath(path: string, files: FilesOfPaths, { native, pid }: BasicAdap
   files.remove(`${path}.${pid}`); // Left behind by a killed process that had this pid.
 }
 
-/** No servers yet. */
+/**
+ * No servers yet.
+ *
+ * @param isCancelled Whether the token is: then the application may stop its servers, and they are
+ * drained all the same.
+ */
 export function createNativeServers(
   adapter: BasicAdapter,
   files: () => FilesOfPaths,
   host: Pick<NativeHost, "wrap" | "running" | "answered">,
   datagramHost: DatagramHost,
+  isCancelled: () => boolean,
 ): NativeServers {
   const { canReload, native, nativeOffer, pid, runtime, threads } = adapter;
   const { serve: nativeServe, datagrams: nativeDatagrams } = native ?? {};
   const servers: AdoptedServer[] = [];
   const inherited = parseOffered(nativeOffer, "server");
-  /** How many servers were asked for at an address. */
-  const counts = new Map<string, number>();
 
   const nativeHost: NativeHost = {
     ...host,
     place(asked) {
-      const base = keyOf(asked);
-      const count = (counts.get(base) ?? 0) + 1;
-      counts.set(base, count);
-      const key = count === 1 ? base : `${base} #${count}`;
+      const key = freeKey(keyOf(asked), servers);
       if ("path" in asked && !inherited.has(key)) checkPath(asked.path, files(), adapter);
       return {
         key,
@@ -85,6 +94,10 @@ export function createNativeServers(
       if (path !== undefined && !inherited.has(key)) files().rename(String(own), path);
       servers.push(server);
       self.onOpen?.(server);
+    },
+    remove(server) {
+      const index = isCancelled() ? -1 : servers.indexOf(server);
+      if (index >= 0) servers.splice(index, 1);
     },
   };
   const self: NativeServers = {

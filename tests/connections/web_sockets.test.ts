@@ -442,6 +442,33 @@ for (const runtime of oneOfEachKind) {
 }
 
 for (const runtime of oneOfEachKind.filter(({ kind }) => kind === "bun")) {
+  test(`${runtime.name}: a client that may compress still may after two reloads`, async (t) => {
+    const program = startProgram(t, runtime, {
+      script: fixture("echo_web_sockets.ts"),
+      env: { PROBATION: "300", DEFLATE: "1" },
+    });
+    const { pid, port } = await program.report("serving");
+    const client = new WsClient(`ws://127.0.0.1:${port}/`);
+    cleanUp(t, () => client.terminate());
+    await once(client, "open");
+    assert.match(client.extensions, /permessage-deflate/);
+    const said = async (text: string) => {
+      client.send(text);
+      const [data] = await once(client, "message");
+      assert.equal(String(data), text);
+    };
+    let current = pid;
+    for (let generation = 1; generation <= 2; generation++) {
+      await said(`small ${generation}`); // Sent as it is.
+      current = (await reload(program, current, generation, { moved: 1, left: 0 })).pid;
+    }
+    await said("large ".repeat(1_000));
+    // How long that was on the wire is not known: it is closed when it cannot move any more.
+    program.signal(current);
+    const [code] = await once(client, "close");
+    assert.equal(code, 1001);
+  });
+
   test(`${runtime.name}: WebSockets of ws do not move: that is said, and they are closed as going away`, async (t) => {
     const { program, pid, port } = await begin(t, runtime, "ws");
     const { message } = await program.report("warning");

@@ -29,19 +29,26 @@ export interface NativeHandlers<Session> {
 interface Moved<Session> {
   readonly server: string;
   readonly protocol: string;
+  /** The extensions that its client has offered: the server agrees to the same ones again. */
+  readonly extensions: string;
   readonly session: Session;
 }
 
 /** A subprotocol: a token of RFC 9110, section 5.6.2. It becomes a header. */
 const PROTOCOL = /^[\w!#$%&'*+.^`|~-]*$/;
+/** A list of extensions and their parameters: the value of a header as well. */
+const EXTENSIONS = /^[\x20-\x7e\t]*$/;
 
 /** What came in a message; `undefined` for anything else. */
 function parseMoved<Session>(message: unknown): Moved<Session> | undefined {
-  const { server, protocol, session } = (message ?? {}) as Partial<Moved<Session>>;
-  if (typeof server !== "string" || typeof protocol !== "string" || !PROTOCOL.test(protocol)) {
-    return undefined;
-  }
-  return session === undefined ? undefined : { server, protocol, session };
+  const { server, protocol, extensions, session } = (message ?? {}) as Partial<Moved<Session>>;
+  const isText = (value: unknown, pattern: RegExp) =>
+    typeof value === "string" && pattern.test(value);
+  if (
+    typeof server !== "string" || !isText(protocol, PROTOCOL) || !isText(extensions, EXTENSIONS) ||
+    session === undefined
+  ) return undefined;
+  return { server, protocol, extensions, session } as Moved<Session>;
 }
 
 /** The WebSockets of a group. */
@@ -56,6 +63,7 @@ type Message = string | ArrayBufferView | ArrayBuffer;
 
 /** What is known of a WebSocket. */
 interface State {
+  readonly extensions: string;
   control: LiveWebSocketControl | undefined;
   tracked: Tracked | undefined;
   socket: NativeSocket | undefined;
@@ -80,7 +88,7 @@ function servedBy({ raw, socket }: LiveWebSocketControl, tracked: Tracked | unde
 interface Group<Session> {
   readonly adapter: WebSocketAdapter;
   readonly handlers: NativeHandlers<Session>;
-  readonly controls: WeakMap<NativeSocket, LiveWebSocketControl>;
+  readonly states: WeakMap<NativeSocket, State>;
   /** Those that the application has. */
   readonly open: Set<LiveWebSocket>;
 }
@@ -92,7 +100,7 @@ export function serveNative<Session>(
   adapter: WebSocketAdapter,
   handlers: NativeHandlers<Session>,
 ): NativeGroup {
-  const group: Group<Session> = { adapter, handlers, controls: new WeakMap(), open: new Set() };
+  const group: Group<Session> = { adapter, handlers, states: new WeakMap(), open: new Set() };
   const live = token.live<Moved<Session>, NativeSocket>(name, {
     independent: handlers.independent,
     accept(socket, message) {
@@ -123,10 +131,10 @@ function begin<Session>(
 }
 
 function release<Session>(
-  { controls, handlers, open }: Group<Session>,
+  { states, handlers, open }: Group<Session>,
   socket: NativeSocket,
 ): Moved<Session> | undefined {
-  const control = controls.get(socket);
+  const { control, extensions = "" } = states.get(socket) ?? {};
   if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) {
     return undefined;
   }
@@ -134,7 +142,7 @@ function release<Session>(
   if (session === undefined) return undefined;
   control.retire();
   open.delete(control.socket);
-  return { server: socket.server, protocol: control.raw.protocol, session };
+  return { server: socket.server, protocol: control.raw.protocol, extensions, session };
 }
 
 /** What hears of a WebSocket, and keeps what is known of it. */
@@ -175,11 +183,12 @@ function upgrade<Session>(
   more: unknown,
   protocol: string | undefined,
 ): Response | undefined {
-  const { adapter: { sockets, libc }, controls } = group;
+  const { adapter: { sockets, libc }, states } = group;
   const library = libc();
   const client = sockets.clientOf(request, more);
   const tracked = library && client && trackClient(library, client, sockets.answersPings);
-  const state: State = { control: undefined, tracked, socket: undefined };
+  const extensions = request.headers.get("sec-websocket-extensions") ?? "";
+  const state: State = { extensions, control: undefined, tracked, socket: undefined };
   const events = eventsOf(
     group,
     state,
@@ -191,7 +200,7 @@ function upgrade<Session>(
       control.arrived();
       if (tracked === undefined) return;
       state.socket = createNativeSocket(tracked.fd, servedBy(control, tracked));
-      controls.set(state.socket, control);
+      states.set(state.socket, state);
       add(state.socket);
     },
   );
@@ -204,10 +213,10 @@ function entryOf<Session>(
   socket: NativeSocket,
   moved: Moved<Session>,
 ): Entry {
-  const { adapter: { sockets, libc }, controls } = group;
-  const { protocol, session } = moved;
+  const { adapter: { sockets, libc }, states } = group;
+  const { protocol, extensions, session } = moved;
   const opened = Promise.withResolvers<void>();
-  const state: State = { control: undefined, tracked: undefined, socket };
+  const state: State = { extensions, control: undefined, tracked: undefined, socket };
   const events = eventsOf(
     group,
     state,
@@ -215,7 +224,10 @@ function entryOf<Session>(
     opened.resolve,
   );
   return {
-    headers: protocol === "" ? {} : { "Sec-WebSocket-Protocol": protocol },
+    headers: {
+      ...(protocol !== "" && { "Sec-WebSocket-Protocol": protocol }),
+      ...(extensions !== "" && { "Sec-WebSocket-Extensions": extensions }),
+    },
     opened: opened.promise,
     upgrade: (request: Request, more: unknown) =>
       sockets.upgrade(request, more, events, {
@@ -228,7 +240,7 @@ function entryOf<Session>(
       if (control === undefined || library === undefined) return;
       state.tracked = track(library, fd, sockets.answersPings);
       Object.assign(socket, { fd, served: servedBy(control, state.tracked) });
-      controls.set(socket, control);
+      states.set(socket, state);
       control.arrived();
     },
     failed() {

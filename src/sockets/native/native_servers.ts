@@ -57,7 +57,7 @@ export class NativeHandover {
   /** The servers as the last reload has found them. */
   #last: readonly FoundServer[] = [];
   /** The sockets of servers that did not open them themselves. */
-  readonly #inodes = new Map<AdoptedServer, number>();
+  readonly #inodes = new WeakMap<AdoptedServer, number>();
 
   constructor(
     adapter: Pick<SocketAdapter, "libc" | "files">,

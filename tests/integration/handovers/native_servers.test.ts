@@ -27,6 +27,7 @@ import {
   startProgram,
   temporaryFolder,
 } from "../../support/program.ts";
+import { isAlive } from "../../support/proc.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
@@ -81,6 +82,33 @@ function start(t: TestScope, runtime: Runtime, env: Record<string, string> = {})
 }
 
 for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted"))) {
+  test(`${runtime.name}: a server that could not be opened, or was stopped, leaves its address to the next one`, async (t) => {
+    const port = await freePort();
+    const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
+    const program = startProgram(t, runtime, {
+      script: fixture("reopened.ts"),
+      flags,
+      env: { PORT: String(port) },
+    });
+    const first = await program.report("serving");
+    await program.report("in use");
+    const second = await reload(program, first);
+    assert.equal((await ask({ port })).generation, 1);
+    await until("the old process to be gone", () => !isAlive(first.pid));
+    const never = await openConnection({ port });
+    cleanUp(t, never.close);
+    never.write("GET /never HTTP/1.1\r\nHost: test\r\n\r\n");
+    await program.report("asked");
+    // The application stops the server, and the time for its requests ends.
+    await reload(program, second);
+    assert.equal((await ask({ port })).generation, 2);
+    await program.report("drain-cut", { generation: 1 });
+    await program.report("stopped", { generation: 1 });
+    await until("the old process to be gone", () => !isAlive(second.pid));
+    assert.deepEqual(program.lines, []);
+    assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
+  });
+
   test(`${runtime.name}: port 0 keeps its port, and each generation says it`, async (t) => {
     const program = start(t, runtime);
     let current = await program.report("serving");
