@@ -173,7 +173,6 @@ function socketAdapter(
     datagrams: denoDatagramAdapter(anyLibc, whyNoDatagrams),
     // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be
     // sent.
-    http2CloseTruncates: true,
     libc: hasProc(deno) && mayListen() ? anyLibc : undefined,
   };
 }

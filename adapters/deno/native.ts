@@ -45,7 +45,9 @@ interface Server {
 const DEFAULT_PORT = 8000;
 /** How long clients may take to answer the close of their WebSockets. */
 const CLOSE_TIMEOUT_MS = 5_000;
-/** How long requests are waited for that begin while the server is being stopped. */
+/**
+ * How long requests are waited for that begin while a server is being stopped that is not replaced.
+ */
 const LATE_TIMEOUT_MS = 5_000;
 const LATE_CHECK_MS = 5;
 
@@ -153,10 +155,10 @@ function open(
     // The thread that reloads puts it below the servers of all.
     activated: isThread ? undefined : activated?.fd,
     setClosing: (closing) => void (isClosing = closing),
-    async finish(idle) {
+    async finish(idle, isReplaced) {
       followed.closeWebSockets(); // Deno does it when it is shut down, after all requests.
       await Promise.all([host.answered(), idle]);
-      await lastEnded(host, followed, cutter.signal);
+      await lastEnded(host, followed, isReplaced ? Infinity : LATE_TIMEOUT_MS, cutter.signal);
       await life.shutdown();
     },
     cut() {
@@ -170,17 +172,18 @@ function open(
 }
 
 /**
- * Waits for the WebSockets, and for a moment at which no request is being answered. Deno 2.9 answers
- * uploads with 500 that are under way when it is shut down (denoland/deno#36809), and cuts
- * WebSockets.
+ * Waits for the WebSockets, and for a moment at which no request is being answered, but for no
+ * longer than `most` milliseconds. Deno 2.9 answers uploads with 500 that are under way when it is
+ * shut down (denoland/deno#36809), and cuts WebSockets and streams of HTTP/2.
  */
 async function lastEnded(
   { running }: NativeHost,
   followed: FollowedConnections,
+  most: number,
   signal: AbortSignal,
 ): Promise<void> {
   await followed.webSocketsClosed(CLOSE_TIMEOUT_MS, signal);
-  const end = performance.now() + LATE_TIMEOUT_MS;
+  const end = performance.now() + most;
   while ([...running()].length > 0 && !signal.aborted && performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, LATE_CHECK_MS));
   }

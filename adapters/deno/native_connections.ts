@@ -124,6 +124,11 @@ export class FollowedConnections implements NativeConnections {
   #hasUnknown = false;
   /** The ports of clients that speak HTTP/2 without TLS: their connections are never at rest. */
   readonly #http2 = new Set<number>();
+  /**
+   * Those that speak HTTP/1, from the first request by HTTP/2 on: then all requests are looked at,
+   * and a connection of which nothing is known may be of either.
+   */
+  #http1: Set<number> | undefined;
   /** The ports of clients whose requests came since the last look. */
   readonly #recent = new Set<number>();
   /** Those whose requests were being answered at the last look. */
@@ -177,7 +182,7 @@ export class FollowedConnections implements NativeConnections {
     this.#recent.clear();
   }
 
-  busy(): ReadonlySet<number> | undefined {
+  busy(): Pick<ReadonlySet<number>, "has"> | undefined {
     // The end of an answer is written a moment after its handler, or its stream, has ended.
     const ports = new Set([
       ...this.#http2,
@@ -192,7 +197,10 @@ export class FollowedConnections implements NativeConnections {
       if (more === undefined) return undefined; // The handler takes no arguments.
       this.#wereRunning.add(clientOf(more as Info, this.#clients).port);
     }
-    return new Set([...ports, ...this.#wereRunning]);
+    const [running, http1] = [new Set(this.#wereRunning), this.#http1];
+    const has = (port: number) =>
+      ports.has(port) || running.has(port) || http1?.has(port) === false;
+    return { has };
   }
 
   enter(path: string, handler: FetchHandler): () => void {
@@ -221,7 +229,8 @@ export class FollowedConnections implements NativeConnections {
 
   /** Returns the handler of an address that nobody else knows. */
   #hear(request: Request, info: Info): FetchHandler | undefined {
-    const isSample = this.#isWatching || this.#seen < FIRST || this.#seen % SAMPLE === 0;
+    const isSample = this.#isWatching || this.#http1 !== undefined || this.#seen < FIRST ||
+      this.#seen % SAMPLE === 0;
     if (isSample && info !== undefined) this.#look(request, info);
     this.#seen++;
     this.#lastRequest = request;
@@ -233,7 +242,10 @@ export class FollowedConnections implements NativeConnections {
     const { port } = clientOf(info, this.#clients);
     this.#recent.add(port);
     // HTTP/1.1 demands a host; Deno shows that of HTTP/2 in the URL only.
-    if (!request.headers.has("host")) this.#http2.add(port);
+    if (request.headers.has("host")) return void this.#http1?.add(port);
+    this.#http2.add(port);
+    this.#http1 ??= new Set();
+    this.#http1.delete(port);
   }
 
   #upgrade(request: unknown): ReturnType<Hear> {

@@ -169,7 +169,6 @@ function socketAdapter(
     files: () => nodeFiles(process),
     isServed,
     retain: runtime === "Node" && platform !== "win32" ? retainByHandle : undefined,
-    http2CloseTruncates: false,
     datagrams,
     http1,
     connections: platform === "win32" ? undefined : connections,

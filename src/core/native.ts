@@ -65,7 +65,7 @@ export interface NativeConnections {
    * know it; `undefined` where they do not. Those of the requests since the call before are among
    * them.
    */
-  busy?(): ReadonlySet<number> | undefined;
+  busy?(): Pick<ReadonlySet<number>, "has"> | undefined;
   /**
    * Answers the requests for a path that nobody else knows, until the function that it returns is
    * called. What that path serves besides does not matter.
@@ -106,8 +106,10 @@ export interface AdoptedServer {
    *
    * @param idle When it resolves, idle connections are closed. A request that is on its way to one
    * would be lost.
+   * @param isReplaced Whether another process serves what comes from now on: this one can wait for
+   * the end of what goes on over its connections.
    */
-  finish(idle: Promise<void>): Promise<unknown>;
+  finish(idle: Promise<void>, isReplaced: boolean): Promise<unknown>;
   /** Closes what is left. Returns how many requests and WebSockets that were. */
   cut(): number;
 }

@@ -302,6 +302,4 @@ export interface SocketAdapter {
   readonly http1?: ((socket: LiveSocket) => Http1View | undefined) | undefined;
   /** Open connections. Not on Windows, where no runtime can send them. */
   readonly connections?: ConnectionAdapter | undefined;
-  /** Whether closing a session of node:http2 cuts its last answer. Deno 2.9 does. */
-  readonly http2CloseTruncates: boolean;
 }

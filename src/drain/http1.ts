@@ -143,11 +143,11 @@ class ServerDrain implements Drain {
   accepted = 0;
   #finishing: Finishing | undefined;
 
-  constructor(server: BindableServer, clock: Clock, http2CloseTruncates: boolean, viewOf: ViewOf) {
+  constructor(server: BindableServer, clock: Clock, viewOf: ViewOf) {
     this.#server = server;
     this.#clock = clock;
     this.#viewOf = viewOf;
-    this.#sessions = createSessions(clock, http2CloseTruncates, () => this.#check());
+    this.#sessions = createSessions(clock, () => this.#check());
     this.#isHttp2 = "updateSettings" in server;
     this.#isHttp = this.#isHttp2 || "keepAliveTimeout" in server;
     this.#isTls = "setSecureContext" in server;
@@ -328,8 +328,7 @@ class ServerDrain implements Drain {
 export function createDrain(
   server: BindableServer,
   clock: Clock,
-  http2CloseTruncates: boolean,
   viewOf?: ViewOf,
 ): Drain {
-  return new ServerDrain(server, clock, http2CloseTruncates, viewOf);
+  return new ServerDrain(server, clock, viewOf);
 }

@@ -69,13 +69,14 @@ class TrackedSession {
         this.#tellWhenIdle();
       });
     });
+    this.#closeLate();
   }
 
   /**
    * The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too
-   * early.
+   * early on Deno 2.9, which cuts the last response, and on Bun 1.4, which cuts all that go on.
    */
-  closeLate(): void {
+  #closeLate(): void {
     const close = this.#session.close.bind(this.#session);
     let isClosing = false;
     const closeIfSent = () =>
@@ -124,16 +125,8 @@ class TrackedSession {
   }
 }
 
-/**
- * Follows the sessions of a server. `onEnd` is called for each that has ended.
- *
- * @param http2CloseTruncates Whether closing a session cuts its last response.
- */
-export function createSessions(
-  clock: Clock,
-  http2CloseTruncates: boolean,
-  onEnd: () => void,
-): Sessions {
+/** Follows the sessions of a server. `onEnd` is called for each that has ended. */
+export function createSessions(clock: Clock, onEnd: () => void): Sessions {
   const sessions = new Map<Session, TrackedSession>();
   const ending: Ending = { idleGrace: undefined, begun: 0 };
   return {
@@ -141,9 +134,7 @@ export function createSessions(
       return sessions.size;
     },
     add(session) {
-      const tracked = new TrackedSession(session, clock, ending);
-      sessions.set(session, tracked);
-      if (http2CloseTruncates) tracked.closeLate();
+      sessions.set(session, new TrackedSession(session, clock, ending));
       session.once("close", () => {
         sessions.delete(session);
         onEnd();

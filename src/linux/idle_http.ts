@@ -22,6 +22,8 @@ import { duplicate, takeConnection } from "./transplant.ts";
 const METHOD = /^[A-Z]{3,7} [/*h]/;
 const peeked = new Uint8Array(9);
 
+/** How long an answer of HTTP/1 is at least, in bytes, with its date. */
+const SHORTEST_ANSWER = 60;
 /**
  * How often a connection is looked at: an answer that is there already is written in the next turn
  * of the event loop.
@@ -39,6 +41,7 @@ function isAtRest(libc: Libc, fd: number, before: TcpState, now: TcpState): bool
   if (now.read !== before.read || now.written !== before.written || now.unsent > 0) return false;
   if (now.unread > 0) return isRequest(libc, fd);
   if (now.written === 0) return now.read === 0;
+  if (now.written < SHORTEST_ANSWER) return false; // The settings of HTTP/2, before any request.
   // The kernel's clock has steps, and a request is often answered within one.
   return now.sinceReceived >= now.sinceSent;
 }

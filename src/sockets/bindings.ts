@@ -150,9 +150,8 @@ export class Bindings {
       );
     }
     const { clock } = this.#program;
-    const { http1, http2CloseTruncates } = this.#adapter;
     const { moveIdle = true } = options;
-    const drain = createDrain(server, clock, http2CloseTruncates, http1);
+    const drain = createDrain(server, clock, this.#adapter.http1);
     this.#drains.set(server, { name: describe(options), drain, moveIdle });
     try {
       await this.#listen(server, options, port);

@@ -172,11 +172,10 @@ function finishNatives(
 ): void {
   /** Resolves when the clients had the time to learn that their connections end. */
   async function idleEnd(server: AdoptedServer): Promise<void> {
-    if (!isReplaced) {
-      await arrived;
-      // As long as it accepts, there is no end of connections that have only just been made.
-      await nativeServers.closeLast(server);
-    }
+    await arrived;
+    // As long as it accepts, there is no end of connections that have only just been made. Does
+    // nothing where the new process has the socket.
+    await nativeServers.closeLast(server);
     const grace = isReplaced && !emptied.has(server) ? idle : short;
     await pause(clock, grace);
     // The others learn it from the answer to their next request.
@@ -198,7 +197,7 @@ function finishNatives(
       const name = nameOfServer(server);
       emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
     });
-    await server.finish(Promise.race([idleEnd(server), cut.promise]));
+    await server.finish(Promise.race([idleEnd(server), cut.promise]), isReplaced);
     stop();
   }
   natives.onOpen = (server) => void token.track(finish(server), { name: nameOfServer(server) });

@@ -49,14 +49,12 @@ export function rowsOf(runtimes: readonly Runtime[]): Row[] {
       unix: true,
       clients: both,
     });
-    if (kind !== "bun") {
-      rows.push({
-        name: `${name} node:http2`,
-        runtime,
-        setup: { kind: "http2" },
-        clients: { http2: 4 },
-      });
-    }
+    rows.push({
+      name: `${name} node:http2`,
+      runtime,
+      setup: { kind: "http2" },
+      clients: { http2: 4 },
+    });
     if (kind === "node") continue;
     const native = kind === "deno" ? "Deno.serve" : "Bun.serve";
     rows.push({ name: native, runtime, setup: { kind: "adopted" }, clients: both });

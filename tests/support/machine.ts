@@ -139,7 +139,6 @@ export function createMachine(
       descriptors: () => undefined,
       listening: () => undefined,
       stopListening: () => false,
-      http2CloseTruncates: false,
       datagrams: datagrams.adapter(pid),
     };
   }

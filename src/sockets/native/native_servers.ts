@@ -159,7 +159,7 @@ export class NativeHandover {
   }
 
   /**
-   * Takes its socket from a server that has no successor: what connects from then on is refused,
+   * Takes its socket from a server that still has it: it has no successor. What connects from then on is refused,
    * unless another process has the socket. What has connected is accepted before, as far as that
    * ends: what waits in a socket that is closed is reset. Does nothing where the socket is not found.
    */

@@ -24,6 +24,7 @@ import {
   fixture,
   type Program,
   reload,
+  type Report,
   startProgram,
   temporaryFolder,
 } from "../../support/program.ts";
@@ -83,25 +84,41 @@ function start(t: TestScope, runtime: Runtime, env: Record<string, string> = {})
 
 for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted"))) {
   test(`${runtime.name}: a server that could not be opened, or was stopped, leaves its address to the next one`, async (t) => {
-    const port = await freePort();
+    const [port, other] = [await freePort(), await freePort()];
     const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
     const program = startProgram(t, runtime, {
       script: fixture("reopened.ts"),
       flags,
-      env: { PORT: String(port) },
+      env: { PORT: String(port), SECOND: String(other) },
     });
     const first = await program.report("serving");
     await program.report("in use");
-    const second = await reload(program, first);
+    assert.equal((await ask({ port: other })).generation, 0);
+    // It keeps the old process.
+    const late = await openConnection({ port: other });
+    cleanUp(t, late.close);
+    late.write("GET /never HTTP/1.1\r\nHost: test\r\n\r\n");
+    await program.report("asked", { generation: 0 });
+    program.signal(first);
+    const second = await program.report("serving", { generation: 1 });
+    await program.report("cancel", { pid: first.pid });
     assert.equal((await ask({ port })).generation, 1);
+    await until(
+      "the other port to be closed",
+      () => ask({ port: other }).then(() => false, () => true),
+    );
+    const isOfFirst = ({ type, pid }: Report) => type === "drain-cut" && pid === first.pid;
+    assert.deepEqual(program.reports.filter(isOfFirst), [], "at once");
     await until("the old process to be gone", () => !isAlive(first.pid));
     const never = await openConnection({ port });
     cleanUp(t, never.close);
     never.write("GET /never HTTP/1.1\r\nHost: test\r\n\r\n");
-    await program.report("asked");
+    await program.report("asked", { generation: 1 });
     // The application stops the server, and the time for its requests ends.
-    await reload(program, second);
+    program.signal(second);
+    await program.report("cancel", { pid: second.pid });
     assert.equal((await ask({ port })).generation, 2);
+    assert.equal((await ask({ port: other })).generation, 2);
     await program.report("drain-cut", { generation: 1 });
     await program.report("stopped", { generation: 1 });
     await until("the old process to be gone", () => !isAlive(second.pid));
