@@ -82,11 +82,23 @@ function notePrivate(server: Server): void {
   if (address !== null) markPrivate(typeof address === "string" ? address : address.port);
 }
 
+/** What happens to a server that was opened, until the library knows it. */
+interface Notes {
+  follow(events: readonly string[]): void;
+  end(): void;
+  /** Whether they have ended: the server was opened once more since. */
+  readonly areOver: boolean;
+}
+
 /** Notes what happens to a server that was opened. */
-function createNotes(server: Server): { follow(events: readonly string[]): void; end(): void } {
+function createNotes(server: Server): Notes {
   const notes = markOpened(server);
   const stop: (() => void)[] = [];
+  let areOver = false;
   return {
+    get areOver() {
+      return areOver;
+    },
     follow(events) {
       for (const event of events) {
         const note = (first: object, socket?: Socket) =>
@@ -95,7 +107,10 @@ function createNotes(server: Server): { follow(events: readonly string[]): void;
         stop.push(() => server.off(event, note));
       }
     },
-    end: () => stop.forEach((each) => each()),
+    end() {
+      areOver = true;
+      stop.forEach((each) => each());
+    },
   };
 }
 
@@ -105,7 +120,8 @@ function createNotes(server: Server): { follow(events: readonly string[]): void;
  * would keep it from ending the program.
  */
 function followOpened(host: AutoHost, server: Server, options: BindOptions): () => void {
-  const { follow, end } = createNotes(server);
+  const opened = createNotes(server);
+  const { follow, end } = opened;
   follow(CONNECTIONS);
   server.prependOnceListener("listening", () => {
     markAnnounced(server, true);
@@ -114,6 +130,7 @@ function followOpened(host: AutoHost, server: Server, options: BindOptions): () 
     closeInAnyState(server, () => token.isCancelled);
     // Not one that only looks whether a port is free.
     setImmediate(() => {
+      if (opened.areOver) return;
       if (!server.listening || !isOpened(server)) return end();
       token.bind(server, options).catch((error) => {
         host.say(`the server at ${describe(options)} is not handed over: ${describeError(error)}`);
@@ -172,10 +189,8 @@ function closeInAnyState(server: Server, isCancelled: () => boolean): void {
     if (!waits && !isCancelled()) return close.call(server, callback);
     endWaiting(server);
     markGivenUp(server, true);
-    process.nextTick(() => {
-      callback?.();
-      if (waits) server.emit("close");
-    });
+    if (waits && callback !== undefined) server.once("close", callback);
+    process.nextTick(() => waits ? server.emit("close") : callback?.());
     return server;
   });
 }

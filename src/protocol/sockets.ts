@@ -28,6 +28,8 @@ export type BoundFromSuccessor =
   /** It has read all that was offered. */
   | { readonly read: true }
   | BoundClaim
+  /** The application has closed its server of this key, which was not in charge yet. */
+  | { readonly unclaim: string }
   /** It retains the socket of this key. */
   | { readonly holds: string }
   /** It listens, or has given the socket back. Or it does not listen, and this is why. */
@@ -107,8 +109,9 @@ export function parseBoundFromPredecessor(data: unknown): BoundFromPredecessor |
 
 /** Parses the answers of the new process about bound servers. */
 export function parseBoundFromSuccessor(data: unknown): BoundFromSuccessor | undefined {
-  const { claim, holds, takes, done, error, read } = fieldsOf(data);
+  const { claim, unclaim, holds, takes, done, error, read } = fieldsOf(data);
   if (read === true) return { read };
+  if (isText(unclaim)) return { unclaim };
   if (isText(claim)) return { claim, holds: holds === true, takes: takes === true };
   if (isText(holds)) return { holds };
   if (done !== true) return undefined;

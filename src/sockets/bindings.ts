@@ -53,6 +53,15 @@ export interface Finish extends Graces {
   readonly arrived: Promise<void>;
 }
 
+/** A bound server, and what finishes its connections. */
+interface Binding {
+  readonly name: string;
+  readonly drain: Drain;
+  readonly moveIdle: boolean;
+  /** Whether it was closed. */
+  isClosed: boolean;
+}
+
 /** The servers and datagram sockets that were bound. */
 export class Bindings {
   readonly listening: ListeningSockets;
@@ -62,7 +71,7 @@ export class Bindings {
   readonly #program: ProgramContext;
   /** Whether the ports are shared with other instances. */
   readonly #reusePort: boolean;
-  readonly #drains = new Map<BindableServer, { name: string; drain: Drain; moveIdle: boolean }>();
+  readonly #drains = new Map<BindableServer, Binding>();
   readonly #atPaths = new Map<string, { server: BindableServer; listener: Listener }>();
   readonly #begun: Promise<void>[] = [];
 
@@ -144,21 +153,31 @@ export class Bindings {
       throw new TypeError("bind: this process is cancelled; it does not begin to listen any more");
     }
     if (datagramAddress !== undefined) return await this.datagrams.bind(server, datagramAddress);
-    if (this.#drains.has(server)) {
+    const known = this.#drains.get(server);
+    if (known?.isClosed === false) {
       throw new TypeError(
         "bind: this server is bound already; make a new one, with the same handlers",
       );
     }
     const { clock } = this.#program;
     const { moveIdle = true } = options;
-    const drain = createDrain(server, clock, this.#adapter.http1);
-    this.#drains.set(server, { name: describe(options), drain, moveIdle });
+    const drain = known?.drain ?? createDrain(server, clock, this.#adapter.http1);
+    const binding = { name: describe(options), drain, moveIdle, isClosed: false };
+    this.#drains.set(server, binding);
+    if (known === undefined) server.prependListener("close", () => this.#closed(server));
     try {
       await this.#listen(server, options, port);
     } catch (error) {
       this.#drains.delete(server);
       throw error;
     }
+  }
+
+  /** A server was closed. The application may let it listen again. */
+  #closed(server: BindableServer): void {
+    const binding = this.#drains.get(server);
+    if (binding !== undefined) binding.isClosed = true;
+    this.listening.forget(server);
   }
 
   async #listen(server: BindableServer, all: BindOptions, port: number | undefined): Promise<void> {

@@ -78,6 +78,40 @@ for (const runtime of runtimes) {
     assert.deepEqual(program.lines.filter((line) => /by itself|cannot be handed/.test(line)), []);
   });
 
+  test(title("a server that is closed may listen again"), async (t) => {
+    const port = await freePort();
+    const program = start(t, runtime, "again", port);
+    let current = await program.report("up");
+    for (let i = 0; i < 3; i++) {
+      const { pid } = current;
+      assert.equal(current.address.port, port);
+      assert.equal(await textFrom(port), `pid ${pid}`);
+      if (i > 0) {
+        process.kill(pid, "SIGUSR2");
+        await program.report("again", { pid });
+        assert.equal(await textFrom(port), `pid ${pid}`);
+      }
+      const from = program.reports.length;
+      program.signal(pid);
+      current = await program.report("up", {}, from);
+      await until("the old process to be gone", () => !isAlive(pid));
+    }
+    assert.equal(await textFrom(port), `pid ${current.pid}`);
+    assert.deepEqual(program.lines.filter((line) => /not handed over|failed/.test(line)), []);
+  });
+
+  test(title("a port that was only looked at is named as one that is missing"), async (t) => {
+    const [port, other] = [await freePort(), await freePort()];
+    const env = { PORT2: String(other), RELOAD_SELF_READY_TIMEOUT: "3s" };
+    const program = start(t, runtime, "away", port, env);
+    const { pid } = await program.report("up");
+    program.signal(pid);
+    await program.line(
+      new RegExp(`reload failed: .*it did not listen on 127\\.0\\.0\\.1:${port}, as this process`),
+    );
+    assert.equal(await textFrom(port), `pid ${pid}`);
+  });
+
   if (runtime.kind !== "node") {
     test(title("what cannot be handed over is named when it is opened"), async (t) => {
       const program = start(t, runtime, "raw", await freePort());

@@ -26,6 +26,7 @@ export class IncomingListening implements IncomingHandover {
     this.#link = link;
     this.#line = openLine(link, parseBoundFromPredecessor);
     own.claim = (key) => this.#claim(key);
+    own.unclaim = (key) => this.#line.post({ unclaim: key });
     this.#line.onMessage((message, handle) => this.#receive(message, handle));
     this.ready = offered.then(() => {
       own.known.resolve();

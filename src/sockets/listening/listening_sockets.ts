@@ -30,6 +30,8 @@ export class ListeningSockets {
   offered: ReadonlyMap<string, SocketAddress | undefined> = new Map();
   /** Tells the predecessor that there is a server for one that it offers. */
   claim: (key: string) => void = () => {};
+  /** Tells it that there is none any more. */
+  unclaim: (key: string) => void = () => {};
   /** Whether this process is not in charge yet. */
   #isWaiting: boolean;
   #release: (() => void) | undefined;
@@ -78,6 +80,17 @@ export class ListeningSockets {
     } catch (error) {
       servers.delete(key);
       throw error;
+    }
+  }
+
+  /** The application has closed a server. One that has not listened yet claims nothing any more. */
+  forget(server: BindableServer): void {
+    for (const [key, bound] of this.servers) {
+      if (bound.server !== server || bound.listener !== undefined) continue;
+      bound.release();
+      this.servers.delete(key);
+      delete (server as { address?: unknown }).address; // See `bind`.
+      if (this.#isWaiting) this.unclaim(key);
     }
   }
 

@@ -101,6 +101,10 @@ export class OutgoingListening implements OutgoingHandover {
   #receive(message: BoundFromSuccessor, handle: unknown): void {
     if ("read" in message) return this.#hasRead.resolve();
     if ("claim" in message) return this.#shareEarly(message);
+    if ("unclaim" in message) {
+      this.#claimed.delete(message.unclaim);
+      return void this.#shared.delete(message.unclaim);
+    }
     if ("done" in message) {
       if (message.error === undefined) return this.#answer.resolve(handle);
       const why = `the new process cannot listen on ${message.error}`;

@@ -139,6 +139,7 @@ const messages: readonly Parser[] = [
     sockets.parseBoundFromSuccessor,
     [shape({ read: only(true) }), { read: true }],
     [shape({ claim: text, holds: flag, takes: flag }), { claim: "*:80", holds: true, takes: true }],
+    [shape({ unclaim: text }), { unclaim: "*:80" }],
     [shape({ holds: text }), { holds: "*:80" }],
     [shape({ done: only(true), error: maybe(text) }), { done: true, error: "*:80" }],
   ),
