@@ -19,7 +19,7 @@ type Reloading = Extract<FromInstance, { type: "reloading" }>;
 interface Part {
   readonly instance: Instance;
   /** The process that reloads. */
-  readonly pid: number;
+  pid: number;
   /** Set once the process has begun to reload. */
   channel?: Channel;
   isOrdered: boolean;
@@ -46,6 +46,8 @@ export class Coordinator {
   /** The round that is under way. */
   #round: Part[] = [];
   #failure: string | undefined;
+  /** Those that have begun to reload before the round is over. They wait for the next one. */
+  readonly #early = new Map<Channel, () => void>();
   /**
    * The positions of the sockets that have to leave; `undefined` until a process has reported them.
    */
@@ -72,6 +74,7 @@ export class Coordinator {
       if (message !== undefined) this.#receive(instance, channel, message);
     });
     channel.onClose(() => {
+      this.#early.delete(channel);
       this.#fail(channel, "it has ended");
       this.#advance();
       this.#leave(channel, {});
@@ -81,9 +84,10 @@ export class Coordinator {
   /** Must be called when the process in charge of an instance may have changed. */
   check(): void {
     for (const part of this.#round) {
-      if (part.state === "signalled" && part.instance.inCharge()?.pid !== part.pid) {
-        this.#failPart(part, "it has ended");
-      }
+      const pid = part.instance.inCharge()?.pid;
+      if (part.state !== "signalled" || pid === part.pid) continue;
+      if (pid === undefined) this.#failPart(part, "it has ended");
+      else kill(part.pid = pid, "SIGHUP"); // A reload before this round has replaced it.
     }
     if (this.#round.length > 0) this.#advance();
   }
@@ -127,7 +131,7 @@ export class Coordinator {
   }
 
   /** A process has begun to reload. One that does so by itself takes the others with it. */
-  #join(instance: Instance, channel: Channel, { ordered, passes }: Reloading): void {
+  #join(instance: Instance, channel: Channel, message: Reloading): void {
     if (this.#round.length === 0) {
       this.#open();
       const round = this.#round;
@@ -141,8 +145,9 @@ export class Coordinator {
       part.instance === instance && part.state === "signalled"
     );
     if (part === undefined) {
-      return send(channel, { type: "refuse", message: "another reload is under way" });
+      return void this.#early.set(channel, () => this.#join(instance, channel, message));
     }
+    const { ordered, passes } = message;
     Object.assign(part, { channel, isOrdered: ordered, passes, state: "waiting" });
     this.#advance();
   }
@@ -181,7 +186,14 @@ export class Coordinator {
         this.#finish(part);
       }
     } else if (round.every(({ state }) => state !== "signalled")) this.#startNext();
-    if (round.every(({ state }) => state === "done" || state === "failed")) this.#round = [];
+    if (round.every(({ state }) => state === "done" || state === "failed")) this.#end();
+  }
+
+  #end(): void {
+    this.#round = [];
+    const waiting = [...this.#early.values()];
+    this.#early.clear();
+    for (const join of waiting) join();
   }
 
   /** The old process of an instance retires, and its sockets leave. */

@@ -63,7 +63,6 @@ export function patchServers(prototype: ServerPrototype, host: AutoHost, patch: 
       }
       ends.get(this)?.();
       markAnnounced(this, false);
-      markGivenUp(this, false);
       if (originalOf(this.close) !== this.close) this.close = originalOf(this.close);
       if (!patch.takesOpened || options.path !== undefined || !host.opensItself) {
         openByToken(host, this, options, request);
@@ -151,8 +150,9 @@ function openByToken(
   let wasHeard = false;
   const onError = (error: unknown) => {
     emitted = error;
-    // Besides this one and that of the library, which waits for the server.
-    wasHeard = server.rawListeners("error").length > 2;
+    markGivenUp(server, true); // The program may try another port at once.
+    // Besides this one. That of the library, which waits for the server, was called before.
+    wasHeard = server.rawListeners("error").length > 1;
   };
   server.prependListener("error", onError);
   // By this function, when a unix socket has its name, and before the predecessor's socket has

@@ -57,13 +57,17 @@ export function startListening(
 ): Promise<void> {
   const tellAgain = quietly(server);
   return new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
+    const fail = (error: Error) => {
+      tellAgain(); // Before the application hears of it, which may remove its listeners.
+      reject(error);
+    };
+    server.prependOnceListener("error", fail);
     callOriginal<Server, unknown[]>(
       server,
       server.listen as (...args: unknown[]) => unknown,
       what,
       () => {
-        server.off("error", reject);
+        server.off("error", fail);
         resolve();
         tellAgain();
       },

@@ -18,7 +18,10 @@ const OPENING: unique symbol = Symbol.for("@js0/reload-self opening");
  * is its own otherwise, too.
  */
 const WAITING: unique symbol = Symbol.for("@js0/reload-self waiting");
-/** On a server that the application has closed while it waited for the predecessor's socket. */
+/**
+ * On a server that the application has closed while it waited for the predecessor's socket, or that
+ * could not listen.
+ */
 const GIVEN_UP: unique symbol = Symbol.for("@js0/reload-self given up");
 /** On the global object: the ports and paths of servers that are the process's own. */
 const PRIVATE: unique symbol = Symbol.for("@js0/reload-self private");

@@ -1,4 +1,5 @@
 /** What the application has bound with `token.bind()`, and how it ends. */
+import { isGivenUp, markGivenUp } from "../core/marks.ts";
 import { pause } from "../core/pause.ts";
 import type { Listener, SocketAdapter } from "../core/socket_adapter.ts";
 import type { BindableServer, BindOptions } from "../core/token.ts";
@@ -154,7 +155,7 @@ export class Bindings {
     }
     if (datagramAddress !== undefined) return await this.datagrams.bind(server, datagramAddress);
     const known = this.#drains.get(server);
-    if (known?.isClosed === false) {
+    if (known?.isClosed === false && !isGivenUp(server)) {
       throw new TypeError(
         "bind: this server is bound already; make a new one, with the same handlers",
       );
@@ -164,11 +165,13 @@ export class Bindings {
     const drain = known?.drain ?? createDrain(server, clock, this.#adapter.http1);
     const binding = { name: describe(options), drain, moveIdle, isClosed: false };
     this.#drains.set(server, binding);
+    markGivenUp(server, false);
     if (known === undefined) server.prependListener("close", () => this.#closed(server));
     try {
       await this.#listen(server, options, port);
     } catch (error) {
-      this.#drains.delete(server);
+      // The application may have tried again when it heard of the error.
+      if (this.#drains.get(server) === binding) this.#drains.delete(server);
       throw error;
     }
   }

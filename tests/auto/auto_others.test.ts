@@ -1,6 +1,8 @@
 /** Below the preload: what is left alone, and programs that know the library. */
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { cleanUp } from "../support/clean_up.ts";
@@ -80,7 +82,11 @@ for (const runtime of runtimes) {
 
   test(title("a server that is closed may listen again"), async (t) => {
     const port = await freePort();
-    const program = start(t, runtime, "again", port);
+    const taken = createServer().listen(0, "127.0.0.1");
+    cleanUp(t, () => taken.close());
+    await once(taken, "listening");
+    const { port: TAKEN } = taken.address() as AddressInfo;
+    const program = start(t, runtime, "again", port, { TAKEN: String(TAKEN) });
     let current = await program.report("up");
     for (let i = 0; i < 3; i++) {
       const { pid } = current;

@@ -359,6 +359,35 @@ for (const runtime of oneOfEachKind) {
   });
 }
 
+test("run: signals that come while three instances are replaced are served by one more reload", async (t) => {
+  const [runtime] = oneOfEachKind as [Runtime];
+  const options = { probation: 300, idleGrace: 300 };
+  const port = await freePort();
+  const program = start(t, runtime, runtime, {
+    script: "server.ts",
+    args: ["--instances", "3"],
+    env: { SERVER: JSON.stringify({ kind: "http", ports: [port], host: "127.0.0.1", options }) },
+  });
+  const inCharge = (generation: number) =>
+    program.reports.filter((report) =>
+      report.type === "in-charge" && report.generation === generation
+    );
+  await until(
+    "three instances",
+    () => program.reports.filter(({ type }) => type === "serving").length === 3,
+  );
+  const { pid } = program.process as { pid: number };
+  program.signal(pid);
+  await until("the first to be in charge", () => inCharge(1).length > 0);
+  program.signal(pid);
+  await until("all to be replaced twice", () => inCharge(2).length === 3);
+  program.signal(inCharge(2)[0] as Report);
+  await until("all to be replaced again", () => inCharge(3).length === 3);
+  assert.deepEqual(program.reports.filter(({ type }) => type === "reload-fail"), []);
+  program.signal(pid, "SIGTERM");
+  assert.equal(await exitCode(program), 0);
+});
+
 test("listen() as process 1 says once what comes of it", async (t) => {
   if (process.platform !== "linux" || process.getuid?.() !== 0) {
     return t.skip("it takes root on Linux to make a pid namespace");

@@ -78,7 +78,7 @@ export class ListeningSockets {
     try {
       await bound.open();
     } catch (error) {
-      servers.delete(key);
+      if (servers.get(key) === bound) servers.delete(key);
       throw error;
     }
   }
