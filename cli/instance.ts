@@ -116,6 +116,7 @@ export class Instance {
       if (!(pid > 0)) return [];
       if (service.isAlive(pid)) return [pid];
       this.#remove(name); // It was killed, and could not remove the file itself.
+      kill(-pid, "SIGKILL"); // What it has started would go on, and nobody would follow it.
       return [];
     });
   }

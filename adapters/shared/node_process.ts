@@ -12,6 +12,7 @@ import type {
   StartedProcess,
   StartRequest,
 } from "../../src/core/adapter.ts";
+import { attempt } from "../../src/core/attempt.ts";
 import { describeError } from "../../src/core/describe_error.ts";
 import { ReloadError } from "../../src/core/error.ts";
 import { activationVariables } from "./listen_fds.ts";
@@ -101,6 +102,10 @@ export async function startSuccessor(plan: SuccessorPlan): Promise<StartedProces
   const exited = Promise.withResolvers<ExitStatus>();
   child.exited.then((status) => {
     running = false;
+    // A shell above it was killed: what that has started would go on.
+    if ((keep || guard) && !disowned && status.signal !== null) {
+      attempt(() => kill(-pid, "SIGKILL"));
+    }
     if (!disowned) exited.resolve(keep || guard ? statusOf(status) : status);
   });
   return {

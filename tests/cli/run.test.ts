@@ -359,6 +359,33 @@ for (const runtime of oneOfEachKind) {
   });
 }
 
+test("run: when the guard of a program is killed, the program does not outlive it", async (t) => {
+  const [runtime] = oneOfEachKind as [Runtime];
+  const port = await freePort();
+  const program = start(t, runtime, runtime, {
+    script: "server.ts",
+    env: { SERVER: JSON.stringify({ kind: "http", ports: [port], options: { probation: 300 } }) },
+  });
+  const first = await program.report("serving");
+  process.kill(parentOf(first.pid) as number, "SIGKILL");
+  await until("the program to be gone", () => !isAlive(first.pid));
+  const again = await program.report("serving", ({ pid }) => pid !== first.pid);
+  // And that of a new process, in a reload.
+  program.behave("loop");
+  program.signal(again);
+  const { pid: guard } = await program.report("successor-start");
+  const next = await until(
+    "the new process",
+    () => allPids().find((pid) => parentOf(pid) === guard),
+  );
+  process.kill(guard, "SIGKILL");
+  await program.report("reload-fail");
+  await until("the new process to be gone", () => !isAlive(next));
+  assert.ok(isAlive(again.pid));
+  program.signal(program.process.pid as number, "SIGTERM");
+  assert.equal(await exitCode(program), 0);
+});
+
 test("run: signals that come while three instances are replaced are served by one more reload", async (t) => {
   const [runtime] = oneOfEachKind as [Runtime];
   const options = { probation: 300, idleGrace: 300 };
