@@ -74,6 +74,7 @@ export class OutgoingNative implements OutgoingHandover {
   }
 
   async offer(): Promise<void> {
+    this.#checkOpen();
     if (this.#found.length === 0) return;
     const keys = new Set(this.#found.map(({ server }) => server.key));
     this.#line.onMessage(({ claim }) => void (keys.has(claim) && this.#claimed.add(claim)));
@@ -84,6 +85,7 @@ export class OutgoingNative implements OutgoingHandover {
   }
 
   commit(): void {
+    this.#checkOpen();
     for (const { server } of this.#handedOver()) {
       if (server.connections === undefined) server.setClosing(true);
     }
@@ -126,6 +128,14 @@ export class OutgoingNative implements OutgoingHandover {
   explain(code: ReloadErrorCode): string | undefined {
     const missing = this.#found.filter(({ server: { key } }) => !this.#claimed.has(key));
     return explainMissing(code, missing.map(({ server }) => nameOfServer(server)));
+  }
+
+  /** The new process was told of all that were open when it was started. */
+  #checkOpen(): void {
+    const { servers } = this.#own.program.natives;
+    const stopped = this.#found.find(({ server }) => !servers.includes(server));
+    if (stopped === undefined) return;
+    throw new Error(`${nameOfServer(stopped.server)} was stopped meanwhile. Reload again`);
   }
 
   /** The servers whose socket the new process has. */

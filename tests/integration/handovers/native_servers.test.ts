@@ -126,6 +126,27 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     assert.deepEqual(program.reports.filter(({ type }) => type === "warning"), []);
   });
 
+  for (const at of ["successor-start", "successor-ready"]) {
+    test(`${runtime.name}: a server that is stopped at ${at} fails the reload with a word, not the next one`, async (t) => {
+      const [port, other] = [await freePort(), await freePort()];
+      const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
+      const program = startProgram(t, runtime, {
+        script: fixture("reopened.ts"),
+        flags,
+        env: { PORT: String(port), SECOND: String(other), STOP_AT: at },
+      });
+      const first = await program.report("serving");
+      program.signal(first);
+      const { error } = await program.report("reload-fail");
+      assert.match(error.message, new RegExp(`:${other} was stopped meanwhile\\. Reload again`));
+      assert.equal((await ask({ port })).generation, 0);
+      const from = program.reports.length;
+      program.signal(first);
+      await program.report("cancel", { pid: first.pid }, from);
+      assert.equal((await ask({ port })).generation, 1);
+    });
+  }
+
   test(`${runtime.name}: port 0 keeps its port, and each generation says it`, async (t) => {
     const program = start(t, runtime);
     let current = await program.report("serving");
