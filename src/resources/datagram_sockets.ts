@@ -6,6 +6,7 @@ import type { BasicAdapter } from "../core/adapter.ts";
 import type { DatagramAddress, DatagramHost, DatagramSocket } from "../core/datagrams.ts";
 import type { InheritedAddress } from "../core/native.ts";
 import { parseOffered } from "../protocol/handshake.ts";
+import { freeKey } from "./free_key.ts";
 
 /** The datagram sockets of this process. */
 export interface DatagramSockets extends DatagramHost {
@@ -17,22 +18,17 @@ export interface DatagramSockets extends DatagramHost {
   onAdd: ((socket: DatagramSocket) => void) | undefined;
 }
 
+function nameOf({ type, hostname, port, peer }: DatagramAddress): string {
+  const address = `${type} ${hostname ?? "*"}:${port ?? 0}`;
+  return peer === undefined ? address : `${address} to ${peer}`;
+}
+
 /** No sockets yet. */
 export function createDatagramSockets(
   { nativeOffer }: Pick<BasicAdapter, "nativeOffer">,
 ): DatagramSockets {
   let sockets: DatagramSocket[] = [];
   const inherited = parseOffered(nativeOffer, "datagrams");
-
-  function keyOf({ type, hostname, port, peer }: DatagramAddress): string {
-    const base = `${type} ${hostname ?? "*"}:${port ?? 0}${
-      peer === undefined ? "" : ` to ${peer}`
-    }`;
-    const taken = new Set(self.sockets.map(({ key }) => key));
-    let key = base;
-    for (let i = 2; taken.has(key); i++) key = `${base} #${i}`;
-    return key;
-  }
 
   const self: DatagramSockets = {
     get sockets() {
@@ -41,7 +37,7 @@ export function createDatagramSockets(
     inherited,
     onAdd: undefined,
     place(asked) {
-      const key = keyOf(asked);
+      const key = freeKey(nameOf(asked), self.sockets);
       return { key, inherited: inherited.get(key) };
     },
     add(socket) {

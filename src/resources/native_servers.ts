@@ -14,6 +14,7 @@ import type {
   ServeFunction,
 } from "../core/native.ts";
 import { parseOffered } from "../protocol/handshake.ts";
+import { freeKey } from "./free_key.ts";
 
 /** The native servers of this process. */
 export interface NativeServers {
@@ -30,14 +31,6 @@ export interface NativeServers {
 /** Names an address: the same in every generation, also where the kernel chose the port. */
 function keyOf(asked: NativeAddress): string {
   return "path" in asked ? asked.path : `${asked.hostname ?? "*"}:${asked.port ?? "default"}`;
-}
-
-/** The first name of an address that no server has: several may listen there. */
-function freeKey(base: string, servers: readonly AdoptedServer[]): string {
-  for (let count = 1;; count++) {
-    const key = count === 1 ? base : `${base} #${count}`;
-    if (servers.every((server) => server.key !== key)) return key;
-  }
 }
 
 type FilesOfPaths = Pick<Files, "kind" | "remove" | "rename">;
