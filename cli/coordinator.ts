@@ -98,22 +98,22 @@ export class Coordinator {
         return instance.setUp();
       case "reloading":
         return this.#join(instance, channel, message);
-      case "ready": {
-        const part = this.#partOf(channel);
-        if (part?.state === "starting") part.state = "ready";
-        return this.#advance();
-      }
-      case "passed": {
-        const part = this.#partOf(channel);
-        if (part?.state === "committed") part.state = "passed";
-        return this.#advance();
-      }
+      case "ready":
+        return this.#move(channel, "starting", "ready");
+      case "passed":
+        return this.#move(channel, "committed", "passed");
       case "failed":
         this.#fail(channel, message.message);
         return this.#advance();
       case "leaving":
         return this.#leave(channel, message.positions);
     }
+  }
+
+  #move(channel: Channel, from: Part["state"], to: Part["state"]): void {
+    const part = this.#partOf(channel);
+    if (part?.state === from) part.state = to;
+    this.#advance();
   }
 
   #partOf(channel: Channel): Part | undefined {

@@ -171,8 +171,6 @@ function socketAdapter(
       return libc !== undefined && takeAway(libc, fd);
     },
     datagrams: denoDatagramAdapter(anyLibc, whyNoDatagrams),
-    // Deno 2.9: [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be
-    // sent.
     libc: hasProc(deno) && mayListen() ? anyLibc : undefined,
   };
 }

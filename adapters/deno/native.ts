@@ -131,7 +131,7 @@ function open(
     {
       ...options,
       ...where,
-      signal: AbortSignal.any([options.signal ?? cutter.signal, cutter.signal]),
+      signal: AbortSignal.any([cutter.signal, ...(options.signal ? [options.signal] : [])]),
       onListen: (own: Address) => tellAddress(options, reported(own)),
     },
     host.wrap(

@@ -74,7 +74,8 @@ class TrackedSession {
 
   /**
    * The client closes its side after a GOAWAY, and the runtime then closes this side by itself: too
-   * early on Deno 2.9, which cuts the last response, and on Bun 1.4, which cuts all that go on.
+   * early on Bun 1.4, which cuts all that go on, and on Deno 2.9, which cuts the last response:
+   * [kMaybeDestroy] in ext/node/polyfills/http2.ts counts streams, not what is to be sent.
    */
   #closeLate(): void {
     const close = this.#session.close.bind(this.#session);

@@ -37,7 +37,7 @@ export function createDatagramSockets(
     inherited,
     onAdd: undefined,
     place(asked) {
-      const key = freeKey(nameOf(asked), self.sockets);
+      const key = freeKey(nameOf(asked), new Set(self.sockets.map(({ key }) => key)));
       return { key, inherited: inherited.get(key) };
     },
     add(socket) {

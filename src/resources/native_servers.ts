@@ -73,7 +73,7 @@ export function createNativeServers(
   const nativeHost: NativeHost = {
     ...host,
     place(asked) {
-      const key = freeKey(keyOf(asked), servers);
+      const key = freeKey(keyOf(asked), new Set(servers.map(({ key }) => key)));
       if ("path" in asked && !inherited.has(key)) checkPath(asked.path, files(), adapter);
       return {
         key,

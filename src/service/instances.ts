@@ -58,6 +58,54 @@ class ParentLink {
 }
 
 /**
+ * Takes part in a round of reloads.
+ *
+ * @param isOrdered Whether the new processes are started one after the other. Known when this
+ * handover prepares.
+ */
+function joinRound(
+  link: ParentLink,
+  isOrdered: () => boolean,
+  { signal }: OutgoingReload,
+): OutgoingHandover {
+  let isRefused = false;
+  let passes = false;
+  /** Sends a message, and waits for the answer with which this instance may go on. */
+  async function ask<T extends "start" | "go" | "keep">(
+    question: FromInstance,
+    answer: T,
+  ): Promise<Extract<ToInstance, { type: T }>> {
+    const { promise, resolve, reject } = Promise.withResolvers<ToInstance>();
+    signal.addEventListener("abort", () => reject(signal.reason));
+    link.receive = (message) => {
+      if (message === undefined) reject(new Error("`reload-self run` is gone"));
+      else if (message.type === answer) resolve(message);
+      else if (message.type === "refuse") {
+        isRefused = true;
+        reject(new Error(message.message));
+      }
+    };
+    const [message] = await Promise.all([promise, link.send(question)]);
+    return message as Extract<ToInstance, { type: T }>;
+  }
+  return {
+    async prepare() {
+      await ask({ type: "reloading", ordered: isOrdered(), passes: true }, "start");
+    },
+    async agree() {
+      ({ passes } = await ask({ type: "ready" }, "go"));
+    },
+    async passed() {
+      if (passes) await ask({ type: "passed" }, "keep");
+    },
+    rollback({ message }) {
+      // The instance that failed first has reported that.
+      if (!isRefused) link.send({ type: "failed", message }).catch(() => {});
+    },
+  };
+}
+
+/**
  * The other instances of this program, where `reload-self run` keeps several; otherwise
  * `undefined`.
  */
@@ -69,36 +117,6 @@ export function createInstances(
   if (runParent === undefined || !(runParent.supervisor.instances > 1)) return undefined;
   const link = new ParentLink(adapter, `${runParent.supervisor.folder}/${SOCKET}`);
   let isOrdered = false;
-
-  function outgoing({ signal }: OutgoingReload): OutgoingHandover {
-    let isRefused = false;
-    let passes = false;
-    /** Sends a message, and waits until this instance may go on. */
-    async function ask(question: FromInstance, answer: "start" | "go" | "keep"): Promise<void> {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      signal.addEventListener("abort", () => reject(signal.reason));
-      link.receive = (message) => {
-        if (message === undefined) reject(new Error("`reload-self run` is gone"));
-        else if (message.type === answer) {
-          if (message.type === "go") passes = message.passes;
-          resolve();
-        } else if (message.type === "refuse") {
-          isRefused = true;
-          reject(new Error(message.message));
-        }
-      };
-      await Promise.all([promise, link.send(question)]);
-    }
-    return {
-      prepare: () => ask({ type: "reloading", ordered: isOrdered, passes: true }, "start"),
-      agree: () => ask({ type: "ready" }, "go"),
-      passed: () => passes ? ask({ type: "passed" }, "keep") : undefined,
-      rollback({ message }) {
-        // The instance that failed first has reported that.
-        if (!isRefused) link.send({ type: "failed", message }).catch(() => {});
-      },
-    };
-  }
 
   return {
     needOrder: () => isOrdered = true,
@@ -118,7 +136,7 @@ export function createInstances(
     },
     handover: {
       name: "the other instances",
-      outgoing,
+      outgoing: (reload) => joinRound(link, () => isOrdered, reload),
       ready: () => void link.send({ type: "up" }).catch(() => {}),
     },
   };

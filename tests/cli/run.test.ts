@@ -245,6 +245,27 @@ if (deno !== undefined) {
   });
 }
 
+/** Starts three instances of a server at one port, and waits until all serve. */
+async function startThree(
+  t: TestScope,
+  parent: Runtime,
+  runtime: Runtime,
+  kind: string,
+): Promise<{ program: Program; port: number; first: readonly number[] }> {
+  const port = await freePort();
+  const options = { probation: 300, idleGrace: 300 };
+  const program = start(t, parent, runtime, {
+    script: "server.ts",
+    args: ["--instances", "3"],
+    env: { SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options }) },
+  });
+  const first = await until("three instances", () => {
+    const pids = program.reports.filter(({ type }) => type === "serving").map(({ pid }) => pid);
+    return pids.length === 3 ? pids : undefined;
+  });
+  return { program, port, first };
+}
+
 const sharing = oneOfEachKind.flatMap((runtime) =>
   runtime.servers.map((kind) => ({ runtime, kind }))
 );
@@ -252,19 +273,7 @@ for (const { runtime, kind } of sharing) {
   const [parent] = oneOfEachKind as [Runtime];
 
   test(`run, ${parent.name}: three instances of ${runtime.name}, ${kind}, share the port, and are replaced all, or none`, async (t) => {
-    const port = await freePort();
-    const program = start(t, parent, runtime, {
-      script: "server.ts",
-      args: ["--instances", "3"],
-      env: {
-        SERVER: JSON.stringify({
-          kind,
-          ports: [port],
-          host: "127.0.0.1",
-          options: { probation: 300, idleGrace: 300 },
-        }),
-      },
-    });
+    const { program, port } = await startThree(t, parent, runtime, kind);
     const inGeneration = (generation: number) =>
       new Set(
         program.reports.filter((report) =>
@@ -275,7 +284,7 @@ for (const { runtime, kind } of sharing) {
       program.reports.filter((report) =>
         report.type === "in-charge" && report.generation === generation
       ).length;
-    await until("three instances", () => inGeneration(0).size === 3);
+    assert.equal(inGeneration(0).size, 3);
     const { pid } = program.process as { pid: number };
     const load = startLoad("new", { port }, 4);
     cleanUp(t, () => load.stop());
@@ -324,20 +333,7 @@ for (const runtime of oneOfEachKind) {
   const kind = runtime.kind === "node" ? "http" : "adopted";
 
   test(`run, ${runtime.name}: of three instances none is replaced when one does not pass its check`, async (t) => {
-    const port = await freePort();
-    const options = { probation: 300, idleGrace: 300 };
-    const program = start(t, runtime, runtime, {
-      script: "server.ts",
-      args: ["--instances", "3"],
-      env: {
-        SERVER: JSON.stringify({ kind, ports: [port], host: "127.0.0.1", options }),
-      },
-    });
-    await until(
-      "three instances",
-      () => program.reports.filter(({ type }) => type === "serving").length === 3,
-    );
-    const first = program.reports.filter(({ type }) => type === "serving").map(({ pid }) => pid);
+    const { program, port, first } = await startThree(t, runtime, runtime, kind);
     const load = startLoad("keep", { port }, 4);
     cleanUp(t, () => load.stop());
     await until("answers", () => load.tally.ok > 0);
@@ -388,21 +384,11 @@ test("run: when the guard of a program is killed, the program does not outlive i
 
 test("run: signals that come while three instances are replaced are served by one more reload", async (t) => {
   const [runtime] = oneOfEachKind as [Runtime];
-  const options = { probation: 300, idleGrace: 300 };
-  const port = await freePort();
-  const program = start(t, runtime, runtime, {
-    script: "server.ts",
-    args: ["--instances", "3"],
-    env: { SERVER: JSON.stringify({ kind: "http", ports: [port], host: "127.0.0.1", options }) },
-  });
+  const { program } = await startThree(t, runtime, runtime, "http");
   const inCharge = (generation: number) =>
     program.reports.filter((report) =>
       report.type === "in-charge" && report.generation === generation
     );
-  await until(
-    "three instances",
-    () => program.reports.filter(({ type }) => type === "serving").length === 3,
-  );
   const { pid } = program.process as { pid: number };
   program.signal(pid);
   await until("the first to be in charge", () => inCharge(1).length > 0);

@@ -15,7 +15,7 @@ for (const runtime of runtimes.filter(({ kind }) => kind !== "deno")) {
       program.signal(pid);
       const { error } = await program.report("reload-fail", { pid });
       assert.match(
-        String((error as { message: string }).message),
+        error.message,
         /a program of node:cluster cannot be reloaded.*run it without, as one process/,
       );
     }

@@ -45,13 +45,24 @@ function start(
   runtime: Runtime,
   cwd: string,
   pwd: string | undefined,
-  more: StartOptions = {},
+  { env, ...more }: StartOptions = {},
 ): Program {
   return startProgram(t, runtime, {
     cwd,
-    env: { PWD: pwd, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }) },
+    env: { PWD: pwd, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }), ...env },
     ...more,
   });
+}
+
+/** Turns the link: a reload starts in the other release, and nothing is to be said. */
+async function follows(program: Program, { release, turn }: Place): Promise<void> {
+  const first = await program.report("start");
+  turn(2);
+  rmSync(release(1), { recursive: true });
+  program.signal(first);
+  assert.equal((await program.report("start", { generation: 1 })).cwd, release(2));
+  await program.report("reload-end");
+  assert.deepEqual(warnings(program), []);
 }
 
 for (const runtime of runtimes) {
@@ -90,35 +101,15 @@ for (const runtime of runtimes) {
   }
 
   test(`${runtime.name}: what the warning asks for fixes it`, async (t) => {
-    const { release, link, turn } = deploy(t);
-    const program = start(t, runtime, link, link);
-    const first = await program.report("start");
-    turn(2);
-    rmSync(release(1), { recursive: true });
-    program.signal(first);
-    assert.equal((await program.report("start", { generation: 1 })).cwd, release(2));
-    await program.report("reload-end");
-    assert.deepEqual(warnings(program), []);
+    const place = deploy(t);
+    await follows(start(t, runtime, place.link, place.link), place);
   });
-}
 
-const [runtime] = runtimes as [Runtime];
-
-for (const runtime of runtimes) {
   test(`${runtime.name}: npm --prefix current start: the link is followed`, async (t) => {
-    const { release, link, turn } = deploy(t);
+    const place = deploy(t);
     // As npm 11 sets them.
-    const env = { PWD: release(1), npm_config_local_prefix: link };
-    const program = start(t, runtime, release(1), undefined, {
-      env: { ...env, OPTIONS: JSON.stringify({ probation: 0, idleGrace: 0 }) },
-    });
-    const first = await program.report("start");
-    turn(2);
-    rmSync(release(1), { recursive: true });
-    program.signal(first);
-    assert.equal((await program.report("start", { generation: 1 })).cwd, release(2));
-    await program.report("reload-end");
-    assert.deepEqual(warnings(program), []);
+    const env = { npm_config_local_prefix: place.link };
+    await follows(start(t, runtime, place.release(1), place.release(1), { env }), place);
   });
 
   test(`${runtime.name}: a PWD that a shell has set below pnpm -C: only a link that was turned is worth a warning`, async (t) => {
@@ -136,6 +127,8 @@ for (const runtime of runtimes) {
     assert.match(String(warnings(program)), new RegExp(`^${link} leads elsewhere now`));
   });
 }
+
+const [runtime] = runtimes as [Runtime];
 
 test("a folder of the release: the link is named with it", async (t) => {
   const { release, link } = deploy(t);

@@ -8,6 +8,7 @@ import type {
   SocketAddress,
 } from "../../core/socket_adapter.ts";
 import type { BindableServer } from "../../core/token.ts";
+import { freeKey } from "../../resources/free_key.ts";
 import { whenFree } from "../common.ts";
 
 /** Where a server is to listen on TCP, or on a socket of systemd's. */
@@ -25,9 +26,7 @@ export function keyOf(
 ): string {
   const address = path !== undefined ? String(path) : `${host ?? "*"}:${port}`;
   const base = name !== undefined ? `socket ${name}` : address;
-  let key = base;
-  for (let i = 2; taken.has(key) && Number(port) === 0; i++) key = `${base} #${i}`;
-  return key;
+  return Number(port) === 0 ? freeKey(base, taken) : base;
 }
 
 /** What a bound server is made of. */

@@ -159,13 +159,14 @@ export class NativeHandover {
   }
 
   /**
-   * Takes its socket from a server that still has it: it has no successor. What connects from then on is refused,
-   * unless another process has the socket. What has connected is accepted before, as far as that
-   * ends: what waits in a socket that is closed is reset. Does nothing where the socket is not found.
+   * Takes its socket from a server that still has it, because it has no successor. What connects
+   * from then on is refused, unless another process has the socket. What has connected is accepted
+   * before, as far as that ends: what waits in a socket that is closed is reset. Does nothing where
+   * the socket is not found.
    */
   async closeLast(server: AdoptedServer): Promise<void> {
     const { libc, program: { clock } } = this;
-    if (libc === undefined) return;
+    if (libc === undefined || this.#wasTaken(libc, server)) return;
     const scan = scanSockets(libc);
     const found = this.findAll(libc, scan).find((found) => found.server === server);
     const sockets = found?.file.polled.map((fd) => takeable(libc, fd, scan)) ?? [];
@@ -180,6 +181,12 @@ export class NativeHandover {
       }
       if (sockets.some((socket) => socket.giveBack() !== undefined)) return;
     }
+  }
+
+  /** Whether the new process of the last reload has its socket, and another file is below it. */
+  #wasTaken(libc: Libc, server: AdoptedServer): boolean {
+    const file = this.#last.find((found) => found.server === server)?.file;
+    return file !== undefined && file.polled.every((fd) => socketInode(libc, fd) !== file.inode);
   }
 
   /** What connects from now on is refused, unless another process has the socket. */

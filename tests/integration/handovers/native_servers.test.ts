@@ -76,21 +76,22 @@ function strayRegistrations(pid: number): string[] {
 
 const count = (pid: number) => readdirSync(`/proc/${pid}/fd`).length;
 
-/** Starts the fixture; on Deno without --unstable-net. */
-function start(t: TestScope, runtime: Runtime, env: Record<string, string> = {}): Program {
+/** Starts a fixture; on Deno without --unstable-net. */
+function start(
+  t: TestScope,
+  runtime: Runtime,
+  env: Record<string, string> = {},
+  script = "adopted.ts",
+): Program {
   const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
-  return startProgram(t, runtime, { script: fixture("adopted.ts"), flags, env });
+  return startProgram(t, runtime, { script: fixture(script), flags, env });
 }
 
 for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted"))) {
   test(`${runtime.name}: a server that could not be opened, or was stopped, leaves its address to the next one`, async (t) => {
     const [port, other] = [await freePort(), await freePort()];
-    const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
-    const program = startProgram(t, runtime, {
-      script: fixture("reopened.ts"),
-      flags,
-      env: { PORT: String(port), SECOND: String(other) },
-    });
+    const env = { PORT: String(port), SECOND: String(other) };
+    const program = start(t, runtime, env, "reopened.ts");
     const first = await program.report("serving");
     await program.report("in use");
     assert.equal((await ask({ port: other })).generation, 0);
@@ -129,12 +130,8 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
   for (const at of ["successor-start", "successor-ready"]) {
     test(`${runtime.name}: a server that is stopped at ${at} fails the reload with a word, not the next one`, async (t) => {
       const [port, other] = [await freePort(), await freePort()];
-      const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
-      const program = startProgram(t, runtime, {
-        script: fixture("reopened.ts"),
-        flags,
-        env: { PORT: String(port), SECOND: String(other), STOP_AT: at },
-      });
+      const env = { PORT: String(port), SECOND: String(other), STOP_AT: at };
+      const program = start(t, runtime, env, "reopened.ts");
       const first = await program.report("serving");
       program.signal(first);
       const { error } = await program.report("reload-fail");
