@@ -17,7 +17,7 @@ import { test, type TestContext } from "node:test";
 import { openConnection } from "../load/http1.ts";
 import { pinned } from "../pinned.mjs";
 import { cleanUp } from "../support/clean_up.ts";
-import { pathWith, provide, root, run } from "../support/package.ts";
+import { installLocked, pathWith, provide, root, run } from "../support/package.ts";
 import { freePort } from "../support/port.ts";
 import { startProgram, temporaryFolder } from "../support/program.ts";
 import { oneOfEachKind, type Runtime } from "../support/runtimes.ts";
@@ -87,8 +87,7 @@ async function build(t: TestContext, { name, output }: Example): Promise<string>
     PATH: pathWith(folder, { node: pinned.node26 }),
     ASTRO_TELEMETRY_DISABLED: "1",
   };
-  const npm = (...args: string[]) => run("npm", args, { cwd: folder, env });
-  await npm("ci", "--no-audit", "--no-fund");
+  await installLocked(folder, env);
   for (const version of ["1", "2"]) {
     for (const file of globSync("{src,routes}/**/*.{js,astro}", { cwd: folder })) {
       const path = join(folder, file);
@@ -97,7 +96,7 @@ async function build(t: TestContext, { name, output }: Example): Promise<string>
         readFileSync(path, "utf8").replace("VERSION = 1", `VERSION = ${version}`),
       );
     }
-    await npm("run", "build");
+    await run("npm", ["run", "build"], { cwd: folder, env });
     cpSync(join(folder, output), join(folder, version), { recursive: true });
   }
   return folder;

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { pinned } from "../pinned.mjs";
-import { pack, pathWith } from "../support/package.ts";
+import { installLocked, pack, pathWith } from "../support/package.ts";
 
 /** Where the programs are. */
 export interface Project {
@@ -44,11 +44,7 @@ export async function prepare(): Promise<Project> {
   const lock = readFileSync(join(folder, "package-lock.json"), "utf8");
   const mark = join(folder, "node_modules/.installed");
   if (!existsSync(mark) || readFileSync(mark, "utf8") !== lock) {
-    execFileSync("npm", ["ci", "--no-audit", "--no-fund"], {
-      cwd: folder,
-      env,
-      stdio: ["ignore", "ignore", "inherit"],
-    });
+    await installLocked(folder, env);
     writeFileSync(mark, lock);
   }
   for (const [name, command, args, done] of BUILDS) {

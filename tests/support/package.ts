@@ -26,6 +26,28 @@ export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env)
   return join(folder, readdirSync(folder).find((name) => name.endsWith(".tgz")) as string);
 }
 
+/**
+ * Installs what the lock file of a folder names. A download that stands still fails after half a
+ * minute (npm waits for five), and the whole is tried three times: npm does not repeat a download
+ * that has begun. The errors of all tries are thrown.
+ */
+export async function installLocked(
+  folder: string,
+  env: NodeJS.ProcessEnv = process.env,
+  { idle = 30_000 } = {},
+): Promise<void> {
+  const args = ["ci", "--no-audit", "--no-fund", `--fetch-timeout=${idle}`];
+  const errors: unknown[] = [];
+  while (errors.length < 3) {
+    try {
+      return void await run("npm", args, { cwd: folder, env });
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  throw new AggregateError(errors, `npm ci in ${folder}: ${errors.join("\n")}`);
+}
+
 /** What the package depends on. */
 export const DEPENDENCIES: readonly string[] = ["croner", "srvx"];
 
