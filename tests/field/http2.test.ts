@@ -1,7 +1,7 @@
 /** Sessions of HTTP/2 on which something is always going on, as proxies have them. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type ClientHttp2Session, connect } from "node:http2";
+import { type ClientHttp2Session, connect, constants } from "node:http2";
 import { setTimeout as delay } from "node:timers/promises";
 import { test } from "node:test";
 import { pathOf, pattern } from "../load/pattern.ts";
@@ -20,7 +20,8 @@ function openSession(t: TestScope, port: number): ClientHttp2Session {
 
 /**
  * Asks again and again, by six streams that take turns, until the function that is returned is
- * called. It resolves with all answers: a status, or an error of the stream, and a body.
+ * called. It resolves with all answers: a status and a body, or an error of the stream. A stream that
+ * a GOAWAY refuses was not begun, and is none of them (RFC 9113, section 8.7).
  */
 function keepBusy(
   session: ClientHttp2Session,
@@ -30,12 +31,13 @@ function keepBusy(
   const answers: string[] = [];
   let isAsking = true;
   async function askAgain(): Promise<void> {
-    while (isAsking) {
+    while (isAsking && !session.closed) {
       const stream = session.request({ ":path": path });
       let [status, body] = ["none", ""];
       stream.on("response", (headers) => status = String(headers[":status"]));
       stream.on("error", () => {}).setEncoding("latin1").on("data", (data) => body += data);
-      await once(stream, "close");
+      await new Promise((resolve) => stream.once("close", resolve));
+      if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM) return;
       answers.push(stream.rstCode === 0 ? `${status} ${body}` : `reset ${stream.rstCode}`);
     }
   }

@@ -28,8 +28,8 @@ export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env)
 
 /**
  * Installs what the lock file of a folder names. A download that stands still fails after `idle`
- * milliseconds (npm waits for five minutes), and the whole is tried three times: npm does not repeat a download
- * that has begun. The errors of all tries are thrown.
+ * milliseconds (npm waits for five minutes), and the whole is tried three times: npm does not repeat
+ * a download that has begun. The errors of all tries are thrown.
  */
 export async function installLocked(
   folder: string,
