@@ -12,20 +12,18 @@ import {
   checkServer,
   isDatagramSocket,
 } from "./bind_options.ts";
-import { nameOf } from "./common.ts";
+import { MAX_ACCEPT_TURNS, nameOf } from "./common.ts";
 import { Datagrams } from "./datagrams/datagrams.ts";
 import { ListeningSockets } from "./listening/listening_sockets.ts";
 import { UnixSockets } from "./unix/unix_sockets.ts";
 
 /**
- * How long a server that nobody reaches any more keeps accepting, for the connections that were
- * made before. The kernel resets those that wait in a socket which is closed.
+ * For how many turns of the event loop no connection must have come before a server is closed that
+ * nobody reaches any more. The kernel resets those that wait in a socket which is closed.
  */
-const LAST_ACCEPTS_MS = 20;
-/** The parts of this time: libuv accepts one connection in each turn of its event loop. */
-const TURNS = 10;
-/** The longest time for connections that go on coming, in milliseconds. */
-const MAX_ACCEPTS_MS = 500;
+const QUIET_TURNS = 10;
+/** The shortest time of such a turn, in milliseconds. */
+const TURN_MS = 2;
 
 /** A server whose connections can move. */
 export interface HttpServer {
@@ -118,10 +116,11 @@ export class Bindings {
     const { clock } = this.#program;
     const accepted = () =>
       [...this.#drains.values()].reduce((sum, { drain }) => sum + drain.accepted, 0);
-    const begun = clock.now();
-    for (let before = -1; before !== accepted() && clock.now() - begun < MAX_ACCEPTS_MS;) {
+    let [before, quiet] = [accepted(), 0];
+    for (let turn = 0; turn < MAX_ACCEPT_TURNS && quiet < QUIET_TURNS; turn++) {
+      await pause(clock, TURN_MS);
+      quiet = accepted() === before ? quiet + 1 : 0;
       before = accepted();
-      for (let turn = 0; turn < TURNS; turn++) await pause(clock, LAST_ACCEPTS_MS / TURNS);
     }
   }
 

@@ -5,6 +5,13 @@ import { pause } from "../core/pause.ts";
 import type { HandoverData } from "../protocol/reload.ts";
 import type { Link } from "../reload/handover.ts";
 
+/**
+ * How many turns of the event loop a server that has no successor goes on accepting, at most. A
+ * runtime accepts one connection or more in each, so this empties the usual queue of 511. A time
+ * would not do: a process on a busy machine has few turns in it.
+ */
+export const MAX_ACCEPT_TURNS = 600;
+
 /** The line of a handover to its namesake: messages of type `In` come, those of type `Out` go. */
 export interface Line<In, Out> {
   /** Sends a message, and a socket with it. */

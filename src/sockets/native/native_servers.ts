@@ -15,11 +15,8 @@ import { takeable } from "../../linux/taken_listener.ts";
 import { duplicate, replaceFile, replaceUnpolled } from "../../linux/transplant.ts";
 import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover } from "../../reload/handover.ts";
-import { createWarnOnce, nameOf } from "../common.ts";
+import { createWarnOnce, MAX_ACCEPT_TURNS, nameOf } from "../common.ts";
 import { IncomingNative, OutgoingNative } from "./handover.ts";
-
-/** How long a server that has no successor accepts what has connected, in milliseconds. */
-const MAX_ACCEPTS_MS = 200;
 
 /** A server, and its socket. */
 export interface FoundServer {
@@ -170,10 +167,14 @@ export class NativeHandover {
     const scan = scanSockets(libc);
     const found = this.findAll(libc, scan).find((found) => found.server === server);
     const sockets = found?.file.polled.map((fd) => takeable(libc, fd, scan)) ?? [];
-    const end = clock.now() + MAX_ACCEPTS_MS;
-    const hasWaiting = () => clock.now() < end && sockets.some((socket) => socket.hasWaiting);
+    let turns = 0;
+    const hasWaiting = () =>
+      turns < MAX_ACCEPT_TURNS && sockets.some((socket) => socket.hasWaiting);
     for (;;) {
-      do await pause(clock, 0); while (hasWaiting());
+      do {
+        await pause(clock, 0);
+        turns++;
+      } while (hasWaiting());
       const isTaken = sockets.map((socket) => socket.take()).every((why) => why === undefined);
       if (!isTaken || !hasWaiting()) {
         for (const socket of sockets) socket.close();
