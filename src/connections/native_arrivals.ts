@@ -24,9 +24,12 @@ import type { FoundServer } from "../sockets/native/native_servers.ts";
 const MOST = 500;
 /** How long a runtime may take for the handshakes of that many, in milliseconds. */
 const ENTER_TIMEOUT_MS = 5_000;
-/** How long they are looked for at the descriptors that are free, in milliseconds. */
-const EXPECT_MS = 20;
-/** How long a server may take to accept them, in milliseconds. It takes a few. */
+/**
+ * After so many turns of the event loop in which none was found at the descriptors that were free,
+ * all are looked at: that takes longer than accepting them.
+ */
+const EXPECT_TURNS = 10;
+/** How long a server may take to accept the next of them, in milliseconds. It takes a few. */
 const ACCEPT_TIMEOUT_MS = 2_000;
 
 /** What the arrivals need. */
@@ -227,11 +230,13 @@ async function accept(
   { clock, warn }: ArrivalOptions,
   own: OwnConnections,
 ): Promise<Map<OwnConnection, number>> {
-  const begun = clock.now();
-  const waited = () => clock.now() - begun;
-  do await pause(clock, 0); while (
-    own.accepted(waited() < EXPECT_MS).size < own.connections.length && waited() < ACCEPT_TIMEOUT_MS
-  );
+  const all = own.connections.length;
+  let [last, turns] = [clock.now(), 0];
+  for (let count = 0; count < all && clock.now() - last < ACCEPT_TIMEOUT_MS;) {
+    await pause(clock, 0);
+    const found = own.look(++turns % EXPECT_TURNS === 0);
+    if (found > count) [count, last, turns] = [found, clock.now(), 0];
+  }
   const refusal = own.end();
   if (refusal !== undefined) {
     warn(`it accepts no connections any more: ${refusal}. Start the program again`);
@@ -260,10 +265,9 @@ async function enter(
   await atMost(clock, ENTER_TIMEOUT_MS, Promise.all(entering.map(({ entry }) => entry?.opened)));
   // What the server sends until then is for us.
   const begun = clock.now();
-  while (
-    !entering.every(({ own }) => isAnswered(libc, own.client)) &&
-    clock.now() - begun < ENTER_TIMEOUT_MS
-  ) {
+  for (let waiting = entering; clock.now() - begun < ENTER_TIMEOUT_MS;) {
+    waiting = waiting.filter(({ own }) => !isAnswered(libc, own.client));
+    if (waiting.length === 0) break;
     await pause(clock, 0);
   }
   end?.();

@@ -26,10 +26,12 @@ export interface OwnConnection {
 export interface OwnConnections {
   readonly connections: readonly OwnConnection[];
   /**
-   * The descriptors that the server has accepted, by their connections: of those that were to be
-   * expected, or, where that is not all, of all that there are, which takes long.
+   * Looks for those that the server has accepted meanwhile: at the descriptors that were free, or at
+   * all that there are, which takes long. Returns how many were found so far.
    */
-  accepted(isExpected?: boolean): Map<OwnConnection, number>;
+  look(isEverywhere: boolean): number;
+  /** The descriptors that were found, and are still theirs. */
+  accepted(): Map<OwnConnection, number>;
   /** The server accepts from its own socket again. */
   end(): Refusal | undefined;
 }
@@ -97,24 +99,25 @@ export function connectToOwn(
   // Those of the clients come first.
   const expected = free.slice(connections.length);
   const byPort = new Map(connections.map((connection) => [connection.address.port, connection]));
-  function find(fds: readonly number[]): Map<OwnConnection, number> {
-    const found = new Map<OwnConnection, number>();
-    for (const fd of fds) {
-      const connection = byPort.get(portOf(libc, "getpeername", fd) ?? 0);
-      if (connection !== undefined && portOf(libc, "getsockname", fd) === port) {
-        found.set(connection, fd);
-      }
-    }
-    return found;
+  const found = new Map<OwnConnection, number>();
+  const known = new Set<number>();
+  function connectionAt(fd: number): OwnConnection | undefined {
+    const connection = byPort.get(portOf(libc, "getpeername", fd) ?? 0);
+    return portOf(libc, "getsockname", fd) === port ? connection : undefined;
   }
   return {
     connections,
-    accepted(isExpected = false) {
-      const found = find(expected);
-      return isExpected || found.size === connections.length
-        ? found
-        : find(possibleDescriptors(libc));
+    look(isEverywhere) {
+      for (const fd of isEverywhere ? possibleDescriptors(libc) : expected) {
+        const connection = known.has(fd) ? undefined : connectionAt(fd);
+        if (connection === undefined) continue;
+        known.add(fd);
+        found.set(connection, fd);
+      }
+      return found.size;
     },
+    accepted: () =>
+      new Map([...found].filter(([connection, fd]) => connectionAt(fd) === connection)),
     // It is polled as before, with another file.
     end: () =>
       giveBack(
