@@ -83,13 +83,16 @@ export class Coordinator {
 
   /** Must be called when the process in charge of an instance may have changed. */
   check(): void {
-    for (const part of this.#round) {
+    const round = this.#round;
+    if (round.length === 0) return;
+    for (const part of round.filter(({ state }) => state === "signalled")) {
       const pid = part.instance.inCharge()?.pid;
-      if (part.state !== "signalled" || pid === part.pid) continue;
-      if (pid === undefined) this.#failPart(part, "it has ended");
+      if (pid === part.pid) continue;
+      // It has ended: if it is started again, it is of the new version.
+      if (pid === undefined) round.splice(round.indexOf(part), 1);
       else kill(part.pid = pid, "SIGHUP"); // A reload before this round has replaced it.
     }
-    if (this.#round.length > 0) this.#advance();
+    this.#advance();
   }
 
   #receive(instance: Instance, channel: Channel, message: FromInstance): void {

@@ -49,8 +49,11 @@ export class Instance {
     return this.#until(() => this.inCharge()?.pid);
   }
 
-  /** Starts the first generation. Resolves with the exit code of the last one. */
-  start(command: readonly string[], { instances, check, sockets }: StartOptions): Promise<number> {
+  /** Starts the first generation. Resolves with the exit code of the last one: no one is in charge. */
+  async start(
+    command: readonly string[],
+    { instances, check, sockets }: StartOptions,
+  ): Promise<number> {
     const { folder } = this;
     for (const name of readdirSync(folder)) if (name !== SOCKET) this.#remove(name);
     this.#wasInCharge.clear();
@@ -61,7 +64,9 @@ export class Instance {
     if (child.pid !== undefined) this.#wasInCharge.add(child.pid);
     child.once("error", () => this.check());
     child.once("exit", () => this.check());
-    return this.#until(() => this.#outcome());
+    const code = await this.#until(() => this.#outcome());
+    this.#remove(IN_CHARGE);
+    return code;
   }
 
   /** Resolves when the program has reported that it runs, with all its sockets. */

@@ -208,6 +208,9 @@ async function keepRunning(
     const ended = instance.start(command, { ...options, sockets: options.fds });
     const code = await Promise.race([ended, stopped.then(() => inTime(instance, ended, options))]);
     if (stop.aborted || code === 0) {
+      if (!stop.aborted && options.instances > 1) {
+        log("an instance of the program has ended with code 0: it is not started again");
+      }
       await inTime(instance, instance.gone(), options);
       return code;
     }
