@@ -13,11 +13,12 @@ import { nodeService } from "../shared/node_service.ts";
 import { readSmallFile as read, type SmallFile } from "../shared/node_files.ts";
 import { guarded } from "../shared/reparent.ts";
 import type { DenoNamespace } from "../deno/namespace.ts";
+import { closeOnExec } from "../deno/sockets.ts";
 import { openFirst } from "../shared/libc.ts";
+import { acceptSockets as acceptInherited } from "../shared/socket_channel.ts";
 
 export { readProc as readProcOf } from "../shared/node_basic_service.ts";
 export { parseEnviron } from "../shared/environment.ts";
-export { acceptSockets } from "../shared/socket_channel.ts";
 export { type KeptSocket, listenForOthers, type SocketRequest } from "./listen_for_others.ts";
 export { type SmallFile } from "../shared/node_files.ts";
 export { folderCandidates } from "../shared/runtime_dir.ts";
@@ -37,6 +38,22 @@ export const service: ServiceAdapter = nodeService(
  */
 export function readSmallFile(path: string): SmallFile {
   return read(fs, path);
+}
+
+/**
+ * Accepts connections on a unix socket, of which no program that is started gets a copy: it would
+ * be one of its own sockets, and accept connections that nobody serves. The returned server must be
+ * closed.
+ */
+export async function acceptSockets(
+  ...[path, accept]: Parameters<typeof acceptInherited>
+): ReturnType<typeof acceptInherited> {
+  const server = await acceptInherited(path, accept);
+  const { Deno } = globalThis as unknown as { Deno?: DenoNamespace };
+  // Deno 2.9 makes it without close-on-exec; see ../deno/sockets.ts.
+  const { fd } = (server as { _handle?: { fd?: number } | null })._handle ?? {};
+  if (Deno !== undefined && fd !== undefined && fd >= 0) closeOnExec(Deno, fd);
+  return server;
 }
 
 const SHELL = "/bin/sh";
