@@ -9,7 +9,7 @@ import { clock } from "../shared/clock.ts";
 import { type Handshake, takeHandshake } from "../../src/protocol/handshake.ts";
 import { createRaising, platformSignals } from "../shared/signals.ts";
 import type { Snapshot } from "../shared/environment.ts";
-import { basicService, isAlive, readProc } from "../shared/node_basic_service.ts";
+import { basicService, isAlive, readProc, workingDirectory } from "../shared/node_basic_service.ts";
 import { inheritedChannel, type NodeProcess } from "../shared/node_channel.ts";
 
 /** The start of Node's adapter, and what the rest is made of. */
@@ -116,7 +116,7 @@ export function startNode(
   const read = (name: string) =>
     runtime === "Node" && isMainThread ? readProc(process, "self", name) : undefined;
   const snapshot = {
-    cwd: process.cwd(),
+    cwd: workingDirectory(process),
     loaded: { ...env },
     cmdline: read("cmdline"),
     environ: read("environ"),

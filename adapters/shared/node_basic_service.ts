@@ -5,6 +5,13 @@ import type { Environment } from "./environment.ts";
 import type { NodeProcess } from "./node_channel.ts";
 import { nodeFiles } from "./node_files.ts";
 
+/** The working directory; where it was removed, the path that it had. */
+export function workingDirectory(
+  process: { cwd(): string; readonly env: Environment },
+): string {
+  return attempt(() => process.cwd()) ?? process.env.PWD ?? "/";
+}
+
 /** Whether a process with this pid runs: a zombie does not. */
 export function isAlive(process: NodeProcess, pid: number): boolean {
   try {

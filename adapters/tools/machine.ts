@@ -8,7 +8,7 @@ import * as fs from "node:fs";
 import process from "node:process";
 import type { ServiceAdapter, Supervisor } from "../../src/core/service_adapter.ts";
 import { supervision } from "../../src/protocol/handshake.ts";
-import { basicService } from "../shared/node_basic_service.ts";
+import { basicService, workingDirectory } from "../shared/node_basic_service.ts";
 import { nodeService } from "../shared/node_service.ts";
 import { readSmallFile as read, type SmallFile } from "../shared/node_files.ts";
 import { guarded } from "../shared/reparent.ts";
@@ -28,7 +28,7 @@ const env = { ...process.env };
 export const service: ServiceAdapter = nodeService(
   process,
   basicService(process, env, (handler) => void process.on("exit", handler)),
-  { cwd: process.cwd(), loaded: env },
+  { cwd: workingDirectory(process), loaded: env },
   undefined,
 );
 

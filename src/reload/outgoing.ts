@@ -210,7 +210,7 @@ async function run(reloading: Reloading): Promise<PromotedSuccessor> {
     failed.signal.throwIfAborted();
     stopTimer();
     const milliseconds = beginProbation(reloading, successor.pid);
-    await prove(reloading);
+    await prove(reloading, successor.pid);
     reloading.phase = "done";
     // From now on only for messages that cannot be sent.
     reloading.failure.reject(errorOf(reloading, "exit", "is gone"));
@@ -332,7 +332,7 @@ function beginProbation(reloading: Reloading, pid: number): number {
 }
 
 /** Rejects when the new process fails while this one can still take charge again. */
-async function prove(reloading: Reloading): Promise<void> {
+async function prove(reloading: Reloading, pid: number): Promise<void> {
   const { options: { adapter: clock }, failed, hurry, dialogue, sides } = reloading;
   const ended = AbortSignal.any([failed.signal, hurry.signal]);
   async function pass(time: number, until?: Promise<void>): Promise<void> {
@@ -349,7 +349,7 @@ async function prove(reloading: Reloading): Promise<void> {
   await sides.runFinalStep((side) => side.onProbation?.());
   await pass(reloading.probation);
   await step(reloading, sides.runFinalStep((side) => side.beforeRetire?.(hurry.signal)));
-  sides.reportMoved(reloading.child?.pid);
+  sides.reportMoved(pid);
   await pass(0);
 }
 

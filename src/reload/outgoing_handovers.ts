@@ -23,7 +23,7 @@ export interface OutgoingHandovers {
   /** Lets every handover that was asked to prepare undo what it did, the last one first. */
   rollBack(reason: ReloadError): Promise<void>;
   /** Reports what became of the connections, once for all handovers. */
-  reportMoved(pid: number | undefined): void;
+  reportMoved(pid: number): void;
   /** What the handovers want of the start. */
   sends(): Pick<StartRequest, "sendsSockets" | "sendsDescriptors" | "native">;
   /** What the handovers know about the reason of a failure, to be appended to its message. */
@@ -120,11 +120,11 @@ async function rollBack(
 
 function reportMoved(
   sides: readonly Side[],
-  pid: number | undefined,
+  pid: number,
   emit: (event: ReloadEvent) => void,
 ): void {
   const all = sides.map(({ side }) => side.moved?.()).filter((moved) => moved !== undefined);
-  if (all.length === 0 || pid === undefined) return;
+  if (all.length === 0) return;
   const milliseconds = all.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const [idle, live] = [count(all, "idle"), count(all, "live")];
   const [moved, left] = [idle.moved + live.moved, idle.left + live.left];

@@ -116,6 +116,19 @@ for (const runtime of oneOfEachKind) {
     assert.match(readFileSync(log, "utf8"), /^reload-self: there is no command relaod/);
   });
 
+  // Deno itself does not start there.
+  if (runtime.kind !== "deno") {
+    test(`${runtime.name}: commands in a folder that was removed, as that of a release may be`, (t) => {
+      const folder = temporaryFolder(t);
+      const command = `cd "$0" && rmdir "$0" && exec "$@" status 999999999`;
+      const { status, stderr } = spawnSync("/bin/sh", ["-c", command, folder, ...cli(runtime)], {
+        encoding: "utf8",
+      });
+      assert.equal(status, 2);
+      assert.match(stderr, /^reload-self: [^\n]*\n$/);
+    });
+  }
+
   test(`${runtime.name}: status and reload of a program, by pid and by pid file`, async (t) => {
     const folder = temporaryFolder(t);
     const pidFile = join(folder, "pid");

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
+import { openConnection } from "../load/http1.ts";
 import { describeTally, failureCount, startLoad } from "../load/load.ts";
 import { cleanUp, type TestScope } from "../support/clean_up.ts";
 import { freePort } from "../support/port.ts";
@@ -354,6 +355,25 @@ for (const runtime of oneOfEachKind) {
     assert.equal(failureCount(tally), 0, describeTally(tally));
   });
 }
+
+test("run: connections that move are said to move to the program, not to its guard", async (t) => {
+  const [runtime] = oneOfEachKind as [Runtime];
+  const port = await freePort();
+  const options = { probation: 300 };
+  const program = start(t, runtime, runtime, {
+    script: "server.ts",
+    env: { SERVER: JSON.stringify({ kind: "http", ports: [port], options }) },
+  });
+  const first = await program.report("serving");
+  const connection = await openConnection({ port });
+  cleanUp(t, () => connection.close());
+  connection.write("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+  await connection.answer();
+  program.signal(first);
+  const next = await program.report("in-charge", { generation: 1 });
+  const { pid, moved } = await program.report("connections-move", ({ pid }) => pid !== first.pid);
+  assert.deepEqual([pid, moved], [next.pid, 1]);
+});
 
 test("run: when the guard of a program is killed, the program does not outlive it", async (t) => {
   const [runtime] = oneOfEachKind as [Runtime];
