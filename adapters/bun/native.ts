@@ -218,6 +218,7 @@ class OpenServer {
     return {
       watch: (isWatching) => this.#setWrapper(isWatching ? readingBodies : undefined),
       closeIdle: () => closeIdleConnections.call(this.server),
+      asksFirst: true, // Bun 1.4 closes it after 10 s, whatever `idleTimeout` is.
       enter: (path, handler) => {
         this.#entries[path] = handler;
         this.#reconfigure();

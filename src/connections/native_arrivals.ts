@@ -244,22 +244,24 @@ async function accept(
   return own.accepted();
 }
 
-/** Completes the handshakes that the application's side needs. The clients hear nothing of it. */
+/**
+ * Completes the handshakes that the application's side needs, and the requests that come before a
+ * connection counts as idle. The clients hear nothing of it.
+ */
 async function enter(
   { clock, libc }: ArrivalOptions,
-  server: AdoptedServer,
+  { connections }: AdoptedServer,
   placed: readonly Placed[],
 ): Promise<void> {
   const path = `/${crypto.randomUUID()}`;
-  const entering = placed.filter(({ entry }) => entry !== undefined);
+  const entering = placed.filter(({ entry }) => entry !== undefined || connections?.asksFirst);
   if (entering.length === 0) return;
-  const end = server.connections?.enter(
-    path,
-    (request: Request, more: unknown) =>
-      entering[Number(new URL(request.url).search.slice(1))]?.entry?.upgrade(request, more),
-  );
+  const end = connections?.enter(path, (request: Request, more: unknown) => {
+    const { entry } = entering[Number(new URL(request.url).search.slice(1))] ?? {};
+    return entry === undefined ? new Response() : entry.upgrade(request, more);
+  });
   for (const [i, { entry, own }] of entering.entries()) {
-    const bytes = handshake(`${path}?${i}`, entry?.headers ?? {});
+    const bytes = requestFor(`${path}?${i}`, entry && { ...HANDSHAKE, ...entry.headers });
     libc.write(own.client, bytes, bytes.length);
   }
   await atMost(clock, ENTER_TIMEOUT_MS, Promise.all(entering.map(({ entry }) => entry?.opened)));
@@ -313,15 +315,17 @@ function begin(libc: Libc, silent: readonly Silent[]): void {
   }
 }
 
-function handshake(target: string, headers: Readonly<Record<string, string>>): Uint8Array {
-  const lines = Object.entries({
-    "Host": "localhost",
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", // Any: nobody looks at the answer.
-    ...headers,
-  }).map(([name, value]) => `${name}: ${value}\r\n`);
+/** The headers of a handshake. */
+const HANDSHAKE = {
+  "Connection": "Upgrade",
+  "Upgrade": "websocket",
+  "Sec-WebSocket-Version": "13",
+  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", // Any: nobody looks at the answer.
+};
+
+function requestFor(target: string, headers: Readonly<Record<string, string>> = {}): Uint8Array {
+  const lines = Object.entries({ "Host": "localhost", ...headers })
+    .map(([name, value]) => `${name}: ${value}\r\n`);
   return new TextEncoder().encode(`GET ${target} HTTP/1.1\r\n${lines.join("")}\r\n`);
 }
 

@@ -72,6 +72,11 @@ export interface NativeConnections {
    */
   enter(path: string, handler: FetchHandler): () => void;
   /**
+   * Whether a connection has other timeouts before its first request than it has between two: then
+   * the ones that this process makes ask once.
+   */
+  readonly asksFirst?: boolean;
+  /**
    * A connection goes on below one that this process has made.
    *
    * @param own The address by which the server knows that one.

@@ -143,6 +143,26 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
   });
 }
 
+for (const runtime of runtimes.filter(({ kind }) => kind === "bun")) {
+  test(`${runtime.name}: a connection that has moved has the idleTimeout of its server`, async (t) => {
+    const OPTIONS = JSON.stringify({ probation: 200 });
+    const program = start(t, runtime, { IDLE_TIMEOUT: "2", OPTIONS });
+    const current = await program.report("serving");
+    const [port] = current.ports;
+    const moved = await open(t, port);
+    await ask(moved);
+    await reload(program, current);
+    assert.equal((await program.report("connections-move")).moved, 1);
+    const fresh = await open(t, port);
+    await ask(fresh);
+    await until("the other connection to be closed", () => fresh.isClosed);
+    const begun = performance.now();
+    // Bun looks every four seconds. One that has not asked is closed after ten.
+    await until("the one that has moved to be closed", () => moved.isClosed);
+    assert.ok(performance.now() - begun < 4_000);
+  });
+}
+
 for (const runtime of runtimes.filter(({ kind }) => kind === "deno")) {
   test(`${runtime.name}: HTTP/2 without TLS does not move, and its requests are answered`, async (t) => {
     const program = start(t, runtime);
