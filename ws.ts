@@ -88,6 +88,7 @@ export interface LiveWebSockets {
    * @returns The response. On Bun `undefined`, which its handler has to return, once the handshake
    * is done.
    * @throws {ReloadError} On Node, which has no such server.
+   * @throws {TypeError} Without `more`.
    */
   // The handlers of Bun and of Deno have types of their own.
   // deno-lint-ignore no-explicit-any
@@ -194,6 +195,12 @@ export function liveWebSockets<Session, Socket, Request>(
         throw new ReloadError(
           "unsupported",
           "liveWebSockets: upgrade() is for Bun.serve and Deno.serve; use attach() with a server of ws",
+        );
+      }
+      if (typeof more !== "object" || more === null) {
+        throw new TypeError(
+          "liveWebSockets: upgrade() needs the second argument of the handler: " +
+            "`(request, more) => chat.upgrade(request, more)`",
         );
       }
       return native.upgrade(request, more, protocol);
