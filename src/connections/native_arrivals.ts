@@ -29,6 +29,9 @@ const ENTER_TIMEOUT_MS = 5_000;
  * all are looked at: that takes longer than accepting them.
  */
 const EXPECT_TURNS = 10;
+/** How long no descriptors may be left to begin with, in milliseconds, and the pause between tries. */
+const PLACE_TIMEOUT_MS = 2_000;
+const PLACE_PAUSE_MS = 50;
 /** How long a server may take to accept the next of them, in milliseconds. It takes a few. */
 const ACCEPT_TIMEOUT_MS = 2_000;
 
@@ -171,7 +174,7 @@ async function serveAll(
       }
     } catch (error) {
       warn(
-        `${server.key}: ${all.length} connections of the predecessor are closed: ${
+        `${server.key}: ${all.length} connections that were on their way are closed: ${
           describeError(error)
         }`,
       );
@@ -181,19 +184,26 @@ async function serveAll(
   }
 }
 
-/** The same as `place`. Looks again where something is not as it was a moment ago. */
+/**
+ * The same as `place`. Looks again where something is not as it was a moment ago, and tries for a
+ * while where there are no descriptors left.
+ */
 async function placeSome(
   context: Context,
   server: AdoptedServer,
   all: Arriving[],
 ): Promise<Placed[]> {
-  const isNew = context.seen === undefined;
-  try {
-    return await place(context, server, all);
-  } catch (error) {
-    if (isNew) throw error;
-    context.seen = undefined;
-    return await place(context, server, all);
+  const { clock } = context;
+  const begun = clock.now();
+  for (;;) {
+    const isNew = context.seen === undefined;
+    try {
+      return await place(context, server, all);
+    } catch (error) {
+      if (isNew && clock.now() - begun > PLACE_TIMEOUT_MS) throw error;
+      context.seen = undefined;
+      if (isNew) await pause(clock, PLACE_PAUSE_MS);
+    }
   }
 }
 

@@ -20,3 +20,12 @@ export function nextDescriptors(libc: Libc, any: number, count: number): number[
   for (const fd of fds) libc.close(fd);
   return fds;
 }
+
+/**
+ * How many descriptors may be opened of so many that are asked for: enough are left to the program.
+ *
+ * @param any An open descriptor.
+ */
+export function roomFor(libc: Libc, any: number, count: number): number {
+  return Math.max(0, nextDescriptors(libc, any, count + SPARE).length - SPARE);
+}

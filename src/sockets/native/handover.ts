@@ -99,8 +99,10 @@ export class OutgoingNative implements OutgoingHandover {
     for (const { server, file: { polled } } of this.#handedOver()) {
       for (const fd of polled) {
         const listener = takeListener(libc, scan, fd);
-        if (typeof listener === "object") this.#taken.push(listener);
-        else {
+        if (typeof listener === "object") {
+          this.#taken.push(listener);
+          this.#own.setInode(server, listener.substitute);
+        } else {
           this.#own.warnOnce(
             `${nameOfServer(server)} goes on accepting until this process ends: ${listener}`,
           );
@@ -116,7 +118,10 @@ export class OutgoingNative implements OutgoingHandover {
   rollback(): void {
     const libc = this.#libc;
     const { isCancelled } = this.#own.program.token;
-    for (const { server } of this.#handedOver()) server.setClosing(isCancelled);
+    for (const { server, file: { inode } } of this.#handedOver()) {
+      server.setClosing(isCancelled);
+      this.#own.setInode(server, inode);
+    }
     if (libc === undefined || this.#taken.length === 0) return;
     const scan = scanSockets(libc);
     const outcomes = this.#taken.map((listener) => giveBack(libc, scan, listener));

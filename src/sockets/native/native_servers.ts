@@ -53,7 +53,7 @@ export class NativeHandover {
   readonly warnOnce: (message: string) => void;
   /** The servers as the last reload has found them. */
   #last: readonly FoundServer[] = [];
-  /** The sockets of servers that did not open them themselves. */
+  /** The sockets below servers, but for those that a server has opened itself and still has. */
   readonly #inodes = new WeakMap<AdoptedServer, number>();
 
   constructor(
@@ -106,6 +106,14 @@ export class NativeHandover {
       const { connections } = server;
       return port === undefined || connections === undefined ? [] : [{ server, connections, port }];
     });
+  }
+
+  /**
+   * Another socket is below a server from now on. Connections that come back to this process are
+   * accepted from it, whatever it is.
+   */
+  setInode(server: AdoptedServer, inode: number): void {
+    this.#inodes.set(server, inode);
   }
 
   /** The key of the server that has accepted a connection, where connections move. */

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { type Connection, openConnection } from "../../load/http1.ts";
 import { cleanUp, type TestScope } from "../../support/clean_up.ts";
 import { isAlive } from "../../support/proc.ts";
+import { leaveDescriptors } from "../../support/limits.ts";
 import { fixture, type Program, reload, startProgram } from "../../support/program.ts";
 import { type Runtime, runtimes } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
@@ -82,6 +83,25 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
         if (text !== undefined) assert.equal(body, "hello");
       }
     }
+  });
+
+  test(`${runtime.name}: connections that the new process cannot take are answered by the old one`, async (t) => {
+    const program = start(t, runtime);
+    const current = await program.report("serving");
+    const [port] = current.ports;
+    const connections = await Promise.all(Array.from({ length: 20 }, () => open(t, port)));
+    for (const connection of connections) await ask(connection);
+    program.signal(current);
+    const next = await program.report("serving", { generation: 1 });
+    leaveDescriptors(next.pid, 70); // It leaves 64 to the program.
+    await program.report("reload-end");
+    const { moved, left } = await program.report("connections-move", { generation: 0 });
+    assert.equal(moved + left, 20);
+    assert.ok(left > 10);
+    let old = 0;
+    for (const connection of connections) if ((await ask(connection)).generation === 0) old++;
+    assert.equal(old, left);
+    await until("the old process to be gone", () => !isAlive(current.pid));
   });
 
   test(`${runtime.name}: what is under way is finished by the old process: a stream, a handler, an upload, half a head`, async (t) => {
