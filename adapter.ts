@@ -38,6 +38,7 @@ export type {
   NativeAddress,
   NativeConnections,
   NativeHost,
+  NativeListen,
   NativeServe,
   Placement,
   ServedApp,

@@ -6,7 +6,7 @@ import type { AutoHost } from "../../src/core/auto.ts";
 import { markPrivate, originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import { installLate } from "./node.ts";
-import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
+import { isPrivateAddress } from "./listen_arguments.ts";
 
 /** The part of the global `Bun` that is replaced. */
 export interface BunServers {
@@ -52,10 +52,11 @@ export function installBun(bun: BunServers, pid: number, host: AutoHost, isLinux
   });
   bun.listen = replacing(originalOf(listen), (options: Options, ...rest: unknown[]) => {
     const { unix, port } = options ?? {};
+    const isPrivate = isPrivateAddress(unix, port, pid);
+    const isOurs = !isPrivate && !isOfNode();
+    if (isOurs) return host.begin().adopt(originalOf(listen))(options, ...rest);
     const server = originalOf(listen).call(bun, options, ...rest);
-    if (isPrivateAddress(unix, port, pid)) return privately(server, unix);
-    if (!isOfNode()) host.say(explainListen("Bun.listen", options, unix, ["node:net"]));
-    return server;
+    return isPrivate ? privately(server, unix) : server;
   });
   if (udpSocket === undefined) return;
   bun.udpSocket = replacing(

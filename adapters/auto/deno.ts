@@ -7,7 +7,7 @@ import { installLate, putSignalsAside, type SignalsAside } from "./node.ts";
 import { markPrivate, originalOf, replacing } from "../../src/core/marks.ts";
 import type { ServeFunction } from "../../src/core/native.ts";
 import { isOfThread } from "../deno/threads.ts";
-import { explainListen, isPrivateAddress } from "./listen_arguments.ts";
+import { isPrivateAddress } from "./listen_arguments.ts";
 
 type Listener = () => void;
 
@@ -50,18 +50,16 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
       ? privately(originalOf(serve)(first, second))
       : host.begin().adopt(originalOf(serve))(first, second);
   });
-  const warning = (name: string, original: ServeFunction) =>
+  const adopting = (original: ServeFunction) =>
     replacing(original, (options: Options, ...rest: unknown[]) => {
       const { path, port } = options ?? {};
-      const server = original(options, ...rest);
-      if (isPrivateAddress(path, port, pid)) return privately(server);
-      if (!/ext:deno_node|node:/.test(new Error().stack ?? "")) {
-        host.say(explainListen(name, options, path, ["Deno.serve", "node:net"]));
-      }
-      return server;
+      if (isPrivateAddress(path, port, pid)) return privately(original(options, ...rest));
+      return /ext:deno_node|node:/.test(new Error().stack ?? "")
+        ? original(options, ...rest)
+        : host.begin().adopt(original)(options, ...rest);
     });
-  deno.listen = warning("Deno.listen", originalOf(listen));
-  if (listenTls !== undefined) deno.listenTls = warning("Deno.listenTls", originalOf(listenTls));
+  deno.listen = adopting(originalOf(listen));
+  if (listenTls !== undefined) deno.listenTls = adopting(originalOf(listenTls));
   if (listenDatagram === undefined) return;
   const openDatagrams = originalOf(listenDatagram);
   deno.listenDatagram = replacing(

@@ -49,18 +49,6 @@ export function isPrivateAddress(path: unknown, port: unknown, pid: number): boo
     : port !== undefined && Number(port) === 0;
 }
 
-/** What is said of a socket that nothing can hand over. */
-export function explainListen(
-  name: string,
-  { hostname, port }: { readonly hostname?: unknown; readonly port?: unknown },
-  path: unknown,
-  instead: readonly string[],
-): string {
-  const where = path ?? `${hostname ?? "*"}:${port}`;
-  return `a socket of ${name}, at ${where}, cannot be handed over: a reload fails, because no second process can open it. ` +
-    `A server of ${instead.join(" or ")} can be handed over`;
-}
-
 /** Reads the arguments. A port of 0 is the process's own as well: nobody outside can know it. */
 export function readListenArguments(args: readonly unknown[], pid: number): ListenRequest {
   const options = optionsOf(args);

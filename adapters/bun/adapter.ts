@@ -8,11 +8,13 @@ import { countActivated } from "../shared/listen_fds.ts";
 import { startNode } from "../node/adapter.ts";
 import type { NodeProcess } from "../shared/node_channel.ts";
 import { bunDatagrams } from "./datagrams.ts";
+import { bunListen } from "./listen.ts";
 import { bunServe } from "./native.ts";
 
 /** The part of the global `Bun` that is used here. */
 export interface BunNamespace {
   readonly serve: unknown;
+  readonly listen: unknown;
   readonly udpSocket?: unknown;
   /** `false` in a worker. */
   readonly isMainThread: boolean;
@@ -25,6 +27,7 @@ export interface BunNamespace {
 export function createBunAdapter(bun: BunNamespace, process: NodeProcess): StartAdapter {
   const start = startNode(process, "Bun", bun.isMainThread);
   const isShared = (start.handshake.supervisor?.instances ?? 1) > 1;
+  const reusePort = process.platform !== "linux" || isShared;
   const { snapshot: { loaded }, handshake: { generation } } = start;
   const activated = process.platform === "linux"
     ? countActivated(loaded, process.pid, generation !== undefined)
@@ -34,10 +37,11 @@ export function createBunAdapter(bun: BunNamespace, process: NodeProcess): Start
     native: {
       serve: bunServe(
         bun,
-        process.platform !== "linux" || isShared,
+        reusePort,
         activated,
         (name) => process.env[name],
       ),
+      listen: bunListen(bun, reusePort),
       datagrams: bunDatagrams(bun),
     },
     fetch: bunFetch,

@@ -10,6 +10,7 @@ import { platformSignals } from "../shared/signals.ts";
 import type { Environment, Snapshot } from "../shared/environment.ts";
 import { connectChannel, denoCarries, watchChannel } from "./channel.ts";
 import { denoDatagrams } from "./datagrams.ts";
+import { denoListen } from "./listen.ts";
 import { denoFetch, denoServe } from "./native.ts";
 import { denoFiles } from "./files.ts";
 import type { DenoNamespace } from "./namespace.ts";
@@ -87,6 +88,7 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
   const { onExit, ...signals } = denoSignals(deno, permissions, platform.signals);
   const files = denoFiles(deno, permissions.checkPath);
   const service = basicService(deno, permissions, snapshot.loaded, files, onExit);
+  const isShared = (handshake.supervisor?.instances ?? 1) > 1;
   const activated = os === "linux" ? countActivated(snapshot.loaded, deno.pid, isSuccessor) : 0;
 
   let found: Predecessor | undefined;
@@ -106,13 +108,8 @@ export function createDenoAdapter(deno: DenoNamespace, isMain: boolean): StartAd
     fetch: denoFetch,
     service: isMainThread ? service : undefined,
     native: {
-      serve: denoServe(
-        deno,
-        (handshake.supervisor?.instances ?? 1) > 1,
-        activated,
-        permissions,
-        isThread,
-      ),
+      serve: denoServe(deno, isShared, activated, permissions, isThread),
+      listen: denoListen(deno, isShared),
       datagrams: denoDatagrams(deno),
     },
     nativeOffer: isThread ? sharedOffer(deno.env, deno.pid) : handshake.native,

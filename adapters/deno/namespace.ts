@@ -81,6 +81,7 @@ export interface DenoNamespace {
 
   /** Only with --unstable-net. */
   readonly listenDatagram?: unknown;
+  readonly listenTls?: unknown;
   connect(options: { transport: "unix"; path: string }): Promise<DenoConnection>;
   listen(
     options: { transport: "unix"; path: string },

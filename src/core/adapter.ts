@@ -1,5 +1,5 @@
 import type { NativeDatagrams } from "./datagrams.ts";
-import type { NativeServe } from "./native.ts";
+import type { NativeListen, NativeServe } from "./native.ts";
 import type { BasicServiceAdapter, ServiceAdapter, Supervisor } from "./service_adapter.ts";
 import type { SocketAdapter } from "./socket_adapter.ts";
 import type { CancelReason } from "./token.ts";
@@ -181,6 +181,8 @@ export interface OtherHandlers {
 export interface NativeAdapter {
   /** Deno.serve, Bun.serve. */
   readonly serve: NativeServe;
+  /** Deno.listen, Bun.listen. */
+  readonly listen: NativeListen;
   /** Deno.listenDatagram, Bun.udpSocket. */
   readonly datagrams: NativeDatagrams;
 }

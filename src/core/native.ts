@@ -117,6 +117,8 @@ export interface AdoptedServer {
   finish(idle: Promise<void>, isReplaced: boolean): Promise<unknown>;
   /** Closes what is left. Returns how many requests and WebSockets that were. */
   cut(): number;
+  /** Whether its connections are the application's: only the kernel knows all of them. */
+  readonly isRaw?: boolean;
 }
 
 /** The native servers of a process, as the functions see them that open one. */
@@ -169,14 +171,20 @@ export interface ServedApp {
   readonly development?: unknown;
 }
 
-/** The function of a runtime that opens its own servers. */
-export interface NativeServe {
-  /** For messages: `Deno.serve`. */
+/** A function of a runtime that opens listening sockets: `Deno.listen`, `Bun.listen`. */
+export interface NativeListen {
+  /** For messages. */
   readonly name: string;
+  /** Whether this is the function. */
+  is(listen: unknown): boolean;
+  /** Returns a function of the same type. What it opens is known to the host. */
+  adopt(listen: ServeFunction, host: NativeHost): ServeFunction;
+}
+
+/** The function of a runtime that opens its own servers: `Deno.serve`, `Bun.serve`. */
+export interface NativeServe extends NativeListen {
   /** Whether an app may have `routes` and `websocket`. */
   readonly takesRoutes: boolean;
-  /** Whether this is the function. */
-  is(serve: unknown): boolean;
   /**
    * Whether a process accepts connections on a unix socket; `undefined` where that cannot be known.
    */
@@ -186,8 +194,6 @@ export interface NativeServe {
    * where it can be put below a server.
    */
   activated?(asked: NativeAddress): ActivatedAddress | undefined;
-  /** Returns a function of the same type. What it opens is known to the host. */
-  adopt(serve: ServeFunction, host: NativeHost): ServeFunction;
   /**
    * Serves an app, with the adopted function that `adopt` turns this runtime's into. Returns the
    * port.

@@ -323,11 +323,14 @@ export interface Token extends CancellationToken {
    * needed, and port 0 keeps its port. Where the predecessor listens on the same address, the
    * server gets its socket when this process is in charge, and reports its address before.
    *
-   * What `Bun.udpSocket` and `Deno.listenDatagram` open passes on as a bound socket of
-   * `node:dgram`; it lives as long as the program. On Linux, with Deno's `--allow-ffi`. Elsewhere a
+   * With `Bun.listen`, `Deno.listen` and `Deno.listenTls` the listening socket passes on; the
+   * connections stay where they were accepted until they end, for `drainTimeout` at most. What
+   * `Bun.udpSocket` and `Deno.listenDatagram` open passes on as a bound socket of `node:dgram`; it
+   * lives as long as the program. On Linux, with Deno's `--allow-ffi`. Elsewhere a
    * server with `reusePort: true` is reloaded, and connections may be lost.
    *
-   * @param serve `Bun.serve`, `Deno.serve`, `Bun.udpSocket` or `Deno.listenDatagram`.
+   * @param serve `Bun.serve`, `Deno.serve`, `Bun.listen`, `Deno.listen`, `Deno.listenTls`,
+   * `Bun.udpSocket` or `Deno.listenDatagram`.
    * @throws {TypeError} For another function, and on Node.
    *
    * @example

@@ -66,7 +66,7 @@ export function createNativeServers(
   isCancelled: () => boolean,
 ): NativeServers {
   const { canReload, native, nativeOffer, pid, runtime, threads } = adapter;
-  const { serve: nativeServe, datagrams: nativeDatagrams } = native ?? {};
+  const { serve: nativeServe, listen: nativeListen, datagrams: nativeDatagrams } = native ?? {};
   const servers: AdoptedServer[] = [];
   const inherited = parseOffered(nativeOffer, "server");
 
@@ -98,21 +98,23 @@ export function createNativeServers(
     inherited,
     onOpen: undefined,
     adopt(serve) {
-      if (nativeServe === undefined) {
+      if (nativeServe === undefined || nativeListen === undefined) {
         throw new TypeError(
           `adopt: ${runtime} has no servers of its own; those of node:http and the like listen ` +
             "with token.bind(server, ...)",
         );
       }
       const datagrams = nativeDatagrams?.is(serve) === true ? nativeDatagrams : undefined;
-      if (datagrams === undefined && !nativeServe.is(serve)) {
-        const names = [nativeServe.name, nativeDatagrams?.name].filter(Boolean).join(" or ");
+      const opening = [nativeServe, nativeListen].find((known) => known.is(serve));
+      if (datagrams === undefined && opening === undefined) {
+        const names = [nativeServe, nativeListen, nativeDatagrams].flatMap((known) =>
+          known?.name ?? []
+        ).join(" or ");
         throw new TypeError(`adopt: it takes ${names}, not ${show(serve)}`);
       }
       if (!canReload && threads === undefined) return serve;
-      return (datagrams === undefined
-        ? nativeServe.adopt(serve, nativeHost)
-        : datagrams.adopt(serve, datagramHost)) as typeof serve;
+      return (opening?.adopt(serve, nativeHost) ??
+        datagrams?.adopt(serve, datagramHost)) as typeof serve;
     },
   };
   return self;

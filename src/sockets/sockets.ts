@@ -187,17 +187,21 @@ function finishNatives(
   /** Finishes what a server has begun, and cuts what is left after the timeout. */
   async function finish(server: AdoptedServer): Promise<void> {
     const cut = Promise.withResolvers<void>();
+    const raw = nativeServers.rawOf(server);
     server.setClosing(true);
     const stop = clock.timer(timeout, async () => {
       // The requests have the same time limit. Cut with the server, they would not be counted.
       await answered();
-      const connections = server.cut();
+      const connections = server.cut() + (raw?.cut() ?? 0);
       cut.resolve();
       if (connections === 0) return;
       const name = nameOfServer(server);
       emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
     });
-    await server.finish(Promise.race([idleEnd(server), cut.promise]), isReplaced);
+    const ended = Promise.race([idleEnd(server), cut.promise]);
+    // Before it is stopped: a program may end with the loop that accepts.
+    if (raw !== undefined) await ended.then(raw.ended);
+    await server.finish(ended, isReplaced);
     stop();
   }
   natives.onOpen = (server) => void token.track(finish(server), { name: nameOfServer(server) });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { cleanUp } from "../support/clean_up.ts";
@@ -119,12 +119,24 @@ for (const runtime of runtimes) {
   });
 
   if (runtime.kind !== "node") {
-    test(title("what cannot be handed over is named when it is opened"), async (t) => {
-      const program = start(t, runtime, "raw", await freePort());
-      await program.report("raw");
-      await program.line(
-        /a socket of (Deno|Bun)\.listen, at 127\.0\.0\.1:\d+, cannot be handed over/,
-      );
+    test(title("sockets of Bun.listen and Deno.listen are handed over"), async (t) => {
+      const port = await freePort();
+      const program = start(t, runtime, "raw", port, { RELOAD_SELF_IDLE_GRACE: "300ms" });
+      async function pidFrom(): Promise<number> {
+        const socket = connect(port, "127.0.0.1");
+        const [data] = await once(socket, "data");
+        await once(socket, "close");
+        return Number(/^pid (\d+)$/.exec(String(data))?.[1]);
+      }
+      let { pid } = await program.report("up");
+      for (let i = 0; i < 3; i++) {
+        program.signal(pid);
+        const old = pid;
+        while (pid === old) pid = await pidFrom(); // For a moment both accept.
+        await until("the old process to be gone", () => !isAlive(old));
+      }
+      program.signal(pid, "SIGTERM");
+      await until("all processes to be gone", () => program.pids().length === 0);
     });
   }
 

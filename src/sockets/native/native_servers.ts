@@ -17,6 +17,7 @@ import type { ProgramContext } from "../../reload/context.ts";
 import type { Handover } from "../../reload/handover.ts";
 import { createWarnOnce, MAX_ACCEPT_TURNS, nameOf } from "../common.ts";
 import { IncomingNative, OutgoingNative } from "./handover.ts";
+import { createRawConnections, type RawConnections } from "./raw_connections.ts";
 
 /** A server, and its socket. */
 export interface FoundServer {
@@ -190,6 +191,18 @@ export class NativeHandover {
       }
       if (sockets.some((socket) => socket.giveBack() !== undefined)) return;
     }
+  }
+
+  /** The connections of a server whose connections are the application's. */
+  rawOf(server: AdoptedServer): RawConnections | undefined {
+    const { libc, program: { clock } } = this;
+    if (libc === undefined || !server.isRaw) return undefined;
+    const { own, reported: { port } } = server;
+    if (typeof port === "number") return createRawConnections(libc, clock, port);
+    // The kernel keeps the name under which the first generation has made a unix socket.
+    const isOurs = (found: FoundServer) => found.server === server;
+    const found = this.#last.find(isOurs) ?? this.findAll(libc, scanSockets(libc)).find(isOurs);
+    return createRawConnections(libc, clock, found?.file.socket.local()?.name ?? own);
   }
 
   /** Whether the new process of the last reload has its socket, and another file is below it. */

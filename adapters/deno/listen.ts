@@ -1,0 +1,98 @@
+/** Listening sockets of Deno.listen and Deno.listenTls that are handed over. */
+import { originalOf } from "../../src/core/marks.ts";
+import type {
+  AdoptedServer,
+  NativeHost,
+  NativeListen,
+  ServeFunction,
+} from "../../src/core/native.ts";
+import { networkPlace } from "../shared/native_activation.ts";
+import type { DenoNamespace } from "./namespace.ts";
+
+/** The options that are looked at. */
+interface Options {
+  readonly transport?: unknown;
+  readonly port?: unknown;
+  readonly hostname?: unknown;
+  readonly path?: unknown;
+}
+
+/** A listening socket of Deno's. */
+interface Listener {
+  readonly addr: Readonly<Record<string, unknown>>;
+  close(): void;
+}
+
+function open(
+  listen: ServeFunction,
+  host: NativeHost,
+  options: Options,
+  reusePort: boolean,
+): Listener {
+  const path = typeof options.path === "string" ? options.path : undefined;
+  const { port, hostname } = options;
+  const placement = host.place(path !== undefined ? { path } : { port, hostname });
+  const { key, inherited, activated, temporaryPath } = placement;
+  const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
+  const listener: Listener = listen({ ...options, ...where });
+  const own = temporaryPath ?? Number(listener.addr.port);
+  const reported = inherited?.reported ?? {
+    ...listener.addr,
+    ...(path !== undefined && { path }),
+    ...(activated && { hostname: activated.hostname, port: activated.port }),
+  };
+  Object.defineProperty(listener, "addr", {
+    configurable: true,
+    enumerable: true,
+    value: reported,
+  });
+  const originalClose = listener.close.bind(listener);
+  let isOpen = true;
+  const close = () => {
+    host.remove(adopted);
+    if (isOpen) originalClose();
+    isOpen = false;
+  };
+  Object.defineProperty(listener, "close", { configurable: true, value: close });
+  Object.defineProperty(listener, Symbol.dispose, { configurable: true, value: close });
+  const adopted: AdoptedServer = {
+    key,
+    path,
+    own,
+    reported,
+    connections: undefined,
+    activated: activated?.fd,
+    isRaw: true,
+    setClosing() {},
+    async finish(idle) {
+      await idle;
+      close();
+    },
+    cut: () => 0,
+  };
+  host.add(adopted);
+  return listener;
+}
+
+/**
+ * Deno.listen and Deno.listenTls, which the token can adopt.
+ *
+ * @param isShared Whether several processes have sockets at an address.
+ */
+export function denoListen(deno: DenoNamespace, isShared: boolean): NativeListen {
+  return {
+    name: "Deno.listen",
+    is: (listen) =>
+      [deno.listen, deno.listenTls].some((own) => originalOf(listen) === originalOf(own)),
+    adopt: (given, host) => {
+      const listen = originalOf(given);
+      return (options: Options) => {
+        const { transport = "tcp" } = options ?? {};
+        // Deno says what is wrong, and opens by itself what is no address of a network: vsock.
+        return transport === "tcp" || transport === "unix"
+          ? open(listen, host, options, isShared)
+          : listen(options);
+      };
+    },
+  };
+}
