@@ -68,11 +68,13 @@ export interface LiveWebSocketHandlers<Session, Socket = LiveWebSocket, Request 
    * Lets go of a WebSocket, between two messages. The application does not use the object any more;
    * it emits nothing, `close` included.
    *
+   * @param isLate Whether those with which it shares its state have moved before: what one of them
+   * sends to all no longer reaches it. Where its client must miss nothing, close it.
    * @returns What the next generation needs to go on: a JSON value. `undefined`: not now. Then the
    * WebSocket is served as before and asked for again; one that is still refused at the end of the
    * probation is closed with 1001 (going away).
    */
-  release(socket: Socket): Session | undefined;
+  release(socket: Socket, isLate: boolean): Session | undefined;
 }
 
 /** The WebSockets of an application, under one name. */
@@ -175,7 +177,7 @@ export function liveWebSockets<Session, Socket, Request>(
     independent: handlers.independent === true,
     accept: (socket: Socket, session: Session | undefined, request: Request | undefined) =>
       handlers.accept(socket, session, request),
-    release: (socket: Socket) => handlers.release(socket),
+    release: (socket: Socket, isLate: boolean) => handlers.release(socket, isLate),
   };
   // Those that the runtime serves are a group from the beginning: in a successor they come before
   // the first request.

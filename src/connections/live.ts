@@ -65,6 +65,8 @@ interface LiveMove {
   readonly waiting: Map<LiveSocket, LiveGroup>;
   /** Those that the application has let go of, and that are still in their server. */
   readonly retained: Set<Retained>;
+  /** Whether all that share a state were released. */
+  isAnnounced: boolean;
   /** Whether the probation is over: then each is tried once more. */
   isLast: boolean;
 }
@@ -94,6 +96,7 @@ function sendConnections(
     ...{ adapter, program, natives, native, access, sender, signal },
     waiting: new Map(),
     retained: new Set(),
+    isAnnounced: false,
     isLast: false,
   };
   let moving: Promise<void> | undefined;
@@ -150,6 +153,7 @@ async function releaseAll(move: LiveMove): Promise<void> {
   }
   await releaseTogether(move, all);
   signal.throwIfAborted();
+  move.isAnnounced = true;
   // Then none is sent later, either, and all are served here.
   await sender.tell("announced").catch(() => {});
 }
@@ -190,7 +194,7 @@ function release(move: LiveMove, group: LiveGroup, socket: LiveSocket): void {
   }
   let session: unknown;
   try {
-    session = group.release(socket);
+    session = group.release(socket, move.isAnnounced && !group.isIndependent);
   } catch (error) {
     warn(
       `${group.name}: release() threw, and the connection is not moved: ${describeError(error)}`,

@@ -20,11 +20,13 @@ export interface LiveHandlers<Session, Socket> {
    * it at this moment, and all that was written has left this process. Listeners that `accept` has
    * set are removed.
    *
+   * @param isLate Whether those with which it shares its state have moved before: what one of them
+   * sends to all no longer reaches it. Where its client must miss nothing, close it.
    * @returns What the next generation needs to go on: a JSON value or bytes. `undefined`: not now.
    * Then the connection is served as before and asked for again; one that is still refused at the
    * end of the probation is drained.
    */
-  release(socket: Socket): Session | undefined;
+  release(socket: Socket, isLate: boolean): Session | undefined;
 }
 
 /** Connections of one kind that move to the next generation. */

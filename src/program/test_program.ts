@@ -265,7 +265,7 @@ function release({ live }: ProgramContext, connections: ConnectionAdapter | unde
     [...group.sockets].filter((socket) => !isNative(socket) && !socket.destroyed).flatMap(
       (socket) => {
         connections.stop(socket);
-        const session = group.release(socket);
+        const session = group.release(socket, false);
         if (session === undefined) {
           connections.start(socket);
           return [];

@@ -17,7 +17,7 @@ export interface LiveGroup {
   /** Gives a connection to the application. */
   serve(socket: LiveSocket, session: unknown): void;
   /** Asks the application to let go of a connection. `undefined`: not now. */
-  release(socket: LiveSocket): unknown;
+  release(socket: LiveSocket, isLate: boolean): unknown;
 }
 
 /** The groups of this process, by name. */
@@ -57,8 +57,8 @@ export function addLiveGroup(
       );
       handlers.accept(socket, session);
     },
-    release(socket) {
-      const session = handlers.release(socket);
+    release(socket, isLate) {
+      const session = handlers.release(socket, isLate);
       if (session === undefined) return undefined;
       group.sockets.delete(socket);
       const own = before.get(socket);

@@ -89,6 +89,10 @@ async function reload(
   return await program.report("serving", { generation });
 }
 
+/** Those that have moved after the others. */
+const latecomers = (program: Program): string[] =>
+  program.reports.filter(({ type }) => type === "late").map(({ name }) => name);
+
 for (const runtime of oneOfEachKind) {
   for (const kind of kindsOf(runtime)) {
     test(`${runtime.name}, ${kind}: a chat of 1,000 goes through five reloads and two crashes: each message once, in order`, async (t) => {
@@ -274,6 +278,7 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "bun")) {
     );
     const { moved, left } = await program.report("connections-move", { pid });
     assert.deepEqual({ moved, left }, { moved: 2, left: 0 });
+    assert.deepEqual(latecomers(program), ["half"]);
     await until("the old process to be gone", () => !isAlive(pid));
     const { length } = plain.heard;
     plain.socket.send("after");
@@ -360,6 +365,8 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
     await until("the message", () => half.received.includes("one-message"));
     const { moved, left } = await program.report("connections-move", { pid });
     assert.deepEqual({ moved, left }, { moved: 3, left: 0 });
+    assert.ok(latecomers(program).includes("half"));
+    assert.ok(!latecomers(program).includes("plain"));
     await until("the old process to be gone", () => !isAlive(pid));
     plain.socket.send("after");
     await until("the echo", () => plain.heard.at(-1)?.[2] === "after");
@@ -369,6 +376,24 @@ for (const runtime of oneOfEachKind.filter(({ kind }) => kind !== "node")) {
     plain.socket.close(4000, "enough");
     await program.report("left", { name: "plain", generation: 1 });
     await until("the answer to the close", () => plain.closed === 4000);
+  });
+
+  test(`${runtime.name}, native: the application may close what is late`, async (t) => {
+    const { program, pid, port } = await begin(t, runtime, "native", { closeLate: true });
+    const plain = await join(t, port, "plain");
+    const half = await joinRaw(t, port, "half");
+    const bytes = frame(TEXT, "one-message");
+    half.socket.write(bytes.subarray(0, 9));
+    plain.socket.send("tick");
+    await until("the echo", () => plain.heard.length === 1);
+    program.signal(pid);
+    await program.report("in-charge", { generation: 1 });
+    half.socket.write(bytes.subarray(9));
+    await until("the close", () => half.received.endsWith("\x03\xe9late"));
+    await program.report("left", { name: "half" });
+    await until("the old process to be gone", () => !isAlive(pid));
+    plain.socket.send("after");
+    await until("the echo", () => plain.heard.at(-1)?.[2] === "after");
   });
 
   test(`${runtime.name}, native: a client in the middle of a message is closed as going away, and hears nothing twice`, async (t) => {

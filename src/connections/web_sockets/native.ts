@@ -22,7 +22,7 @@ export interface NativeHandlers<Session> {
   /** Whether each moves by itself. */
   readonly independent: boolean;
   accept(socket: LiveWebSocket, session: Session | undefined, request: Request | undefined): void;
-  release(socket: LiveWebSocket): Session | undefined;
+  release(socket: LiveWebSocket, isLate: boolean): Session | undefined;
 }
 
 /** What the next generation must know of one, besides its session. */
@@ -109,7 +109,7 @@ export function serveNative<Session>(
       if (moved === undefined) return void socket.destroy();
       socket.arrival = socket.goOn?.(moved.server, entryOf(group, socket, moved));
     },
-    release: (socket) => release(group, socket),
+    release: (socket, isLate) => release(group, socket, isLate),
   });
   whenCancelled(token, () => {
     for (const socket of group.open) socket.close(GOING_AWAY, GOING_AWAY_REASON);
@@ -133,12 +133,13 @@ function begin<Session>(
 function release<Session>(
   { states, handlers, open }: Group<Session>,
   socket: NativeSocket,
+  isLate: boolean,
 ): Moved<Session> | undefined {
   const { control, extensions = "" } = states.get(socket) ?? {};
   if (control === undefined || socket.server === undefined || !socket.served?.isAtRest()) {
     return undefined;
   }
-  const session = handlers.release(control.socket);
+  const session = handlers.release(control.socket, isLate);
   if (session === undefined) return undefined;
   control.retire();
   open.delete(control.socket);

@@ -31,7 +31,7 @@ export interface WebSocketServerLike {
 export interface PackageHandlers<Session, Socket, Request> {
   readonly independent: boolean;
   accept(socket: Socket, session: Session | undefined, request: Request | undefined): void;
-  release(socket: Socket): Session | undefined;
+  release(socket: Socket, isLate: boolean): Session | undefined;
 }
 
 /** What the next generation must know of a WebSocket, besides its session. */
@@ -92,13 +92,13 @@ export function servePackage<Session, Socket, Request>(
       const { webSocket, request } = connections.get(socket) as Connection<Request>;
       handlers.accept(webSocket as Socket, undefined, request);
     },
-    release(socket) {
+    release(socket, isLate) {
       const connection = connections.get(socket);
       const { handshake, webSocket } = connection ?? {};
       if (handshake === undefined || webSocket === undefined || !isBetweenMessages(webSocket)) {
         return undefined;
       }
-      const session = handlers.release(webSocket as Socket);
+      const session = handlers.release(webSocket as Socket, isLate);
       if (session === undefined) return undefined;
       letGo(group, socket, connection as Connection<Request>);
       return { handshake: { ...handshake, protocol: webSocket.protocol }, session };
