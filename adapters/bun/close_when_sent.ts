@@ -11,16 +11,13 @@ const CHECK_MS = 10;
 /**
  * Closes a WebSocket when its client has read what was sent to it. Bun 1.4 no longer counts one that
  * was closed: the rest would end with the process.
- *
- * @param most How long that may take, in milliseconds.
  */
 export function closeWhenSent(
   socket: BunWebSocket,
   code: number | undefined,
   reason: string | undefined,
-  most: number = Infinity,
 ): void {
   if (socket.readyState !== WebSocket.OPEN) return;
-  if (socket.getBufferedAmount() === 0 || most <= 0) return socket.close(code, reason);
-  setTimeout(() => closeWhenSent(socket, code, reason, most - CHECK_MS), CHECK_MS);
+  if (socket.getBufferedAmount() === 0) return socket.close(code, reason);
+  setTimeout(() => closeWhenSent(socket, code, reason), CHECK_MS);
 }

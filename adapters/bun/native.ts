@@ -124,11 +124,7 @@ interface WebSockets {
   areGoing: boolean;
 }
 
-/** An application may send without an end to a client that is slow. */
-const SENT_TIMEOUT_MS = 5_000;
-
-const closeSocket = (socket: BunWebSocket) =>
-  closeWhenSent(socket, GOING_AWAY, GOING_AWAY_REASON, SENT_TIMEOUT_MS);
+const closeSocket = (socket: BunWebSocket) => closeWhenSent(socket, GOING_AWAY, GOING_AWAY_REASON);
 
 /** Knows the WebSockets of a server. */
 function following(websocket: Options["websocket"], sockets: WebSockets): Options["websocket"] {

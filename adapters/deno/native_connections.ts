@@ -6,6 +6,9 @@ import type { SocketAddress } from "../../src/core/socket_adapter.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { closeWebSocket } from "./web_sockets.ts";
 
+/** How often it is looked whether a client has read what was sent to it, in milliseconds. */
+const SENT_CHECK_MS = 50;
+
 /** What Deno gives a handler besides the request. */
 interface Info {
   readonly remoteAddr: Address;
@@ -166,15 +169,23 @@ export class FollowedConnections implements NativeConnections {
   }
 
   /**
-   * Resolves when those that are open now are closed, after so many milliseconds, or when the
-   * signal fires.
+   * Resolves when those that are open now are closed, so many milliseconds after all that was
+   * written has been sent, or when the signal fires.
    */
   webSocketsClosed(most: number, signal: AbortSignal): Promise<unknown> {
+    const open = [...this.openWebSockets];
     const closed = (socket: WebSocket) =>
       new Promise((resolve) => socket.addEventListener("close", resolve));
-    const late = new Promise((resolve) => this.#deno.unrefTimer(setTimeout(resolve, most)));
+    const pause = (milliseconds: number) =>
+      new Promise((resolve) => this.#deno.unrefTimer(setTimeout(resolve, milliseconds)));
     const isCut = new Promise((resolve) => signal.addEventListener("abort", resolve));
-    return Promise.race([Promise.all([...this.openWebSockets].map(closed)), late, isCut]);
+    const isSending = ({ readyState, bufferedAmount }: WebSocket) =>
+      readyState !== WebSocket.CLOSED && bufferedAmount > 0;
+    async function late(): Promise<void> {
+      while (!signal.aborted && open.some(isSending)) await pause(SENT_CHECK_MS);
+      await pause(most);
+    }
+    return Promise.race([Promise.all(open.map(closed)), late(), isCut]);
   }
 
   watch(isWatching: boolean): void {

@@ -457,7 +457,7 @@ for (const runtime of oneOfEachKind) {
     client.pause();
     program.signal(pid);
     await program.report("cancel", { generation: 0 });
-    await delay(1_500); // Longer than an old process takes that waits for nobody.
+    await delay(7_000); // Longer than a client is waited for that has everything.
     client.resume();
     const [code] = await once(client, "close");
     assert.deepEqual(heard, [...Array(300).keys(), 300].map(String));
