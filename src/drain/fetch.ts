@@ -81,7 +81,7 @@ export function checkHandler(handler: unknown): void {
 
 /** The answer to a request whose handler has not returned in time. */
 function unanswered(): Response {
-  return new Response("the server is being replaced, and this request took too long\n", {
+  return new Response("the server is going away, and this request took too long\n", {
     status: 503,
     headers: { "Connection": "close" },
   });

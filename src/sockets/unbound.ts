@@ -53,7 +53,9 @@ export interface UnboundOptions extends Omit<LingeringOptions, "unbound" | "advi
 const CHECK_MS = 20;
 /** How long after its last task a cancelled process may take to close its servers. */
 export const CLOSE_MS = 1_000;
-/** How often a process that stays is reported, in milliseconds. */
+/** When a process that stays is reported first, in milliseconds: before a container is killed. */
+export const FIRST_REMIND_MS = 5_000;
+/** How often it is reported from then on, in milliseconds. */
 export const REMIND_MS = 60_000;
 
 /** The servers that are not bound. */
@@ -161,19 +163,24 @@ export function followEnd(options: LingeringOptions): void {
       const rest = `. It accepts nothing there any more: pid ${successor} is in charge`;
       warn(advise(sockets) + (isTaken ? rest : ""));
     });
-    let minutes = 0;
-    every?.(REMIND_MS, () => {
-      const since = `${++minutes} ${minutes === 1 ? "minute" : "minutes"} ago`;
+    function remind(since: string): void {
       const what = countNames(holders?.() ?? []);
       const holder = what === ""
         ? "Something keeps it: a timer, a connection, a server"
         : `What keeps it: ${what}`;
       warn(
-        `it was ${isReplaced ? "replaced" : "told to end"} ${since}, is done with its work, and ` +
-          `has not left. ${holder}. Close that after \`await token.drained()\`, or call ` +
+        `it was ${isReplaced ? "replaced" : "told to end"} ${since} ago, is done with its work, ` +
+          `and has not left. ${holder}. Close that after \`await token.drained()\`, or call ` +
           "`process.exit()`",
       );
+    }
+    let stopFirst: (() => void) | undefined = undefined;
+    stopFirst = every?.(FIRST_REMIND_MS, () => {
+      stopFirst?.();
+      remind(`${FIRST_REMIND_MS / 1_000} seconds`);
     });
+    let minutes = 0;
+    every?.(REMIND_MS, () => remind(`${++minutes} ${minutes === 1 ? "minute" : "minutes"}`));
   });
 }
 

@@ -317,7 +317,7 @@ function frame(opcode: number, text: string, { fin = true } = {}): Buffer {
 }
 const TEXT = 1, PING = 9, CONTINUATION = 0;
 /** The code 1001 and the reason, as they are in a frame. */
-const GOING_AWAY = "\x03\xe9the server is being replaced";
+const GOING_AWAY = "\x03\xe9the server is going away";
 
 /** A client that writes the bytes that it is told to. */
 async function joinRaw(t: TestContext, port: number, name: string) {

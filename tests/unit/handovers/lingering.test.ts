@@ -2,14 +2,20 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createCancellation } from "../../../src/core/cancellation.ts";
 import type { OwnSocket } from "../../../src/core/socket_adapter.ts";
-import { CLOSE_MS, countNames, followEnd, REMIND_MS } from "../../../src/sockets/unbound.ts";
+import {
+  CLOSE_MS,
+  countNames,
+  FIRST_REMIND_MS,
+  followEnd,
+  REMIND_MS,
+} from "../../../src/sockets/unbound.ts";
 
 const socket: OwnSocket = { fd: 7, address: { address: "::", family: "IPv6", port: 80 } };
 
 /** A process that has been cancelled, and its warnings after some calls of `every`. */
 async function warnings(
   kind: "reload" | "shutdown",
-  { sockets = [] as OwnSocket[], canStop = true, holders = [] as string[], minutes = 0 },
+  { sockets = [] as OwnSocket[], canStop = true, holders = [] as string[], minutes = -1 },
 ): Promise<{ lines: string[]; stopped: number[] }> {
   const clock = {
     now: () => 0,
@@ -36,6 +42,7 @@ async function warnings(
   await Promise.resolve();
   callbacks.get(CLOSE_MS)?.();
   assert.ok(!callbacks.has(CLOSE_MS), "it looks once");
+  if (minutes >= 0) callbacks.get(FIRST_REMIND_MS)?.();
   for (let i = 0; i < minutes; i++) callbacks.get(REMIND_MS)?.();
   return { lines, stopped };
 }
@@ -55,20 +62,21 @@ test("a process that was replaced accepts nothing more where it still listens", 
   assert.deepEqual(await warnings("reload", {}), { lines: [], stopped: [] });
 });
 
-test("one that does not leave says every minute what keeps it", async () => {
+test("one that does not leave says after five seconds, and every minute, what keeps it", async () => {
   const { lines } = await warnings("reload", {
     holders: ["Timeout", "TCPSocketWrap", "Timeout"],
     minutes: 2,
   });
   assert.equal(
     lines[0],
-    "it was replaced 1 minute ago, is done with its work, and has not left. What keeps it: 2 Timeout, TCPSocketWrap. " +
+    "it was replaced 5 seconds ago, is done with its work, and has not left. What keeps it: 2 Timeout, TCPSocketWrap. " +
       "Close that after `await token.drained()`, or call `process.exit()`",
   );
-  assert.match(lines[1] as string, /^it was replaced 2 minutes ago/);
+  assert.match(lines[1] as string, /^it was replaced 1 minute ago/);
+  assert.match(lines[2] as string, /^it was replaced 2 minutes ago/);
   assert.match(
-    (await warnings("shutdown", { minutes: 1 })).lines[0] as string,
-    /^it was told to end 1 minute ago.*Something keeps it/,
+    (await warnings("shutdown", { minutes: 0 })).lines[0] as string,
+    /^it was told to end 5 seconds ago.*Something keeps it/,
   );
   assert.equal(countNames(["a", "b", "a"]), "2 a, b");
 });
