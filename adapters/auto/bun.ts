@@ -21,13 +21,24 @@ interface Options {
   readonly unix?: unknown;
 }
 
+/** What a program may set: how stacks are written, and how long they are. */
+interface StackSettings {
+  stackTraceLimit?: number;
+  prepareStackTrace?: unknown;
+}
+
 /**
- * Whether a function is called by a module of node's kind, such as node:net: Bun's are made of its
- * own functions.
+ * Whether a replaced function, which calls this one, is called by a module of node's kind, such as
+ * node:net: Bun's are made of its own functions.
  */
 function isOfNode(): boolean {
-  // Below this function and the replaced one.
-  return /\(node:/.test(new Error().stack?.split("\n")[3] ?? "");
+  const settings = Error as StackSettings;
+  const { stackTraceLimit, prepareStackTrace } = settings;
+  Object.assign(settings, { stackTraceLimit: 3, prepareStackTrace: undefined });
+  const { stack } = new Error();
+  Object.assign(settings, { stackTraceLimit, prepareStackTrace });
+  // Below its first line, this function, and the replaced one.
+  return /\(node:/.test(stack?.split("\n")[3] ?? "");
 }
 
 /** Notes that a server is the process's own. */

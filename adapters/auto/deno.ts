@@ -54,9 +54,8 @@ export function installDeno(deno: DenoNamespace & DenoServers, host: AutoHost): 
     replacing(original, (options: Options, ...rest: unknown[]) => {
       const { path, port } = options ?? {};
       if (isPrivateAddress(path, port, pid)) return privately(original(options, ...rest));
-      return /ext:deno_node|node:/.test(new Error().stack ?? "")
-        ? original(options, ...rest)
-        : host.begin().adopt(original)(options, ...rest);
+      // Deno 2.9 opens the servers of node:net in another way.
+      return host.begin().adopt(original)(options, ...rest);
     });
   deno.listen = adopting(originalOf(listen));
   if (listenTls !== undefined) deno.listenTls = adopting(originalOf(listenTls));

@@ -59,10 +59,8 @@ function open(
     activated: activated?.fd,
     isRaw: true,
     setClosing() {},
-    async finish(idle) {
-      await idle;
-      stop();
-    },
+    finish: (idle) => idle,
+    end: () => stop(),
     cut: () => 0,
   };
   host.add(adopted);

@@ -20,6 +20,9 @@ interface Options {
 /** A listening socket of Deno's. */
 interface Listener {
   readonly addr: Readonly<Record<string, unknown>>;
+  accept(): Promise<unknown>;
+  /** What a `for await` calls. It calls `accept`. */
+  next(this: Pick<Listener, "accept">): Promise<unknown>;
   close(): void;
 }
 
@@ -41,20 +44,27 @@ function open(
     ...(path !== undefined && { path }),
     ...(activated && { hostname: activated.hostname, port: activated.port }),
   };
-  Object.defineProperty(listener, "addr", {
-    configurable: true,
-    enumerable: true,
-    value: reported,
-  });
+  const define = (name: PropertyKey, value: unknown) =>
+    Object.defineProperty(listener, name, { configurable: true, value });
+  const { next } = listener;
+  const accept = listener.accept.bind(listener);
   const originalClose = listener.close.bind(listener);
   let isOpen = true;
+  let hasEnded = false;
   const close = () => {
     host.remove(adopted);
     if (isOpen) originalClose();
     isOpen = false;
   };
-  Object.defineProperty(listener, "close", { configurable: true, value: close });
-  Object.defineProperty(listener, Symbol.dispose, { configurable: true, value: close });
+  define("addr", reported);
+  define("close", close);
+  define(Symbol.dispose, close);
+  // A program that does not expect the end would end with the error. A `for await` just ends.
+  define(
+    "accept",
+    () => accept().catch((error) => hasEnded ? new Promise(() => {}) : Promise.reject(error)),
+  );
+  define("next", () => next.call({ accept }));
   const adopted: AdoptedServer = {
     key,
     path,
@@ -64,8 +74,9 @@ function open(
     activated: activated?.fd,
     isRaw: true,
     setClosing() {},
-    async finish(idle) {
-      await idle;
+    finish: (idle) => idle,
+    end() {
+      hasEnded = true;
       close();
     },
     cut: () => 0,

@@ -119,6 +119,11 @@ export interface AdoptedServer {
   cut(): number;
   /** Whether its connections are the application's: only the kernel knows all of them. */
   readonly isRaw?: boolean;
+  /**
+   * Called when all work of this process is done. Only then a loop that accepts may end: a program
+   * may end with it.
+   */
+  end?(): void;
 }
 
 /** The native servers of a process, as the functions see them that open one. */

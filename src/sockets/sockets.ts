@@ -199,11 +199,12 @@ function finishNatives(
       emit({ type: "drain-cut", server: name, connections, milliseconds: timeout });
     });
     const ended = Promise.race([idleEnd(server), cut.promise]);
-    // Before it is stopped: a program may end with the loop that accepts.
-    if (raw !== undefined) await ended.then(raw.ended);
-    await server.finish(ended, isReplaced);
+    await server.finish(raw === undefined ? ended : ended.then(raw.ended), isReplaced);
     stop();
   }
-  natives.onOpen = (server) => void token.track(finish(server), { name: nameOfServer(server) });
+  natives.onOpen = (server) => {
+    token.track(finish(server), { name: nameOfServer(server) });
+    if (server.end !== undefined) token.drained().then(() => server.end?.());
+  };
   natives.servers.forEach(natives.onOpen);
 }

@@ -169,8 +169,8 @@ export function followEnd(options: LingeringOptions): void {
         ? "Something keeps it: a timer, a connection, a server"
         : `What keeps it: ${what}`;
       warn(
-        `it was ${isReplaced ? "replaced" : "told to end"} ${since} ago, is done with its work, ` +
-          `and has not left. ${holder}. Close that after \`await token.drained()\`, or call ` +
+        `it was ${isReplaced ? "replaced" : "told to end"}, has been done with its work for ` +
+          `${since}, and has not left. ${holder}. Close that after \`await token.drained()\`, or call ` +
           "`process.exit()`",
       );
     }
@@ -209,6 +209,6 @@ function insteadFor([first]: readonly OwnSocket[]): string {
 }
 
 function advise(sockets: readonly OwnSocket[]): string {
-  return `it still listens on ${namesOf(sockets)}, which keeps it from ending. Write ` +
+  return `it still listens on ${namesOf(sockets)}, which may keep it from ending. Write ` +
     `${insteadFor(sockets)}, or close the server after \`await token.cancelled()\``;
 }

@@ -3,6 +3,7 @@
  * a socket by its descriptor, and another file can be put below that (src/linux/transplant.ts). So
  * all generations have one socket, with one queue of connections.
  */
+import { attempt } from "../../core/attempt.ts";
 import { describeError } from "../../core/describe_error.ts";
 import type { AdoptedServer, NativeConnections } from "../../core/native.ts";
 import type { Libc, SocketAdapter } from "../../core/socket_adapter.ts";
@@ -229,11 +230,12 @@ export class NativeHandover {
     server: AdoptedServer,
   ): ListeningFile | undefined {
     const known = this.#inodes.get(server);
-    const [file, ...others] = files.filter(({ inode, socket }) => {
+    const found = files.filter(({ inode, socket }) => {
       if (known !== undefined) return inode === known;
       const isPort = typeof server.own === "number";
       return (isPort ? socket.localPort : socket.local()?.name) === server.own;
     });
+    const [file, ...others] = found.length > 1 ? found.filter((one) => isAt(server, one)) : found;
     if (others.length > 0) {
       const [name, count] = [nameOfServer(server), others.length + 1];
       this.warnOnce(
@@ -245,6 +247,17 @@ export class NativeHandover {
     this.#inodes.set(server, socketInode(libc, file.polled[0] ?? -1) ?? file.inode);
     return file;
   }
+}
+
+/** Whether a socket has the address that a server reports. */
+function isAt({ reported: { hostname, address } }: AdoptedServer, { socket }: ListeningFile) {
+  const reported = (address as { address?: unknown } | undefined)?.address ?? hostname;
+  return normalHost(String(reported)) === normalHost(String(socket.local()?.host));
+}
+
+/** One way to write an IPv6 address. */
+function normalHost(host: string): string {
+  return host.includes(":") ? attempt(() => new URL(`http://[${host}]`).hostname) ?? host : host;
 }
 
 /**
