@@ -1,12 +1,8 @@
 /** Listening sockets of Bun.listen that are handed over. */
 import { originalOf } from "../../src/core/marks.ts";
-import type {
-  AdoptedServer,
-  NativeHost,
-  NativeListen,
-  ServeFunction,
-} from "../../src/core/native.ts";
-import { networkPlace } from "../shared/native_activation.ts";
+import type { NativeHost, NativeListen, ServeFunction } from "../../src/core/native.ts";
+import { choosePlace } from "../shared/native_activation.ts";
+import { rawServer } from "../shared/raw_server.ts";
 
 /** The options that are looked at. */
 interface Options {
@@ -30,9 +26,8 @@ function open(
 ): Listener {
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
-  const placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const { key, inherited, activated, temporaryPath } = placement;
-  const where = path !== undefined ? { unix: temporaryPath } : networkPlace(placement, reusePort);
+  const { placement, where } = choosePlace(host, { path, port, hostname }, "unix", reusePort);
+  const { inherited, activated, temporaryPath } = placement;
   const listener: Listener = listen.call(bun, { ...options, ...where });
   const define = (name: PropertyKey, value: unknown) =>
     Object.defineProperty(listener, name, { configurable: true, enumerable: true, value });
@@ -50,19 +45,7 @@ function open(
   };
   define("stop", stop);
   define(Symbol.dispose, () => void stop(true));
-  const adopted: AdoptedServer = {
-    key,
-    path,
-    own,
-    reported,
-    connections: undefined,
-    activated: activated?.fd,
-    isRaw: true,
-    setClosing() {},
-    finish: (idle) => idle,
-    end: () => stop(),
-    cut: () => 0,
-  };
+  const adopted = rawServer(placement, { path, own, reported }, () => stop());
   host.add(adopted);
   return listener;
 }

@@ -7,13 +7,12 @@ import type {
   NativeConnections,
   NativeHost,
   NativeServe,
-  Placement,
   ServeFunction,
 } from "../../src/core/native.ts";
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
 import { ifUsable } from "../shared/libc.ts";
-import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
+import { choosePlace, createNativeActivation } from "../shared/native_activation.ts";
 import { type BunWebSocket, closeWhenSent } from "./close_when_sent.ts";
 import { bunLibc } from "./libc.ts";
 
@@ -261,9 +260,8 @@ function open(
 ): Server {
   const path = typeof options.unix === "string" && options.unix !== "" ? options.unix : undefined;
   const { port, hostname } = options;
-  const placement: Placement = host.place(path !== undefined ? { path } : { port, hostname });
+  const { placement, where } = choosePlace(host, { path, port, hostname }, "unix", reusePort);
   const { key, inherited, activated, temporaryPath } = placement;
-  const where = path !== undefined ? { unix: temporaryPath } : networkPlace(placement, reusePort);
   const opened = new OpenServer(
     host,
     options,

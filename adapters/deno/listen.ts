@@ -1,12 +1,9 @@
 /** Listening sockets of Deno.listen and Deno.listenTls that are handed over. */
 import { originalOf } from "../../src/core/marks.ts";
-import type {
-  AdoptedServer,
-  NativeHost,
-  NativeListen,
-  ServeFunction,
-} from "../../src/core/native.ts";
-import { networkPlace } from "../shared/native_activation.ts";
+import type { NativeHost, NativeListen, ServeFunction } from "../../src/core/native.ts";
+import { choosePlace } from "../shared/native_activation.ts";
+import { rawServer } from "../shared/raw_server.ts";
+import { publicAddress, showAddress } from "./native.ts";
 import type { DenoNamespace } from "./namespace.ts";
 
 /** The options that are looked at. */
@@ -34,16 +31,12 @@ function open(
 ): Listener {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
-  const placement = host.place(path !== undefined ? { path } : { port, hostname });
-  const { key, inherited, activated, temporaryPath } = placement;
-  const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
+  const { placement, where } = choosePlace(host, { path, port, hostname }, "path", reusePort);
+  const { inherited, temporaryPath } = placement;
   const listener: Listener = listen({ ...options, ...where });
   const own = temporaryPath ?? Number(listener.addr.port);
-  const reported = inherited?.reported ?? {
-    ...listener.addr,
-    ...(path !== undefined && { path }),
-    ...(activated && { hostname: activated.hostname, port: activated.port }),
-  };
+  const reported = inherited?.reported ?? { ...listener.addr, ...publicAddress(placement, path) };
+  showAddress(listener, reported);
   const define = (name: PropertyKey, value: unknown) =>
     Object.defineProperty(listener, name, { configurable: true, value });
   const { next } = listener;
@@ -56,7 +49,6 @@ function open(
     if (isOpen) originalClose();
     isOpen = false;
   };
-  define("addr", reported);
   define("close", close);
   define(Symbol.dispose, close);
   // A program that does not expect the end would end with the error. A `for await` just ends.
@@ -65,22 +57,10 @@ function open(
     () => accept().catch((error) => hasEnded ? new Promise(() => {}) : Promise.reject(error)),
   );
   define("next", () => next.call({ accept }));
-  const adopted: AdoptedServer = {
-    key,
-    path,
-    own,
-    reported,
-    connections: undefined,
-    activated: activated?.fd,
-    isRaw: true,
-    setClosing() {},
-    finish: (idle) => idle,
-    end() {
-      hasEnded = true;
-      close();
-    },
-    cut: () => 0,
-  };
+  const adopted = rawServer(placement, { path, own, reported }, () => {
+    hasEnded = true;
+    close();
+  });
   host.add(adopted);
   return listener;
 }

@@ -11,7 +11,7 @@ import type {
 import type { FetchHandler } from "../../src/core/token.ts";
 import { isServedAt } from "../../src/linux/listening.ts";
 import { ifUsable } from "../shared/libc.ts";
-import { createNativeActivation, networkPlace } from "../shared/native_activation.ts";
+import { choosePlace, createNativeActivation } from "../shared/native_activation.ts";
 import { denoLibc } from "./libc.ts";
 import { FollowedConnections, naming } from "./native_connections.ts";
 import { isOfThread } from "./threads.ts";
@@ -65,7 +65,10 @@ function tellAddress({ onListen, cert }: Options, address: Address): void {
 }
 
 /** What the address that a server has by itself does not tell. */
-function publicAddress({ activated }: Placement, path: string | undefined): Partial<Address> {
+export function publicAddress(
+  { activated }: Placement,
+  path: string | undefined,
+): Partial<Address> {
   return {
     ...(path !== undefined && { path }),
     ...(activated && { hostname: activated.hostname, port: activated.port }),
@@ -98,7 +101,7 @@ function followLife(server: Server, onStop: () => void, onEnd: () => void): Life
 }
 
 /** Has a server show this address: Deno remembers the one with which it began to listen. */
-function showAddress(server: Server, address: Address): void {
+export function showAddress(server: object, address: Address): void {
   Object.defineProperty(server, "addr", { configurable: true, enumerable: true, value: address });
 }
 
@@ -117,9 +120,8 @@ function open(
 ): Server {
   const path = typeof options.path === "string" ? options.path : undefined;
   const { port, hostname } = options;
-  const placement = host.place(path !== undefined ? { path } : { port, hostname });
+  const { placement, where } = choosePlace(host, { path, port, hostname }, "path", reusePort);
   const { inherited, activated, temporaryPath } = placement;
-  const where = path !== undefined ? { path: temporaryPath } : networkPlace(placement, reusePort);
   const reported = (own: Address): Address =>
     inherited?.reported ?? { ...own, ...publicAddress(placement, path) };
   let isClosing = false;

@@ -2,7 +2,12 @@
  * Sockets that a process was started with, for servers of the runtime's own. They are asked for
  * before the rest of the library is loaded.
  */
-import type { ActivatedAddress, NativeAddress, Placement } from "../../src/core/native.ts";
+import type {
+  ActivatedAddress,
+  NativeAddress,
+  NativeHost,
+  Placement,
+} from "../../src/core/native.ts";
 import type { Libc } from "../../src/core/socket_adapter.ts";
 import { isSameHost, readSocketAddress } from "../../src/linux/addresses.ts";
 import { getAddress } from "../../src/linux/socket_options.ts";
@@ -49,9 +54,36 @@ export function createNativeActivation(
  *
  * @param reusePort Whether several processes have sockets at the address.
  */
-export function networkPlace({ inherited, activated }: Placement, reusePort: boolean): object {
+function networkPlace({ inherited, activated }: Placement, reusePort: boolean): object {
   if (inherited !== undefined || activated !== undefined) {
     return { port: 0, hostname: "127.0.0.1", reusePort: false };
   }
   return reusePort ? { reusePort } : {};
+}
+
+/** What a server of a runtime is asked for. */
+export interface AskedPlace {
+  /** The path of a unix socket; `undefined` for a port. */
+  readonly path: string | undefined;
+  readonly port: unknown;
+  readonly hostname: unknown;
+}
+
+/**
+ * Chooses where a server is opened. Returns also the options of the runtime that say so.
+ *
+ * @param pathOption The option of the runtime for a path.
+ * @param reusePort Whether several processes have sockets at the address.
+ */
+export function choosePlace(
+  host: NativeHost,
+  { path, port, hostname }: AskedPlace,
+  pathOption: "path" | "unix",
+  reusePort: boolean,
+): { readonly placement: Placement; readonly where: object } {
+  const placement = host.place(path !== undefined ? { path } : { port, hostname });
+  const where = path !== undefined
+    ? { [pathOption]: placement.temporaryPath }
+    : networkPlace(placement, reusePort);
+  return { placement, where };
 }

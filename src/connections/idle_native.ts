@@ -6,7 +6,7 @@ import { pause } from "../core/pause.ts";
 import type { Libc } from "../core/socket_adapter.ts";
 import { roomFor } from "../linux/free_descriptors.ts";
 import { takeAtRest, takeClosed } from "../linux/idle_http.ts";
-import { scanSockets, type SocketScan } from "../linux/socket_scan.ts";
+import { connectionsAt, scanSockets, type SocketScan } from "../linux/socket_scan.ts";
 import type { ProgramContext } from "../reload/context.ts";
 import type { MovableServer } from "../sockets/native/native_servers.ts";
 import type { IdleSource, OutgoingIdle } from "./idle.ts";
@@ -25,13 +25,6 @@ export function nativeSource(program: ProgramContext, sockets: NativeSockets): I
     reserved: () => arrivals()?.pending ?? 0,
     end: () => arrivals()?.end(),
   };
-}
-
-/** The descriptors of the connections that a server has accepted. */
-function connectionsOf(scan: SocketScan, { port }: MovableServer): number[] {
-  return [...scan.sockets.values()]
-    .filter(({ kind, localPort }) => kind === "connection" && localPort === port)
-    .map(({ fd }) => fd);
 }
 
 /** Takes those of a server that wait for a request, some at a time where that is possible. */
@@ -84,7 +77,7 @@ function takeNative(
       const known = libc;
       const scan = scanSockets(known);
       for (const one of movable) {
-        const fds = connectionsOf(scan, one);
+        const fds = connectionsAt(scan, one.port);
         busy += fds.length;
         for await (const taken of takeOf(known, clock, scan, one, fds)) {
           busy -= taken.length;
@@ -104,7 +97,8 @@ function takeNative(
     left() {
       for (const { server } of movable) server.setClosing(true);
       const scan = scanSockets(libc as Libc);
-      const counts = movable.map((one) => [one.server, connectionsOf(scan, one).length] as const);
+      const countOf = ({ port }: MovableServer) => connectionsAt(scan, port).length;
+      const counts = movable.map((one) => [one.server, countOf(one)] as const);
       for (const [server, count] of counts) if (count === 0) emptied.add(server);
       const webSockets =
         [...live.values()].flatMap(({ sockets }) => [...sockets]).filter(isNative).length;

@@ -117,13 +117,12 @@ export interface AdoptedServer {
   finish(idle: Promise<void>, isReplaced: boolean): Promise<unknown>;
   /** Closes what is left. Returns how many requests and WebSockets that were. */
   cut(): number;
-  /** Whether its connections are the application's: only the kernel knows all of them. */
-  readonly isRaw?: boolean;
   /**
+   * Only of a server whose connections are the application's: the kernel alone knows all of them.
    * Called when all work of this process is done. Only then a loop that accepts may end: a program
    * may end with it.
    */
-  end?(): void;
+  endAccepting?(): void;
 }
 
 /** The native servers of a process, as the functions see them that open one. */

@@ -94,6 +94,19 @@ export function scanSockets(
 }
 
 /**
+ * The descriptors of the connections that were accepted at a place.
+ *
+ * @param at The port, or the name of the unix socket.
+ */
+export function connectionsAt({ sockets }: SocketScan, at: number | string): number[] {
+  return [...sockets.values()]
+    .filter(({ kind, localPort, local }) =>
+      kind === "connection" && (typeof at === "number" ? localPort : local()?.name) === at
+    )
+    .map(({ fd }) => fd);
+}
+
+/**
  * What epoll instances poll: two microseconds for each descriptor, nearly all of it in the kernel.
  *
  * @param epolls The instances, by their descriptors, as far as it is known which belong together.

@@ -66,7 +66,6 @@ export function createNativeServers(
   isCancelled: () => boolean,
 ): NativeServers {
   const { canReload, native, nativeOffer, pid, runtime, threads } = adapter;
-  const { serve: nativeServe, listen: nativeListen, datagrams: nativeDatagrams } = native ?? {};
   const servers: AdoptedServer[] = [];
   const inherited = parseOffered(nativeOffer, "server");
 
@@ -78,7 +77,7 @@ export function createNativeServers(
       return {
         key,
         inherited: inherited.get(key),
-        activated: nativeServe?.activated?.(asked),
+        activated: native?.serve.activated?.(asked),
         temporaryPath: "path" in asked ? `${asked.path}.${pid}` : undefined,
       };
     },
@@ -98,23 +97,21 @@ export function createNativeServers(
     inherited,
     onOpen: undefined,
     adopt(serve) {
-      if (nativeServe === undefined || nativeListen === undefined) {
+      if (native === undefined) {
         throw new TypeError(
           `adopt: ${runtime} has no servers of its own; those of node:http and the like listen ` +
             "with token.bind(server, ...)",
         );
       }
-      const datagrams = nativeDatagrams?.is(serve) === true ? nativeDatagrams : undefined;
-      const opening = [nativeServe, nativeListen].find((known) => known.is(serve));
-      if (datagrams === undefined && opening === undefined) {
-        const names = [nativeServe, nativeListen, nativeDatagrams].flatMap((known) =>
-          known?.name ?? []
-        ).join(" or ");
+      const { datagrams, listen } = native;
+      const opening = [native.serve, listen].find((known) => known.is(serve));
+      if (opening === undefined && !datagrams.is(serve)) {
+        const names = [native.serve, listen, datagrams].map(({ name }) => name).join(" or ");
         throw new TypeError(`adopt: it takes ${names}, not ${show(serve)}`);
       }
       if (!canReload && threads === undefined) return serve;
       return (opening?.adopt(serve, nativeHost) ??
-        datagrams?.adopt(serve, datagramHost)) as typeof serve;
+        datagrams.adopt(serve, datagramHost)) as typeof serve;
     },
   };
   return self;

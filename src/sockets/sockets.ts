@@ -204,7 +204,7 @@ function finishNatives(
   }
   natives.onOpen = (server) => {
     token.track(finish(server), { name: nameOfServer(server) });
-    if (server.end !== undefined) token.drained().then(() => server.end?.());
+    if (server.endAccepting) token.drained().then(() => server.endAccepting?.());
   };
   natives.servers.forEach(natives.onOpen);
 }

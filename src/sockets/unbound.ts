@@ -152,9 +152,14 @@ export function followEnd(options: LingeringOptions): void {
     await token.drained();
     const isReplaced = reason.kind === "reload";
     const successor = isReplaced ? reason.pid : undefined;
-    let stop: (() => void) | undefined = undefined;
-    stop = every?.(CLOSE_MS, () => {
-      stop?.();
+    function after(milliseconds: number, callback: () => void): void {
+      let stop: (() => void) | undefined = undefined;
+      stop = every?.(milliseconds, () => {
+        stop?.();
+        callback();
+      });
+    }
+    after(CLOSE_MS, () => {
       const sockets = unbound();
       if (sockets.length === 0) return;
       // Its clients would be served by what was replaced, for as long as it lives.
@@ -174,11 +179,7 @@ export function followEnd(options: LingeringOptions): void {
           "`process.exit()`",
       );
     }
-    let stopFirst: (() => void) | undefined = undefined;
-    stopFirst = every?.(FIRST_REMIND_MS, () => {
-      stopFirst?.();
-      remind(`${FIRST_REMIND_MS / 1_000} seconds`);
-    });
+    after(FIRST_REMIND_MS, () => remind(`${FIRST_REMIND_MS / 1_000} seconds`));
     let minutes = 0;
     every?.(REMIND_MS, () => remind(`${++minutes} ${minutes === 1 ? "minute" : "minutes"}`));
   });

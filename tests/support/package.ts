@@ -27,16 +27,15 @@ export async function pack(folder: string, env: NodeJS.ProcessEnv = process.env)
 }
 
 /**
- * Installs what the lock file of a folder names. A download that stands still fails after `idle`
- * milliseconds (npm waits for five minutes), and the whole is tried three times: npm does not repeat
- * a download that has begun. The errors of all tries are thrown.
+ * Installs what the lock file of a folder names. A download that stands still fails after half a
+ * minute (npm waits for five), and the whole is tried three times: npm does not repeat a download
+ * that has begun. The errors of all tries are thrown.
  */
 export async function installLocked(
   folder: string,
   env: NodeJS.ProcessEnv = process.env,
-  idle = 30_000,
 ): Promise<void> {
-  const args = ["ci", "--no-audit", "--no-fund", `--fetch-timeout=${idle}`];
+  const args = ["ci", "--no-audit", "--no-fund", "--fetch-timeout=30000"];
   const errors: unknown[] = [];
   while (errors.length < 3) {
     try {

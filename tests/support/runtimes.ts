@@ -32,6 +32,10 @@ export const runtimes: readonly Runtime[] = [
   runtime("bun", "bun", []),
 ].filter(({ name }) => (process.env.RUNTIMES ?? name).split(",").includes(name));
 
+/** The flags without those of Deno's unstable functions. */
+export const stableFlags = ({ flags }: Runtime): readonly string[] =>
+  flags.filter((flag) => !flag.startsWith("--unstable"));
+
 /** The oldest of each kind: for what does not depend on the version, but takes long. */
 export const oneOfEachKind: readonly Runtime[] = runtimes.filter(({ kind }, i) =>
   runtimes.findIndex((runtime) => runtime.kind === kind) === i

@@ -197,7 +197,7 @@ export class NativeHandover {
   /** The connections of a server whose connections are the application's. */
   rawOf(server: AdoptedServer): RawConnections | undefined {
     const { libc, program: { clock } } = this;
-    if (libc === undefined || !server.isRaw) return undefined;
+    if (libc === undefined || server.endAccepting === undefined) return undefined;
     const { own, reported: { port } } = server;
     if (typeof port === "number") return createRawConnections(libc, clock, port);
     // The kernel keeps the name under which the first generation has made a unix socket.

@@ -5,7 +5,7 @@
 import type { Clock } from "../../core/adapter.ts";
 import { pause } from "../../core/pause.ts";
 import type { Libc } from "../../core/socket_adapter.ts";
-import { type OpenSocket, scanSockets, type SocketScan } from "../../linux/socket_scan.ts";
+import { connectionsAt, scanSockets } from "../../linux/socket_scan.ts";
 import { takeConnection } from "../../linux/transplant.ts";
 
 /** How often they are looked for, in milliseconds: that takes up to one for each hundred. */
@@ -33,18 +33,17 @@ export function createRawConnections(
   at: number | string,
 ): RawConnections {
   let isCut = false;
-  const isOurs = ({ kind, localPort, local }: OpenSocket) =>
-    kind === "connection" && (typeof at === "number" ? localPort : local()?.name) === at;
-  const found = (scan: SocketScan) => [...scan.sockets.values()].filter(isOurs);
   return {
     async ended() {
-      while (!isCut && found(scanSockets(libc)).length > 0) await pause(clock, CHECK_MS);
+      while (!isCut && connectionsAt(scanSockets(libc), at).length > 0) {
+        await pause(clock, CHECK_MS);
+      }
     },
     cut() {
       isCut = true;
       const scan = scanSockets(libc);
-      const left = found(scan);
-      for (const { fd } of left) {
+      const left = connectionsAt(scan, at);
+      for (const fd of left) {
         const taken = takeConnection(libc, scan, fd);
         if (typeof taken === "number") libc.close(taken);
       }

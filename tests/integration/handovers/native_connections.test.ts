@@ -11,12 +11,12 @@ import { cleanUp, type TestScope } from "../../support/clean_up.ts";
 import { isAlive } from "../../support/proc.ts";
 import { leaveDescriptors } from "../../support/limits.ts";
 import { fixture, type Program, reload, startProgram } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
+import { type Runtime, runtimes, stableFlags } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 /** Starts the fixture; on Deno without --unstable-net. */
 function start(t: TestScope, runtime: Runtime, env: Record<string, string> = {}): Program {
-  const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
+  const flags = stableFlags(runtime);
   return startProgram(t, runtime, { script: fixture("adopted.ts"), flags, env });
 }
 

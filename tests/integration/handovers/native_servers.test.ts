@@ -29,7 +29,7 @@ import {
   temporaryFolder,
 } from "../../support/program.ts";
 import { isAlive } from "../../support/proc.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
+import { type Runtime, runtimes, stableFlags } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 async function ask(
@@ -83,7 +83,7 @@ function start(
   env: Record<string, string> = {},
   script = "adopted.ts",
 ): Program {
-  const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
+  const flags = stableFlags(runtime);
   return startProgram(t, runtime, { script: fixture(script), flags, env });
 }
 

@@ -16,7 +16,7 @@ import {
   startProgram,
   temporaryFolder,
 } from "../../support/program.ts";
-import { type Runtime, runtimes } from "../../support/runtimes.ts";
+import { type Runtime, runtimes, stableFlags } from "../../support/runtimes.ts";
 import { until } from "../../support/wait.ts";
 
 type Place = number | string;
@@ -28,7 +28,7 @@ function start(
   options: object = {},
   more: Record<string, string> = {},
 ): Program {
-  const flags = runtime.kind === "deno" ? ["run", "--allow-all", "--quiet"] : runtime.flags;
+  const flags = stableFlags(runtime);
   const env = {
     SOCKET: join(temporaryFolder(t), "socket"),
     OPTIONS: JSON.stringify({ probation: 300, idleGrace: 300, ...options }),
@@ -72,7 +72,7 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
   test(`${runtime.name}: raw listening sockets go on in each generation, their connections where they are`, async (t) => {
     const program = start(t, runtime);
     let current = await program.report("serving");
-    const { places } = current as unknown as { places: Place[] };
+    const places: Place[] = current.places;
     const openAll = () => Promise.all(places.map((place, i) => open(t, place, i === 1)));
     let isOver = false;
     const seen: number[] = [];
@@ -93,7 +93,7 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
       const old = current;
       program.signal(old);
       current = await program.report("serving", { generation });
-      assert.deepEqual((current as unknown as { places: Place[] }).places, places);
+      assert.deepEqual(current.places, places);
       await until("the new process to accept", () => seen.at(-1) === generation);
       for (const { socket, generation: own } of kept) {
         assert.equal(own, generation - 1);
@@ -120,11 +120,11 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
     if (!existsSync("/proc/net/if_inet6")) return t.skip("this machine has no IPv6");
     const program = start(t, runtime, {}, { IPv6: "1" });
     let current = await program.report("serving");
-    const [port] = (current as unknown as { places: number[] }).places;
+    const [port] = current.places;
     for (const generation of [1, 2]) {
       current = await reload(program, current);
       for (const host of ["127.0.0.1", "::1"]) {
-        const socket = connect(port as number, host);
+        const socket = connect(port, host);
         cleanUp(t, () => socket.destroy());
         assert.equal(Number(await read(socket)), generation);
         socket.destroy();
@@ -136,7 +136,7 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
   test(`${runtime.name}: what is left of raw connections is cut after drainTimeout, and counted`, async (t) => {
     const program = start(t, runtime, { drainTimeout: 700 });
     const current = await program.report("serving");
-    const { places } = current as unknown as { places: Place[] };
+    const places: Place[] = current.places;
     const kept = await Promise.all(places.map((place, i) => open(t, place, i === 1)));
     let closed = 0;
     for (const { socket } of kept) socket.on("close", () => closed++).resume();
@@ -149,7 +149,7 @@ for (const runtime of runtimes.filter(({ servers }) => servers.includes("adopted
   test(`${runtime.name}: a new version that fails leaves raw listening sockets where they are`, async (t) => {
     const program = start(t, runtime, { ready: "manual", readyTimeout: 300 });
     const current = await program.report("serving");
-    const { places } = current as unknown as { places: Place[] };
+    const places: Place[] = current.places;
     program.signal(current);
     await program.report("reload-fail");
     for (const [i, place] of places.entries()) {
